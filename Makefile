@@ -1,0 +1,43 @@
+# `make demo` trains a detector from scratch, `make test` checks the project; both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+DEMO_CONFIG := configs/scratch/mask_rcnn_r18_gn_600i_shapes.py
+
+DEMO_DATA := --train 1000 --val 100 --classes 3 --objects 1 4 --object-size 0.3 0.6 --rotation 0 \
+	--occlusion 0.1
+
+.PHONY: demo test lint setup help data/shapes
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   train a Mask R-CNN from random initialization on drawn images (minutes, no GPU)"
+	@echo "make test   lint and tests"
+
+setup: $(VENV)/ready
+
+# made once, and made anew when requirements.txt changes
+$(VENV)/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
+	"error: Python 3.10, 3.11 or 3.12 is needed, this is %d.%d: make PYTHON=python3.11 ..." % v)'
+	@echo "Setting up $(VENV) (a few minutes, once)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# goes on where it was interrupted, and does nothing when it is there
+data/shapes: setup
+	$(RUN) tools/data/shapes.py $@ $(DEMO_DATA)
+
+demo: data/shapes
+	$(RUN) tools/train.py $(DEMO_CONFIG) --work-dir work_dirs/demo --resume
+	@echo "See work_dirs/demo: curves.png, pictures/, metrics.json"
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+test: lint
+	$(RUN) -m pytest

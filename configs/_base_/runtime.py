@@ -1,0 +1,46 @@
+# Everything counts in iterations. Hooks are named keys of default_hooks, not a custom_hooks list,
+# so that a config can change one of them without writing down the others.
+default_scope = 'mmdet'
+custom_imports = dict(
+    imports=[
+        'mmscratch.checkpoint',
+        'mmscratch.evaluation',
+        'mmscratch.hooks',
+        'mmscratch.loops',
+        'mmscratch.samplers',
+        'mmscratch.transforms',
+    ]
+)
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook',
+        interval=10_000,
+        by_epoch=False,
+        max_keep_ckpts=2,
+        save_best='coco/bbox_mAP',
+        rule='greater',
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='ComparisonPicturesHook', num_images=16),
+    init=dict(type='InitHook'),
+    preflight=dict(type='PreflightHook'),
+    subset=dict(type='SubsetRecordHook'),
+    report=dict(type='RunReportHook'),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
+
+log_level = 'INFO'
+load_from = None
+resume = False

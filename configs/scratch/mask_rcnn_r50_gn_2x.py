@@ -1,0 +1,7 @@
+# Table 1: R50-GN from random initialization, 2x
+_base_ = [
+    '../_base_/models/mask_rcnn_r50_gn.py',
+    '../_base_/datasets/coco_instance.py',
+    '../_base_/schedules/2x.py',
+    '../_base_/runtime.py',
+]

@@ -1,0 +1,7 @@
+# Figure 4: R50-SyncBN from random initialization, 2x
+_base_ = [
+    '../_base_/models/mask_rcnn_r50_syncbn.py',
+    '../_base_/datasets/coco_instance.py',
+    '../_base_/schedules/2x.py',
+    '../_base_/runtime.py',
+]

@@ -1,0 +1,152 @@
+"""Checkpoints under torch >= 2.6, whose loader takes tensors, plain types and an allow-list only.
+
+An mmengine checkpoint holds more than that: the message hub's ``HistoryBuffer``, numpy arrays in
+it, and numpy scalars among the metrics. Importing this module allows exactly those, and puts
+:func:`load` and :func:`load_url` in place of mmengine's loaders, so that ``resume``,
+``load_from`` and mmdet's inferencers refuse any other object by its name.
+"""
+
+import contextlib
+import os
+import pickle
+import re
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+
+import mmengine.runner.checkpoint
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+
+from mmscratch.errors import InputError
+
+# How a file begins that torch.save has written: a zip, or before torch 1.6 a pickled number.
+ZIP_HEAD = b'PK\x03\x04'
+OLD_HEAD = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+
+
+def statistic(owner: type, name: str) -> Callable:
+    """What stands for ``getattr`` in a checkpoint, where a ``HistoryBuffer`` refers to its methods.
+
+    The real one would let a file reach, and change, any module's globals.
+    """
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(owner, name)
+    module = getattr(owner, '__module__', type(owner).__module__)
+    qualname = getattr(owner, '__qualname__', type(owner).__qualname__)
+    # In the words of torch's own refusal, for `refusals` to find the name.
+    raise pickle.UnpicklingError(
+        f'GLOBAL {module}.{qualname}.{name} was not an allowed global by default.'
+    )
+
+
+def allowed_globals() -> list[Callable | tuple[Callable, str]]:
+    """What mmengine checkpoints hold beyond torch's defaults.
+
+    numpy names its two functions differently before and since version 2, and a checkpoint may be
+    read by another version than the one that wrote it.
+    """
+    rebuild_array = np.empty(0).__reduce__()[0]
+    rebuild_scalar = np.float64(0).__reduce__()[0]
+    return [
+        HistoryBuffer,
+        (statistic, 'builtins.getattr'),
+        np.ndarray,
+        np.dtype,
+        type(np.dtype(np.float64)),
+        type(np.dtype(np.float32)),
+        type(np.dtype(np.int64)),
+        (rebuild_array, 'numpy._core.multiarray._reconstruct'),
+        (rebuild_array, 'numpy.core.multiarray._reconstruct'),
+        (rebuild_scalar, 'numpy._core.multiarray.scalar'),
+        (rebuild_scalar, 'numpy.core.multiarray.scalar'),
+    ]
+
+
+def _refused(message: str) -> str:
+    """The name of the object that torch's message is about, or what else it says of it."""
+    named = re.search(r'GLOBAL (\S+) (?:was not an allowed global|whose module)', message)
+    named = named or re.search(r"but got <class '(\S+)'>", message)
+    if named:
+        return named[1] if '.' in named[1] else f'builtins.{named[1]}'
+    detail = re.search(r'WeightsUnpickler error:\s*([^\n]+)', message)
+    return f'what the safe loader cannot read ({detail[1] if detail else message.splitlines()[0]})'
+
+
+@contextlib.contextmanager
+def refusals(filename: str) -> Iterator[None]:
+    """Turn what torch says of an unfit file into one line that names the file and the cure.
+
+    Raises:
+        InputError: the file is damaged, or holds an object that is not allowed.
+    """
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f'{filename}: holds {_refused(str(error))}, which no training run here writes; '
+            'made by another program? Export its state_dict alone: '
+            "torch.save({'state_dict': model.state_dict()}, FILE)"
+        ) from None
+    except (EOFError, struct.error, RuntimeError) as error:
+        # Other RuntimeErrors, such as memory that ran out, are not about the file.
+        if isinstance(error, RuntimeError) and not re.search(
+            'PytorchStreamReader|hasRecord|TorchScript|unexpected EOF', str(error)
+        ):
+            raise
+        raise InputError(
+            f'{filename}: is damaged, cut short or not a checkpoint; copy it again, '
+            'or take an earlier checkpoint'
+        ) from None
+
+
+def load(
+    filename: str | os.PathLike, map_location: str | torch.device | Callable | None = 'cpu'
+) -> dict:
+    """The checkpoint in a local file: tensors, plain types and what :func:`allowed_globals` names.
+
+    Raises:
+        InputError: no such file, or the file is empty, damaged, no checkpoint, or holds any other
+            object, which is not created.
+    """
+    filename = os.path.expanduser(filename)
+    if not os.path.isfile(filename):
+        raise InputError(f'{filename}: no such checkpoint file; check the path')
+    with open(filename, 'rb') as file:
+        head = file.read(len(OLD_HEAD))
+    if not head.startswith((ZIP_HEAD, OLD_HEAD)):
+        state = 'not a checkpoint that torch.save has written' if head else 'empty'
+        raise InputError(f'{filename}: is {state}; give a .pth file')
+    with refusals(filename):
+        if head.startswith(ZIP_HEAD) and not zipfile.is_zipfile(filename):
+            raise EOFError
+        checkpoint = torch.load(filename, map_location=map_location, weights_only=True)
+    if not isinstance(checkpoint, dict):
+        raise InputError(
+            f'{filename}: holds a {type(checkpoint).__name__}, not a checkpoint or state_dict; '
+            'give a .pth file of a model'
+        )
+    return checkpoint
+
+
+@CheckpointLoader.register_scheme(prefixes='', force=True)
+def load_from_local(filename: str, map_location: str | torch.device | Callable | None) -> dict:
+    """What mmengine calls for a path; its log takes "local" from the name."""
+    return load(filename, map_location)
+
+
+def load_url(url: str, **kwargs) -> dict:
+    """Download as :func:`torch.hub.load_state_dict_from_url` does, which by itself loads anything.
+
+    Raises:
+        InputError: as for :func:`load`.
+    """
+    with refusals(url):
+        return torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+
+
+torch.serialization.add_safe_globals(allowed_globals())
+# http://, torchvision:// and open-mmlab:// all download through this name.
+mmengine.runner.checkpoint.load_url = load_url

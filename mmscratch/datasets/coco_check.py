@@ -1,0 +1,213 @@
+"""Is this COCO data set what it should be? Answered before training starts.
+
+Every fault that would stop or silently spoil a run raises an :class:`InputError` naming the file,
+how many entries are at fault, the first of them and the cure. What MMDetection copes with by
+itself is counted and told in the :class:`DataReport`.
+
+What MMDetection 3.3.0 does was read in its mmdet/datasets/coco.py and
+mmdet/datasets/transforms/loading.py: boxes without overlap with the image, without area or
+thinner than 1 pixel are left out of training, labels follow the order of the JSON's category
+list (not the ids), `filter_empty_gt` drops images without any annotation.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mmengine.config import Config
+
+from mmscratch.datasets import coco_json
+from mmscratch.datasets.box_table import BoxTable
+from mmscratch.datasets.coco_json import Rows
+from mmscratch.datasets.data_report import DataReport
+from mmscratch.datasets.image_check import look_at_all
+from mmscratch.errors import InputError
+
+if TYPE_CHECKING:
+    from mmscratch.datasets.coco_folder import CocoFolder
+
+
+def check(
+    annotation_file: Path,
+    image_dir: Path | None,
+    drop_bad_boxes: bool = False,
+    filter_cfg: Mapping[str, Any] | None = None,
+) -> DataReport:
+    """Check one split; without `image_dir` only the annotation file.
+
+    `drop_bad_boxes` counts boxes outside the image or without area instead of refusing them.
+    `filter_cfg` is that of the config's dataset: it decides what becomes of empty images.
+    """
+    images, annotations, categories, sha256 = coco_json.load(annotation_file)
+    table = BoxTable(images, annotations, categories, annotation_file)
+    notes = table.check(drop_bad_boxes)
+    notes += filter(None, [coco_json.check_masks(images, annotations, annotation_file)])
+    notes += _empty_images(images, annotations, table.usable, filter_cfg)
+    fingerprints = _check_files(images, annotation_file, image_dir) if image_dir else {}
+    return DataReport(
+        annotation_file=annotation_file,
+        sha256=sha256,
+        images=len(images),
+        annotations=len(annotations),
+        masks=sum(bool(row.get('segmentation')) for row in annotations),
+        rle_masks=sum(
+            isinstance(row.get('segmentation'), dict) and not row['iscrowd'] for row in annotations
+        ),
+        instances=table.instances(),
+        sizes=table.sizes(),
+        notes=notes,
+        fingerprints=fingerprints,
+    )
+
+
+def check_folder(
+    folder: 'CocoFolder',
+    drop_bad_boxes: bool = False,
+    filter_cfg: Mapping[str, Any] | None = None,
+    images: bool = True,
+) -> dict[str, DataReport]:
+    """Check the splits 'train' and 'val', and that they fit together.
+
+    `filter_cfg` is that of the training dataset: MMDetection drops nothing from validation.
+    `images=False` leaves the image files alone.
+    """
+    reports = {}
+    for split, annotation_file in folder.annotation_files.items():
+        reports[split] = check(
+            annotation_file,
+            folder.image_dirs[split] if images else None,
+            drop_bad_boxes,
+            filter_cfg if split == 'train' else None,
+        )
+    _check_pair(reports['train'], reports['val'])
+    return reports
+
+
+def check_config(cfg: Config) -> list[DataReport]:
+    """Check what `cfg` trains and validates on; the reports are in the order train, val.
+
+    The config's own key `drop_bad_boxes` is that of :func:`check`. Datasets without a JSON file
+    are passed over.
+    """
+    reports: dict[str, list[DataReport]] = {'train': [], 'val': []}
+    for split, checked in reports.items():
+        for dataset in _leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
+            file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+            if file.suffix != '.json':
+                continue
+            images = (dataset.get('data_prefix') or {}).get('img', '')
+            image_dir = Path(dataset.get('data_root') or '', images)
+            filter_cfg = None if dataset.get('test_mode') else dataset.get('filter_cfg')
+            checked.append(check(file, image_dir, cfg.get('drop_bad_boxes', False), filter_cfg))
+    for train, val in itertools.product(*reports.values()):
+        _check_pair(train, val)
+    return [*reports['train'], *reports['val']]
+
+
+def _leaves(dataset: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    """The datasets that read files, inside of any wrappers."""
+    if not dataset:
+        return
+    inner = dataset.get('datasets') or [dataset.get('dataset')]
+    if inner == [None]:
+        yield dataset
+    for item in inner:
+        yield from _leaves(item)
+
+
+def _check_pair(train: DataReport, val: DataReport) -> None:
+    """Training and validation have the same classes; images they share are told."""
+    _check_same_classes(train, val)
+    common = [key for key in val.fingerprints if key in train.fingerprints]
+    if common:
+        first = common[0]
+        val.notes.append(
+            f'WARNING: {len(common)} of the {val.images} validation images are training images '
+            f"too, the first is '{val.fingerprints[first]}' ('{train.fingerprints[first]}'): "
+            f'the AP will be flattered'
+        )
+
+
+def _empty_images(
+    images: Rows,
+    annotations: Rows,
+    usable: np.ndarray,
+    filter_cfg: Mapping[str, Any] | None,
+) -> list[str]:
+    """What becomes of images without objects, and of those under the size limit."""
+    filter_cfg = filter_cfg or {}
+    drops = filter_cfg.get('filter_empty_gt', False)
+    annotated = {row['image_id'] for row in annotations}
+    with_objects = {row['image_id'] for row, use in zip(annotations, usable) if use}
+    notes = []
+    if empty := len(images) - len(annotated):
+        fate = 'dropped (filter_empty_gt=True)' if drops else 'kept'
+        notes.append(f'{empty} of {len(images)} images are without objects: {fate}')
+    if rest := len(annotated) - len(with_objects):
+        notes.append(f'{rest} images have nothing but crowds, ignored or left-out boxes: kept')
+    least = filter_cfg.get('min_size', 0)
+    if small := sum(min(image['width'], image['height']) < least for image in images):
+        notes.append(f'{small} images have a side under {least} pixels: dropped (min_size)')
+    return notes
+
+
+def _check_files(images: Rows, file: Path, image_dir: Path) -> dict[tuple[int, int], str]:
+    """Every image is there, whole, and of the size the JSON says; returns the fingerprints."""
+    names = [image['file_name'] for image in images]
+    missing = _missing(names, image_dir)
+    if missing:
+        raise InputError(
+            f'{file}: {len(missing)} of {len(names)} images are not in {image_dir}, the first is '
+            f"'{missing[0]}'; add the files, or correct file_name (it is relative to that folder)"
+        )
+    facts = look_at_all([image_dir / name for name in names])
+    faults = [(name, fact.fault) for name, fact in zip(names, facts) if fact.fault]
+    if faults:
+        name, fault = faults[0]
+        raise InputError(
+            f'{image_dir / name} {fault}; {len(faults)} of {len(names)} images are unusable: '
+            f'replace them, or remove them from {file}'
+        )
+    wrong = [
+        (image, fact)
+        for image, fact in zip(images, facts)
+        if (image['width'], image['height']) != (fact.width, fact.height)
+    ]
+    if wrong:
+        image, fact = wrong[0]
+        raise InputError(
+            f'{file}: {len(wrong)} images have another size than it says, the first is '
+            f"'{image['file_name']}': {image['width']} x {image['height']} in the JSON, "
+            f'{fact.width} x {fact.height} when loaded (EXIF rotation included); '
+            f'correct width and height, and check the boxes'
+        )
+    return {fact.fingerprint: name for name, fact in zip(names, facts) if fact.fingerprint}
+
+
+def _missing(names: Sequence[str], image_dir: Path) -> list[str]:
+    """Names without a file: one listing a folder, since a stat a file is slow on network disks."""
+    parts = [os.path.split(name) for name in names]
+    present = {}
+    for parent in {parent for parent, _ in parts}:
+        folder = image_dir / parent
+        present[parent] = set(os.listdir(folder)) if folder.is_dir() else set()
+    return [name for name, (parent, base) in zip(names, parts) if base not in present[parent]]
+
+
+def _check_same_classes(train: DataReport, val: DataReport) -> None:
+    """MMDetection numbers the labels by each file's own category list, so the lists must agree."""
+    if train.classes == val.classes:
+        return
+    odd = sorted(set(train.classes) ^ set(val.classes))
+    if odd:
+        raise InputError(
+            f"{val.annotation_file}: {len(odd)} category names, the first is '{odd[0]}', are in "
+            f'only one of this file and {train.annotation_file}; give both the same categories'
+        )
+    raise InputError(
+        f'{val.annotation_file}: lists its categories in another order than '
+        f'{train.annotation_file}, so labels would be swapped; use one order in both'
+    )

@@ -1,0 +1,60 @@
+"""What the check of one split of a data set found."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class DataReport:
+    """Counts of one checked annotation file.
+
+    `instances` counts, by class in the file's own order (that of MMDetection's labels), the
+    objects that can be trained on: crowds, ignored ones and left-out boxes are not among them.
+    `sizes` counts the same objects by COCO's area limits, 32 and 96 pixels squared.
+    `masks` counts the annotations with a segmentation, out of `annotations`; `rle_masks` those
+    of single objects with an RLE (crowds always have one). `fingerprints` maps what identifies an
+    image file to its name. `notes` are sentences for the log.
+    """
+
+    annotation_file: Path
+    sha256: str
+    images: int
+    annotations: int
+    masks: int
+    rle_masks: int
+    instances: dict[str, int]
+    sizes: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+    fingerprints: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of MMDetection's labels."""
+        return tuple(self.instances)
+
+    @property
+    def empty_classes(self) -> tuple[str, ...]:
+        """Classes without an object to train on."""
+        return tuple(name for name, count in self.instances.items() if count == 0)
+
+    def lines(self) -> list[str]:
+        """The report for the log: totals, table of classes, remarks, checksum."""
+        objects = sum(self.instances.values())
+        sizes = ', '.join(f'{count} {name}' for name, count in self.sizes.items())
+        masks = 'masks for all' if self.masks == self.annotations else f'{self.masks} masks'
+        classes = f'{len(self.instances)} class{"es" if len(self.instances) > 1 else ""}'
+        head = (
+            f'{self.annotation_file}: {self.images} images, {objects} objects ({sizes}), '
+            f'{classes}, {masks if self.masks else "no masks"}'
+        )
+        lines = [head, *self._class_table(), *self.notes]
+        if self.empty_classes:
+            lines.append(f'classes without an object: {", ".join(self.empty_classes)}')
+        return [*lines, f'SHA-256 of the annotation file: {self.sha256}']
+
+    def _class_table(self, columns: int = 4) -> list[str]:
+        name_width = max(map(len, self.instances))
+        count_width = len(str(max(self.instances.values())))
+        cells = [f'{name:<{name_width}} {n:>{count_width}}' for name, n in self.instances.items()]
+        rows = (cells[start : start + columns] for start in range(0, len(cells), columns))
+        return ['  ' + '   '.join(row) for row in rows]

@@ -1,0 +1,15 @@
+"""Hooks: what happens around the steps of a run."""
+
+from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook
+from mmscratch.hooks.init_hook import InitHook
+from mmscratch.hooks.preflight_hook import PreflightHook
+from mmscratch.hooks.run_report_hook import RunReportHook
+from mmscratch.hooks.subset_record_hook import SubsetRecordHook
+
+__all__ = [
+    'ComparisonPicturesHook',
+    'InitHook',
+    'PreflightHook',
+    'RunReportHook',
+    'SubsetRecordHook',
+]

@@ -1,0 +1,166 @@
+"""What a run leaves for people and programs: metrics.json, curves.png, a table in the log."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from mmdet.registry import HOOKS
+from mmengine.dist import get_world_size, master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import mmscratch
+from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS
+from mmscratch.visualization import draw_curves
+
+PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'faster-coco-eval')
+
+
+@HOOKS.register_module()
+class RunReportHook(Hook):
+    """Write ``metrics.json`` and ``curves.png`` into the work directory after every validation.
+
+    ``metrics.json`` holds: the COCO numbers and per-class AP of the last and of the best validation
+    (by box AP), AP over iterations, seconds of training (validation not counted; sums over resumed
+    parts), images seen, parameters, seed, versions, git commit, command and hardware. Testing a
+    checkpoint writes ``test_metrics.json`` instead.
+    """
+
+    # after LoggerHook has written the scalars that the curves are drawn from
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._history: list[dict] = []
+        self._seconds = 0.0
+        self._since: float | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take up the clock of the run that is resumed."""
+        if runner._resume:
+            self._seconds = checkpoint['meta'].get('train_seconds', 0.0)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leave the clock where a resumed run finds it."""
+        checkpoint['meta']['train_seconds'] = self._train_seconds()
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock, and take up the history of the run that is resumed."""
+        self._since = time.monotonic()
+        file = Path(runner.work_dir) / 'metrics.json'
+        if runner.iter > 0 and file.exists():
+            history = json.loads(file.read_text())['history']
+            self._history = [entry for entry in history if entry['iteration'] <= runner.iter]
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Stop the clock: validation isn't training."""
+        self._seconds = self._train_seconds()
+        self._since = None
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Record the metrics and write everything anew."""
+        self._since = time.monotonic()
+        numbers = {key.removeprefix('coco/'): value for key, value in metrics.items()}
+        entry = {'iteration': runner.iter, 'train_seconds': round(self._seconds, 1), **numbers}
+        self._history.append(entry)
+        self._write(runner)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Write ``test_metrics.json`` and log the table."""
+        numbers = {key.removeprefix('coco/'): value for key, value in metrics.items()}
+        report = {'test': numbers, 'checkpoint': runner._load_from, **self._circumstances(runner)}
+        self._dump(report, Path(runner.work_dir) / 'test_metrics.json')
+        runner.logger.info('\n' + metrics_table(numbers))
+
+    def after_train(self, runner: Runner) -> None:
+        """Log the table of the last validation."""
+        if self._history:
+            runner.logger.info('\n' + metrics_table(self._history[-1]))
+
+    def _train_seconds(self) -> float:
+        running = 0.0 if self._since is None else time.monotonic() - self._since
+        return self._seconds + running
+
+    @master_only
+    def _write(self, runner: Runner) -> None:
+        work_dir = Path(runner.work_dir)
+        batch_size = runner.train_dataloader.batch_sampler.batch_size
+        report = {
+            'last': self._history[-1],
+            'best': max(self._history, key=lambda entry: entry.get('bbox_mAP', -1)),
+            'history': [_headline(entry) for entry in self._history[:-1]] + self._history[-1:],
+            'iterations': runner.iter,
+            'train_seconds': round(self._seconds, 1),
+            'images_seen': runner.iter * batch_size * get_world_size(),
+            **self._circumstances(runner),
+        }
+        self._dump(report, work_dir / 'metrics.json')
+        draw_curves(work_dir, work_dir / 'curves.png')
+
+    def _circumstances(self, runner: Runner) -> dict:
+        model = getattr(runner.model, 'module', runner.model)
+        return {
+            'config': os.path.relpath(runner.cfg.filename),
+            'command': ' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            'parameters': sum(p.numel() for p in model.parameters()),
+            'seed': runner.seed,
+            'git_commit': _git_commit(),
+            'versions': {'mmscratch': mmscratch.__version__, 'python': platform.python_version()}
+            | {package: version(package) for package in PACKAGES},
+            'hardware': _hardware(),
+        }
+
+    @staticmethod
+    @master_only
+    def _dump(report: dict, file: Path) -> None:
+        # in one move, for a run that is stopped meanwhile to keep the older file
+        unfinished = file.with_suffix('.tmp')
+        unfinished.write_text(json.dumps(report, indent=2) + '\n')
+        unfinished.replace(file)
+
+
+def metrics_table(numbers: dict[str, float]) -> str:
+    """The twelve COCO numbers in percent, one row for boxes and, if any, one for masks."""
+    header = ' ' * 6 + ''.join(f'{name.replace("mAP", "AP"):>9}' for name in COCO_NUMBERS)
+    rows = [header]
+    for metric, label in (('bbox', 'box'), ('segm', 'mask')):
+        if f'{metric}_mAP' in numbers:
+            values = (numbers[f'{metric}_{name}'] for name in COCO_NUMBERS)
+            cells = (f'{100 * value:9.1f}' if value >= 0 else f'{"-":>9}' for value in values)
+            rows.append(f'{label:6}' + ''.join(cells))
+    return '\n'.join(rows)
+
+
+def _headline(entry: dict) -> dict:
+    """Without the per-class numbers, which would grow with classes times validations."""
+    return {key: value for key, value in entry.items() if '/' not in key}
+
+
+def _git_commit() -> str | None:
+    """Commit of the code that runs, with ``+`` behind it if files differ from it."""
+    folder = Path(mmscratch.__file__).parent
+    command = [
+        'git',
+        '-C',
+        str(folder),
+        'describe',
+        '--always',
+        '--abbrev=40',
+        '--dirty=+',
+        '--exclude=*',
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return f'{get_world_size()} x {torch.cuda.get_device_name()}'
+    return f'{os.cpu_count()} CPU cores ({platform.machine()})'

@@ -1,0 +1,75 @@
+"""What a schedule leaves out: saving, validating, learning-rate drops."""
+
+from typing import Any
+
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+
+def schedule_faults(runner: Runner) -> list[str]:
+    """Find what the schedule leaves out: saving, validating, learning-rate drops."""
+    loop = runner.train_loop
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    length = loop.max_epochs if by_epoch else loop.max_iters
+    faults = _saving_faults(runner, by_epoch)
+    if runner.val_loop is None:
+        faults.append('it never validates: val_cfg, val_dataloader and val_evaluator are None')
+    elif loop.val_begin > length:
+        faults.append(f'it never validates: val_begin={loop.val_begin} lies past the end, {length}')
+    schedulers = runner.param_schedulers or []
+    lists = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
+    return faults + [fault for ones in lists for one in ones for fault in _drop_faults(one, loop)]
+
+
+def _saving_faults(runner: Runner, by_epoch: bool) -> list[str]:
+    faults = []
+    hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    if not hooks:
+        return ['it never saves: there is no CheckpointHook']
+    for hook in hooks:
+        length = runner.max_epochs if hook.by_epoch else runner.max_iters
+        first = hook.save_begin or hook.interval
+        if hook.by_epoch and not by_epoch:
+            faults.append(
+                'CheckpointHook counts epochs in a loop of iterations, which is one epoch: set '
+                'by_epoch=False'
+            )
+        elif not (hook.save_last or hook.save_best or (hook.interval > 0 and first <= length)):
+            faults.append(
+                f'it never saves: CheckpointHook has interval={hook.interval}, save_begin='
+                f'{hook.save_begin} and save_last=False, and the end is {length}'
+            )
+    return faults
+
+
+def _drop_faults(scheduler: Any, loop: Any) -> list[str]:
+    """Find the drops of a built scheduler that never come.
+
+    mmengine counts milestones from the scheduler's ``begin`` and heeds them before its ``end``.
+    """
+    name = type(scheduler).__name__
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    if scheduler.by_epoch and not by_epoch:
+        return [f'{name} counts epochs in a loop of iterations and never steps: set by_epoch=False']
+    milestones = sorted(getattr(scheduler, 'milestones', ()))
+    if not milestones:
+        return []
+    length = loop.max_epochs if scheduler.by_epoch else loop.max_iters
+    end = min(scheduler.end, length)
+    late = [m for m in milestones if not scheduler.begin <= scheduler.begin + m < end]
+    unit = 'epoch' if scheduler.by_epoch else 'iteration'
+    if late:
+        return [
+            f'{name} never reaches milestones {late}: begin={scheduler.begin}, '
+            f'end={scheduler.end}, and training ends at {unit} {length}'
+        ]
+    # by_epoch=False forgotten the other way round: epochs written where iterations are counted
+    if (
+        by_epoch
+        and unit == 'iteration'
+        and milestones[-1] < min(loop.max_epochs, length // loop.max_epochs)
+    ):
+        return [
+            f'{name} drops at iterations {milestones}, all in the first epoch: set by_epoch=True'
+        ]
+    return []

@@ -1,0 +1,1 @@
+"""A stand-in for mmcv's compiled operators, on torchvision's kernels."""

@@ -1,0 +1,96 @@
+"""Which code stands behind ``mmcv.ops``: the one place that decides.
+
+mmcv-lite comes without ``mmcv._ext``, the compiled module that ``mmcv.ops`` calls. A finder at the
+end of ``sys.meta_path`` answers for that name alone. Python asks it last, so a compiled mmcv is
+found first and used untouched; only where there is none does torchvision take its place.
+
+Importing this file costs nothing: torch and torchvision are loaded when ``mmcv._ext`` is.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import NoReturn
+
+EXTENSION = 'mmcv._ext'
+
+
+class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds and fills a stand-in for ``mmcv._ext``, and nothing else."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != EXTENSION:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, origin='mmscratch.ops')
+
+    def exec_module(self, module: ModuleType) -> None:
+        from mmscratch.ops.nms import nms
+        from mmscratch.ops.roi_align import roi_align_backward, roi_align_forward
+        from mmscratch.ops.roi_pool import roi_pool_backward, roi_pool_forward
+        from mmscratch.ops.soft_nms import softnms
+
+        ops = (
+            nms,
+            softnms,
+            roi_align_forward,
+            roi_align_backward,
+            roi_pool_forward,
+            roi_pool_backward,
+            get_compiler_version,
+            get_compiling_cuda_version,
+        )
+        vars(module).update({op.__name__: op for op in ops}, __getattr__=absent_op)
+
+
+def get_compiler_version() -> str:
+    """What ``mmcv.utils.collect_env`` prints: nothing was compiled."""
+    return 'n/a'
+
+
+def get_compiling_cuda_version() -> str:
+    """What ``mmcv.utils.collect_env`` prints: nothing was compiled."""
+    return 'n/a'
+
+
+def refuse(op: str) -> NoReturn:
+    """Say that mmscratch.ops has no such op, and who has."""
+    raise NotImplementedError(
+        f'{op} is not among the operators of mmscratch.ops; the full mmcv package provides it: '
+        'replace mmcv-lite by mmcv, built with its compiled ops for this torch'
+    )
+
+
+def absent_op(name: str) -> Callable[..., NoReturn]:
+    """Answer for every other name in ``mmcv._ext``.
+
+    ``mmcv.ops`` imports only if all its ops are there; calling one of these is an error.
+    """
+    if name.startswith('__'):
+        raise AttributeError(f'module {EXTENSION!r} has no attribute {name!r}')
+
+    def op(*args, **kwargs) -> NoReturn:
+        refuse(name)
+
+    return op
+
+
+def install() -> None:
+    """Append the finder to ``sys.meta_path``, once."""
+    if not any(isinstance(finder, ExtensionFinder) for finder in sys.meta_path):
+        sys.meta_path.append(ExtensionFinder())
+
+
+def describe() -> str:
+    """One line for the log: the package and version whose kernels ``mmcv.ops`` will run."""
+    if isinstance(importlib.util.find_spec(EXTENSION).loader, ExtensionFinder):
+        import torchvision
+
+        return f'ops: torchvision {torchvision.__version__} kernels through mmscratch.ops'
+    import mmcv
+
+    return f'ops: mmcv {mmcv.__version__} compiled'

@@ -1,0 +1,7 @@
+"""Which images a run sees, and in which order and batches."""
+
+from mmscratch.samplers.aspect_ratio_grouped_batch_sampler import AspectRatioGroupedBatchSampler
+from mmscratch.samplers.finite_subset_sampler import FiniteSubsetSampler
+from mmscratch.samplers.infinite_subset_sampler import InfiniteSubsetSampler
+
+__all__ = ['AspectRatioGroupedBatchSampler', 'FiniteSubsetSampler', 'InfiniteSubsetSampler']

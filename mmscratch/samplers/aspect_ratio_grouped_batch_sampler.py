@@ -1,0 +1,91 @@
+"""Batches of upright or of lying images that do not depend on the number of GPUs."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from mmdet.registry import DATA_SAMPLERS
+from torch.utils.data import BatchSampler
+
+from mmscratch.samplers.finite_subset_sampler import FiniteSubsetSampler
+from mmscratch.samplers.infinite_subset_sampler import InfiniteSubsetSampler
+
+
+@DATA_SAMPLERS.register_module()
+class AspectRatioGroupedBatchSampler(BatchSampler):
+    """Group the global sequence by aspect ratio (w < h, w >= h), then deal whole batches to ranks.
+
+    MMDetection's ``AspectRatioBatchSampler`` groups what a rank has already been dealt, so that
+    another number of GPUs gives other batches. Here rank r of W takes the batches r, r + W, ... of
+    one global list: for one ``batch_size`` the W x accumulation batches of a step are the same
+    however that product is split.
+
+    Over a :class:`FiniteSubsetSampler` the images left in the two groups at the end of the epoch
+    are batched together, upright ones first, so that no image is lost; ``drop_last`` leaves out a
+    last batch that is not full. If the sampler rounds up, the epoch's first batches are repeated
+    until every rank has equally many. ``len()`` is the number of this rank's batches in a pass.
+    """
+
+    def __init__(
+        self,
+        sampler: InfiniteSubsetSampler | FiniteSubsetSampler,
+        batch_size: int,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.round_up = getattr(sampler, 'round_up', True)
+        self.is_lying = np.zeros(len(sampler.dataset), dtype=bool)
+        for index in sampler.members.tolist():
+            info = sampler.dataset.get_data_info(index)
+            self.is_lying[index] = info['width'] >= info['height']
+
+    @staticmethod
+    def batches(
+        sequence: Iterable[int], is_lying: np.ndarray, batch_size: int, drop_last: bool
+    ) -> Iterator[list[int]]:
+        """The global list of batches; ``is_lying`` holds a flag for each index of ``sequence``."""
+        groups: tuple[list[int], list[int]] = ([], [])
+        for index in sequence:
+            group = groups[int(is_lying[index])]
+            group.append(index)
+            if len(group) == batch_size:
+                yield group[:]
+                group.clear()
+        rest = groups[0] + groups[1]
+        for start in range(0, len(rest), batch_size):
+            batch = rest[start : start + batch_size]
+            if len(batch) == batch_size or not drop_last:
+                yield batch
+
+    @staticmethod
+    def deal(
+        batches: Iterable[list[int]], rank: int, world_size: int, round_up: bool
+    ) -> Iterator[list[int]]:
+        """The batches ``rank``, ``rank + world_size``, ... of the global list."""
+        first: list[list[int]] = []
+        count = 0
+        for count, batch in enumerate(batches, start=1):
+            if count <= world_size:
+                first.append(batch)
+            if (count - 1) % world_size == rank:
+                yield batch
+        missing = rank - count % world_size
+        if round_up and count % world_size and missing >= 0:
+            yield first[missing % len(first)]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        sampler = self.sampler
+        batches = self.batches(
+            sampler.global_sequence(), self.is_lying, self.batch_size, self.drop_last
+        )
+        return self.deal(batches, sampler.rank, sampler.world_size, self.round_up)
+
+    def __len__(self) -> int:
+        images = self.sampler.subset_size
+        count = images // self.batch_size
+        if images % self.batch_size and not self.drop_last:
+            count += 1
+        rank, world_size = self.sampler.rank, self.sampler.world_size
+        if self.round_up:
+            return math.ceil(count / world_size)
+        return len(range(rank, count, world_size))

@@ -1,0 +1,37 @@
+"""Resize that never enlarges."""
+
+from mmdet.datasets.transforms import Resize
+from mmdet.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class ShrinkToFit(Resize):
+    """``Resize(scale, keep_ratio=True)`` for images larger than `scale`; others stay as they are.
+
+    `scale` is (long side, short side) in pixels, in either order. For small images enlarging costs
+    time and adds nothing. All result keys are as ``Resize`` sets them; an image that fits has
+    ``scale`` = its own (width, height) and ``scale_factor`` = (1, 1).
+    """
+
+    def __init__(
+        self,
+        scale: tuple[int, int],
+        clip_object_border: bool = True,
+        backend: str = 'cv2',
+        interpolation: str = 'bilinear',
+    ) -> None:
+        super().__init__(
+            scale=tuple(scale),
+            keep_ratio=True,
+            clip_object_border=clip_object_border,
+            backend=backend,
+            interpolation=interpolation,
+        )
+
+    def _resize_img(self, results: dict) -> None:
+        # transform() has just set results['scale'], by which masks and maps are resized after this.
+        height, width = results['img'].shape[:2]
+        long_side, short_side = max(self.scale), min(self.scale)
+        if max(height, width) <= long_side and min(height, width) <= short_side:
+            results['scale'] = (width, height)
+        super()._resize_img(results)

@@ -1,0 +1,66 @@
+"""Loss, learning rate and AP of a run against iterations, as MMEngine recorded them."""
+
+import json
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def read_scalars(work_dir: Path) -> list[dict]:
+    """All records of ``work_dir/*/vis_data/scalars.json``, training and validation, ordered by
+    step.
+
+    A run that was stopped and resumed has several such files: what a later one says of a step
+    replaces what an earlier one said, and so does its silence about steps after the point of
+    resumption.
+    """
+    records: list[dict] = []
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        lines = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
+        train_steps = [line['step'] for line in lines if 'loss' in line]
+        if train_steps:
+            resumed_at = min(train_steps)
+            records = [record for record in records if record['step'] < resumed_at]
+        records += lines
+    return sorted(records, key=lambda record: record['step'])
+
+
+def draw_curves(work_dir: Path, out: Path) -> None:
+    """Write ``out`` (PNG) with three panels over the same axis of iterations."""
+    records = read_scalars(work_dir)
+    train = [record for record in records if 'loss' in record]
+    val = [record for record in records if 'coco/bbox_mAP' in record]
+    figure = Figure(figsize=(7, 8), layout='constrained')
+    FigureCanvasAgg(figure)
+    loss_axes, lr_axes, ap_axes = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.2, 3])
+    steps = [record['step'] for record in train]
+    names = [name for name in (train[0] if train else {}) if 'loss' in name]
+    for name in sorted(names, key=lambda name: name != 'loss'):
+        width = 2 if name == 'loss' else 1
+        loss_axes.plot(steps, [record[name] for record in train], label=name, linewidth=width)
+    loss_axes.set_ylabel('training loss')
+    loss_axes.set_ylim(bottom=0)
+    lr_axes.plot(steps, [record['lr'] for record in train], color='black')
+    lr_axes.set_ylabel('learning rate')
+    lr_axes.set_ylim(bottom=0)
+    for kind, label in (('bbox', 'box'), ('segm', 'mask')):
+        for suffix, style in (('mAP', '-'), ('mAP_50', '--'), ('mAP_75', ':')):
+            points = [
+                (record['step'], record[f'coco/{kind}_{suffix}'])
+                for record in val
+                if f'coco/{kind}_{suffix}' in record
+            ]
+            if points:
+                color = {'bbox': 'tab:blue', 'segm': 'tab:orange'}[kind]
+                name = f'{label} {suffix.replace("mAP_", "AP").replace("mAP", "AP")}'
+                ap_axes.plot(*zip(*points), style, color=color, label=name, marker='.')
+    ap_axes.set_ylabel('validation AP')
+    ap_axes.set_ylim(0, 1)
+    ap_axes.set_xlabel('iterations')
+    for axes in (loss_axes, ap_axes):
+        if axes.lines:
+            axes.legend(fontsize='small', ncols=2)
+    for axes in (loss_axes, lr_axes, ap_axes):
+        axes.grid(alpha=0.3)
+    figure.savefig(out, dpi=110)

@@ -1,0 +1,40 @@
+"""Where a run's outputs go, and that no run writes over another."""
+
+from pathlib import Path
+
+from mmscratch.errors import InputError
+
+
+def default_work_dir(config: Path, data: Path | None) -> Path:
+    """``work_dirs/`` plus the config's path below ``configs/``: twins of one stem keep apart.
+
+    A run on other data (``--data``) has the data folder's name behind it.
+    """
+    parts = config.resolve().with_suffix('').parts
+    below = parts[len(parts) - parts[::-1].index('configs') :] if 'configs' in parts else parts[-1:]
+    folder = Path('work_dirs').joinpath(*below)
+    return folder if data is None else folder.with_name(f'{folder.name}_{data.resolve().name}')
+
+
+def claim(work_dir: Path, config: Path, resume: bool) -> None:
+    """Refuse a folder that holds another run.
+
+    Raises:
+        InputError: ``work_dir`` holds checkpoints or metrics and ``resume`` is not asked for, or it
+        holds the
+            run of another config.
+    """
+    if work_dir.exists() and not work_dir.is_dir():
+        raise InputError(f'{work_dir} is a file: name another folder with --work-dir')
+    configs = sorted(path.name for path in work_dir.glob('*.py'))
+    if configs and configs != [config.name]:
+        raise InputError(
+            f'{work_dir} holds a run of {configs[0]}, not of {config.name}: '
+            'name another folder with --work-dir'
+        )
+    traces = [*work_dir.glob('*.pth'), *work_dir.glob('metrics.json')]
+    if traces and not resume:
+        raise InputError(
+            f'{work_dir} already holds a run ({traces[0].name}): continue it with --resume, '
+            'or name another folder with --work-dir'
+        )

@@ -1,0 +1,126 @@
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import LinearLR, MultiStepLR
+
+from mmscratch.batch_plan import plan_batch
+from mmscratch.errors import InputError
+
+
+def paper_config(images_per_gpu: int = 2) -> Config:
+    return Config(
+        dict(
+            train_cfg=dict(max_iters=540_000, val_interval=10_000),
+            train_dataloader=dict(batch_size=images_per_gpu),
+            optim_wrapper=dict(optimizer=dict(lr=0.02)),
+            auto_scale_lr=dict(base_batch_size=16),
+            param_scheduler=[
+                dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=501),
+                dict(
+                    type='MultiStepLR', by_epoch=False, milestones=[480_000, 520_000], end=540_000
+                ),
+            ],
+            default_hooks=dict(checkpoint=dict(interval=10_000), logger=dict(interval=50)),
+        )
+    )
+
+
+def test_eight_gpus_run_the_config_as_it_is():
+    cfg, untouched = paper_config(), paper_config()
+    plan = plan_batch(cfg, gpus=8, policy='accumulate')
+    assert cfg.to_dict() == untouched.to_dict()
+    assert plan.describe(118_287) == (
+        '16 images/step = 8 x 2, lr 0.02, 540k iterations = 73.0 epochs of 118,287 images'
+    )
+
+
+def test_one_gpu_accumulates_eight_passes():
+    cfg = paper_config()
+    plan = plan_batch(cfg, gpus=1, policy='accumulate')
+    assert plan.describe(118_287) == (
+        '16 images/step = 1 x 2 x 8 accumulated, lr 0.02, '
+        '540k iterations = 73.0 epochs of 118,287 images'
+    )
+    assert cfg.optim_wrapper.accumulative_counts == 8
+    assert cfg.train_cfg == dict(max_iters=4_320_000, val_interval=80_000)
+    assert cfg.param_scheduler[1].milestones == [3_840_000, 4_160_000]
+    assert cfg.default_hooks.checkpoint.interval == 80_000
+
+
+@pytest.mark.parametrize(
+    ('gpus', 'lr', 'steps', 'milestones', 'warm_up_end'),
+    [
+        (2, 0.005, 2_160_000, [1_920_000, 2_080_000], 2001),
+        (64, 0.16, 67_500, [60_000, 65_000], 63),
+    ],
+)
+def test_scale_keeps_the_images_of_every_phase(gpus, lr, steps, milestones, warm_up_end):
+    cfg = paper_config()
+    plan = plan_batch(cfg, gpus=gpus, policy='scale')
+    assert plan.lr == pytest.approx(lr)
+    assert (plan.steps, plan.images_per_step) == (steps, 2 * gpus)
+    assert cfg.param_scheduler[1].milestones == milestones
+    assert cfg.param_scheduler[0].end == warm_up_end
+    assert 'accumulative_counts' not in cfg.optim_wrapper
+
+
+def learning_rates(schedulers: list[dict], passes: int, steps: int) -> list[float]:
+    """The learning rate at the last pass of each step, where the optimizer uses it."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
+    kinds = {'LinearLR': LinearLR, 'MultiStepLR': MultiStepLR}
+    built = [
+        kinds[scheduler['type']](
+            optimizer, **{key: value for key, value in scheduler.items() if key != 'type'}
+        )
+        for scheduler in schedulers
+    ]
+    rates = []
+    for iteration in range(steps * passes):
+        if iteration % passes == passes - 1:
+            rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in built:
+            scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize('passes', [2, 8])
+def test_every_accumulated_step_has_the_learning_rate_of_the_recipe(passes):
+    def short_config() -> Config:
+        return Config(
+            dict(
+                train_cfg=dict(max_iters=30),
+                train_dataloader=dict(batch_size=16 // passes),
+                optim_wrapper=dict(optimizer=dict(lr=0.02)),
+                auto_scale_lr=dict(base_batch_size=16),
+                param_scheduler=[
+                    dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=11),
+                    dict(
+                        type='MultiStepLR', by_epoch=False, milestones=[20, 26], gamma=0.1, end=30
+                    ),
+                ],
+            )
+        )
+
+    expected = [0.02 * (1 / 3 + 2 / 3 * min(step, 10) / 10) for step in range(20)]
+    expected += [0.002] * 6 + [0.0002] * 4
+    assert learning_rates(short_config().param_scheduler, 1, 30) == pytest.approx(expected)
+    cfg = short_config()
+    plan_batch(cfg, gpus=1, policy='accumulate')
+    assert learning_rates(cfg.param_scheduler, passes, 30) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('gpus', [3, 16])
+def test_a_batch_that_does_not_divide_is_refused(gpus):
+    with pytest.raises(InputError, match=rf'{gpus} GPUs x 2 images.*--batch scale'):
+        plan_batch(paper_config(), gpus=gpus, policy='accumulate')
+
+
+def test_epoch_schedules_are_refused():
+    cfg = paper_config()
+    cfg.param_scheduler[1].by_epoch = True
+    with pytest.raises(InputError, match='by_epoch=False'):
+        plan_batch(cfg, gpus=1, policy='accumulate')
+    del cfg.train_cfg['max_iters']
+    with pytest.raises(InputError, match='max_iters'):
+        plan_batch(cfg, gpus=1, policy='accumulate')

@@ -1,0 +1,64 @@
+"""A tiny data set in COCO layout: 3 training images, 2 validation images, 2 classes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Listed against their ids: MMDetection's labels follow the list, 'star' is label 0.
+CATEGORIES = [{'id': 7, 'name': 'star'}, {'id': 3, 'name': 'disc'}]
+
+
+def annotation(number: int, image_id: int, category_id: int, bbox: list[float]) -> dict:
+    x, y, w, h = bbox
+    return {
+        'id': number,
+        'image_id': image_id,
+        'category_id': category_id,
+        'bbox': bbox,
+        'area': w * h,
+        'iscrowd': 0,
+        'segmentation': [[x, y, x + w, y, x + w, y + h, x, y + h]],
+    }
+
+
+def split(numbers: list[int], suffix: str) -> dict:
+    images = [
+        {'id': n, 'file_name': f'{n}{suffix}', 'width': 48, 'height': 40 + n} for n in numbers
+    ]
+    # The last image of the training split has nothing on it.
+    annotations = [
+        annotation(10 * n + k, n, category['id'], [4.0 * k, 5.0, 20.0, 30.0])
+        for n in numbers
+        if n != 3
+        for k, category in enumerate(CATEGORIES)
+    ]
+    categories = [dict(category) for category in CATEGORIES]
+    return {'images': images, 'annotations': annotations, 'categories': categories}
+
+
+@pytest.fixture
+def make_coco(tmp_path) -> Callable[..., Path]:
+    """Writes the data set; `change(split, data)` may spoil the JSON before it is written."""
+
+    def make(change: Callable[[str, dict], None] | None = None, suffix: str = '') -> Path:
+        root = tmp_path / 'data'
+        (root / 'annotations').mkdir(parents=True, exist_ok=True)
+        for name, numbers, ending in (('train', [1, 2, 3], '.png'), ('val', [4, 5], '.jpg')):
+            data = split(numbers, ending)
+            folder = root / f'{name}{suffix}'
+            folder.mkdir(exist_ok=True)
+            for image in data['images']:
+                rng = np.random.default_rng(image['id'])
+                pixels = rng.integers(0, 256, (image['height'], image['width'], 3), np.uint8)
+                Image.fromarray(pixels).save(folder / image['file_name'])
+            if change:
+                change(name, data)
+            file = root / 'annotations' / f'instances_{name}{suffix}.json'
+            file.write_text(json.dumps(data))
+        return root
+
+    return make

@@ -1,0 +1,350 @@
+import hashlib
+import io
+
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from mmscratch.datasets import coco_check, coco_folder
+from mmscratch.errors import InputError
+
+
+def check(root, **kwargs):
+    return coco_check.check_folder(coco_folder.find(root), **kwargs)
+
+
+def refusal(root, **kwargs) -> str:
+    """The message of the error, which has to be one line."""
+    with pytest.raises(InputError) as error:
+        check(root, **kwargs)
+    message = str(error.value)
+    assert '\n' not in message
+    return message
+
+
+def spoil_train(edit):
+    """A change of the training JSON alone."""
+    return lambda name, data: edit(data) if name == 'train' else None
+
+
+def test_good_folder(make_coco):
+    root = make_coco()
+    reports = check(root, filter_cfg=dict(filter_empty_gt=True, min_size=42))
+    train = reports['train']
+    assert (train.images, train.annotations, train.masks, train.rle_masks) == (3, 4, 4, 0)
+    assert train.classes == ('star', 'disc')
+    assert train.instances == {'star': 2, 'disc': 2}
+    assert train.sizes == {'small': 4, 'medium': 0, 'large': 0}  # 20 x 30 = 600 < 32^2
+    assert train.empty_classes == ()
+    assert len(train.fingerprints) == 3
+    content = (root / 'annotations/instances_train.json').read_bytes()
+    assert train.sha256 == hashlib.sha256(content).hexdigest()
+    assert train.notes == [
+        '1 of 3 images are without objects: dropped (filter_empty_gt=True)',
+        '1 images have a side under 42 pixels: dropped (min_size)',
+    ]
+    assert reports['val'].notes == []
+    lines = '\n'.join(train.lines())
+    for text in (
+        '3 images, 4 objects (4 small',
+        '2 classes, masks for all',
+        'star 2',
+        train.sha256,
+    ):
+        assert text in lines
+    assert lines.endswith(train.sha256)
+
+
+def test_coco_names_and_empty_images_kept(make_coco):
+    reports = check(make_coco(suffix='2017'))
+    assert reports['train'].notes == ['1 of 3 images are without objects: kept']
+
+
+def test_sizes_and_unusable_objects(make_coco):
+    def edit(data):
+        for image in data['images']:
+            image['width'] = image['height'] = 200
+        rows = data['annotations']
+        rows[0].update(bbox=[0, 0, 32, 32], area=32 * 32)  # medium from 1024 on
+        rows[1].update(bbox=[0, 0, 96, 96], area=96 * 96)  # large from 9216 on
+        rows[2].update(iscrowd=1)
+        rows[3].update(bbox=[0, 0, 0.5, 20])  # thinner than a pixel
+
+    root = make_coco(spoil_train(edit))
+    report = check(root, images=False)['train']
+    assert report.sizes == {'small': 0, 'medium': 1, 'large': 1}
+    assert report.instances == {'star': 1, 'disc': 1}
+    assert any(note.startswith('1 boxes are thinner than 1 pixel') for note in report.notes)
+    assert '1 images have nothing but crowds, ignored or left-out boxes: kept' in report.notes
+
+
+def test_class_without_object_is_named(make_coco):
+    def edit(data):
+        data['annotations'] = [row for row in data['annotations'] if row['category_id'] == 7]
+
+    report = check(make_coco(spoil_train(edit)))['train']
+    assert report.empty_classes == ('disc',)
+    assert 'classes without an object: disc' in report.lines()
+
+
+def drop(section, key):
+    return lambda data: data[section][1].pop(key)
+
+
+def put(section, **values):
+    return lambda data: data[section][1].update(values)
+
+
+BAD_JSON = {
+    'no images': (lambda d: d.update(images=[]), "'images' is empty"),
+    'no annotations': (lambda d: d.update(annotations=[]), "'annotations' is empty"),
+    'no categories': (lambda d: d.update(categories=[]), "'categories' is empty"),
+    'section missing': (lambda d: d.pop('annotations'), "has no 'annotations'"),
+    'section of another kind': (lambda d: d.update(images={}), "'images' is not a list"),
+    'row of another kind': (lambda d: d['images'].append(3), "'images' is not a list of objects"),
+    'image id twice': (put('images', id=1), '1 image ids occur more than once, the first is 1'),
+    'file name twice': (put('images', file_name='1.png'), 'file names occur more than once'),
+    'annotation id twice': (put('annotations', id=10), 'annotation ids occur more than once'),
+    'annotation id 0': (put('annotations', id=0), 'an annotation has the id 0'),
+    'category id twice': (put('categories', id=7), 'category ids occur more than once'),
+    'category name twice': (put('categories', name='star'), 'category names occur more than once'),
+    'unknown image': (put('annotations', image_id=99), 'annotation 11 with image_id 99'),
+    'unknown category': (put('annotations', category_id=9), 'annotation 11 with category_id 9'),
+    'text for an id': (put('annotations', image_id='1'), "image_id='1'; give each one a int"),
+    'no width': (drop('images', 'width'), "with no 'width'; give each one a int, its width"),
+    'zero height': (put('images', height=0), "image '2.png' has height 0"),
+    'no bbox': (drop('annotations', 'bbox'), "with no 'bbox'"),
+    'bbox of three': (put('annotations', bbox=[1, 2, 3]), 'annotation 11: [1, 2, 3]'),
+    'bbox of text': (put('annotations', bbox=[1, 2, '3', 4]), "annotation 11: [1, 2, '3', 4]"),
+    'NaN': (put('annotations', area=float('nan')), '1 values are NaN, the first in annotation 11'),
+    'no area key': (drop('annotations', 'area'), "with no 'area'"),
+    'no iscrowd key': (drop('annotations', 'iscrowd'), "with no 'iscrowd'"),
+    'box outside': (
+        put('annotations', bbox=[48, 0, 5, 5]),
+        '1 of 4 boxes lie outside their image or have no area, the first lies outside the image: '
+        "annotation 11 of '1.png' (48 x 41) with bbox [48, 0, 5, 5]",
+    ),
+    'box without area': (put('annotations', bbox=[1, 1, 0, 5]), 'the first has no area'),
+    'mask without area': (put('annotations', area=0), 'the first has no area'),
+    'flat polygon': (put('annotations', segmentation=[1, 1, 5, 1, 5, 5]), 'are neither polygons'),
+    'RLE of another size': (
+        put('annotations', segmentation={'size': [48, 41], 'counts': 'abc'}),
+        'the first is that of annotation 11',
+    ),
+    'size not that of the file': (
+        put('images', width=42, height=48),
+        "'2.png': 42 x 48 in the JSON, 48 x 42 when loaded",
+    ),
+    'image missing': (put('images', file_name='x.png'), '1 of 3 images are not in'),
+    'folder missing': (put('images', file_name='a/2.png'), "the first is 'a/2.png'"),
+}
+
+
+@pytest.mark.parametrize('case', BAD_JSON)
+def test_bad_json_is_refused(make_coco, case):
+    edit, expected = BAD_JSON[case]
+    root = make_coco(spoil_train(edit))
+    message = refusal(root)
+    assert message.startswith(f'{root / "annotations/instances_train.json"}: ')
+    assert expected in message
+    assert '; ' in message  # the cure
+
+
+@pytest.mark.parametrize(
+    ('content', 'expected'),
+    [
+        (b'{"images": [1,\n 2,, 3]}', 'broken JSON at line 2, column 4'),
+        (b'', 'broken JSON at line 1, column 1'),
+        (b'\x1f\x8b\x08', 'not UTF-8 text from byte 1 on'),
+        (b'[1, 2]', 'holds a list'),
+    ],
+)
+def test_broken_file_is_refused(make_coco, content, expected):
+    root = make_coco()
+    file = root / 'annotations/instances_val.json'
+    file.write_bytes(content)
+    message = refusal(root)
+    assert message.startswith(f'{file}: {expected}')
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r'instances\.json: cannot be read \(No such file'):
+        coco_check.check(tmp_path / 'instances.json', None)
+
+
+def test_bad_boxes_can_be_left_out(make_coco):
+    def edit(data):
+        data['annotations'][0]['bbox'] = [10, 10, 5, 0]
+        data['annotations'][1]['bbox'] = [-20, 5, 10, 10]
+
+    report = check(make_coco(spoil_train(edit)), drop_bad_boxes=True)['train']
+    assert report.instances == {'star': 1, 'disc': 1}
+    assert '2 boxes lie outside their image or have no area: left out of training' in report.notes
+
+
+@pytest.mark.parametrize(('x', 'told'), [(-1.0, False), (-1.1, True), (29.0, False), (29.1, True)])
+def test_boxes_sticking_out_by_more_than_a_pixel_are_told(make_coco, x, told):
+    # The image is 48 wide, the box 20.
+    report = check(make_coco(spoil_train(put('annotations', bbox=[x, 5, 20, 20]))))['train']
+    stick = [note for note in report.notes if 'stick out' in note]
+    assert stick == (
+        ['1 boxes stick out of their image by more than 1 pixel: MMDetection clips them'] * told
+    )
+    assert report.instances['disc'] == 2
+
+
+def test_short_polygon_is_told(make_coco):
+    edit = put('annotations', segmentation=[[1, 1, 5, 5], [0, 0, 9, 0, 9, 9]])
+    report = check(make_coco(spoil_train(edit)))['train']
+    assert report.masks == 4
+    assert any('polygons without 3 points' in note for note in report.notes)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def scribble(file):
+    file.write_text('<html>404</html>')
+
+
+@pytest.mark.parametrize(
+    ('name', 'spoil', 'expected'),
+    [
+        ('train/2.png', cut, 'is cut short'),
+        ('val/5.jpg', cut, 'is cut short'),
+        ('train/2.png', scribble, 'is not an image (16 bytes)'),
+        ('val/5.jpg', lambda file: file.write_bytes(b''), 'is not an image (0 bytes)'),
+    ],
+)
+def test_bad_image_is_refused(make_coco, name, spoil, expected):
+    root = make_coco()
+    spoil(root / name)
+    message = refusal(root)
+    assert message.startswith(f'{root / name} {expected}')
+    assert 'replace them' in message
+
+
+def test_bytes_after_the_end_marker_are_fine(make_coco):
+    root = make_coco()
+    for name in ('train/2.png', 'val/5.jpg'):
+        with (root / name).open('ab') as file:
+            file.write(bytes(3000))
+    check(root)
+
+
+def test_size_is_that_after_exif_rotation(make_coco):
+    root = make_coco()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    buffer = io.BytesIO()
+    Image.open(root / 'val/5.jpg').save(buffer, 'jpeg', exif=exif)
+    (root / 'val/5.jpg').write_bytes(buffer.getvalue())
+    assert "'5.jpg': 48 x 45 in the JSON, 45 x 48 when loaded" in refusal(root)
+
+
+def test_images_in_subfolders(make_coco):
+    def edit(data):
+        data['images'][1]['file_name'] = 'deep/2.png'
+
+    root = make_coco(spoil_train(edit))
+    (root / 'train/deep').mkdir()
+    (root / 'train/2.png').rename(root / 'train/deep/2.png')
+    check(root)
+
+
+def test_image_of_both_splits_is_told(make_coco):
+    def edit(data):
+        data['images'][0].update(file_name='renamed.png', height=41)
+
+    root = make_coco(lambda name, data: edit(data) if name == 'val' else None)
+    (root / 'val/renamed.png').write_bytes((root / 'train/1.png').read_bytes())
+    notes = check(root)['val'].notes
+    assert len(notes) == 1
+    assert (
+        "1 of the 2 validation images are training images too, the first is 'renamed.png' ("
+        in (notes[0])
+    )
+
+
+@pytest.mark.parametrize(
+    ('edit', 'expected'),
+    [
+        (lambda d: d['categories'].reverse(), 'lists its categories in another order'),
+        (
+            lambda d: d['categories'][1].update(name='square'),
+            "2 category names, the first is 'disc'",
+        ),
+    ],
+)
+def test_splits_with_other_classes_are_refused(make_coco, edit, expected):
+    def change(name, data):
+        if name == 'val':
+            edit(data)
+
+    message = refusal(make_coco(change))
+    assert expected in message
+    assert 'instances_val.json: ' in message
+    assert 'instances_train.json' in message
+
+
+def config(root, **train) -> Config:
+    def loader(name):
+        return dict(
+            dataset=dict(
+                type='CocoDataset',
+                data_root=str(root),
+                ann_file=f'annotations/instances_{name}.json',
+                data_prefix=dict(img=f'{name}/'),
+            )
+        )
+
+    cfg = Config(dict(train_dataloader=loader('train'), val_dataloader=loader('val')))
+    cfg.train_dataloader.dataset.update(train)
+    return cfg
+
+
+def test_check_config_follows_wrappers_and_filter(make_coco):
+    cfg = config(make_coco(), filter_cfg=dict(filter_empty_gt=True))
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[inner])
+    )
+    train, val = coco_check.check_config(cfg)
+    assert (train.images, val.images) == (3, 2)
+    assert 'dropped' in train.notes[0]
+
+
+def test_check_config_reads_drop_bad_boxes(make_coco):
+    cfg = config(make_coco(spoil_train(put('annotations', area=0))))
+    with pytest.raises(InputError, match='--drop-bad-boxes'):
+        coco_check.check_config(cfg)
+    cfg.drop_bad_boxes = True
+    train, _ = coco_check.check_config(cfg)
+    assert '1 boxes lie outside their image or have no area' in train.notes[0]
+
+
+def test_check_config_names_the_missing_file(make_coco, tmp_path):
+    with pytest.raises(InputError, match=r'instances_train\.json: cannot be read .* --data DIR'):
+        coco_check.check_config(config(tmp_path / 'nowhere'))
+
+
+def test_report_agrees_with_what_mmdetection_loads(make_coco):
+    """The counts are those of CocoDataset, empty and thin boxes included."""
+    from mmdet.datasets import CocoDataset
+
+    def edit(data):
+        data['annotations'][0]['bbox'] = [10, 10, 0.5, 20]
+        data['annotations'][1]['area'] = 0
+
+    root = make_coco(spoil_train(edit))
+    report = check(root, drop_bad_boxes=True)['train']
+    dataset = CocoDataset(
+        ann_file=str(root / 'annotations/instances_train.json'),
+        data_prefix=dict(img='train/'),
+        metainfo=dict(classes=report.classes),
+        pipeline=[],
+    )
+    labels = [i['bbox_label'] for image in dataset for i in image['instances']]
+    counts = {name: labels.count(label) for label, name in enumerate(report.classes)}
+    assert counts == report.instances == {'star': 1, 'disc': 1}

@@ -1,0 +1,120 @@
+"""Two processes, and one that accumulates, are the same training."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmscratch import distributed
+from mmscratch.datasets.shapes import ShapesConfig, generate
+from mmscratch.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+RECORDER = '''
+import json
+from pathlib import Path
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+
+@HOOKS.register_module()
+class ImageRecorder(Hook):
+    """Write the image ids of every batch to a file of this process."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        ids = [sample.img_id for sample in data_batch["data_samples"]]
+        with open(Path(runner.work_dir) / f"images_{runner.rank}.jsonl", "a") as file:
+            file.write(json.dumps([runner.iter, ids]) + "\\n")
+'''
+
+CONFIG = """
+_base_ = '{root}/configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
+custom_imports = dict(imports={imports})
+custom_hooks = [dict(type='ImageRecorder')]
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4))
+train_cfg = dict(max_iters=4, val_interval=4)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=3),
+    dict(type='MultiStepLR', by_epoch=False, milestones=[3], gamma=0.1, end=4),
+]
+auto_scale_lr = dict(base_batch_size=4)
+train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+"""
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory) -> Path:
+    """A folder with data, a config and the module it imports."""
+    folder = tmp_path_factory.mktemp('distributed')
+    generate(folder / 'shapes', ShapesConfig(size=96), {'train': 11, 'val': 3}, progress=False)
+    (folder / 'image_recorder.py').write_text(RECORDER)
+    runtime = Config.fromfile(ROOT / 'configs/_base_/runtime.py')
+    imports = [*runtime.custom_imports.imports, 'image_recorder']
+    (folder / 'tiny.py').write_text(CONFIG.format(root=ROOT, imports=imports))
+    return folder
+
+
+def train(place: Path, name: str, *command: str | Path) -> tuple[str, list[set[int]]]:
+    """Run, and return the log and the images of every step of 4."""
+    env = os.environ | {
+        'OMP_NUM_THREADS': '1',
+        'PYTHON': sys.executable,
+        'PYTHONPATH': str(place),
+        'PORT': '29617',
+    }
+    work_dir = place / name
+    arguments = ['--data', place / 'shapes', '--work-dir', work_dir]
+    done = subprocess.run(
+        [str(part) for part in [*command, *arguments]],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    seen = [
+        json.loads(line)
+        for file in sorted(work_dir.glob('images_*.jsonl'))
+        for line in file.read_text().splitlines()
+    ]
+    passes = {iteration for iteration, _ in seen}
+    per_step = (max(passes) + 1) // 4
+    steps: list[set[int]] = [set() for _ in range(4)]
+    for iteration, ids in seen:
+        steps[iteration // per_step].update(ids)
+    assert sum(len(ids) for _, ids in seen) == 16
+    return done.stdout + done.stderr, steps
+
+
+def test_two_processes_and_accumulation_see_the_same_images_in_every_step(place):
+    config = place / 'tiny.py'
+    log, together = train(place, 'processes', ROOT / 'tools/dist_train.sh', config, '2')
+    assert '4 images/step = 2 x 2, lr 0.04, 4 iterations' in log
+    log, alone = train(place, 'accumulated', sys.executable, ROOT / 'tools/train.py', config)
+    assert '4 images/step = 1 x 2 x 2 accumulated, lr 0.04, 4 iterations' in log
+    assert together == alone
+    assert len(set.union(*alone[:2])) == 8, 'no image twice before all were seen once'
+
+
+def test_syncbn_without_gpus_is_refused(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    cfg = Config.fromfile(ROOT / 'configs/scratch/mask_rcnn_r50_syncbn_6x.py')
+    with pytest.raises(InputError, match='SyncBN needs GPUs'):
+        distributed.prepare_for_cpu(cfg)
+
+
+def test_world_size_and_main_process_come_from_the_launcher(monkeypatch):
+    for name in ('WORLD_SIZE', 'RANK', 'SLURM_NTASKS', 'SLURM_PROCID'):
+        monkeypatch.delenv(name, raising=False)
+    assert (distributed.world_size(), distributed.is_main_process()) == (1, True)
+    monkeypatch.setenv('SLURM_NTASKS', '16')
+    monkeypatch.setenv('SLURM_PROCID', '3')
+    assert (distributed.world_size(), distributed.is_main_process()) == (16, False)
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    monkeypatch.setenv('RANK', '0')
+    assert (distributed.world_size(), distributed.is_main_process()) == (2, True)

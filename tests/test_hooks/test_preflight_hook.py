@@ -1,0 +1,438 @@
+import hashlib
+
+import pytest
+import torch
+from mmengine.dataset import ConcatDataset, RepeatDataset
+from mmengine.model import BaseModule
+from torch import nn
+
+from mmscratch import checkpoint
+from mmscratch.errors import InputError
+from mmscratch.hooks import InitHook, PreflightHook
+from mmscratch.hooks.preflight_hook import (
+    frozen_faults,
+    hash_of_weights,
+    norm_faults,
+    pretrained_keys,
+)
+from mmscratch.samplers import InfiniteSubsetSampler
+
+
+def proof_of(file):
+    """Read a checkpoint's entry, after a copy that torch's own strict loading has to accept."""
+    copy = file.with_suffix('.entry')
+    torch.save(checkpoint.load(file)['meta']['preflight'], copy)
+    return torch.load(copy, weights_only=True)
+
+
+def refusal(runner):
+    """Train, and return the one line of the refusal."""
+    with pytest.raises(InputError) as error:
+        runner.train()
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+def test_a_good_run_passes_and_leaves_its_proof(make_runner, tmp_path, log_of):
+    runner = make_runner(InitHook([dict(pattern='conv', fill='msra')]), PreflightHook(), seed=5)
+    runner.train()
+    proof = proof_of(tmp_path / 'run' / 'iter_2.pth')
+    assert (proof['init'], proof['allowed'], proof['waived'], proof['seed']) == (
+        'random',
+        [],
+        [],
+        5,
+    )
+    assert proof['parent'] is proof['subset'] is None
+    assert [(a['split'], a['sha256']) for a in proof['annotations']] == [
+        (name, hashlib.sha256((tmp_path / f'{name}.json').read_bytes()).hexdigest())
+        for name in ('train', 'val')
+    ]
+    assert proof['versions']['torch'] == torch.__version__
+    log = log_of(runner)
+    assert 'preflight passed: init random, seed 5; 9 of 9 parameters train; 1 of 1 norm' in log
+    assert proof['initial_weights_sha256'] in log
+
+
+def test_hash_is_of_the_weights_at_step_0_after_the_fill(make_runner, tmp_path):
+    def without_statistics(model):
+        model.backbone.bn1 = nn.GroupNorm(2, 8)
+
+    rules = [dict(pattern='conv', fill='msra')]
+    runner = make_runner(InitHook(rules), PreflightHook(), change=without_statistics)
+    runner.optim_wrapper['optimizer']['lr'] = 0.0
+    runner.train()
+    proof = proof_of(tmp_path / 'run' / 'iter_2.pth')
+    assert proof['initial_weights_sha256'] == hash_of_weights(runner.model)
+
+
+def test_hash_depends_on_names_shapes_and_values_only():
+    layer = nn.Linear(2, 3).requires_grad_(False)
+    layer.weight[:] = torch.arange(6.0).reshape(3, 2)
+    layer.bias[:] = 0
+    expected = hashlib.sha256(
+        b'bias torch.float32 (3,)\n'
+        + bytes(12)
+        + b'weight torch.float32 (3, 2)\n'
+        + layer.weight.numpy().tobytes()
+    ).hexdigest()
+    assert hash_of_weights(layer) == expected
+    turned = nn.Linear(3, 2).requires_grad_(False)
+    turned.weight[:] = layer.weight.reshape(2, 3)
+    turned.bias[:] = 0
+    assert hash_of_weights(turned) != expected
+    assert hash_of_weights(nn.BatchNorm1d(2).to(torch.bfloat16)) != expected
+    layer.weight[2, 1] = 5.000001
+    assert hash_of_weights(layer) != expected
+
+
+def test_hash_follows_the_seed(make_runner, tmp_path):
+    def sha256(seed):
+        make_runner(PreflightHook(), seed=seed).train()
+        return proof_of(tmp_path / 'run' / 'iter_1.pth')['initial_weights_sha256']
+
+    assert sha256(1) == sha256(1) != sha256(2)
+
+
+# weights
+
+
+@pytest.fixture
+def some_weights(tmp_path):
+    torch.save(dict(state_dict={'backbone.bn1.weight': torch.ones(8)}), tmp_path / 'some.pth')
+    return str(tmp_path / 'some.pth')
+
+
+def test_loaded_weights(make_runner, some_weights):
+    message = refusal(make_runner(PreflightHook(), load_from=some_weights))
+    assert f'[weights] {some_weights} is loaded: remove load_from' in message
+    assert "allow=['weights']" in message
+    make_runner(PreflightHook(init='pretrained'), load_from=some_weights).train()
+
+
+def test_pretrained_part(make_runner, tmp_path):
+    torch.save(dict(state_dict={'bn1.weight': torch.ones(8)}), tmp_path / 'part.pth')
+    detector = dict(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'part.pth')))
+    message = refusal(make_runner(PreflightHook(), detector=detector))
+    assert '[weights] model.backbone.init_cfg loads weights' in message
+    make_runner(PreflightHook(init='pretrained'), detector=detector).train()
+
+
+def test_pretrained_keys():
+    pretrained = dict(type='Pretrained', checkpoint='x')
+    cfg = dict(
+        backbone=dict(type='TIMMBackbone', pretrained=True, init_cfg=None),
+        neck=dict(init_cfg=[dict(type='Xavier'), pretrained]),
+        roi_head=dict(bbox_head=[dict(init_cfg=pretrained)], pretrained=None),
+    )
+    assert list(pretrained_keys(cfg, 'model')) == [
+        'model.backbone.pretrained',
+        'model.neck.init_cfg',
+        'model.roi_head.bbox_head.init_cfg',
+    ]
+
+
+def test_weights_of_an_allowed_parent_are_traced(make_runner, tmp_path):
+    make_runner(PreflightHook(), seed=1).train()
+    first = tmp_path / 'run' / 'iter_1.pth'
+    parent = proof_of(first)
+    make_runner(PreflightHook(allow=['weights']), load_from=str(first), seed=2).train()
+    proof = proof_of(tmp_path / 'run' / 'iter_2.pth')
+    assert proof['parent'] == parent
+    assert proof['waived'] == [f'[weights] {first} is loaded: remove load_from']
+
+
+# resume
+
+
+def longer(make_runner, *hooks, **kwargs):
+    train_cfg = dict(type='IterBasedTrainLoop', max_iters=4, val_interval=2)
+    return make_runner(*hooks, train_cfg=train_cfg, resume=True, **kwargs)
+
+
+def test_resumed_run_keeps_the_proof_and_its_weights(make_runner, tmp_path):
+    make_runner(InitHook(), PreflightHook(), seed=1).train()
+    (tmp_path / 'run' / 'init_stats.json').unlink()
+    first = checkpoint.load(tmp_path / 'run' / 'iter_2.pth')
+    fill = InitHook([dict(pattern='conv', fill='gaussian', std=100.0)])
+    runner = longer(make_runner, fill, PreflightHook(), seed=1)
+    runner.train()
+    assert runner.iter == 4
+    second = checkpoint.load(tmp_path / 'run' / 'iter_4.pth')
+    assert second['meta']['preflight'] == first['meta']['preflight']
+    weight = 'backbone.conv1.weight'
+    assert (second['state_dict'][weight] - first['state_dict'][weight]).abs().max() < 1
+    # step 0 is long past
+    assert not (tmp_path / 'run' / 'init_stats.json').exists()
+
+
+def test_run_cannot_be_resumed_without_a_proof(make_runner, tmp_path):
+    make_runner().train()
+    message = refusal(longer(make_runner, PreflightHook()))
+    assert '[weights]' in message
+    assert 'iter_2.pth carries no proof' in message
+
+
+def test_pretrained_run_cannot_be_resumed_as_scratch(make_runner):
+    make_runner(PreflightHook(init='pretrained')).train()
+    assert 'carries no proof' in refusal(longer(make_runner, PreflightHook()))
+
+
+def test_resume_wants_the_same_allowances(make_runner, tmp_path):
+    def freeze(model):
+        model.backbone.conv1.requires_grad_(False)
+
+    make_runner(PreflightHook(allow=['frozen']), change=freeze).train()
+    message = refusal(longer(make_runner, PreflightHook()))
+    assert "comes from a run with allow=['frozen']" in message
+    longer(make_runner, PreflightHook(allow=['frozen']), change=freeze).train()
+
+
+def test_changed_annotations_are_told_on_resume(make_runner, coco, tmp_path, log_of):
+    make_runner(PreflightHook()).train()
+    old = proof_of(tmp_path / 'run' / 'iter_2.pth')
+    runner = longer(make_runner, PreflightHook(), train=coco(objects=('cat', 'dog')))
+    runner.train()
+    assert 'the annotation files are not those the run started with' in log_of(runner)
+    assert proof_of(tmp_path / 'run' / 'iter_4.pth')['annotations'] == old['annotations']
+
+
+# frozen, norm_eval
+
+
+def resnet(**kwargs):
+    from mmdet.models.backbones import ResNet
+
+    model = nn.ModuleDict(dict(backbone=ResNet(**kwargs)))
+    return model.train()
+
+
+def test_norm_eval_trap_of_resnet():
+    (fault,) = norm_faults(resnet(depth=50, norm_cfg=dict(type='SyncBN'), norm_eval=True))
+    assert fault.startswith('53 of 53 norm layers are in eval mode')
+    assert 'backbone.bn1' in fault
+    assert 'norm_eval=False' in fault
+    assert norm_faults(resnet(depth=18, norm_cfg=dict(type='SyncBN'), norm_eval=False)) == []
+    # which MMDetection leaves alone
+    gn = dict(type='GN', num_groups=32)
+    assert norm_faults(resnet(depth=18, norm_cfg=gn, norm_eval=True)) == []
+
+
+def test_frozen_stage_of_resnet():
+    (fault,) = frozen_faults(resnet(depth=18, frozen_stages=1, norm_eval=False))
+    # stem: 1 convolution and 1 norm of 2; stage 1: twice as many convolutions and norms, 2 blocks
+    assert fault.startswith('15 of 60 parameters are random and frozen (backbone.conv1.weight')
+    assert 'frozen_stages=-1' in fault
+    assert frozen_faults(resnet(depth=18, frozen_stages=-1, norm_eval=False)) == []
+
+
+class FreezingBackbone(BaseModule):
+    """Freezes when it is put in train mode, as MMDetection's backbones do."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 1)
+        self.bn1 = norm
+
+    def forward(self, x):
+        return self.bn1(self.conv1(x))
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.conv1.requires_grad_(False)
+        self.bn1.eval()
+        return self
+
+
+@pytest.mark.parametrize(
+    'norm', [nn.BatchNorm2d(8), nn.GroupNorm(2, 8), nn.InstanceNorm2d(8), nn.SyncBatchNorm(8)]
+)
+def test_faults_are_all_told_and_can_be_allowed(make_runner, norm, tmp_path, log_of):
+    def change(model):
+        model.backbone = FreezingBackbone(norm)
+
+    message = refusal(make_runner(PreflightHook(), change=change))
+    frozen = '[frozen] 2 of'
+    norm_eval = '[norm_eval] 1 of 1 norm layers are in eval mode'
+    assert frozen in message
+    assert norm_eval in message
+    message = refusal(make_runner(PreflightHook(allow=['frozen']), change=change))
+    assert frozen not in message
+    assert norm_eval in message
+
+    runner = make_runner(PreflightHook(allow=['frozen', 'norm_eval']), change=change)
+    runner.train()
+    assert f'preflight: allowed to fail: {frozen}' in log_of(runner)
+    proof = proof_of(tmp_path / 'run' / 'iter_2.pth')
+    assert proof['allowed'] == ['frozen', 'norm_eval']
+    assert [line.split()[0] for line in proof['waived']] == ['[frozen]', '[norm_eval]']
+    make_runner(PreflightHook(init='pretrained'), change=change).train()
+
+
+def test_reverted_sync_bn_is_told(make_runner, log_of):
+    def change(model):
+        model.backbone.bn1 = nn.SyncBatchNorm(8)
+
+    runner = make_runner(PreflightHook(), change=change)
+    runner.train()
+    assert '1 SyncBN layers run as plain BN' in log_of(runner)
+    assert 'the 2 images of this device' in log_of(runner)
+
+
+@pytest.mark.parametrize(('allow', 'culprit'), [(['frozn'], 'frozn'), ('frozen', 'frozen')])
+def test_allow_names_checks(allow, culprit):
+    with pytest.raises(InputError, match=f'weights, frozen, .*; got .{culprit}'):
+        PreflightHook(allow=allow)
+    with pytest.raises(InputError, match="not 'scratch'"):
+        PreflightHook(init='scratch')
+
+
+# classes
+
+
+def test_misspelt_class(make_runner, coco):
+    classes = ('cat', 'dgo', 'horse')
+    message = refusal(
+        make_runner(PreflightHook(), train=coco(classes=classes), val=coco('val', classes=classes))
+    )
+    assert "train.json lacks classes of the config: 'dgo' (nearest: ['dog'])" in message
+    assert "train.json has objects of classes that the config lacks ('dog': 1)" in message
+    assert 'val.json lacks' in message
+
+
+def test_order_of_classes_is_that_of_the_file(make_runner, coco):
+    classes = ('dog', 'cat', 'horse')
+    train = ConcatDataset([coco(classes=classes)])
+    message = refusal(make_runner(PreflightHook(), train=train, val=coco('val', classes=classes)))
+    assert 'the classes must stand in the order of' in message
+    assert 'train.json: cat, dog, horse' in message
+
+
+def test_category_without_objects_may_be_left_out(make_runner, coco):
+    names = ('nothing', 'cat', 'dog', 'horse')
+    runner = make_runner(PreflightHook(), train=coco(names=names), val=coco('val', names=names))
+    runner.train()
+
+
+def test_train_and_val_differ(make_runner, coco):
+    turned = ('horse', 'dog', 'cat')
+    message = refusal(make_runner(PreflightHook(), val=coco('val', classes=turned, names=turned)))
+    assert "the classes of train and val differ: number 0 is 'cat' and 'horse'" in message
+
+
+def test_size_of_the_head(make_runner):
+    message = refusal(make_runner(PreflightHook(init='pretrained'), detector=dict(num_classes=80)))
+    assert '[classes] bbox_head.num_classes is 80, the data set has 3' in message
+    # the RPN's single class is right
+    assert 'rpn_head' not in message
+
+
+def test_classes_given_as_text(make_runner, coco):
+    one = coco(classes=('cat',), names=('cat',), objects=('cat',))
+    one._metainfo['classes'] = 'cat'
+    assert "the text 'cat', not a list" in refusal(make_runner(PreflightHook(), train=one))
+
+
+# schedule
+
+ITERS = dict(type='IterBasedTrainLoop', max_iters=100, val_interval=10)
+EPOCHS = dict(type='EpochBasedTrainLoop', max_epochs=12)
+
+
+def saving(**kwargs):
+    return dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', **kwargs)))
+
+
+def drops(**kwargs):
+    return dict(param_scheduler=[dict(type='MultiStepLR', **kwargs)])
+
+
+NO_VALIDATION = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
+
+
+@pytest.mark.parametrize(
+    ('train_cfg', 'changes', 'message'),
+    [
+        (ITERS, saving(interval=1000, by_epoch=False, save_last=False), 'never saves: .*=1000'),
+        (ITERS, saving(by_epoch=False, save_last=False), 'never saves: .*interval=-1'),
+        (
+            ITERS,
+            saving(interval=10, save_begin=101, by_epoch=False, save_last=False),
+            'never saves: .*save_begin=101 .* the end is 100',
+        ),
+        (EPOCHS, saving(interval=13, save_last=False), 'never saves: .*interval=13.* end is 12'),
+        (ITERS, saving(interval=1), 'CheckpointHook counts epochs in a loop of iterations'),
+        (ITERS, dict(default_hooks=dict(checkpoint=None)), 'never saves: .* no CheckpointHook'),
+        (ITERS, NO_VALIDATION, 'never validates: val_cfg, .* are None'),
+        (dict(ITERS, val_begin=101), {}, 'never validates: val_begin=101 lies past the end, 100'),
+        (dict(EPOCHS, val_begin=13), {}, 'never validates: val_begin=13 lies past the end, 12'),
+        (ITERS, drops(milestones=[60, 100], by_epoch=False), r'MultiStepLR never .* \[100\].* 100'),
+        # MMDetection's own lsj-400e configs: end=12 with milestones 22 and 24
+        (
+            dict(EPOCHS, max_epochs=25),
+            drops(milestones=[22, 24], begin=0, end=12),
+            r'never reaches milestones \[22, 24\]: begin=0, end=12, .* epoch 25',
+        ),
+        # counted from begin: iterations 60 and 105
+        (ITERS, drops(milestones=[10, 55], begin=50, by_epoch=False), r'milestones \[55\]'),
+        (ITERS, drops(milestones=[8, 11]), 'counts epochs in a loop of iterations and never steps'),
+        (
+            dict(EPOCHS, max_epochs=30),
+            drops(milestones=[8, 11], by_epoch=False),
+            r'drops at iterations \[8, 11\], all in the first epoch: set by_epoch=True',
+        ),
+    ],
+)
+def test_schedule_faults(make_runner, coco, train_cfg, changes, message):
+    train = RepeatDataset(coco(), times=20)
+    with pytest.raises(InputError, match=message):
+        make_runner(PreflightHook(), train=train, train_cfg=train_cfg, **changes).train()
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAfterwards(PreflightHook):
+    """Ends the run once the checks have passed."""
+
+    def before_train(self, runner):
+        super().before_train(runner)
+        raise Stop
+
+
+@pytest.mark.parametrize(
+    ('train_cfg', 'changes'),
+    [
+        (ITERS, {}),
+        (dict(ITERS, val_begin=100, val_interval=1000), {}),
+        # saved at the end
+        (ITERS, saving(interval=-1, by_epoch=False)),
+        (ITERS, saving(interval=1000, save_begin=100, by_epoch=False, save_last=False)),
+        (EPOCHS, saving(interval=12, save_last=False)),
+        (ITERS, drops(milestones=[60, 99], by_epoch=False)),
+        (ITERS, drops(milestones=[10, 49], begin=50, by_epoch=False)),
+        (EPOCHS, drops(milestones=[8, 11])),
+        (EPOCHS, drops(milestones=[8, 11], convert_to_iter_based=True)),
+        # MMDetection's warm-up counts iterations in a loop of epochs
+        (
+            EPOCHS,
+            dict(param_scheduler=[dict(type='LinearLR', start_factor=0.1, end=5, by_epoch=False)]),
+        ),
+        (dict(EPOCHS, max_epochs=1), drops(milestones=[2, 3], by_epoch=False)),
+    ],
+)
+def test_good_schedules_pass(make_runner, coco, train_cfg, changes):
+    train = RepeatDataset(coco(), times=20)
+    runner = make_runner(StopAfterwards(), train=train, train_cfg=train_cfg, **changes)
+    with pytest.raises(Stop):
+        runner.train()
+
+
+def test_subset_is_written_down(make_runner, tmp_path, coco):
+    runner = make_runner(PreflightHook())
+    sampler = runner._train_dataloader['sampler']
+    sampler.update(type=InfiniteSubsetSampler, subset=1, subset_seed=7)
+    runner.train()
+    subset = proof_of(tmp_path / 'run' / 'iter_2.pth')['subset']
+    assert (subset['size'], subset['seed'], len(subset['sha256'])) == (1, 7, 64)

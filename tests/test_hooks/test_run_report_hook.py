@@ -1,0 +1,86 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS
+from mmscratch.hooks.run_report_hook import RunReportHook, metrics_table
+
+
+def metrics(ap: float) -> dict[str, float]:
+    return {f'coco/bbox_{name}': ap for name in COCO_NUMBERS} | {'coco/bbox_AP/disc': ap}
+
+
+def fake_runner(work_dir, iteration: int, resume: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(
+        work_dir=str(work_dir),
+        iter=iteration,
+        seed=3,
+        model=torch.nn.Linear(2, 3),
+        cfg=SimpleNamespace(filename='a.py'),
+        train_dataloader=SimpleNamespace(batch_sampler=SimpleNamespace(batch_size=8)),
+        _resume=resume,
+    )
+
+
+def test_best_and_last_are_kept_apart_and_history_grows(tmp_path):
+    hook = RunReportHook()
+    hook.before_train(fake_runner(tmp_path, 0))
+    for iteration, ap in ((10, 0.2), (20, 0.5), (30, 0.4)):
+        runner = fake_runner(tmp_path, iteration)
+        hook.before_val_epoch(runner)
+        hook.after_val_epoch(runner, metrics(ap))
+    report = json.loads((tmp_path / 'metrics.json').read_text())
+    assert report['best']['iteration'] == 20
+    assert report['last']['iteration'] == 30
+    assert report['last']['bbox_AP/disc'] == 0.4
+    assert [entry['bbox_mAP'] for entry in report['history']] == [0.2, 0.5, 0.4]
+    assert report['images_seen'] == 240
+    assert report['parameters'] == 9
+    assert report['seed'] == 3
+
+
+def test_a_resumed_run_goes_on_with_clock_and_history(tmp_path):
+    hook = RunReportHook()
+    hook.before_train(fake_runner(tmp_path, 0))
+    hook._seconds = 100.0
+    for iteration in (10, 20):
+        runner = fake_runner(tmp_path, iteration)
+        hook.before_val_epoch(runner)
+        hook.after_val_epoch(runner, metrics(0.1))
+    checkpoint = {'meta': {}}
+    hook.before_save_checkpoint(runner, checkpoint)
+    assert checkpoint['meta']['train_seconds'] >= 100
+
+    resumed = RunReportHook()
+    runner = fake_runner(tmp_path, 10, resume=True)
+    resumed.after_load_checkpoint(runner, checkpoint)
+    resumed.before_train(runner)
+    runner.iter = 20
+    resumed.before_val_epoch(runner)
+    resumed.after_val_epoch(runner, metrics(0.3))
+    report = json.loads((tmp_path / 'metrics.json').read_text())
+    assert [entry['bbox_mAP'] for entry in report['history']] == [0.1, 0.3]
+    assert report['train_seconds'] >= 100
+
+
+def test_weights_loaded_for_another_purpose_bring_no_clock(tmp_path):
+    hook = RunReportHook()
+    hook.after_load_checkpoint(fake_runner(tmp_path, 0), {'meta': {'train_seconds': 50.0}})
+    assert hook._train_seconds() == 0
+
+
+def test_table_is_in_percent_and_leaves_out_what_does_not_exist():
+    numbers = {f'bbox_{name}': 0.4567 for name in COCO_NUMBERS} | {'bbox_mAP_l': -1.0}
+    lines = metrics_table(numbers).splitlines()
+    assert len(lines) == 2
+    assert lines[1].split() == ['box'] + ['45.7'] * 5 + ['-'] + ['45.7'] * 6
+
+
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+def test_table_has_a_row_for_each_kind(metric):
+    numbers = {f'{metric}_{name}': 0.5 for name in COCO_NUMBERS}
+    assert (
+        metrics_table(numbers).splitlines()[1].startswith({'bbox': 'box', 'segm': 'mask'}[metric])
+    )

@@ -1,0 +1,184 @@
+"""The infinite and the finite sampler, by hand-worked tables and by their properties."""
+
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+from torch.utils.data import BatchSampler
+
+from mmscratch.errors import InputError
+from mmscratch.samplers import FiniteSubsetSampler, InfiniteSubsetSampler
+from mmscratch.samplers.pass_order import pass_order
+
+
+class Images:
+    """n images with the ids 100, 101, ...; every third is upright."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def get_data_info(self, index):
+        width, height = (30, 40) if index % 3 == 0 else (40, 30)
+        return dict(img_id=100 + index, width=width, height=height)
+
+
+def on_rank(sampler, rank, world_size):
+    sampler.rank, sampler.world_size = rank, world_size
+    return sampler
+
+
+def finite(n, rank=0, world_size=1, **kwargs):
+    """A finite sampler as it would be built on a rank."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.dataset.sampler.get_dist_info', lambda: (rank, world_size))
+        return FiniteSubsetSampler(Images(n), **kwargs)
+
+
+def take(sampler, count):
+    return list(islice(sampler, count))
+
+
+# Golden: a change here changes the order of every run that is resumed.
+def test_order_of_a_pass_for_ever():
+    assert pass_order(7, True, 0, 0).tolist() == [3, 6, 4, 0, 2, 5, 1]
+    assert pass_order(7, True, 0, 1).tolist() == [0, 5, 6, 1, 3, 2, 4]
+    assert pass_order(7, True, 1, 0).tolist() == [6, 3, 1, 4, 0, 2, 5]
+    assert pass_order(7, False, 1, 0).tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+# members 2, 4, 5 without shuffling: 2 4 5 2 4 5 2 4 5 ...
+@pytest.mark.parametrize(
+    ('world_size', 'expected'),
+    [
+        (1, [[2, 4, 5, 2, 4, 5, 2]]),
+        (2, [[2, 5, 4, 2, 5], [4, 2, 5, 4, 2]]),
+        (3, [[2, 2, 2], [4, 4, 4], [5, 5, 5]]),
+        # more ranks than images: rank 3 takes the draws 3, 8, 13
+        (5, [[2, 5, 4], [4, 2, 5], [5, 4, 2], [2, 5, 4], [4, 2, 5]]),
+    ],
+)
+def test_ranks_take_turns(world_size, expected):
+    members = np.array([2, 4, 5])
+    for rank, draws in enumerate(expected):
+        sequence = InfiniteSubsetSampler.sequence(members, False, 0, rank, world_size)
+        assert take(sequence, len(draws)) == draws
+
+
+# The passes of 7 images with seed 0 (golden above) are 3 6 4 0 2 5 1 and 0 5 6 1 3 2 4.
+def test_shuffled_ranks_take_turns():
+    of_two = [on_rank(InfiniteSubsetSampler(Images(7), seed=0), rank, 2) for rank in (0, 1)]
+    assert take(of_two[0], 7) == [3, 4, 2, 1, 5, 1, 2]
+    assert take(of_two[1], 7) == [6, 0, 5, 0, 6, 3, 4]
+
+
+# Ids 100 .. 106 with subset seed 0: see the test of the golden choice for how they are ranked.
+def test_a_subset_is_drawn_by_its_own_seed():
+    first, other = (
+        InfiniteSubsetSampler(Images(7), seed=seed, subset=3, subset_seed=0) for seed in (0, 1)
+    )
+    assert first.members.tolist() == other.members.tolist()
+    assert first.subset_ids == [100 + index for index in first.members]
+    assert take(first, 30) != take(other, 30)
+    third = InfiniteSubsetSampler(Images(7), seed=0, subset=3, subset_seed=1)
+    assert first.subset_sha256 != third.subset_sha256
+    assert (first.subset_size, len(first), first.subset_seed) == (3, 3, 0)
+
+
+def test_all_images_by_number_is_the_order_of_all_images():
+    by_number = InfiniteSubsetSampler(Images(7), seed=0, subset=7)
+    assert take(by_number, 50) == take(InfiniteSubsetSampler(Images(7), seed=0), 50)
+
+
+@pytest.mark.parametrize('world_size', [1, 2, 3, 8])
+def test_every_pass_holds_each_chosen_image_once(world_size):
+    sampler = InfiniteSubsetSampler(Images(20), seed=4, subset=6)
+    shares = [take(on_rank(sampler, rank, world_size), 120) for rank in range(world_size)]
+    together = [index for row in zip(*shares) for index in row]
+    for start in range(0, 60, 6):
+        assert sorted(together[start : start + 6]) == sampler.members.tolist()
+
+
+def test_no_state():
+    sampler = on_rank(InfiniteSubsetSampler(Images(20), seed=4, subset=7), 1, 3)
+    first = take(sampler, 100)
+    assert take(sampler, 100) == first
+    from_the_middle = sampler.sequence(sampler.members, True, 4, start=1 + 3 * 60, step=3)
+    assert take(from_the_middle, 40) == first[60:]
+
+
+def test_a_subset_of_one_image():
+    sampler = InfiniteSubsetSampler(Images(9), seed=0, subset=1)
+    assert take(on_rank(sampler, 3, 4), 5) == sampler.members.tolist() * 5
+
+
+@pytest.mark.parametrize('sampler', [InfiniteSubsetSampler, FiniteSubsetSampler])
+@pytest.mark.parametrize('subset', [0, 8])
+def test_too_few_or_too_many(sampler, subset):
+    with pytest.raises(InputError, match=f'subset={subset}'):
+        sampler(Images(7), seed=0, subset=subset)
+
+
+def steps(world_size, batch_size, accumulation, count):
+    """The images of each optimizer step, as multisets."""
+    sampler = InfiniteSubsetSampler(Images(50), seed=3, subset=29)
+    ranks = [
+        take(BatchSampler(take(on_rank(sampler, rank, world_size), 600), batch_size, True), 300)
+        for rank in range(world_size)
+    ]
+    return [
+        Counter(
+            index
+            for batches in ranks
+            for batch in batches[step * accumulation : (step + 1) * accumulation]
+            for index in batch
+        )
+        for step in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    'split', [(1, 8, 1), (2, 4, 1), (8, 1, 1), (1, 2, 4), (2, 2, 2), (4, 1, 2), (1, 1, 8)]
+)
+def test_a_step_sees_the_same_images_however_it_is_split(split):
+    sequence = take(InfiniteSubsetSampler(Images(50), seed=3, subset=29), 160)
+    expected = [Counter(sequence[start : start + 8]) for start in range(0, 160, 8)]
+    assert steps(*split, count=20) == expected
+
+
+# 5 images in order, dealt to ranks; with round_up the beginning is repeated.
+@pytest.mark.parametrize(
+    ('world_size', 'round_up', 'expected'),
+    [
+        (1, True, [[0, 1, 2, 3, 4]]),
+        (2, True, [[0, 2, 4], [1, 3, 0]]),
+        (2, False, [[0, 2, 4], [1, 3]]),
+        (3, True, [[0, 3], [1, 4], [2, 0]]),
+        (7, False, [[0], [1], [2], [3], [4], [], []]),
+        (7, True, [[0], [1], [2], [3], [4], [0], [1]]),
+        (12, True, [[i % 5] for i in range(12)]),
+    ],
+)
+def test_shares_of_an_epoch(world_size, round_up, expected):
+    for rank, share in enumerate(expected):
+        sampler = finite(5, rank, world_size, shuffle=False, round_up=round_up)
+        assert list(sampler) == share
+        assert len(sampler) == len(share)
+
+
+def test_epochs_are_the_passes_of_the_infinite_sampler():
+    infinite = take(InfiniteSubsetSampler(Images(9), seed=2, subset=4), 12)
+    sampler = finite(9, seed=2, subset=4)
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        assert list(sampler) == infinite[4 * epoch : 4 * epoch + 4]
+        assert list(sampler) == list(sampler.global_sequence())
+
+
+def test_finite_and_infinite_choose_alike():
+    infinite, epoch = InfiniteSubsetSampler(Images(9), seed=2, subset=4), finite(9, subset=4)
+    assert epoch.subset_ids == infinite.subset_ids
+    assert epoch.subset_sha256 == infinite.subset_sha256

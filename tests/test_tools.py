@@ -1,0 +1,167 @@
+"""The tools as a user calls them: in a process of their own, on eight images."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmscratch.datasets.shapes import ShapesConfig, generate
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
+SHORT = [
+    'train_cfg.max_iters=4',
+    'train_cfg.val_interval=2',
+    'param_scheduler.0.end=3',
+    'param_scheduler.1.milestones=[3]',
+    'param_scheduler.1.end=4',
+    'default_hooks.checkpoint.interval=2',
+    'default_hooks.logger.interval=1',
+    'train_dataloader.batch_size=2',
+    'auto_scale_lr.base_batch_size=2',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'val_dataloader.num_workers=0',
+    'val_dataloader.persistent_workers=False',
+    'test_dataloader.num_workers=0',
+    'test_dataloader.persistent_workers=False',
+]
+
+
+def run(*command: str | Path, expect: int = 0) -> str:
+    """Run at the root of the checkout and return stdout and stderr."""
+    env = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def python(tool: str, *arguments: str | Path, expect: int = 0) -> str:
+    return run(sys.executable, ROOT / 'tools' / tool, *arguments, expect=expect)
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('data') / 'shapes'
+    generate(root, ShapesConfig(size=96), {'train': 8, 'val': 4}, progress=False)
+    return root
+
+
+@pytest.fixture(scope='module')
+def trained(shapes, tmp_path_factory) -> Path:
+    """The work directory of four iterations."""
+    work_dir = tmp_path_factory.mktemp('runs') / 'first'
+    log = python(
+        'train.py', CONFIG, '--data', shapes, '--work-dir', work_dir, '--cfg-options', *SHORT
+    )
+    assert 'ops: torchvision' in log or 'ops: mmcv' in log
+    assert '2 images/step = 1 x 2, lr 0.04, 4 iterations = 1.0 epochs of 8 images' in log
+    assert 'eta:' in log
+    return work_dir
+
+
+def test_a_run_leaves_what_people_and_programs_need(trained):
+    report = json.loads((trained / 'metrics.json').read_text())
+    assert report['iterations'] == 4
+    assert report['images_seen'] == 8
+    assert report['train_seconds'] > 0
+    assert [entry['iteration'] for entry in report['history']] == [2, 4]
+    for metric in ('bbox', 'segm'):
+        assert sum(key.startswith(f'{metric}_') and '/' not in key for key in report['last']) == 12
+        assert sum(key.startswith(f'{metric}_AP/') for key in report['last']) == 5
+    assert report['seed'] == 0
+    assert report['versions']['torch']
+    assert (trained / 'curves.png').stat().st_size > 10_000
+    assert len(list((trained / 'pictures').glob('*.png'))) == 4
+    assert (trained / 'iter_4.pth').exists()
+    assert list(trained.glob('best_*.pth'))
+    assert list(trained.glob('*/*.log'))
+
+
+def test_a_finished_run_is_not_written_over(trained, shapes):
+    error = python('train.py', CONFIG, '--data', shapes, '--work-dir', trained, expect=2)
+    assert re.search(r'^error: .*already holds a run.*--resume', error, re.M)
+    assert 'Traceback' not in error
+
+
+def test_a_stopped_run_goes_on(trained, shapes, tmp_path):
+    """Stopped after 2 of 4 iterations and resumed, it ends with the weights of the straight run."""
+    import torch
+
+    from mmscratch import checkpoint
+
+    work_dir = tmp_path / 'second'
+    arguments = [CONFIG, '--data', shapes, '--work-dir', work_dir]
+    python('train.py', *arguments, '--cfg-options', *SHORT)
+    (work_dir / 'iter_4.pth').unlink()
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_2.pth'))
+    python('train.py', *arguments, '--resume', '--cfg-options', *SHORT)
+    ours = checkpoint.load(work_dir / 'iter_4.pth')['state_dict']
+    straight = checkpoint.load(trained / 'iter_4.pth')['state_dict']
+    for name, value in straight.items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=0)
+
+
+def test_checkpoint_proves_that_it_was_trained_from_scratch(trained):
+    from mmscratch import checkpoint
+
+    proof = checkpoint.load(trained / 'iter_4.pth')['meta']['preflight']
+    assert proof['init'] == 'random'
+    assert re.fullmatch(r'[0-9a-f]{64}', proof['initial_weights_sha256'])
+
+
+def test_evaluating_the_checkpoint_gives_the_numbers_of_training(trained, shapes, tmp_path):
+    python(
+        'test.py',
+        CONFIG,
+        trained / 'iter_4.pth',
+        '--data',
+        shapes,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        *(option for option in SHORT if option.startswith(('test', 'val'))),
+    )
+    tested = json.loads((tmp_path / 'test_metrics.json').read_text())['test']
+    last = json.loads((trained / 'metrics.json').read_text())['last']
+    for key, value in tested.items():
+        assert value == pytest.approx(last[key], abs=1e-6)
+
+
+def test_inference_draws_every_image_of_a_folder(trained, shapes, tmp_path):
+    python('infer.py', trained / 'iter_4.pth', shapes / 'val', '--out', tmp_path, '--device', 'cpu')
+    assert len(list((tmp_path / 'vis').glob('*'))) == 4
+    assert len(list((tmp_path / 'preds').glob('*.json'))) == 4
+
+
+@pytest.mark.parametrize(
+    ('tool', 'arguments', 'words'),
+    [
+        ('train.py', ['configs/scratch/nothing.py'], ['configs/scratch/nothing.py']),
+        ('train.py', [CONFIG, '--data', 'no/such/folder'], ['no/such/folder']),
+        ('train.py', [CONFIG, '--cfg-options', 'model.backbone.deptth=50'], ['deptth', 'depth']),
+        ('train.py', [CONFIG, '--cfg-options', 'train_cfg.max_iter=5'], ['max_iter', 'max_iters']),
+        ('infer.py', ['nothing.pth', 'README.md'], ['nothing.pth']),
+        ('infer.py', ['nothing.pth', 'no_image.png'], ['no_image.png']),
+        ('test.py', [CONFIG, 'nothing.pth'], ['nothing.pth']),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(tool, arguments, words, tmp_path):
+    if tool != 'infer.py':
+        arguments = [*arguments, '--work-dir', str(tmp_path / 'run')]
+    output = python(tool, *arguments, expect=2)
+    assert 'Traceback' not in output
+    lines = [line for line in output.splitlines() if line.startswith('error: ')]
+    assert len(lines) == 1
+    for word in words:
+        assert word in lines[0]
+
+
+def test_committed_tables_are_fresh():
+    python('tables.py', '--check')

@@ -1,0 +1,72 @@
+import json
+from pathlib import Path
+
+import cv2
+import matplotlib
+import pytest
+from PIL import Image
+
+from mmscratch.visualization import draw_curves, read_scalars
+
+
+def write(work_dir: Path, timestamp: str, records: list[dict]) -> None:
+    folder = work_dir / timestamp / 'vis_data'
+    folder.mkdir(parents=True)
+    (folder / 'scalars.json').write_text('\n'.join(json.dumps(record) for record in records))
+
+
+def train(step: int, loss: float) -> dict:
+    return {'step': step, 'loss': loss, 'loss_cls': loss / 2, 'lr': 0.02}
+
+
+def test_a_resumed_part_replaces_what_it_repeats(tmp_path):
+    first = [train(10, 3.0), train(20, 2.0), {'step': 20, 'coco/bbox_mAP': 0.1}, train(30, 9.0)]
+    write(tmp_path, '20260101_000000', first)
+    write(tmp_path, '20260102_000000', [train(30, 1.5), train(40, 1.0)])
+    records = read_scalars(tmp_path)
+    assert [record['step'] for record in records] == [10, 20, 20, 30, 40]
+    assert [record['loss'] for record in records if 'loss' in record] == [3.0, 2.0, 1.5, 1.0]
+
+
+def test_a_part_that_never_trained_replaces_nothing(tmp_path):
+    write(tmp_path, '20260101_000000', [train(10, 3.0)])
+    write(tmp_path, '20260102_000000', [])
+    assert [record['step'] for record in read_scalars(tmp_path)] == [10]
+
+
+def test_the_picture_shows_what_was_recorded(tmp_path):
+    """The box-AP curve is blue; without AP there is no blue but the loss curve's."""
+    write(tmp_path / 'a', 't', [train(10, 3.0), train(20, 1.0)])
+    with_ap = [
+        train(10, 3.0),
+        {'step': 10, 'coco/bbox_mAP': 0.1, 'coco/segm_mAP': 0.2},
+        train(20, 1.0),
+        {'step': 20, 'coco/bbox_mAP': 0.8, 'coco/segm_mAP': 0.7},
+    ]
+    write(tmp_path / 'b', 't', with_ap)
+    coloured = []
+    for run in ('a', 'b'):
+        draw_curves(tmp_path / run, tmp_path / f'{run}.png')
+        picture = cv2.imread(str(tmp_path / f'{run}.png')).astype(int)
+        assert min(picture.shape[:2]) > 400
+        panel = picture[picture.shape[0] * 6 // 10 :]
+        coloured.append(int((panel.max(axis=2) - panel.min(axis=2) > 60).sum()))
+    assert coloured[0] == 0
+    assert coloured[1] > 300
+
+
+def test_nothing_recorded_is_drawn_empty(tmp_path):
+    draw_curves(tmp_path, tmp_path / 'curves.png')
+    assert (tmp_path / 'curves.png').exists()
+
+
+def test_the_committed_figure_is_drawn_from_the_committed_numbers(tmp_path):
+    demo = Path(__file__).resolve().parents[2] / 'results/demo'
+    software = Image.open(demo / 'curves.png').info['Software']
+    if f'version{matplotlib.__version__},' not in software:
+        pytest.skip(f'another matplotlib lays out differently; the figure is by {software}')
+    draw_curves(demo, tmp_path / 'curves.png')
+    drawn, committed = (
+        cv2.imread(str(file)).astype(int) for file in (tmp_path / 'curves.png', demo / 'curves.png')
+    )
+    assert abs(drawn - committed).mean() < 0.1

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from mmscratch.errors import InputError
+from mmscratch.work_dir import claim, default_work_dir
+
+
+@pytest.mark.parametrize(
+    ('config', 'data', 'folder'),
+    [
+        ('configs/scratch/a_6x.py', None, 'work_dirs/scratch/a_6x'),
+        ('configs/pretrained/a_6x.py', None, 'work_dirs/pretrained/a_6x'),
+        ('/some/where/mine.py', None, 'work_dirs/mine'),
+        ('configs/scratch/a_6x.py', '/data/cells', 'work_dirs/scratch/a_6x_cells'),
+    ],
+)
+def test_work_dir_mirrors_the_config(config, data, folder):
+    assert default_work_dir(Path(config), Path(data) if data else None) == Path(folder)
+
+
+def test_an_empty_or_missing_folder_is_free(tmp_path):
+    claim(tmp_path, Path('a.py'), resume=False)
+    claim(tmp_path / 'new', Path('a.py'), resume=False)
+
+
+@pytest.mark.parametrize('trace', ['iter_200.pth', 'metrics.json'])
+def test_a_run_is_not_written_over(tmp_path, trace):
+    (tmp_path / trace).touch()
+    with pytest.raises(InputError, match=rf'{trace}.*--resume'):
+        claim(tmp_path, Path('a.py'), resume=False)
+    claim(tmp_path, Path('a.py'), resume=True)
+
+
+def test_another_configs_run_is_not_resumed(tmp_path):
+    (tmp_path / 'a.py').touch()
+    claim(tmp_path, Path('configs/a.py'), resume=True)
+    with pytest.raises(InputError, match=r'run of a\.py, not of b\.py'):
+        claim(tmp_path, Path('configs/b.py'), resume=True)
+
+
+def test_a_file_is_no_work_dir(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match='is a file'):
+        claim(tmp_path / 'file', Path('a.py'), resume=False)

@@ -1,0 +1,106 @@
+r"""Draw a SHAPES data set: COCO layout, any number of images, any size, the same on every machine.
+
+Usage:
+    python tools/data/shapes.py data/shapes
+    python tools/data/shapes.py data/hard --train 20000 --val 1000 --classes 12 --objects 4 12 \
+        --occlusion 0.6 --contrast 0.35 --noise 20
+    python tools/data/shapes.py data/wide --size 640 480 --classes star ring heart
+
+Interrupted, the same command goes on where it was; on a finished data set it does nothing.
+"""
+
+import argparse
+import os
+
+from mmscratch.datasets.shapes import CLASSES, TEXTURES, ShapesConfig, generate
+from mmscratch.errors import InputError, one_line_errors
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    default = ShapesConfig()
+    parser = argparse.ArgumentParser(
+        description=__doc__.split('\n')[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog=f'Classes: {" ".join(CLASSES)}. Textures: {" ".join(TEXTURES)}.',
+    )
+    add = parser.add_argument
+    add('out', help='folder of the data set')
+    add('--train', type=int, default=400, metavar='N', help='training images, 0 for none')
+    add('--val', type=int, default=100, metavar='N', help='validation images, 0 for none')
+    add('--size', type=int, nargs='+', default=default.size[:1], metavar='PX', help='side, or W H')
+    add('--classes', nargs='+', default=['5'], metavar='C', help='how many, or names')
+    add(
+        '--objects',
+        type=int,
+        nargs=2,
+        default=default.objects,
+        metavar=('MIN', 'MAX'),
+        help='objects an image',
+    )
+    add(
+        '--object-size',
+        type=float,
+        nargs=2,
+        default=default.object_size,
+        metavar=('MIN', 'MAX'),
+        help='bounding circle, as a fraction of the shorter side',
+    )
+    add('--rotation', type=int, default=default.rotation, metavar='DEG', help='largest turn')
+    add(
+        '--occlusion',
+        type=float,
+        default=default.occlusion,
+        metavar='F',
+        help='largest hidden fraction of an object, 0 to 0.9',
+    )
+    add(
+        '--contrast',
+        type=float,
+        default=default.contrast,
+        metavar='F',
+        help='difference from the background, 0 to 1',
+    )
+    add('--noise', type=int, default=default.noise, metavar='N', help='in grey levels, 0 to 127')
+    add('--textures', nargs='+', default=TEXTURES, metavar='T', help="the objects' textures")
+    add('--seed', type=int, default=default.seed, metavar='N', help='seed of everything drawn')
+    add('--workers', type=int, default=os.cpu_count(), metavar='N', help='processes')
+    return parser.parse_args()  # fmt: skip
+
+
+def read_config(args: argparse.Namespace) -> ShapesConfig:
+    """Turn the options into a configuration."""
+    if len(args.size) > 2:
+        raise InputError(
+            f'--size {" ".join(map(str, args.size))}: give a side, or width and height'
+        )
+    count = args.classes[0] if len(args.classes) == 1 else ''
+    return ShapesConfig(
+        size=args.size[0] if len(args.size) == 1 else tuple(args.size),
+        classes=int(count) if count.isdecimal() else tuple(args.classes),
+        objects=tuple(args.objects),
+        object_size=tuple(args.object_size),
+        rotation=args.rotation,
+        occlusion=args.occlusion,
+        contrast=args.contrast,
+        noise=args.noise,
+        textures=tuple(args.textures),
+        seed=args.seed,
+    )
+
+
+def main() -> None:
+    """Draw the data set and say what it holds."""
+    args = parse_args()
+    splits = {'train': args.train, 'val': args.val}
+    splits = {split: count for split, count in splits.items() if count}
+    counts = generate(args.out, read_config(args), splits, args.workers)
+    for split, count in counts.items():
+        print(f'{args.out}/{split}: {count["images"]} images, {count["instances"]} instances')
+        for groups in ('classes', 'sizes'):
+            print('  ' + ', '.join(f'{name} {n}' for name, n in count[groups].items()))
+
+
+if __name__ == '__main__':
+    with one_line_errors('interrupted; the same command goes on from here'):
+        main()

@@ -1,0 +1,58 @@
+"""Evaluate a checkpoint: the COCO numbers, per class too, go to the log and to test_metrics.json.
+
+python tools/test.py CONFIG CHECKPOINT [--data DIR]
+tools/dist_test.sh CONFIG CHECKPOINT 8
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from mmscratch import config_check, distributed, work_dir
+from mmscratch.datasets import coco_folder
+from mmscratch.errors import one_line_errors
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', type=Path)
+    parser.add_argument('checkpoint', type=Path)
+    parser.add_argument('--data', type=Path, metavar='DIR', help='test on this COCO-layout folder')
+    parser.add_argument('--work-dir', type=Path, metavar='DIR', help='where the outputs go')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+    )
+    return parser.parse_args()
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """The config with the command line's wishes in it."""
+    cfg = config_check.load(args.config, args.cfg_options)
+    if args.data:
+        coco_folder.point_config_at(cfg, coco_folder.find(args.data))
+    folder = args.work_dir or work_dir.default_work_dir(args.config, args.data)
+    cfg.work_dir = str(folder / 'test' if args.work_dir is None else folder)
+    cfg.launcher = args.launcher
+    cfg.load_from = str(args.checkpoint)
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = configure(args)
+    config_check.check_keys(cfg)
+    if args.launcher == 'pytorch':
+        distributed.prepare_for_cpu(cfg)
+
+    from mmengine.runner import Runner
+
+    Runner.from_cfg(cfg).test()
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()

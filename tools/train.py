@@ -1,0 +1,105 @@
+"""Train a detector.
+
+    python tools/train.py configs/scratch/mask_rcnn_r18_gn_600i_shapes.py
+    python tools/train.py CONFIG --data DIR          # your own images in COCO layout
+    python tools/train.py CONFIG --resume            # go on where the run was stopped
+    tools/dist_train.sh CONFIG 8                     # 8 GPUs; see also slurm_train.sh
+
+Outputs go to work_dirs/, under the config's path: log, metrics.json, curves.png, pictures/, the
+last and the best checkpoint.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+
+from mmscratch import batch_plan, config_check, distributed, work_dir
+from mmscratch.datasets import coco_check, coco_folder
+from mmscratch.errors import InputError, one_line_errors
+from mmscratch.ops import backend
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', type=Path)
+    parser.add_argument('--data', type=Path, metavar='DIR', help='train on this COCO-layout folder')
+    parser.add_argument('--work-dir', type=Path, metavar='DIR', help='where the outputs go')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='latest',
+        metavar='CHECKPOINT',
+        help="go on from the work directory's last checkpoint, or from the one named",
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--seed', type=int, default=0, help='of weights and order (default 0)')
+    parser.add_argument(
+        '--batch',
+        choices=['accumulate', 'scale'],
+        default='accumulate',
+        help="with other than the recipe's images at a time: accumulate gradients (default), "
+        'or scale learning rate and iterations',
+    )
+    parser.add_argument(
+        '--drop-bad-boxes',
+        action='store_true',
+        help='leave out boxes without area or outside of their image, in place of stopping at them',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+    )
+    return parser.parse_args()
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """The config with the command line's wishes in it."""
+    cfg = config_check.load(args.config, args.cfg_options)
+    if args.data:
+        coco_folder.point_config_at(cfg, coco_folder.find(args.data))
+        cfg.drop_bad_boxes = args.drop_bad_boxes
+    cfg.work_dir = str(args.work_dir or work_dir.default_work_dir(args.config, args.data))
+    cfg.launcher = args.launcher
+    cfg.randomness = dict(seed=args.seed)
+    cfg.resume = args.resume is not None
+    cfg.load_from = args.resume if args.resume != 'latest' else None
+    if args.amp:
+        if not torch.cuda.is_available():
+            raise InputError('--amp needs a GPU, and there is none: leave it out')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = configure(args)
+    config_check.check_keys(cfg)
+    plan = batch_plan.plan_batch(cfg, distributed.world_size(), args.batch)
+    reports = []
+    if distributed.is_main_process():
+        work_dir.claim(Path(cfg.work_dir), args.config, cfg.resume)
+        reports = coco_check.check_config(cfg)
+    if args.launcher == 'pytorch':
+        distributed.prepare_for_cpu(cfg)
+
+    from mmengine.runner import Runner
+
+    runner = Runner.from_cfg(cfg)
+    # mmengine logs the rate and the decay of every parameter, two lines each
+    runner.logger.addFilter(lambda record: 'paramwise_options' not in record.getMessage())
+    for line in [line for report in reports for line in report.lines()] + [backend.describe()]:
+        print_log(line, logger='current')
+    loader = runner.train_dataloader
+    images = getattr(loader.batch_sampler.sampler, 'subset_size', len(loader.dataset))
+    print_log(plan.describe(images), logger='current')
+    runner.train()
+
+
+if __name__ == '__main__':
+    with one_line_errors('interrupted; --resume goes on from the last checkpoint'):
+        main()
