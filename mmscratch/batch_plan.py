@@ -43,13 +43,12 @@ def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
     iterations in such steps. With fewer images at a time than that, ``policy``
 
     - ``'accumulate'`` adds up the gradients of several forward passes: every step sees the recipe's
-      images at
-      the recipe's learning rate. mmengine counts forward passes, so all numbers of iterations are
-      multiplied. Statistics of BN and SyncBN are those of a single pass; GN doesn't mind.
+      images at the recipe's learning rate. mmengine counts forward passes, so all numbers of
+      iterations are multiplied. Statistics of BN and SyncBN are those of a single pass; GN doesn't
+      mind.
     - ``'scale'`` keeps one pass a step, with the learning rate in proportion to the images of a
-      step and
-      iterations, milestones, warm-up and intervals in inverse proportion (Goyal et al. 2017). It is
-      also the way to use more GPUs than the recipe has images.
+      step, and iterations, milestones, warm-up and intervals in inverse proportion (Goyal et al.
+      2017). It is also the way to use more GPUs than the recipe has images.
 
     Raises:
         InputError: the recipe's batch is not a multiple of what the GPUs take at a time.
@@ -116,6 +115,7 @@ def _multiply_intervals(cfg: Config, factor: float) -> None:
     hooks = cfg.get('default_hooks', {})
     for name in ('checkpoint', 'logger'):
         _multiply(hooks.get(name) or {}, ('interval',), factor)
+    _multiply(cfg.get('log_processor') or {}, ('window_size',), factor)
 
 
 def _multiply(section: ConfigDict, keys: tuple[str, ...], factor: float) -> None:

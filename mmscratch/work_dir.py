@@ -21,8 +21,7 @@ def claim(work_dir: Path, config: Path, resume: bool) -> None:
 
     Raises:
         InputError: ``work_dir`` holds checkpoints or metrics and ``resume`` is not asked for, or it
-        holds the
-            run of another config.
+            holds the run of another config.
     """
     if work_dir.exists() and not work_dir.is_dir():
         raise InputError(f'{work_dir} is a file: name another folder with --work-dir')

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean
 
 import pytest
 from mmengine.config import Config
@@ -23,12 +24,12 @@ from mmengine.hooks import Hook
 
 @HOOKS.register_module()
 class ImageRecorder(Hook):
-    """Write the image ids of every batch to a file of this process."""
+    """Write the image ids and the loss of every batch to a file of this process."""
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         ids = [sample.img_id for sample in data_batch["data_samples"]]
         with open(Path(runner.work_dir) / f"images_{runner.rank}.jsonl", "a") as file:
-            file.write(json.dumps([runner.iter, ids]) + "\\n")
+            file.write(json.dumps([runner.iter, runner.rank, ids, float(outputs["loss"])]) + "\\n")
 '''
 
 CONFIG = """
@@ -59,8 +60,8 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def train(place: Path, name: str, *command: str | Path) -> tuple[str, list[set[int]]]:
-    """Run, and return the log and the images of every step of 4."""
+def train(place: Path, name: str, *command: str | Path) -> tuple[str, list[set[int]], list[float]]:
+    """Run, and return the log, and the images and rank 0's loss of every step of 4."""
     env = os.environ | {
         'OMP_NUM_THREADS': '1',
         'PYTHON': sys.executable,
@@ -82,23 +83,29 @@ def train(place: Path, name: str, *command: str | Path) -> tuple[str, list[set[i
         for file in sorted(work_dir.glob('images_*.jsonl'))
         for line in file.read_text().splitlines()
     ]
-    passes = {iteration for iteration, _ in seen}
-    per_step = (max(passes) + 1) // 4
+    per_step = (max(iteration for iteration, *_ in seen) + 1) // 4
     steps: list[set[int]] = [set() for _ in range(4)]
-    for iteration, ids in seen:
+    losses: list[list[float]] = [[] for _ in range(4)]
+    for iteration, rank, ids, loss in seen:
         steps[iteration // per_step].update(ids)
-    assert sum(len(ids) for _, ids in seen) == 16
-    return done.stdout + done.stderr, steps
+        if rank == 0:  # the one that writes the log
+            losses[iteration // per_step].append(loss)
+    assert sum(len(ids) for _, _, ids, _ in seen) == 16
+    return done.stdout + done.stderr, steps, [mean(values) for values in losses]
 
 
-def test_two_processes_and_accumulation_see_the_same_images_in_every_step(place):
+def test_two_processes_and_accumulation_are_the_same_training(place):
     config = place / 'tiny.py'
-    log, together = train(place, 'processes', ROOT / 'tools/dist_train.sh', config, '2')
+    log, together, losses = train(place, 'processes', ROOT / 'tools/dist_train.sh', config, '2')
     assert '4 images/step = 2 x 2, lr 0.04, 4 iterations' in log
-    log, alone = train(place, 'accumulated', sys.executable, ROOT / 'tools/train.py', config)
+    log, alone, losses_alone = train(
+        place, 'accumulated', sys.executable, ROOT / 'tools/train.py', config
+    )
     assert '4 images/step = 1 x 2 x 2 accumulated, lr 0.04, 4 iterations' in log
     assert together == alone
     assert len(set.union(*alone[:2])) == 8, 'no image twice before all were seen once'
+    # the same images, augmentation, sampled proposals and weights: only sums are rounded otherwise
+    assert losses == pytest.approx(losses_alone, rel=1e-4)
 
 
 def test_syncbn_without_gpus_is_refused(monkeypatch):

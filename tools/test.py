@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmscratch import config_check, distributed, work_dir
-from mmscratch.datasets import coco_folder
+from mmscratch import checkpoint, config_check, distributed, work_dir
+from mmscratch.datasets import coco_check, coco_folder
 from mmscratch.errors import one_line_errors
 
 
@@ -45,6 +45,9 @@ def main() -> None:
     args = parse_args()
     cfg = configure(args)
     config_check.check_keys(cfg)
+    if distributed.is_main_process():
+        checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
+        coco_check.check_config(cfg, splits=['test'])
     if args.launcher == 'pytorch':
         distributed.prepare_for_cpu(cfg)
 

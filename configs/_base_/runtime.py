@@ -25,6 +25,7 @@ default_hooks = dict(
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    mean_over_ranks=dict(type='MeanOverRanksHook'),
     visualization=dict(type='ComparisonPicturesHook', num_images=16),
     init=dict(type='InitHook'),
     preflight=dict(type='PreflightHook'),

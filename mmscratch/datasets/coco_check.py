@@ -86,13 +86,13 @@ def check_folder(
     return reports
 
 
-def check_config(cfg: Config) -> list[DataReport]:
-    """Check what `cfg` trains and validates on; the reports are in the order train, val.
+def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[DataReport]:
+    """Check the data of `cfg`; the reports are in the order of `splits`.
 
-    The config's own key `drop_bad_boxes` is that of :func:`check`. Datasets without a JSON file
-    are passed over.
+    What is trained on and what is not have to fit together. The config's own key `drop_bad_boxes`
+    is that of :func:`check`. Datasets without a JSON file are passed over.
     """
-    reports: dict[str, list[DataReport]] = {'train': [], 'val': []}
+    reports: dict[str, list[DataReport]] = {split: [] for split in splits}
     for split, checked in reports.items():
         for dataset in _leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
             file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
@@ -102,9 +102,9 @@ def check_config(cfg: Config) -> list[DataReport]:
             image_dir = Path(dataset.get('data_root') or '', images)
             filter_cfg = None if dataset.get('test_mode') else dataset.get('filter_cfg')
             checked.append(check(file, image_dir, cfg.get('drop_bad_boxes', False), filter_cfg))
-    for train, val in itertools.product(*reports.values()):
+    for train, val in itertools.product(reports.get('train', []), reports.get('val', [])):
         _check_pair(train, val)
-    return [*reports['train'], *reports['val']]
+    return [report for checked in reports.values() for report in checked]
 
 
 def _leaves(dataset: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook
 from mmscratch.hooks.init_hook import InitHook
+from mmscratch.hooks.mean_over_ranks_hook import MeanOverRanksHook
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.hooks.run_report_hook import RunReportHook
 from mmscratch.hooks.subset_record_hook import SubsetRecordHook
@@ -9,6 +10,7 @@ from mmscratch.hooks.subset_record_hook import SubsetRecordHook
 __all__ = [
     'ComparisonPicturesHook',
     'InitHook',
+    'MeanOverRanksHook',
     'PreflightHook',
     'RunReportHook',
     'SubsetRecordHook',

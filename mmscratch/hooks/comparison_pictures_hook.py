@@ -27,8 +27,7 @@ class ComparisonPicturesHook(Hook):
             the main one's share.
         score_thr: detections below this score aren't drawn.
         min_side: images with a shorter side below this many pixels are drawn enlarged by a whole
-        number, for
-            labels to be legible.
+            number, for labels to be legible.
     """
 
     def __init__(self, num_images: int = 16, score_thr: float = 0.5, min_side: int = 320) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmdet.registry import LOOPS
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch.nn import Module
 from torch.utils.data import BatchSampler, DataLoader
@@ -23,9 +23,10 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
     indices of the past are counted off before the first worker starts, so that neither workers nor
     prefetching matter. A run that was stopped and resumed sees the images of a straight run in the
     same order with the same augmentation (a function of the seed, the image and the optimizer
-    step), and draws the same random numbers in the model (seeded by seed, rank and iteration).
-    Augmentation is thereby the same for any number of workers, and for any split of a step into
-    GPUs and accumulation; an image that occurs twice in one step is augmented alike.
+    step), and draws the same random numbers in the model (seeded by the seed and the number of the
+    batch, counted over all ranks). Both are thereby the same for any number of workers, and for any
+    split of a step into GPUs and accumulation; an image that occurs twice in one step is augmented
+    alike.
 
     The data set has to be map-style and the number of GPUs, the batch size and the accumulation
     those of the first part. A checkpoint's seed replaces that of the sampler unless the sampler
@@ -57,8 +58,9 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
             self.dataloader_iterator.close()
 
     def run_iter(self, data_batch: dict) -> None:
-        """Iterate one mini-batch, with random numbers that follow from seed, rank and iteration."""
-        torch.manual_seed(derive_seed(self.runner.seed, get_rank(), self._iter))
+        """Iterate one mini-batch, with random numbers that follow from seed and batch."""
+        batch_number = self._iter * get_world_size() + get_rank()
+        torch.manual_seed(derive_seed(self.runner.seed, batch_number))
         super().run_iter(data_batch)
 
     def _data_batches(self, past: int) -> Iterator[Any]:
