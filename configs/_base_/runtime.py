@@ -7,6 +7,7 @@ custom_imports = dict(
         'mmscratch.evaluation',
         'mmscratch.hooks',
         'mmscratch.loops',
+        'mmscratch.models',
         'mmscratch.samplers',
         'mmscratch.transforms',
     ]

@@ -1,10 +1,14 @@
 # A Mask R-CNN that trains on two CPU cores in minutes: ResNet-18 of half width, FPN and heads of
 # 64 channels, fewer proposals, L1 on boxes. All else, GN and the initialization too, is the
 # full-size model's.
-_base_ = './mask_rcnn_r50.py'
+_base_ = './mask_rcnn_r50_gn.py'
 
 norm_cfg = dict(type='GN', num_groups=16, requires_grad=True)
 model = dict(
+    # inputs of unit scale, as for images of one's own
+    data_preprocessor=dict(
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+    ),
     backbone=dict(depth=18, base_channels=32, stem_channels=32, norm_cfg=norm_cfg),
     neck=dict(in_channels=[32, 64, 128, 256], out_channels=64, norm_cfg=norm_cfg),
     rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4])),

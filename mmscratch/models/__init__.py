@@ -1,0 +1,1 @@
+"""Detectors and their parts, registered in MMDetection's registry."""
