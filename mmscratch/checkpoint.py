@@ -11,6 +11,8 @@ import os
 import pickle
 import re
 import struct
+import urllib.error
+import urllib.parse
 import zipfile
 from collections.abc import Callable, Iterator
 
@@ -25,6 +27,16 @@ from mmscratch.errors import InputError
 # How a file begins that torch.save has written: a zip, or before torch 1.6 a pickled number.
 ZIP_HEAD = b'PK\x03\x04'
 OLD_HEAD = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+# What pickled numpy arrays refer to, by numpy before and since version 2.
+BLOB_GLOBALS = {
+    '_codecs.encode',
+    'numpy.core.multiarray._reconstruct',
+    'numpy.core.multiarray.scalar',
+    'numpy._core.multiarray._reconstruct',
+    'numpy._core.multiarray.scalar',
+    'numpy.dtype',
+    'numpy.ndarray',
+}
 
 
 def statistic(owner: type, name: str) -> Callable:
@@ -102,10 +114,45 @@ def refusals(filename: str) -> Iterator[None]:
         ) from None
 
 
+class _BlobUnpickler(pickle.Unpickler):
+    """Reads numpy arrays and plain types: what Detectron's ``utils/net.py`` pickles."""
+
+    def find_class(self, module: str, name: str) -> type | Callable:
+        """Refuse what is neither numpy's nor the bytes that Python 2 wrote."""
+        if f'{module}.{name}' not in BLOB_GLOBALS:
+            # in the words of torch's own refusal, for `refusals` to find the name
+            raise pickle.UnpicklingError(
+                f'GLOBAL {module}.{name} was not an allowed global by default.'
+            )
+        return super().find_class(module, name)
+
+
+def load_blobs(filename: str) -> dict:
+    """The dict in a ``.pkl`` of Detectron's; what makes it another kind of file is refused.
+
+    Raises:
+        InputError: the file is damaged, is no pickle, or holds another object.
+    """
+    with refusals(filename), open(filename, 'rb') as file:
+        try:
+            blobs = _BlobUnpickler(file, encoding='latin1').load()
+        except pickle.UnpicklingError as error:
+            if 'GLOBAL' in str(error):
+                raise
+            raise EOFError from None
+        except (ValueError, IndexError, KeyError, AttributeError, TypeError):
+            raise EOFError from None
+    if not isinstance(blobs, dict):
+        raise InputError(f'{filename}: holds a {type(blobs).__name__}, not weights by name')
+    return blobs
+
+
 def load(
     filename: str | os.PathLike, map_location: str | torch.device | Callable | None = 'cpu'
 ) -> dict:
     """The checkpoint in a local file: tensors, plain types and what :func:`allowed_globals` names.
+
+    A ``.pkl`` is read as Detectron's (:func:`load_blobs`).
 
     Raises:
         InputError: no such file, or the file is empty, damaged, no checkpoint, or holds any other
@@ -114,6 +161,8 @@ def load(
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise InputError(f'{filename}: no such checkpoint file; check the path')
+    if filename.endswith('.pkl'):
+        return load_blobs(filename)
     with open(filename, 'rb') as file:
         head = file.read(len(OLD_HEAD))
     if not head.startswith((ZIP_HEAD, OLD_HEAD)):
@@ -141,10 +190,18 @@ def load_url(url: str, **kwargs) -> dict:
     """Download as :func:`torch.hub.load_state_dict_from_url` does, which by itself loads anything.
 
     Raises:
-        InputError: as for :func:`load`.
+        InputError: as for :func:`load`, or there is no way to the server.
     """
     with refusals(url):
-        return torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+        try:
+            return torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+        except urllib.error.URLError as error:
+            name = kwargs.get('file_name') or os.path.basename(urllib.parse.urlparse(url).path)
+            folder = kwargs.get('model_dir') or os.path.join(torch.hub.get_dir(), 'checkpoints')
+            raise InputError(
+                f'{url}: cannot be downloaded ({error.reason}); download {name} elsewhere and put '
+                f'it into {folder}, or name the file with --init'
+            ) from None
 
 
 torch.serialization.add_safe_globals(allowed_globals())

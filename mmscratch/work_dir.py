@@ -5,15 +5,18 @@ from pathlib import Path
 from mmscratch.errors import InputError
 
 
-def default_work_dir(config: Path, data: Path | None) -> Path:
+def default_work_dir(config: Path, data: Path | None, init: str | None = None) -> Path:
     """``work_dirs/`` plus the config's path below ``configs/``: twins of one stem keep apart.
 
-    A run on other data (``--data``) has the data folder's name behind it.
+    A run on other data (``--data``) has the data folder's name behind it, one with other initial
+    weights (``--init``) the name of their file.
     """
     parts = config.resolve().with_suffix('').parts
     below = parts[len(parts) - parts[::-1].index('configs') :] if 'configs' in parts else parts[-1:]
     folder = Path('work_dirs').joinpath(*below)
-    return folder if data is None else folder.with_name(f'{folder.name}_{data.resolve().name}')
+    given = [data.resolve().name] if data else []
+    given += [Path(init).stem] if init else []
+    return folder.with_name('_'.join([folder.name, *given]))
 
 
 def claim(work_dir: Path, config: Path, resume: bool) -> None:

@@ -1,5 +1,6 @@
 import os
 import pathlib
+import pickle
 import zipfile
 
 import mmengine.runner.checkpoint
@@ -323,6 +324,40 @@ def test_downloads_are_checked_as_well(tmp_path):
 
 
 # --- unfit files
+
+
+def test_no_way_to_the_server(tmp_path):
+    with pytest.raises(InputError) as error:
+        checkpoint.load_url('http://127.0.0.1:9/resnet50_gn-1.pth', model_dir=str(tmp_path))
+    for word in ('cannot be downloaded', 'resnet50_gn-1.pth', str(tmp_path), '--init'):
+        assert word in str(error.value)
+
+
+def test_detectrons_pickle(tmp_path):
+    blobs = {'conv1_w': np.arange(6, dtype=np.float32).reshape(2, 3), 'lr': np.float64(0.02)}
+    file = tmp_path / 'R-50.pkl'
+    # as Python 2 wrote it, with numpy's old module names and bytes in latin1
+    text = pickle.dumps({'blobs': blobs, 'cfg': 'MODEL: {}'}, protocol=2)
+    file.write_bytes(text.replace(b'numpy._core.multiarray', b'numpy.core.multiarray'))
+    loaded = checkpoint.load(file)
+    np.testing.assert_array_equal(loaded['blobs']['conv1_w'], blobs['conv1_w'])
+    assert loaded['cfg'] == 'MODEL: {}'
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        (pickle.dumps({'blobs': pathlib.PurePosixPath('x')}, protocol=2), r'holds pathlib\.\S+'),
+        (pickle.dumps([1], protocol=2), 'holds a list'),
+        (pickle.dumps({'blobs': {}}, protocol=2)[:-3], 'damaged'),
+        (b'no pickle', 'damaged'),
+    ],
+)
+def test_other_pickles_are_refused(content, said, tmp_path):
+    file = tmp_path / 'weights.pkl'
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=rf'weights\.pkl: (is )?{said}'):
+        checkpoint.load(file)
 
 
 def test_missing_file(tmp_path):

@@ -2,6 +2,7 @@
 
     python tools/train.py configs/scratch/mask_rcnn_r18_gn_600i_shapes.py
     python tools/train.py CONFIG --data DIR          # your own images in COCO layout
+    python tools/train.py CONFIG --init FILE         # begin with these weights
     python tools/train.py CONFIG --resume            # go on where the run was stopped
     tools/dist_train.sh CONFIG 8                     # 8 GPUs; see also slurm_train.sh
 
@@ -36,6 +37,12 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help="go on from the work directory's last checkpoint, or from the one named",
     )
+    parser.add_argument(
+        '--init',
+        metavar='FILE',
+        help='begin with these weights: a ResNet or VGG of torchvision, timm, MMDetection or '
+        'Detectron, or a MoCo checkpoint; a local file or a URL',
+    )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--seed', type=int, default=0, help='of weights and order (default 0)')
     parser.add_argument(
@@ -63,11 +70,16 @@ def configure(args: argparse.Namespace) -> Config:
     if args.data:
         coco_folder.point_config_at(cfg, coco_folder.find(args.data))
         cfg.drop_bad_boxes = args.drop_bad_boxes
-    cfg.work_dir = str(args.work_dir or work_dir.default_work_dir(args.config, args.data))
+    folder = args.work_dir or work_dir.default_work_dir(args.config, args.data, args.init)
+    cfg.work_dir = str(folder)
     cfg.launcher = args.launcher
     cfg.randomness = dict(seed=args.seed)
+    if args.init:
+        cfg.load_from = args.init
+        cfg.default_hooks.setdefault('preflight', dict(type='PreflightHook')).init = 'pretrained'
     cfg.resume = args.resume is not None
-    cfg.load_from = args.resume if args.resume != 'latest' else None
+    if cfg.resume:
+        cfg.load_from = args.resume if args.resume != 'latest' else None
     if args.amp:
         if not torch.cuda.is_available():
             raise InputError('--amp needs a GPU, and there is none: leave it out')

@@ -28,6 +28,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     mean_over_ranks=dict(type='MeanOverRanksHook'),
     visualization=dict(type='ComparisonPicturesHook', num_images=16),
+    weights=dict(type='WeightsHook'),
     init=dict(type='InitHook'),
     preflight=dict(type='PreflightHook'),
     subset=dict(type='SubsetRecordHook'),

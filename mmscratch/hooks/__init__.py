@@ -6,6 +6,7 @@ from mmscratch.hooks.mean_over_ranks_hook import MeanOverRanksHook
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.hooks.run_report_hook import RunReportHook
 from mmscratch.hooks.subset_record_hook import SubsetRecordHook
+from mmscratch.hooks.weights_hook import WeightsHook
 
 __all__ = [
     'ComparisonPicturesHook',
@@ -14,4 +15,5 @@ __all__ = [
     'PreflightHook',
     'RunReportHook',
     'SubsetRecordHook',
+    'WeightsHook',
 ]

@@ -30,18 +30,19 @@ class PreflightHook(Hook):
     The checks:
 
     - ``weights``: a checkpoint or an ``init_cfg`` of type Pretrained is loaded; a run is resumed
-      from a checkpoint without this hook's proof of a scratch run
+      from a checkpoint without this hook's proof of a scratch run; for ``init='pretrained'`` the
+      contrary, that nothing is loaded
     - ``frozen``: a parameter that does not train
     - ``norm_eval``: a norm layer that is in eval mode while the model trains
     - ``classes``: class names of the train and val config, class names of the COCO JSON, and the
       sizes of the heads disagree
     - ``schedule``: the run would never save or never validate, or a learning-rate drop never comes
 
-    The first three are for ``init='random'`` only. What was established goes into the ``preflight``
-    entry of the meta of every checkpoint, in plain types: init, allowed checks and the faults
-    that were waived, seed, SHA-256 of the weights at step 0, SHA-256 of the annotation files, the
-    subset, versions; ``parent`` is the entry of the checkpoint that ``load_from`` named. A
-    resumed run carries the entry on as it was.
+    Of the first three, ``init='pretrained'`` has the named one only. What was established goes
+    into the ``preflight`` entry of the meta of every checkpoint, in plain types: init, allowed
+    checks and the faults that were waived, seed, SHA-256 of the weights at step 0, SHA-256 of the
+    annotation files, the subset, versions; ``parent`` is the entry of the checkpoint that
+    ``load_from`` named. A resumed run carries the entry on as it was.
 
     Args:
         init: ``'random'`` for a run from scratch, ``'pretrained'`` for one that loads weights.
@@ -106,6 +107,8 @@ class PreflightHook(Hook):
             found['weights'] = self._weight_faults(runner)
             found['frozen'] = frozen_faults(bare_model(runner))
             found['norm_eval'] = norm_faults(bare_model(runner))
+        elif self._loaded_meta is None and not pretrained_modules(bare_model(runner)):
+            found['weights'] = ['no weights are loaded: give them with --init or load_from']
         return [(check, text) for check in CHECKS for text in found.get(check, [])]
 
     def _weight_faults(self, runner: Runner) -> list[str]:

@@ -65,7 +65,7 @@ def read_ids(file: str) -> list[ImageId]:
     except OSError as error:
         raise InputError(
             f'{file}: cannot be read ({error.strerror}): subset takes a number of images or a file '
-            'of image ids'
+            'of image ids, which tools/data/subset.py writes'
         ) from error
     except ValueError as error:
         raise InputError(f'{file}: broken JSON or text ({error}): write the ids again') from error

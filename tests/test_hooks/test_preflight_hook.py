@@ -174,7 +174,7 @@ def test_run_cannot_be_resumed_without_a_proof(make_runner, tmp_path):
 
 
 def test_pretrained_run_cannot_be_resumed_as_scratch(make_runner):
-    make_runner(PreflightHook(init='pretrained')).train()
+    make_runner(PreflightHook(init='pretrained', allow=['weights'])).train()
     assert 'carries no proof' in refusal(longer(make_runner, PreflightHook()))
 
 
@@ -266,7 +266,7 @@ def test_faults_are_all_told_and_can_be_allowed(make_runner, norm, tmp_path, log
     proof = proof_of(tmp_path / 'run' / 'iter_2.pth')
     assert proof['allowed'] == ['frozen', 'norm_eval']
     assert [line.split()[0] for line in proof['waived']] == ['[frozen]', '[norm_eval]']
-    make_runner(PreflightHook(init='pretrained'), change=change).train()
+    make_runner(PreflightHook(init='pretrained', allow=['weights']), change=change).train()
 
 
 def test_reverted_sync_bn_is_told(make_runner, log_of):

@@ -1,0 +1,20 @@
+# 220k iterations from scratch, for 10k images and fewer (section 5.1). The paper searched lr,
+# decay factor and drops anew and does not give them. Taken here: lr and factor of its 35k recipe,
+# the nearest one given; the last 20k and last 6,667 iterations at lower rates, which are 2x's
+# proportions of the 60k, and the same number from scratch, as the paper's rule has it for any
+# length.
+_base_ = './detectron_sgd.py'
+
+optim_wrapper = dict(optimizer=dict(lr=0.04))
+max_iters = 220_000
+train_cfg = dict(max_iters=max_iters)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=501),
+    dict(
+        type='MultiStepLR',
+        by_epoch=False,
+        milestones=[max_iters - 20_000, max_iters - 6_667],
+        gamma=0.02,
+        end=max_iters,
+    ),
+]

@@ -1,0 +1,9 @@
+# Figure 7, left: 35k images drawn at random, from random initialization, 6x
+_base_ = [
+    '../_base_/models/mask_rcnn_r50_gn.py',
+    '../_base_/datasets/coco_instance_ms512.py',
+    '../_base_/schedules/6x_35k.py',
+    '../_base_/runtime.py',
+]
+
+train_dataloader = dict(sampler=dict(subset=35_000, subset_seed=0))

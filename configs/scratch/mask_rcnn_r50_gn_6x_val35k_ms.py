@@ -1,0 +1,9 @@
+# Figure 7, left: the old val35k (tools/data/subset.py), from random initialization, 6x
+_base_ = [
+    '../_base_/models/mask_rcnn_r50_gn.py',
+    '../_base_/datasets/coco_instance_ms512.py',
+    '../_base_/schedules/6x_35k.py',
+    '../_base_/runtime.py',
+]
+
+train_dataloader = dict(sampler=dict(subset='data/coco/val35k.json'))

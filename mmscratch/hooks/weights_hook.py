@@ -1,0 +1,74 @@
+"""Loaded weights: in the model's names, told of, and refused where they hardly fit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+from torch import Tensor
+
+from mmscratch.errors import InputError
+from mmscratch.weight_names import Fit, fit
+
+# Where checkpoints keep their weights: MMEngine and MoCo, DeiT and others, Detectron.
+CONTAINERS = ('state_dict', 'model', 'blobs')
+# Published backbones lack nothing; room is left for a layer that a fork has added.
+LEAST_SHARE = 0.9
+
+
+@HOOKS.register_module()
+class WeightsHook(Hook):
+    """Fit what ``load_from`` loads to the model, and log how much of it fitted.
+
+    MMEngine takes the weights whose names it knows and leaves all others at random, which can be
+    every one of them. Here the names of published classifiers are translated
+    (:mod:`mmscratch.weight_names`), and a file is refused with an :class:`InputError` if
+
+    - training begins with it, and it has less than 90 % of the backbone's weights; or it is a
+      detector's checkpoint, and less than 90 % of the model's
+    - it is resumed from or tested, and anything is missing or of another shape
+    """
+
+    # before InitHook and PreflightHook, which look at what is loaded
+    priority = 'HIGHEST'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Replace the weights in ``checkpoint`` by those that fit, in the model's names."""
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        found = fit(weights_of(checkpoint), model.state_dict())
+        file = runner._load_from or 'the checkpoint'
+        begins = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+        refuse_poor(found, str(file), str(runner.cfg.filename), complete=not begins)
+        if begins:
+            checkpoint.pop('model', None)
+            checkpoint.pop('blobs', None)
+            checkpoint['state_dict'] = found.weights
+            runner.logger.info(f'{file}: {found.describe()}')
+
+
+def weights_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """The names and weights within a loaded file."""
+    for key in CONTAINERS:
+        if isinstance(checkpoint.get(key), Mapping):
+            return checkpoint[key]
+    return checkpoint
+
+
+def refuse_poor(found: Fit, file: str, config: str, complete: bool) -> None:
+    """Raise an :class:`InputError` for weights that do not fit well enough, see above."""
+    if complete and found.wanting:
+        first = (found.mismatched or found.missing)[0]
+        raise InputError(
+            f'{file}: does not fit the model of {config}: {len(found.missing)} weights are '
+            f'missing, {len(found.mismatched)} of another shape, the first is {first}; '
+            'use the config that it was trained with, and the same --data'
+        )
+    if found.share < LEAST_SHARE:
+        raise InputError(
+            f'{file}: only {found.share:.0%} of the weights that it should have fit the model of '
+            f'{config} ({found.describe()}); give weights of the same architecture and norm layers'
+        )

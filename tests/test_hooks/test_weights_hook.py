@@ -1,0 +1,85 @@
+"""Loading under a translated name, and refusing what hardly fits, in real runs of a toy."""
+
+import pytest
+import torch
+
+from mmscratch.errors import InputError
+from mmscratch.hooks import PreflightHook, WeightsHook
+
+
+def saved(path, state) -> str:
+    torch.save(state, path)
+    return str(path)
+
+
+@pytest.fixture
+def classifier():
+    """A classifier with the toy's backbone, in torchvision's way of naming."""
+    generator = torch.Generator().manual_seed(5)
+    shapes = {
+        'conv1.weight': (8, 3, 3, 3),
+        'bn1.weight': (8,),
+        'bn1.bias': (8,),
+        'bn1.running_mean': (8,),
+        'bn1.running_var': (8,),
+        'conv2.weight': (8, 8, 3, 3),
+        'conv2.bias': (8,),
+        'fc.weight': (1000, 8),
+    }
+    return {name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def test_training_begins_with_the_translated_weights(make_runner, tmp_path, classifier, log_of):
+    file = saved(tmp_path / 'moco.pth', {'state_dict': {
+        f'module.encoder_q.{name}': value for name, value in classifier.items()
+    }})  # fmt: skip
+    runner = make_runner(WeightsHook(), PreflightHook(init='pretrained'), load_from=file)
+    before = {}
+
+    def remember(*args):
+        before.update({k: v.clone() for k, v in runner.model.backbone.state_dict().items()})
+
+    runner._hooks[-1].before_train_epoch = remember
+    runner.train()
+    for name, value in classifier.items():
+        if name != 'fc.weight':
+            torch.testing.assert_close(before[name], value)
+    assert '7 weights matched, 0 missing' in log_of(runner)
+
+
+def test_poor_match_is_refused(make_runner, tmp_path, classifier):
+    file = saved(tmp_path / 'other.pth', {f'body.{k}': v for k, v in classifier.items()})
+    runner = make_runner(WeightsHook(), PreflightHook(init='pretrained'), load_from=file)
+    with pytest.raises(InputError, match=r'other\.pth: only 0% .* same architecture'):
+        runner.train()
+
+
+def test_pretrained_without_weights_is_refused(make_runner):
+    runner = make_runner(WeightsHook(), PreflightHook(init='pretrained'))
+    with pytest.raises(InputError, match='no weights are loaded: give them with --init'):
+        runner.train()
+
+
+def test_resuming_with_another_model_is_refused(make_runner, tmp_path, coco):
+    make_runner(WeightsHook()).train()
+    classes = ('cat', 'dog')
+    data = [coco(name, classes, classes, classes) for name in ('train2', 'val2')]
+    runner = make_runner(
+        WeightsHook(), detector=dict(num_classes=2), resume=True, train=data[0], val=data[1]
+    )
+    with pytest.raises(InputError, match=r'fc_cls\.weight: \(4, 8\) in the file, \(3, 8\)'):
+        runner.train()
+
+
+def test_testing_needs_every_weight(make_runner, tmp_path):
+    state = make_runner().model.state_dict()
+    state = {name: value for name, value in state.items() if 'fc_cls' not in name}
+    file = saved(tmp_path / 'partial.pth', {'state_dict': state})
+    from mmengine.evaluator import Evaluator
+
+    runner = make_runner(WeightsHook(), load_from=file)
+    runner._test_dataloader = runner._val_dataloader
+    runner._test_loop = dict(type='TestLoop')
+    runner._test_evaluator = Evaluator([])
+    with pytest.raises(InputError, match=r'2 weights are missing'):
+        runner.test()

@@ -1,0 +1,84 @@
+r"""Write a list of image ids, to train on those alone.
+
+    # the old val35k, the paper's 35k images: what 2014's validation has and 2017's has not
+    python tools/data/subset.py data/coco/val35k.json \
+        --train data/coco/annotations/instances_train2017.json \
+        --of data/coco/annotations/instances_val2014.json \
+        --minus data/coco/annotations/instances_val2017.json
+
+    # 1000 images by a seed, the same ones that subset=1000, subset_seed=0 means in a config
+    python tools/data/subset.py few.json --train .../instances_train2017.json --number 1000
+
+Train on it: --cfg-options train_dataloader.sampler.subset=data/coco/val35k.json. Images without an
+object are left out, since training drops them.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from mmscratch.datasets import coco_json
+from mmscratch.errors import InputError, one_line_errors
+from mmscratch.samplers.subset import choose_ids, sha256_of_ids
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('out', type=Path, help='JSON file to write')
+    parser.add_argument('--train', type=Path, required=True, help='annotations to train on')
+    parser.add_argument('--of', type=Path, help='take only images that are in this file')
+    parser.add_argument('--minus', type=Path, help='leave out the images of this file')
+    parser.add_argument('--number', type=int, help='draw so many of them')
+    parser.add_argument('--seed', type=int, default=0, help='which ones (default 0)')
+    return parser.parse_args()
+
+
+def image_ids(file: Path) -> set[int]:
+    """The ids of all images of an annotation file."""
+    images, *_ = coco_json.load(file)
+    return {image['id'] for image in images}
+
+
+def choose(args: argparse.Namespace) -> tuple[list[int], int]:
+    """The ids, and how many more would have been meant but have no object.
+
+    Raises:
+        InputError: nothing is left, fewer than asked for, or images that are not in ``--train``.
+    """
+    images, annotations, *_ = coco_json.load(args.train)
+    known = {image['id'] for image in images}
+    meant = image_ids(args.of) if args.of else known
+    if args.minus:
+        meant -= image_ids(args.minus)
+    if strangers := meant - known:
+        raise InputError(
+            f'{args.train}: lacks {len(strangers)} of the {len(meant)} images meant, the first is '
+            f'{min(strangers)}; give the annotations that hold them all'
+        )
+    ids = sorted(meant & {annotation['image_id'] for annotation in annotations})
+    if not ids or (args.number or 1) > len(ids):
+        raise InputError(
+            f'{args.out}: {args.number or "no image is"} asked for, {len(ids)} with objects are '
+            'there; ask for fewer, or of another file'
+        )
+    empty = len(meant) - len(ids)
+    return (choose_ids(ids, args.number, args.seed) if args.number else ids), empty
+
+
+def main() -> None:
+    args = parse_args()
+    if args.number is not None and args.number < 1:
+        raise InputError(f'--number {args.number}: give 1 or more')
+    ids, empty = choose(args)
+    record = {'k': len(ids), 'sha256': sha256_of_ids(ids), 'ids': sorted(ids)}
+    args.out.write_text(json.dumps(record) + '\n')
+    print(f'{args.out}: {len(ids)} images, SHA-256 {record["sha256"]}')
+    if empty:
+        print(f'{empty} images without objects are left out')
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()
