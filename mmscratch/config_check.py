@@ -59,6 +59,7 @@ _REGISTRIES = (
     (r'init_cfg(\.\d+)?$|\.override(\.\d+)?$', 'WEIGHT_INITIALIZERS'),
     (r'(^|\.)(nms|roi_layer)$', 'mmcv.ops'),
     (r'\.(assigner|sampler|bbox_coder|anchor_generator|iou_calculator)$', 'TASK_UTILS'),
+    (r'^tta_model$', 'MODELS'),
     (r'^model(\.(.+\.)?(backbone|neck|\w*head|\w*roi_extractor|loss_\w+)(\.\d+)?)?$', 'MODELS'),
 )
 # Of these, a dict without a type is always a mistake.

@@ -1,17 +1,17 @@
 """Evaluate a checkpoint: the COCO numbers, per class too, go to the log and to test_metrics.json.
 
-python tools/test.py CONFIG CHECKPOINT [--data DIR]
+python tools/test.py CONFIG CHECKPOINT [--data DIR] [--tta]
 tools/dist_test.sh CONFIG CHECKPOINT 8
 """
 
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
 
 from mmscratch import checkpoint, config_check, distributed, work_dir
 from mmscratch.datasets import coco_check, coco_folder
-from mmscratch.errors import one_line_errors
+from mmscratch.errors import InputError, one_line_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,6 +21,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('--data', type=Path, metavar='DIR', help='test on this COCO-layout folder')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: merge boxes and masks over scales and flips; takes about as '
+        'many times as long as there are views (tta_pipeline in the config)',
+    )
     parser.add_argument('--work-dir', type=Path, metavar='DIR', help='where the outputs go')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument(
@@ -35,16 +41,39 @@ def configure(args: argparse.Namespace) -> Config:
     if args.data:
         coco_folder.point_config_at(cfg, coco_folder.find(args.data))
     folder = args.work_dir or work_dir.default_work_dir(args.config, args.data)
-    cfg.work_dir = str(folder / 'test' if args.work_dir is None else folder)
+    if args.work_dir is None:
+        folder /= 'test_tta' if args.tta else 'test'
+    cfg.work_dir = str(folder)
     cfg.launcher = args.launcher
     cfg.load_from = str(args.checkpoint)
     return cfg
+
+
+def augment(cfg: Config) -> None:
+    """Test with the config's tta_model and tta_pipeline in place of the model and the pipeline.
+
+    Raises:
+        InputError: the config lacks one of them.
+    """
+    missing = [key for key in ('tta_model', 'tta_pipeline') if not cfg.get(key)]
+    if missing:
+        raise InputError(
+            f'{cfg.filename}: --tta needs {" and ".join(missing)}, which the config lacks; inherit '
+            'or copy them from configs/_base_/datasets/coco_instance.py, or leave out --tta'
+        )
+    cfg.model = ConfigDict(cfg.tta_model, module=cfg.model)
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
 
 
 def main() -> None:
     args = parse_args()
     cfg = configure(args)
     config_check.check_keys(cfg)
+    if args.tta:
+        augment(cfg)
     if distributed.is_main_process():
         checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
         coco_check.check_config(cfg, splits=['test'])

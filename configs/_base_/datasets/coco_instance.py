@@ -20,3 +20,37 @@ val_evaluator = dict(
     metric=['bbox', 'segm'],
 )
 test_evaluator = val_evaluator
+
+# tools/test.py --tta: Detectron's configs/test_time_aug/e2e_mask_rcnn_R-50-FPN_2x.yaml. The first
+# view is that of plain testing (TEST.SCALE, TEST.MAX_SIZE), the others have BBOX_AUG.MAX_SIZE.
+tta_model = dict(type='DetectronTTAModel')
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(1333, 800), keep_ratio=True)]
+            + [
+                dict(type='Resize', scale=(2000, short_side), keep_ratio=True)
+                for short_side in (400, 500, 600, 700, 900, 1000, 1100, 1200)
+            ],
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            # after resizing and flipping: in the image's coordinates, for pictures
+            [dict(type='LoadAnnotations', with_bbox=True)],
+            [
+                dict(
+                    type='PackDetInputs',
+                    meta_keys=(
+                        'img_id',
+                        'img_path',
+                        'ori_shape',
+                        'img_shape',
+                        'scale_factor',
+                        'flip',
+                        'flip_direction',
+                    ),
+                )
+            ],
+        ],
+    ),
+]
