@@ -115,6 +115,7 @@ def _multiply_intervals(cfg: Config, factor: float) -> None:
     hooks = cfg.get('default_hooks', {})
     for name in ('checkpoint', 'logger'):
         _multiply(hooks.get(name) or {}, ('interval',), factor)
+    _multiply(hooks.get('start_cascade') or {}, ('begin',), factor)
     _multiply(cfg.get('log_processor') or {}, ('window_size',), factor)
 
 

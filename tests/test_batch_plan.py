@@ -20,7 +20,11 @@ def paper_config(images_per_gpu: int = 2) -> Config:
                     type='MultiStepLR', by_epoch=False, milestones=[480_000, 520_000], end=540_000
                 ),
             ],
-            default_hooks=dict(checkpoint=dict(interval=10_000), logger=dict(interval=50)),
+            default_hooks=dict(
+                checkpoint=dict(interval=10_000),
+                logger=dict(interval=50),
+                start_cascade=dict(begin=270_000),
+            ),
         )
     )
 
@@ -45,22 +49,24 @@ def test_one_gpu_accumulates_eight_passes():
     assert cfg.train_cfg == dict(max_iters=4_320_000, val_interval=80_000)
     assert cfg.param_scheduler[1].milestones == [3_840_000, 4_160_000]
     assert cfg.default_hooks.checkpoint.interval == 80_000
+    assert cfg.default_hooks.start_cascade.begin == 2_160_000
 
 
 @pytest.mark.parametrize(
-    ('gpus', 'lr', 'steps', 'milestones', 'warm_up_end'),
+    ('gpus', 'lr', 'steps', 'milestones', 'warm_up_end', 'begin'),
     [
-        (2, 0.005, 2_160_000, [1_920_000, 2_080_000], 2001),
-        (64, 0.16, 67_500, [60_000, 65_000], 63),
+        (2, 0.005, 2_160_000, [1_920_000, 2_080_000], 2001, 1_080_000),
+        (64, 0.16, 67_500, [60_000, 65_000], 63, 33_750),
     ],
 )
-def test_scale_keeps_the_images_of_every_phase(gpus, lr, steps, milestones, warm_up_end):
+def test_scale_keeps_the_images_of_every_phase(gpus, lr, steps, milestones, warm_up_end, begin):
     cfg = paper_config()
     plan = plan_batch(cfg, gpus=gpus, policy='scale')
     assert plan.lr == pytest.approx(lr)
     assert (plan.steps, plan.images_per_step) == (steps, 2 * gpus)
     assert cfg.param_scheduler[1].milestones == milestones
     assert cfg.param_scheduler[0].end == warm_up_end
+    assert cfg.default_hooks.start_cascade.begin == begin
     assert 'accumulative_counts' not in cfg.optim_wrapper
 
 
@@ -108,6 +114,14 @@ def test_every_accumulated_step_has_the_learning_rate_of_the_recipe(passes):
     cfg = short_config()
     plan_batch(cfg, gpus=1, policy='accumulate')
     assert learning_rates(cfg.param_scheduler, passes, 30) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(('policy', 'gpus'), [('accumulate', 1), ('scale', 64)])
+def test_a_cascade_from_the_start_stays_one(policy, gpus):
+    cfg = paper_config()
+    cfg.default_hooks.start_cascade.begin = 0
+    plan_batch(cfg, gpus, policy)
+    assert cfg.default_hooks.start_cascade.begin == 0
 
 
 @pytest.mark.parametrize('gpus', [3, 16])

@@ -1,13 +1,15 @@
-"""What a schedule leaves out: saving, validating, learning-rate drops."""
+"""What a schedule leaves out: saving, validating, learning-rate drops, the cascade."""
 
 from typing import Any
 
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from mmscratch.hooks.start_cascade_hook import StartCascadeHook
+
 
 def schedule_faults(runner: Runner) -> list[str]:
-    """Find what the schedule leaves out: saving, validating, learning-rate drops."""
+    """Find what the schedule leaves out: saving, validating, learning-rate drops, the cascade."""
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
     length = loop.max_epochs if by_epoch else loop.max_iters
@@ -16,6 +18,7 @@ def schedule_faults(runner: Runner) -> list[str]:
         faults.append('it never validates: val_cfg, val_dataloader and val_evaluator are None')
     elif loop.val_begin > length:
         faults.append(f'it never validates: val_begin={loop.val_begin} lies past the end, {length}')
+    faults += _cascade_faults(runner)
     schedulers = runner.param_schedulers or []
     lists = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
     return faults + [fault for ones in lists for one in ones for fault in _drop_faults(one, loop)]
@@ -40,6 +43,15 @@ def _saving_faults(runner: Runner, by_epoch: bool) -> list[str]:
                 f'{hook.save_begin} and save_last=False, and the end is {length}'
             )
     return faults
+
+
+def _cascade_faults(runner: Runner) -> list[str]:
+    return [
+        f'the cascade never starts: StartCascadeHook has begin={hook.begin}, and training ends at '
+        f'iteration {runner.max_iters}: give an earlier begin, or take the config without cascade'
+        for hook in runner.hooks
+        if isinstance(hook, StartCascadeHook) and hook.begin >= runner.max_iters
+    ]
 
 
 def _drop_faults(scheduler: Any, loop: Any) -> list[str]:

@@ -1,0 +1,14 @@
+# Figure 5, cascade + train aug: R50-GN from ImageNet weights, 6x
+_base_ = [
+    '../_base_/models/cascade_mask_rcnn_r50_gn.py',
+    '../_base_/datasets/coco_instance_ms.py',
+    '../_base_/schedules/6x.py',
+    '../_base_/runtime.py',
+]
+
+load_from = 'open-mmlab://detectron/resnet50_gn'
+# the late switch is for models from scratch (paper, figure 5): here from the start
+default_hooks = dict(
+    preflight=dict(init='pretrained'),
+    start_cascade=dict(type='StartCascadeHook', begin=0),
+)
