@@ -1,0 +1,10 @@
+# Section 5, PASCAL VOC: R101-GN from random initialization, 144k iterations
+_base_ = [
+    '../_base_/models/faster_rcnn_r50_gn.py',
+    '../_base_/datasets/voc0712_ms.py',
+    '../_base_/schedules/144k.py',
+    '../_base_/runtime.py',
+]
+
+model = dict(backbone=dict(depth=101), roi_head=dict(bbox_head=dict(num_classes=20)))
+default_hooks = dict(checkpoint=dict(save_best='pascal_voc/mAP'))
