@@ -1,8 +1,19 @@
 """Fixtures that several test files share."""
 
+import functools
+
+import mmengine.config.utils
 import pytest
 
 import mmscratch  # noqa: F401  (before mmdet: it stands in for mmcv's compiled ops)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _metafiles_are_read_once():
+    """MMEngine reads all of MMDetection's metafiles anew for each ``mmdet::`` base."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.utils.load', functools.cache(mmengine.config.utils.load))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -16,5 +27,7 @@ def _fresh_registries():
     for logger in MMLogger._instance_dict.values():
         for handler in logger.handlers:
             handler.close()
-    for manager in (MMLogger, MessageHub, Visualizer, DefaultScope):
+    # each class of visualizer keeps its own list
+    visualizers = (Visualizer, *Visualizer.__subclasses__())
+    for manager in (MMLogger, MessageHub, *visualizers, DefaultScope):
         manager._instance_dict.clear()

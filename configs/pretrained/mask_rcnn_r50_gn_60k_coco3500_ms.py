@@ -1,4 +1,4 @@
-# Section 5.1: 3.5k images drawn at random, from ImageNet weights, 60k iterations
+# Section 5.2: 3.5k images drawn at random, from ImageNet weights, 60k iterations
 _base_ = [
     '../_base_/models/mask_rcnn_r50_gn.py',
     '../_base_/datasets/coco_instance_ms512.py',

@@ -1,4 +1,4 @@
-# Scale jitter [512, 800] in training, which the paper takes for its small subsets (section 5.1), in
+# Scale jitter [512, 800] in training, which the paper takes for its small subsets (section 5.2), in
 # Detectron's steps of 32.
 _base_ = './coco_instance.py'
 

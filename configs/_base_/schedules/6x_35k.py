@@ -1,5 +1,5 @@
 # 6x for a third of COCO: lr 0.04 and decay factor 0.02, chosen by the paper for 35k images
-# (section 5.1). Weight decay is not among its changes.
+# (section 5.2). Weight decay is not among its changes.
 _base_ = './detectron_sgd.py'
 
 optim_wrapper = dict(optimizer=dict(lr=0.04))

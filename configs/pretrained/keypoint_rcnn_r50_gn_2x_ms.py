@@ -1,0 +1,13 @@
+# Figure 6: keypoints, R50-GN with ImageNet pre-training, 2x
+_base_ = [
+    '../_base_/models/keypoint_rcnn_r50_gn.py',
+    '../_base_/datasets/coco_keypoint_ms.py',
+    '../_base_/schedules/2x.py',
+    '../_base_/runtime.py',
+]
+
+load_from = 'open-mmlab://detectron/resnet50_gn'
+visualizer = dict(type='KeypointVisualizer')
+default_hooks = dict(
+    checkpoint=dict(save_best='coco/keypoints_mAP'), preflight=dict(init='pretrained')
+)

@@ -1,0 +1,13 @@
+# A small Keypoint R-CNN on SHAPES, minutes on two CPU cores. Not an experiment of the paper.
+_base_ = [
+    '../_base_/models/keypoint_rcnn_r18_gn.py',
+    '../_base_/datasets/shapes_keypoint.py',
+    '../_base_/schedules/600i.py',
+    '../_base_/runtime.py',
+]
+
+model = dict(roi_head=dict(bbox_head=dict(num_classes=3)))
+visualizer = dict(type='KeypointVisualizer')
+default_hooks = dict(
+    checkpoint=dict(interval=200, save_best='coco/keypoints_mAP'), logger=dict(interval=20)
+)
