@@ -81,19 +81,24 @@ class Fit:
         return text
 
 
-def fit(state: Mapping[str, Tensor | np.ndarray], model_state: Mapping[str, Tensor]) -> Fit:
+def fit(
+    state: Mapping[str, Tensor | np.ndarray],
+    model_state: Mapping[str, Tensor],
+    whole: bool = False,
+) -> Fit:
     """Find the model's weights in ``state``.
 
-    A whole detector's checkpoint is compared with the whole model, name by name; anything else is
-    taken for a classifier's weights and compared with the model's ``backbone``, and with the hidden
-    layers of the box head if both are VGG's.
+    A whole detector's checkpoint is compared with the whole model, name by name, and so is anything
+    if ``whole``. Otherwise the file is taken for a classifier's and compared with the model's
+    ``backbone``, and with the hidden layers of the box head if both are VGG's.
     """
     tensors = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in state.items()
         if isinstance(value, Tensor | np.ndarray)
     }
-    if any(name.removeprefix('module.').startswith(DETECTOR_PARTS) for name in tensors):
+    names = [name.removeprefix('module.') for name in tensors]
+    if whole or any(name.startswith(DETECTOR_PARTS) for name in names):
         named = {name.removeprefix('module.'): value for name, value in tensors.items()}
         return _compare('MMDetection detector', named, set(model_state), model_state)
     scheme, named = _canonical(tensors)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
@@ -69,7 +69,7 @@ def load(leaf: Path) -> Config:
 def full_size(model: str) -> nn.Module:
     """The model of a config, as JSON, without memory for its weights; leaves share models."""
     with torch.device('meta'):
-        return MODELS.build(json.loads(model)).train()
+        return MODELS.build(ConfigDict(json.loads(model))).train()
 
 
 def name_of(leaf: Path) -> re.Match:

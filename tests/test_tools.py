@@ -134,10 +134,68 @@ def test_evaluating_the_checkpoint_gives_the_numbers_of_training(trained, shapes
         assert value == pytest.approx(last[key], abs=1e-6)
 
 
+def test_test_time_augmentation(trained, shapes, tmp_path):
+    options = [option for option in SHORT if option.startswith('test')]
+    # after four iterations nothing scores high
+    options += ['model.test_cfg.rcnn.score_thr=0.0', 'model.test_cfg.rcnn.max_per_img=20']
+    options += [f'test_evaluator.outfile_prefix={tmp_path}/found']
+    arguments = [CONFIG, trained / 'iter_4.pth', '--data', shapes, '--work-dir', tmp_path, '--tta']
+    log = python('test.py', *arguments, '--cfg-options', *options)
+    assert '8 views merged by DetectronTTAModel' in log
+    tested = json.loads((tmp_path / 'test_metrics.json').read_text())['test']
+    last = json.loads((trained / 'metrics.json').read_text())['last']
+    assert {'bbox_mAP', 'segm_mAP'} <= tested.keys() <= last.keys()
+    found = json.loads((tmp_path / 'found.segm.json').read_text())
+    assert len(found) == 4 * 20
+    assert all(detection['segmentation']['size'] == [96, 96] for detection in found)
+
+
 def test_inference_draws_every_image_of_a_folder(trained, shapes, tmp_path):
     python('infer.py', trained / 'iter_4.pth', shapes / 'val', '--out', tmp_path, '--device', 'cpu')
     assert len(list((tmp_path / 'vis').glob('*'))) == 4
     assert len(list((tmp_path / 'preds').glob('*.json'))) == 4
+
+
+def test_training_begins_with_weights_of_ones_own(trained, shapes, tmp_path):
+    import torch
+
+    from mmscratch import checkpoint
+
+    state = checkpoint.load(trained / 'iter_4.pth')['state_dict']
+    backbone = {k.removeprefix('backbone.'): v for k, v in state.items() if 'backbone.' in k}
+    torch.save(backbone, tmp_path / 'mine.pth')
+    arguments = [CONFIG, '--data', shapes, '--init', tmp_path / 'mine.pth']
+    # a learning rate of 0 keeps what was loaded
+    options = [*SHORT, 'optim_wrapper.optimizer.lr=0.0', 'train_cfg.val_interval=4']
+    log = python('train.py', *arguments, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    assert f'{len(backbone)} weights matched, 0 missing' in log
+    ours = checkpoint.load(tmp_path / 'run/iter_4.pth')
+    assert ours['meta']['preflight']['init'] == 'pretrained'
+    for name, value in backbone.items():
+        assert torch.equal(ours['state_dict'][f'backbone.{name}'], value)
+    log = python('test.py', CONFIG, tmp_path / 'mine.pth', '--data', shapes, expect=2)
+    assert re.search(r'^error: .*mine\.pth: does not fit the model of .* are missing', log, re.M)
+
+
+def test_subsets_are_written(shapes, tmp_path):
+    train, out = shapes / 'annotations/instances_train.json', tmp_path / 'ids.json'
+    ids = [image['id'] for image in json.loads(train.read_text())['images']]
+    # what one file has and another has not: val35k's way
+    some = json.loads(train.read_text())
+    some['images'] = some['images'][:3]
+    kept = {image['id'] for image in some['images']}
+    some['annotations'] = [a for a in some['annotations'] if a['image_id'] in kept]
+    (tmp_path / 'some.json').write_text(json.dumps(some))
+    subset = [ROOT / 'tools/data/subset.py', out, '--train', train]
+    run(sys.executable, *subset, '--of', train, '--minus', tmp_path / 'some.json')
+    assert json.loads(out.read_text())['ids'] == sorted(set(ids) - kept)
+    run(sys.executable, *subset, '--number', '3', '--seed', '5')
+    from mmscratch.samplers.subset import choose_ids, read_ids
+
+    assert read_ids(str(out)) == sorted(choose_ids(ids, 3, 5))
+    val = shapes / 'annotations/instances_val.json'
+    error = run(sys.executable, *subset, '--of', val, '--number', '99', expect=2)
+    assert re.search(r'^error: .*instances_train\.json: lacks|asked for', error, re.M)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +208,11 @@ def test_inference_draws_every_image_of_a_folder(trained, shapes, tmp_path):
         ('infer.py', ['nothing.pth', 'README.md'], ['nothing.pth']),
         ('infer.py', ['nothing.pth', 'no_image.png'], ['no_image.png']),
         ('test.py', [CONFIG, 'nothing.pth'], ['nothing.pth']),
+        (
+            'test.py',
+            [CONFIG, 'nothing.pth', '--tta', '--cfg-options', 'tta_model=None'],
+            ['tta_model', 'coco_instance.py'],
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line(tool, arguments, words, tmp_path):

@@ -39,9 +39,9 @@ class WeightsHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        found = fit(weights_of(checkpoint), model.state_dict())
-        file = runner._load_from or 'the checkpoint'
         begins = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+        found = fit(weights_of(checkpoint), model.state_dict(), whole=not begins)
+        file = runner._load_from or 'the checkpoint'
         refuse_poor(found, str(file), str(runner.cfg.filename), complete=not begins)
         if begins:
             checkpoint.pop('model', None)
