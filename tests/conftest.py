@@ -28,6 +28,8 @@ def _fresh_registries():
         for handler in logger.handlers:
             handler.close()
     # each class of visualizer keeps its own list
-    visualizers = (Visualizer, *Visualizer.__subclasses__())
+    visualizers = [Visualizer]
+    for visualizer in visualizers:
+        visualizers += visualizer.__subclasses__()
     for manager in (MMLogger, MessageHub, *visualizers, DefaultScope):
         manager._instance_dict.clear()

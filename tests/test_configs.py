@@ -367,6 +367,7 @@ def test_detectrons_numbers():
     assert model.roi_head.mask_roi_extractor.roi_layer.sampling_ratio == 2
     assert model.train_cfg.rpn_proposal.max_per_img == 2000
     assert model.train_cfg.rpn.allowed_border == 0
+    assert model.train_cfg.rcnn.assigner.match_low_quality is False
     assert model.rpn_head.loss_bbox == dict(type='SmoothL1Loss', beta=1 / 9)
     assert model.roi_head.bbox_head.loss_bbox == dict(type='SmoothL1Loss', beta=1.0)
     assert model.backbone.style == 'pytorch'

@@ -4,6 +4,7 @@ default_scope = 'mmdet'
 custom_imports = dict(
     imports=[
         'mmscratch.checkpoint',
+        'mmscratch.datasets.coco_keypoint_dataset',
         'mmscratch.evaluation',
         'mmscratch.hooks',
         'mmscratch.loops',
@@ -41,7 +42,8 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+# MMDetection's own, which draws keypoints too where there are any
+visualizer = dict(type='KeypointVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
 
 log_level = 'INFO'

@@ -7,7 +7,6 @@ _base_ = [
 ]
 
 load_from = 'open-mmlab://detectron/resnet50_gn'
-visualizer = dict(type='KeypointVisualizer')
 default_hooks = dict(
     checkpoint=dict(save_best='coco/keypoints_mAP'), preflight=dict(init='pretrained')
 )

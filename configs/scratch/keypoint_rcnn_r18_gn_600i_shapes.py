@@ -7,7 +7,6 @@ _base_ = [
 ]
 
 model = dict(roi_head=dict(bbox_head=dict(num_classes=3)))
-visualizer = dict(type='KeypointVisualizer')
 default_hooks = dict(
     checkpoint=dict(interval=200, save_best='coco/keypoints_mAP'), logger=dict(interval=20)
 )

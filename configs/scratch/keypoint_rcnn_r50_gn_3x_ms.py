@@ -6,5 +6,4 @@ _base_ = [
     '../_base_/runtime.py',
 ]
 
-visualizer = dict(type='KeypointVisualizer')
 default_hooks = dict(checkpoint=dict(save_best='coco/keypoints_mAP'))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mmengine.config import Config
 
-from mmscratch.datasets import coco_json
+from mmscratch.datasets import coco_json, voc_check
 from mmscratch.datasets.box_table import BoxTable
 from mmscratch.datasets.coco_json import Rows
 from mmscratch.datasets.data_report import DataReport
@@ -90,12 +90,15 @@ def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[
     """Check the data of `cfg`; the reports are in the order of `splits`.
 
     What is trained on and what is not have to fit together. The config's own key `drop_bad_boxes`
-    is that of :func:`check`. Datasets without a JSON file are passed over.
+    is that of :func:`check`. Of a VOCDataset it is asked only whether its files are there; other
+    datasets without a JSON file are passed over.
     """
     reports: dict[str, list[DataReport]] = {split: [] for split in splits}
     for split, checked in reports.items():
         for dataset in _leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
             file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+            if dataset.get('type') == 'VOCDataset':
+                voc_check.check(dataset)
             if file.suffix != '.json':
                 continue
             images = (dataset.get('data_prefix') or {}).get('img', '')

@@ -1,6 +1,8 @@
 """Point any config at any folder in COCO layout: ``--data DIR`` of the tools."""
 
 import colorsys
+import dataclasses
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -43,9 +45,21 @@ _METRICS = (
     'OpenImagesMetric',
     'VOCMetric',
 )
-# Detectors that are box detectors without their mask branch, and what they are called then.
-_BOX_TWINS = {'MaskRCNN': 'FasterRCNN', 'CascadeRCNN': 'CascadeRCNN'}
-_TWIN_ROI_HEADS = ('StandardRoIHead', 'CascadeRoIHead')
+# Detectors that are box detectors without their mask branch, and what they are called then. A
+# Faster R-CNN may load masks too, with a pipeline that it shares.
+_BOX_TWINS = {
+    'MaskRCNN': 'FasterRCNN',
+    'CascadeRCNN': 'CascadeRCNN',
+    'FasterRCNN': 'FasterRCNN',
+}
+_TWIN_ROI_HEADS = (
+    'StandardRoIHead',
+    'CascadeRoIHead',
+    'SingleMaskCascadeRoIHead',
+    'KeypointRoIHead',
+)
+# OKS's sigma for keypoints whose own is not known: in the middle of COCO's, 0.025 to 0.107.
+_UNKNOWN_SIGMA = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,16 +112,23 @@ def point_config_at(
 ) -> None:
     """Make `cfg` train and evaluate on `folder`; classes and head sizes follow the annotations.
 
-    A config with masks becomes its box-only twin where no annotation has a segmentation. `reports`
+    A config with masks becomes its box-only twin where no annotation has a segmentation. Number,
+    names and mirror pairs of keypoints follow the annotations too; for a config with keypoints
+    person_keypoints_{train,val}.json are read where the instances_ files have none. `reports`
     are those of :func:`check_folder`; without them the annotation files are read here. Raises
     InputError for annotations that are no good, and for a config that cannot use such data.
     """
+    keypoints = _keypoint_datasets(cfg)
+    if keypoints and (other := _keypoint_folder(folder)) != folder:
+        folder, reports = other, None
     if reports is None:
         reports = check_folder(folder, drop_bad_boxes=True, images=False)
     if any(node.get('with_mask') for node in _annotation_loaders(cfg)):
         _settle_masks(cfg, reports)
     classes = reports['train'].classes
     metainfo = dict(classes=classes, palette=_palette(len(classes)))
+    if keypoints:
+        metainfo |= _keypoint_metainfo(folder, keypoints[0].get('metainfo') or {})
     for key, split in _LOADERS.items():
         if cfg.get(key):
             _refuse_other_tasks(cfg, key)
@@ -119,6 +140,9 @@ def point_config_at(
         if key in cfg:
             cfg[key] = value
     _set_num_classes(cfg.model, len(classes))
+    for head in _walk(cfg.model):
+        if 'num_keypoints' in head:
+            head['num_keypoints'] = len(metainfo['keypoint_names'])
 
 
 def _walk(node: Any) -> Iterator[dict]:
@@ -138,7 +162,73 @@ def _type_name(node: Mapping[str, Any]) -> str:
 
 def _annotation_loaders(cfg: Config) -> list[dict]:
     """All LoadAnnotations steps: in loaders, in top-level variables, in hooks that switch them."""
-    return [node for node in _walk(cfg._cfg_dict) if _type_name(node) == 'LoadAnnotations']
+    names = ('LoadAnnotations', 'LoadKeypointAnnotations')
+    return [node for node in _walk(cfg._cfg_dict) if _type_name(node) in names]
+
+
+def _keypoint_datasets(cfg: Config) -> list[dict]:
+    loaders = [cfg.get(key) for key in _LOADERS]
+    return [node for node in _walk(loaders) if _type_name(node) == 'CocoKeypointDataset']
+
+
+def _keypoint_folder(folder: CocoFolder) -> CocoFolder:
+    """The folder with COCO's person_keypoints_ files, if only those have keypoints."""
+    files = {
+        split: file.with_name(file.name.replace('instances', 'person_keypoints', 1))
+        for split, file in folder.annotation_files.items()
+    }
+    if all(file.is_file() for file in files.values()) and not any(
+        'keypoints' in category for category in _categories(folder.annotation_files['val'])
+    ):
+        return dataclasses.replace(folder, annotation_files=files)
+    return folder
+
+
+def _categories(file: Path) -> list[dict]:
+    return json.loads(file.read_bytes())['categories']
+
+
+def _keypoint_metainfo(folder: CocoFolder, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Names, mirror pairs and sigmas of the keypoints of the annotation files.
+
+    Where the names are those of the config, pairs and sigmas are the config's, too.
+    """
+    from mmscratch.datasets.coco_keypoint_dataset import CocoKeypointDataset, flip_pairs
+
+    named = {
+        split: [category for category in _categories(file) if category.get('keypoints')]
+        for split, file in folder.annotation_files.items()
+    }
+    for split, categories in named.items():
+        if not categories:
+            raise InputError(
+                f'{folder.annotation_files[split]}: no category has keypoints, and the config '
+                f"trains a keypoint head; give each category of such objects the list 'keypoints' "
+                f"of their names, and the objects 'keypoints' [x, y, visibility, ...]"
+            )
+    names = list(named['train'][0]['keypoints'])
+    for split, categories in named.items():
+        for category in categories:
+            if len(category['keypoints']) != len(names):
+                raise InputError(
+                    f"{folder.annotation_files[split]}: category '{category['name']}' has "
+                    f'{len(category["keypoints"])} keypoints, '
+                    f"'{named['train'][0]['name']}' {len(names)}; "
+                    f'name as many for all, and give 0, 0, 0 for those an object lacks'
+                )
+    known = {**CocoKeypointDataset.METAINFO, **given}
+    keys = ('keypoint_names', 'flip_pairs', 'keypoint_sigmas')
+    if names == list(known['keypoint_names']):
+        return {key: known[key] for key in keys}
+    pairs = flip_pairs(names)
+    print_log(
+        f'{folder.annotation_files["train"]}: {len(names)} keypoints, {len(pairs)} pairs of '
+        f"left_... and right_... that a mirror swaps; OKS takes {_UNKNOWN_SIGMA} for each one's "
+        f'sigma (metainfo.keypoint_sigmas)',
+        logger='current',
+        level=logging.INFO,
+    )
+    return dict(zip(keys, (names, pairs, [_UNKNOWN_SIGMA] * len(names))))
 
 
 def _settle_masks(cfg: Config, reports: Mapping[str, DataReport]) -> None:
@@ -181,12 +271,13 @@ def _become_box_only(cfg: Config, annotation_file: Path) -> None:
     for key in ('val_evaluator', 'test_evaluator'):
         for metric in _as_list(cfg.get(key)):
             if 'segm' in metric.get('metric', ()):
-                metric['metric'] = ['bbox']
+                kept = [name for name in metric['metric'] if name == 'keypoints']
+                metric['metric'] = ['bbox', *kept]
     checkpoint = cfg.get('default_hooks', {}).get('checkpoint', {})
     if isinstance(checkpoint.get('save_best'), str):
         checkpoint['save_best'] = checkpoint['save_best'].replace('segm', 'bbox')
     print_log(
-        f'{annotation_file.parent}: no masks, so {name} is trained without its mask branch '
+        f'{annotation_file.parent}: no masks, so {name} is trained on boxes alone '
         f'({_BOX_TWINS[name]})',
         logger='current',
         level=logging.INFO,
@@ -252,8 +343,20 @@ def _repoint_evaluator(cfg: Config, key: str, annotation_file: Path) -> None:
         if name in _METRICS and name != 'CocoMetric':
             masks = any(node.get('with_mask') for node in _annotation_loaders(cfg))
             metric.clear()
-            metric.update(type='CocoMetric', metric=['bbox', 'segm'] if masks else ['bbox'])
+            # the metric of our runtime's other hooks, where the config imports it
+            imports = (cfg.get('custom_imports') or {}).get('imports', [])
+            kind = 'FullCocoMetric' if 'mmscratch.evaluation' in imports else 'CocoMetric'
+            metric.update(type=kind, metric=['bbox', 'segm'] if masks else ['bbox'])
+            _repoint_save_best(cfg)
         metric['ann_file'] = str(annotation_file)
+
+
+def _repoint_save_best(cfg: Config) -> None:
+    """What VOC's metric calls mAP is nothing that COCO's returns."""
+    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    best = checkpoint.get('save_best')
+    if isinstance(best, str) and '/' in best and not best.startswith('coco/'):
+        checkpoint['save_best'] = 'coco/bbox_mAP'
 
 
 def _is_own(node: Mapping[str, Any], base: str) -> bool:

@@ -5,6 +5,7 @@ from mmscratch.hooks.init_hook import InitHook
 from mmscratch.hooks.mean_over_ranks_hook import MeanOverRanksHook
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.hooks.run_report_hook import RunReportHook
+from mmscratch.hooks.start_cascade_hook import StartCascadeHook
 from mmscratch.hooks.subset_record_hook import SubsetRecordHook
 from mmscratch.hooks.weights_hook import WeightsHook
 
@@ -14,6 +15,7 @@ __all__ = [
     'MeanOverRanksHook',
     'PreflightHook',
     'RunReportHook',
+    'StartCascadeHook',
     'SubsetRecordHook',
     'WeightsHook',
 ]

@@ -67,6 +67,9 @@ class ComparisonPicturesHook(Hook):
                 instances.bboxes = instances.bboxes * factor
                 if 'masks' in instances:
                     instances.masks = _enlarged(instances.masks, factor)
+                if 'keypoints' in instances:
+                    scale = instances.keypoints.new_tensor([factor, factor, 1])
+                    instances.keypoints = instances.keypoints * scale
         name = Path(sample.img_path).stem
         Visualizer.get_current_instance().add_datasample(
             name,

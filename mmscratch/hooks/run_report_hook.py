@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmscratch
+from mmscratch.evaluation.coco_keypoint_metric import KEYPOINT_NUMBERS
 from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS
 from mmscratch.visualization import draw_curves
 
@@ -26,9 +27,10 @@ PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'faster-coco-e
 class RunReportHook(Hook):
     """Write ``metrics.json`` and ``curves.png`` into the work directory after every validation.
 
-    ``metrics.json`` holds: the COCO numbers and per-class AP of the last and of the best validation
-    (by box AP), AP over iterations, seconds of training (validation not counted; sums over resumed
-    parts), images seen, parameters, seed, versions, git commit, command and hardware. Testing a
+    ``metrics.json`` holds: the COCO numbers and per-class AP, or VOC's mAP, of the last and of the
+    best validation (by keypoint AP if there is one, else by box AP, else by VOC's mAP), AP over
+    iterations, seconds of training (validation not counted; sums over resumed parts), images seen,
+    parameters, seed, versions, git commit, command and hardware. Testing a
     checkpoint writes ``test_metrics.json`` instead.
     """
 
@@ -65,14 +67,14 @@ class RunReportHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Record the metrics and write everything anew."""
         self._since = time.monotonic()
-        numbers = {key.removeprefix('coco/'): value for key, value in metrics.items()}
+        numbers = _short(metrics)
         entry = {'iteration': runner.iter, 'train_seconds': round(self._seconds, 1), **numbers}
         self._history.append(entry)
         self._write(runner)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write ``test_metrics.json`` and log the table."""
-        numbers = {key.removeprefix('coco/'): value for key, value in metrics.items()}
+        numbers = _short(metrics)
         report = {'test': numbers, 'checkpoint': runner._load_from, **self._circumstances(runner)}
         self._dump(report, Path(runner.work_dir) / 'test_metrics.json')
         runner.logger.info('\n' + metrics_table(numbers))
@@ -92,7 +94,7 @@ class RunReportHook(Hook):
         batch_size = runner.train_dataloader.batch_sampler.batch_size
         report = {
             'last': self._history[-1],
-            'best': max(self._history, key=lambda entry: entry.get('bbox_mAP', -1)),
+            'best': max(self._history, key=_quality),
             'history': [_headline(entry) for entry in self._history[:-1]] + self._history[-1:],
             'iterations': runner.iter,
             'train_seconds': round(self._seconds, 1),
@@ -125,15 +127,43 @@ class RunReportHook(Hook):
 
 
 def metrics_table(numbers: dict[str, float]) -> str:
-    """The twelve COCO numbers in percent, one row for boxes and, if any, one for masks."""
-    header = ' ' * 6 + ''.join(f'{name.replace("mAP", "AP"):>9}' for name in COCO_NUMBERS)
-    rows = [header]
+    """The twelve COCO numbers in percent, one row for boxes and, if any, one for masks.
+
+    Below, if any, the ten numbers of keypoints under a header of their own. VOC has one number.
+    """
+    if 'voc_mAP' in numbers:
+        return f'VOC mAP {100 * numbers["voc_mAP"]:.1f}'
+    rows = [_header(COCO_NUMBERS)]
     for metric, label in (('bbox', 'box'), ('segm', 'mask')):
         if f'{metric}_mAP' in numbers:
-            values = (numbers[f'{metric}_{name}'] for name in COCO_NUMBERS)
-            cells = (f'{100 * value:9.1f}' if value >= 0 else f'{"-":>9}' for value in values)
-            rows.append(f'{label:6}' + ''.join(cells))
+            rows.append(_row(label, [numbers[f'{metric}_{name}'] for name in COCO_NUMBERS]))
+    if 'keypoints_mAP' in numbers:
+        rows.append(_header(KEYPOINT_NUMBERS))
+        rows.append(_row('keyp.', [numbers[f'keypoints_{name}'] for name in KEYPOINT_NUMBERS]))
     return '\n'.join(rows)
+
+
+def _header(names: tuple[str, ...]) -> str:
+    return ' ' * 6 + ''.join(f'{name.replace("mAP", "AP"):>9}' for name in names)
+
+
+def _row(label: str, values: list[float]) -> str:
+    cells = (f'{100 * value:9.1f}' if value >= 0 else f'{"-":>9}' for value in values)
+    return f'{label:6}' + ''.join(cells)
+
+
+def _quality(entry: dict) -> float:
+    """The number that the best validation has the most of."""
+    kinds = ('keypoints_mAP', 'bbox_mAP', 'voc_mAP')
+    return next((entry[kind] for kind in kinds if kind in entry), -1)
+
+
+def _short(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics without ``coco/`` before their names, with ``voc_`` for ``pascal_voc/``."""
+    return {
+        key.removeprefix('coco/').replace('pascal_voc/', 'voc_'): value
+        for key, value in metrics.items()
+    }
 
 
 def _headline(entry: dict) -> dict:

@@ -30,7 +30,7 @@ def draw_curves(work_dir: Path, out: Path) -> None:
     """Write ``out`` (PNG) with three panels over the same axis of iterations."""
     records = read_scalars(work_dir)
     train = [record for record in records if 'loss' in record]
-    val = [record for record in records if 'coco/bbox_mAP' in record]
+    val = [record for record in records if 'loss' not in record]
     figure = Figure(figsize=(7, 8), layout='constrained')
     FigureCanvasAgg(figure)
     loss_axes, lr_axes, ap_axes = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.2, 3])
@@ -44,15 +44,17 @@ def draw_curves(work_dir: Path, out: Path) -> None:
     lr_axes.plot(steps, [record['lr'] for record in train], color='black')
     lr_axes.set_ylabel('learning rate')
     lr_axes.set_ylim(bottom=0)
-    for kind, label in (('bbox', 'box'), ('segm', 'mask')):
+    kinds = (
+        ('coco/bbox_', 'box', 'tab:blue'),
+        ('coco/segm_', 'mask', 'tab:orange'),
+        ('coco/keypoints_', 'keypoint', 'tab:green'),
+        ('pascal_voc/', 'VOC', 'tab:blue'),
+    )
+    for prefix, label, color in kinds:
         for suffix, style in (('mAP', '-'), ('mAP_50', '--'), ('mAP_75', ':')):
-            points = [
-                (record['step'], record[f'coco/{kind}_{suffix}'])
-                for record in val
-                if f'coco/{kind}_{suffix}' in record
-            ]
+            key = prefix + suffix
+            points = [(record['step'], record[key]) for record in val if key in record]
             if points:
-                color = {'bbox': 'tab:blue', 'segm': 'tab:orange'}[kind]
                 name = f'{label} {suffix.replace("mAP_", "AP").replace("mAP", "AP")}'
                 ap_axes.plot(*zip(*points), style, color=color, label=name, marker='.')
     ap_axes.set_ylabel('validation AP')

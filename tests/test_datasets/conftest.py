@@ -62,3 +62,45 @@ def make_coco(tmp_path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def make_voc(tmp_path) -> Callable[..., Path]:
+    """Writes a VOCdevkit of one or two images a list, with a disc of a dog on each."""
+
+    def make() -> Path:
+        root = tmp_path / 'VOCdevkit'
+        parts = {
+            'VOC2007': {'trainval': ['000005', '000007']},
+            'VOC2012': {'train': ['2008_000008'], 'val': ['2008_000002', '2008_000003']},
+        }
+        for year, lists in parts.items():
+            for below in ('ImageSets/Main', 'Annotations', 'JPEGImages'):
+                (root / year / below).mkdir(parents=True, exist_ok=True)
+            for name, ids in lists.items():
+                file = root / year / f'ImageSets/Main/{name}.txt'
+                file.write_text(''.join(f'{i}\n' for i in ids))
+                for i in ids:
+                    write_voc_image(root / year, i)
+        return root
+
+    return make
+
+
+def write_voc_image(folder: Path, name: str) -> None:
+    """A 96 x 64 image with a dog, a small cat and a difficult dog; corners count from 1."""
+    boxes = [('dog', 0, (11, 11, 50, 50)), ('cat', 0, (1, 1, 20, 12)), ('dog', 1, (61, 21, 90, 60))]
+    pixels = np.random.default_rng(len(name)).integers(0, 100, (64, 96, 3), np.uint8)
+    objects = ''
+    for kind, difficult, (x1, y1, x2, y2) in boxes:
+        pixels[y1 - 1 : y2, x1 - 1 : x2] += 100
+        objects += (
+            f'<object><name>{kind}</name><difficult>{difficult}</difficult><bndbox>'
+            f'<xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>'
+            '</bndbox></object>'
+        )
+    Image.fromarray(pixels).save(folder / f'JPEGImages/{name}.jpg')
+    (folder / f'Annotations/{name}.xml').write_text(
+        '<annotation><size><width>96</width><height>64</height><depth>3</depth></size>'
+        f'{objects}</annotation>'
+    )

@@ -136,6 +136,18 @@ def test_cascade_loses_its_mask_heads(make_coco):
     assert [head.num_classes for head in cfg.model.roi_head.bbox_head] == [2, 2, 2]
 
 
+def test_cascade_with_one_mask_head_loses_it(make_coco):
+    from mmdet.registry import MODELS
+
+    configs = Path(__file__).resolve().parents[2] / 'configs'
+    cfg = Config.fromfile(configs / 'scratch/cascade_mask_rcnn_r18_gn_600i_shapes.py')
+    point(cfg, make_coco(no_masks))
+    config_check.check_keys(cfg)
+    model = MODELS.build(cfg.model)
+    assert not model.with_mask
+    assert [head.num_classes for head in model.roi_head.bbox_head] == [2, 2, 2]
+
+
 def test_detector_without_box_twin_is_refused(make_coco):
     cfg = shipped('solo/solo_r50_fpn_1x_coco')
     with pytest.raises(InputError, match='SOLO needs masks; use a box detector such as Faster'):
@@ -186,6 +198,27 @@ def test_wrappers_and_other_data_sets(make_coco):
     config_check.check_keys(cfg)
 
 
+def test_a_box_detector_whose_pipeline_loads_masks(make_coco):
+    configs = Path(__file__).resolve().parents[2] / 'configs'
+    cfg = Config.fromfile(configs / 'scratch/faster_rcnn_vgg16_nonorm_600i_shapes.py')
+    point(cfg, make_coco(no_masks))
+    assert cfg.model.type == 'FasterRCNN'
+    assert not cfg.train_dataloader.dataset.pipeline[1].with_mask
+    assert cfg.val_evaluator.metric in ('bbox', ['bbox'])
+
+
+def test_our_own_voc_config(make_coco):
+    """The numbers that the report and the choice of the best checkpoint ask for are COCO's then."""
+    configs = Path(__file__).resolve().parents[2] / 'configs'
+    cfg = Config.fromfile(configs / 'scratch/faster_rcnn_r101_gn_144k_voc0712_ms.py')
+    point(cfg, make_coco())
+    assert cfg.train_dataloader.dataset.type == 'CocoDataset'
+    assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'FullCocoMetric'
+    assert cfg.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
+    assert cfg.model.roi_head.bbox_head.num_classes == 2
+    config_check.check_keys(cfg)
+
+
 def test_query_detector_class_weights(make_coco):
     cfg = shipped('mask2former/mask2former_r50_8xb2-lsj-50e_coco')
     point(cfg, make_coco())
@@ -214,3 +247,105 @@ def test_broken_annotations_are_refused(make_coco, mask_rcnn):
     (root / 'annotations/instances_train.json').write_text('{')
     with pytest.raises(InputError, match='broken JSON at line 1'):
         point(mask_rcnn, root)
+
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+
+
+def keypoint_rcnn() -> Config:
+    return Config.fromfile(CONFIGS / 'scratch/keypoint_rcnn_r50_gn_2x_ms.py')
+
+
+def with_keypoints(*names: str):
+    """Gives 'disc' and its objects keypoints; 'star' has none."""
+
+    def change(split, data):
+        data['categories'][1]['keypoints'] = list(names)
+        for row in data['annotations']:
+            if row['category_id'] == 3:
+                row['keypoints'] = [10, 12, 2] * len(names)
+            row.pop('segmentation')
+
+    return change
+
+
+def test_keypoints_follow_the_annotations(make_coco):
+    from mmdet.registry import DATASETS
+
+    cfg = keypoint_rcnn()
+    root = make_coco(with_keypoints('tip', 'left_end', 'right_end'))
+    point(cfg, root)
+    for key in ('train', 'val', 'test'):
+        dataset = cfg[f'{key}_dataloader'].dataset
+        assert dataset.type == 'CocoKeypointDataset'
+        assert list(dataset.metainfo.classes) == ['star', 'disc']
+        assert list(dataset.metainfo.keypoint_names) == ['tip', 'left_end', 'right_end']
+        assert [tuple(pair) for pair in dataset.metainfo.flip_pairs] == [(1, 2)]
+        assert len(dataset.metainfo.keypoint_sigmas) == 3
+    roi_head = cfg.model.roi_head
+    assert (roi_head.keypoint_head.num_keypoints, roi_head.bbox_head.num_classes) == (3, 2)
+    assert (cfg.model.type, roi_head.type) == ('FasterRCNN', 'KeypointRoIHead')
+    assert cfg.val_evaluator.type == 'CocoKeypointMetric'
+    assert cfg.val_evaluator.metric == ['bbox', 'keypoints']
+    config_check.check_keys(cfg)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    assert len(dataset) == 2
+    keypoints = dataset[0]['data_samples'].gt_instances.keypoints
+    assert keypoints[..., 2].tolist() == [[0, 0, 0], [2, 2, 2]]
+
+
+def test_pairs_and_sigmas_of_the_config_stay_with_its_names(make_coco):
+    cfg = keypoint_rcnn()
+    coco = ['nose'] + [f'{side}_{part}' for part in PARTS for side in ('left', 'right')]
+    point(cfg, make_coco(with_keypoints(*coco)))
+    sigmas = cfg.train_dataloader.dataset.metainfo.keypoint_sigmas
+    assert (sigmas[0], sigmas[-1]) == (0.026, 0.089)
+    cfg = Config.fromfile(CONFIGS / 'scratch/keypoint_rcnn_r18_gn_600i_shapes.py')
+    cfg.train_dataloader.dataset.metainfo.update(keypoint_names=['a', 'b'], flip_pairs=[(0, 1)])
+    point(cfg, make_coco(with_keypoints('a', 'b')))
+    assert [tuple(pair) for pair in cfg.metainfo.flip_pairs] == [(0, 1)]
+
+
+PARTS = ('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+
+
+def test_cocos_own_files_of_keypoints_are_found(make_coco):
+    """In COCO's folder both are there, and instances_ has no keypoints."""
+    root = make_coco(with_keypoints('tip'), suffix='2017')
+    for split in ('train', 'val'):
+        file = root / f'annotations/instances_{split}2017.json'
+        file.rename(root / f'annotations/person_keypoints_{split}2017.json')
+    make_coco(suffix='2017')
+    cfg = keypoint_rcnn()
+    point(cfg, root)
+    assert cfg.train_dataloader.dataset.ann_file == 'annotations/person_keypoints_train2017.json'
+    assert cfg.val_evaluator.ann_file == str(root / 'annotations/person_keypoints_val2017.json')
+
+
+def test_data_without_keypoints_is_refused_for_a_keypoint_head(make_coco):
+    with pytest.raises(InputError, match=r'instances_train\.json: no category has keypoints'):
+        point(keypoint_rcnn(), make_coco())
+
+
+def test_categories_with_different_numbers_of_keypoints_are_refused(make_coco):
+    def change(split, data):
+        data['categories'][0]['keypoints'] = ['a', 'b']
+        data['categories'][1]['keypoints'] = ['a']
+
+    with pytest.raises(InputError, match=r"'disc' has 1 keypoints, 'star' 2; name as many for all"):
+        point(keypoint_rcnn(), make_coco(change))
+
+
+def test_masks_beside_keypoints_go_where_there_are_none(make_coco):
+    cfg = keypoint_rcnn()
+    cfg.model.type = 'MaskRCNN'
+    cfg.model.roi_head.mask_head = dict(type='FCNMaskHead', num_classes=1)
+    for key in ('train', 'val', 'test'):
+        for step in cfg[f'{key}_dataloader'].dataset.pipeline:
+            if step.type == 'LoadKeypointAnnotations':
+                step.with_mask = True
+    cfg.val_evaluator.metric = ['bbox', 'segm', 'keypoints']
+    point(cfg, make_coco(with_keypoints('tip')))
+    assert (cfg.model.type, cfg.model.roi_head.type) == ('FasterRCNN', 'KeypointRoIHead')
+    assert 'mask_head' not in cfg.model.roi_head
+    assert cfg.val_evaluator.metric == ['bbox', 'keypoints']

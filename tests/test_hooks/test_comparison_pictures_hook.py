@@ -10,6 +10,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
 from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook
+from mmscratch.visualization import KeypointVisualizer
 
 
 @pytest.fixture
@@ -68,3 +69,22 @@ def test_only_the_main_process_draws(runner, tmp_path):
     hook.before_val_epoch(runner)
     hook.after_val_iter(runner, 0, outputs=[sample(tmp_path, 'a', [])])
     assert not (tmp_path / 'pictures').exists()
+
+
+def test_keypoints_are_enlarged_with_the_image(runner, tmp_path):
+    """One red point, labelled at (10, 20) and detected at (40, 30), drawn at twice the size."""
+    visualizer = KeypointVisualizer.get_instance('keypoints')
+    visualizer.dataset_meta = dict(classes=('disc',), palette=[(0, 0, 255)])
+    both = sample(tmp_path, 'points', [0.9])
+    both.gt_instances.keypoints = torch.tensor([[[10.0, 20, 2]]])
+    both.pred_instances.keypoints = torch.tensor([[[40.0, 30, 0.9]]])
+    for instances in (both.gt_instances, both.pred_instances):
+        del instances.masks
+    hook = ComparisonPicturesHook(min_side=80)
+    hook.before_val_epoch(runner)
+    hook.after_val_iter(runner, 0, outputs=[both])
+    picture = cv2.imread(str(tmp_path / 'pictures/points.png')).astype(int)
+    red = (picture[..., 2] > 180) & (picture[..., :2].max(axis=2) < 60)
+    places = {'truth': (40, 20), 'detected': (60, 120 + 80)}
+    assert all(red[place] for place in places.values())
+    assert both.pred_instances.keypoints[0, 0, 0] == 40, 'the sample itself stays'

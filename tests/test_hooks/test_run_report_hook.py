@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mmscratch.evaluation.coco_keypoint_metric import KEYPOINT_NUMBERS
 from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS
 from mmscratch.hooks.run_report_hook import RunReportHook, metrics_table
 
@@ -84,3 +85,36 @@ def test_table_has_a_row_for_each_kind(metric):
     assert (
         metrics_table(numbers).splitlines()[1].startswith({'bbox': 'box', 'segm': 'mask'}[metric])
     )
+
+
+def test_vocs_number_is_reported_and_the_best_one_kept(tmp_path):
+    hook = RunReportHook()
+    hook.before_train(fake_runner(tmp_path, 0))
+    for iteration, ap in ((10, 0.6), (20, 0.5)):
+        runner = fake_runner(tmp_path, iteration)
+        hook.before_val_epoch(runner)
+        hook.after_val_epoch(runner, {'pascal_voc/mAP': ap, 'pascal_voc/AP50': ap})
+    report = json.loads((tmp_path / 'metrics.json').read_text())
+    assert report['best']['iteration'] == 10
+    assert report['last']['voc_mAP'] == 0.5
+    assert [entry['voc_mAP'] for entry in report['history']] == [0.6, 0.5]
+    assert metrics_table(report['best']) == 'VOC mAP 60.0'
+
+
+def test_keypoints_have_a_table_of_their_own_below():
+    numbers = {f'bbox_{name}': 0.5 for name in COCO_NUMBERS}
+    numbers |= {f'keypoints_{name}': k / 100 for k, name in enumerate(KEYPOINT_NUMBERS)}
+    lines = metrics_table(numbers).splitlines()
+    assert len(lines) == 4
+    assert lines[2].split() == [name.replace('mAP', 'AP') for name in KEYPOINT_NUMBERS]
+    assert lines[3].split() == ['keyp.', *(f'{k}.0' for k in range(10))]
+
+
+def test_keypoint_ap_decides_which_validation_is_best(tmp_path):
+    hook = RunReportHook()
+    hook.before_train(fake_runner(tmp_path, 0))
+    for iteration, box, keypoint in ((10, 0.5, 0.1), (20, 0.4, 0.3), (30, 0.6, 0.2)):
+        runner = fake_runner(tmp_path, iteration)
+        hook.before_val_epoch(runner)
+        hook.after_val_epoch(runner, metrics(box) | {'coco/keypoints_mAP': keypoint})
+    assert json.loads((tmp_path / 'metrics.json').read_text())['best']['iteration'] == 20

@@ -55,6 +55,20 @@ def test_the_picture_shows_what_was_recorded(tmp_path):
     assert coloured[1] > 300
 
 
+def test_keypoint_ap_is_green(tmp_path):
+    records = [
+        train(10, 3.0),
+        {'step': 10, 'coco/bbox_mAP': 0.1, 'coco/keypoints_mAP': 0.2},
+        {'step': 20, 'coco/bbox_mAP': 0.8, 'coco/keypoints_mAP': 0.7},
+    ]
+    write(tmp_path, 't', records)
+    draw_curves(tmp_path, tmp_path / 'curves.png')
+    picture = cv2.imread(str(tmp_path / 'curves.png')).astype(int)
+    panel = picture[picture.shape[0] * 6 // 10 :]
+    blue, green, red = (panel[..., channel] for channel in range(3))
+    assert ((green > red + 60) & (green > blue + 60)).sum() > 100
+
+
 def test_nothing_recorded_is_drawn_empty(tmp_path):
     draw_curves(tmp_path, tmp_path / 'curves.png')
     assert (tmp_path / 'curves.png').exists()

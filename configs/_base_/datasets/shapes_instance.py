@@ -47,7 +47,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-# tools/test.py --tta: the view of plain testing, then smaller and larger ones.
+# tools/test.py --tta: the view of plain testing, then smaller and larger ones. Where all objects of
+# a data set have one size, a model trained without scale jitter can lose by them: leave factor 1.
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

@@ -1,7 +1,6 @@
-# PASCAL VOC as in the paper, section 5: trained on trainval2007 and train2012, which list 5,011
-# and 5,717 images (the paper says about 15k), tested on val2012. "Training-time augmentation" is
-# taken to be the shorter side from 640 to 800 in steps of 32, as elsewhere in the paper, which
-# gives no range for VOC.
+# PASCAL VOC as in the paper, section 5.2: trained on trainval2007 and train2012, tested on val2012.
+# "Training-time augmentation" is taken to be the shorter side from 640 to 800 in steps of 32, as
+# elsewhere in the paper, which gives no range for VOC.
 #
 # Objects marked "difficult" are not trained on (nor guarded: a proposal there is background, as in
 # Detectron's json_dataset.py) and count in testing neither as found nor as missed. AP is the whole

@@ -45,5 +45,7 @@ model = dict(
         # RPN_STRADDLE_THRESH 0: anchors that cross the border do not train
         rpn=dict(allowed_border=0),
         rpn_proposal=dict(max_per_img=2000),  # RPN_POST_NMS_TOP_N
+        # Detectron has no rule for RoIs like the RPN's, that an object's best is always positive
+        rcnn=dict(assigner=dict(match_low_quality=False)),
     ),
 )

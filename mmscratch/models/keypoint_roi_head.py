@@ -1,0 +1,163 @@
+"""RoI head with a keypoint branch."""
+
+import torch
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox2roi
+from mmdet.utils import ConfigType, InstanceList
+from torch import Tensor
+
+from mmscratch.errors import InputError
+from mmscratch.models.keypoint_head import encode
+
+
+@MODELS.register_module()
+class KeypointRoIHead(StandardRoIHead):
+    """``StandardRoIHead`` with a keypoint head beside box head and, if configured, mask head.
+
+    Any two-stage detector of MMDetection takes it as ``roi_head``, such as FasterRCNN (without
+    masks) or MaskRCNN. Training needs ``gt_instances.keypoints`` (N, K, 3): x, y, visibility, see
+    ``PackKeypointInputs``; predictions get ``keypoints`` (N, K, 3): x, y, score, and
+    ``keypoint_scores`` (N, K).
+
+    The RoIs that train the keypoint head are those positives of the box head that hold at least one
+    labelled keypoint of their object. Detectron (detectron/roi_data/keypoint_rcnn.py at 04155a01)
+    has the same conditions, but draws up to a quarter of 512 RoIs among all proposals that fulfil
+    them, not only among those drawn for the box head.
+
+    Args:
+        keypoint_roi_extractor: None to share the box head's.
+        keypoint_head: such as :class:`KeypointRCNNHead`.
+        kwargs: those of ``StandardRoIHead``.
+    """
+
+    def __init__(
+        self,
+        keypoint_head: ConfigType,
+        keypoint_roi_extractor: ConfigType | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.keypoint_head = MODELS.build(keypoint_head)
+        self.share_keypoint_roi_extractor = keypoint_roi_extractor is None
+        self.keypoint_roi_extractor = (
+            self.bbox_roi_extractor
+            if self.share_keypoint_roi_extractor
+            else MODELS.build(keypoint_roi_extractor)
+        )
+
+    def forward(
+        self,
+        x: tuple[Tensor],
+        rpn_results_list: InstanceList,
+        batch_data_samples: SampleList | None = None,
+    ) -> tuple:
+        """Raw outputs: those of ``StandardRoIHead``, then the heatmaps of the first 100 RoIs."""
+        results = super().forward(x, rpn_results_list, batch_data_samples)
+        rois = bbox2roi([rpn_results.bboxes for rpn_results in rpn_results_list])
+        return (*results, self._keypoint_forward(x, rois[:100]))
+
+    def loss(
+        self,
+        x: tuple[Tensor],
+        rpn_results_list: InstanceList,
+        batch_data_samples: SampleList,
+    ) -> dict:
+        """Losses of ``StandardRoIHead``, and ``loss_keypoint``."""
+        batch_gt_instances, batch_gt_instances_ignore, _ = unpack_gt_instances(batch_data_samples)
+        sampling_results = []
+        for i, rpn_results in enumerate(rpn_results_list):
+            rpn_results.priors = rpn_results.pop('bboxes')
+            assign_result = self.bbox_assigner.assign(
+                rpn_results, batch_gt_instances[i], batch_gt_instances_ignore[i]
+            )
+            sampling_results.append(
+                self.bbox_sampler.sample(
+                    assign_result,
+                    rpn_results,
+                    batch_gt_instances[i],
+                    feats=[level[i][None] for level in x],
+                )
+            )
+        bbox_results = self.bbox_loss(x, sampling_results)
+        losses = dict(bbox_results['loss_bbox'])
+        if self.with_mask:
+            mask_results = self.mask_loss(
+                x, sampling_results, bbox_results['bbox_feats'], batch_gt_instances
+            )
+            losses.update(mask_results['loss_mask'])
+        keypoint_results = self.keypoint_loss(x, sampling_results, batch_gt_instances)
+        losses.update(keypoint_results['loss_keypoint'])
+        return losses
+
+    def keypoint_loss(
+        self,
+        x: tuple[Tensor],
+        sampling_results: list[SamplingResult],
+        batch_gt_instances: InstanceList,
+    ) -> dict:
+        """Loss of the keypoint head; the dict has ``loss_keypoint`` and ``heatmaps``."""
+        boxes, keypoints = [], []
+        for result, instances in zip(sampling_results, batch_gt_instances):
+            if 'keypoints' not in instances:
+                raise InputError(
+                    'KeypointRoIHead: the training images come without keypoints: take '
+                    'CocoKeypointDataset, LoadKeypointAnnotations and PackKeypointInputs'
+                )
+            assigned = instances.keypoints[result.pos_assigned_gt_inds]
+            _, inside = encode(result.pos_priors, assigned[..., :2], size=1)
+            trains = (inside & (assigned[..., 2] > 0)).any(-1)
+            boxes.append(result.pos_priors[trains])
+            keypoints.append(assigned[trains])
+        heatmaps = self._keypoint_forward(x, bbox2roi(boxes))
+        loss = self.keypoint_head.loss(heatmaps, torch.cat(boxes), torch.cat(keypoints))
+        return dict(loss_keypoint=loss, heatmaps=heatmaps)
+
+    def _keypoint_forward(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
+        """Heatmaps (N, K, M, M) of the RoIs (N, 5)."""
+        features = self.keypoint_roi_extractor(x[: self.keypoint_roi_extractor.num_inputs], rois)
+        if self.with_shared_head:
+            features = self.shared_head(features)
+        return self.keypoint_head(features)
+
+    def predict(
+        self,
+        x: tuple[Tensor],
+        rpn_results_list: InstanceList,
+        batch_data_samples: SampleList,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """Detections of ``StandardRoIHead`` with ``keypoints`` and ``keypoint_scores``.
+
+        With ``rescale`` boxes, masks and keypoints are those of the original image.
+        """
+        results_list = super().predict(x, rpn_results_list, batch_data_samples, rescale)
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return self.predict_keypoints(x, metas, results_list, rescale)
+
+    def predict_keypoints(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        results_list: InstanceList,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """Add the keypoints to detections, whose boxes are of the original image if ``rescale``."""
+        boxes = [results.bboxes for results in results_list]
+        rois = boxes
+        if rescale:
+            # a detection's features are those of its box in the input image
+            factors = [meta['scale_factor'] for meta in batch_img_metas]
+            rois = [box * box.new_tensor(factor).repeat(2) for box, factor in zip(boxes, factors)]
+        heatmaps = self._keypoint_forward(x, bbox2roi(rois))
+        keypoints, scores = self.keypoint_head.predict_by_feat(heatmaps, torch.cat(boxes))
+        counts = [len(results) for results in results_list]
+        for results, points, score in zip(
+            results_list, keypoints.split(counts), scores.split(counts)
+        ):
+            results.keypoints = points
+            results.keypoint_scores = score
+        return results_list
