@@ -30,8 +30,8 @@ class RunReportHook(Hook):
     ``metrics.json`` holds: the COCO numbers and per-class AP, or VOC's mAP, of the last and of the
     best validation (by keypoint AP if there is one, else by box AP, else by VOC's mAP), AP over
     iterations, seconds of training (validation not counted; sums over resumed parts), images seen,
-    parameters, seed, versions, git commit, command and hardware. Testing a
-    checkpoint writes ``test_metrics.json`` instead.
+    parameters, seed, versions, git commit, command and hardware. Testing a checkpoint writes
+    ``test_metrics.json`` instead.
     """
 
     # after LoggerHook has written the scalars that the curves are drawn from

@@ -6,7 +6,7 @@ from typing import Any
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import Tensor
 
 from mmscratch.errors import InputError
@@ -41,7 +41,8 @@ class WeightsHook(Hook):
             model = model.module
         begins = isinstance(runner._train_loop, BaseLoop) and not runner._resume
         found = fit(weights_of(checkpoint), model.state_dict(), whole=not begins)
-        file = runner._load_from or 'the checkpoint'
+        # resuming without a name takes the work directory's last one
+        file = runner._load_from or find_latest_checkpoint(runner.work_dir)
         refuse_poor(found, str(file), str(runner.cfg.filename), complete=not begins)
         if begins:
             checkpoint.pop('model', None)
