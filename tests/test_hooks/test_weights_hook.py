@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import mmscratch.checkpoint  # noqa: F401  (for mmengine to load its own checkpoints)
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook, WeightsHook
 
