@@ -206,20 +206,22 @@ def percent(runs: list[dict[str, Any]], key: str) -> list[float]:
 
 def results_table() -> str:
     """One row a folder of results/: mean over its seeds, lowest and highest."""
-    header = ['run', 'config', 'seeds', 'images seen', 'box AP', 'mask AP', 'minutes of training']
-    rows = [result_row(folder, runs) for folder, runs in results()]
-    return markdown([[*header, 'hardware'], *rows], 'lllrrrrl')
+    found = results()
+    kinds = [kind for kind, key in MEASURED.items() if any(percent(runs, key) for _, runs in found)]
+    header = ['run', 'config', 'seeds', 'images seen', *(f'{kind} AP' for kind in kinds)]
+    rows = [result_row(folder, runs, kinds) for folder, runs in found]
+    rows.insert(0, [*header, 'minutes of training', 'hardware'])
+    return markdown(rows, 'lllr' + 'r' * len(kinds) + 'rl')
 
 
-def result_row(folder: Path, runs: list[dict[str, Any]]) -> list[str]:
-    """The cells for the runs in ``folder``."""
+def result_row(folder: Path, runs: list[dict[str, Any]], kinds: list[str]) -> list[str]:
+    """The cells for the runs in ``folder``, with the AP of ``kinds``."""
     return [
         f'[{folder.name}](results/{folder.name})',
         Path(runs[0]['config']).stem,
         ', '.join(str(run['seed']) for run in runs),
         f'{runs[0]["images_seen"]:,}',
-        spread(percent(runs, 'bbox_mAP')),
-        spread(percent(runs, 'segm_mAP')),
+        *(spread(percent(runs, MEASURED[kind])) for kind in kinds),
         spread([run['last']['train_seconds'] / 60 for run in runs]),
         runs[0]['hardware'],
     ]
