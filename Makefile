@@ -4,8 +4,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 DEMO_CONFIG := configs/scratch/mask_rcnn_r18_gn_600i_shapes.py
 
-DEMO_DATA := --train 1000 --val 100 --classes 3 --objects 1 4 --object-size 0.3 0.6 --rotation 0 \
-	--occlusion 0.1
+DEMO_DATA := --train 1000 --val 100 --size 128 --classes 3 --objects 1 4 --object-size 0.4 0.7 \
+	--rotation 0 --occlusion 0.1
 
 .PHONY: demo test lint setup help data/shapes
 .DEFAULT_GOAL := help
