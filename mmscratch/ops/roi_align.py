@@ -3,6 +3,8 @@
 Letters in shapes: B images, C channels, H and W of the feature map, K boxes, P and Q output cells.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
@@ -70,13 +72,23 @@ def roi_align_backward(
     if pool_mode != AVERAGE:
         refuse("roi_align_backward with pool_mode='max'")
     grad, boxes = at_least_float32(grad_output, rois)
-    grad_input += torch.ops.torchvision._roi_align_backward(
-        grad,
-        boxes,
-        spatial_scale,
-        aligned_height,
-        aligned_width,
-        *grad_input.shape,
-        sampling_ratio,
-        aligned,
-    )
+
+    def add(channels: Tensor, grad: Tensor) -> None:
+        channels += torch.ops.torchvision._roi_align_backward(
+            grad,
+            boxes,
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            *channels.shape,
+            sampling_ratio,
+            aligned,
+        )
+
+    threads = 1 if grad.is_cuda else torch.get_num_threads()
+    if threads == 1:
+        add(grad_input, grad)
+        return
+    # torchvision's CPU kernel uses one thread; channels have nothing to do with each other
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(add, grad_input.chunk(threads, dim=1), grad.chunk(threads, dim=1)))

@@ -10,6 +10,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
+from mmscratch import checkpoint
 from mmscratch.batch_plan import plan_batch
 from mmscratch.datasets import coco_folder
 from mmscratch.datasets.shapes import ShapesConfig, generate
@@ -115,7 +116,7 @@ def test_phases_and_what_they_train(straight):
 
 def test_second_phase_starts_with_the_weights_of_the_first(straight):
     runner, recorder = straight
-    saved = torch.load(Path(runner.work_dir) / 'iter_2.pth', weights_only=False)['state_dict']
+    saved = checkpoint.load(Path(runner.work_dir) / 'iter_2.pth')['state_dict']
     assert int(saved.pop('roi_head.active_stages')) == 1
     assert_same(recorder.weights[2], saved)
 
@@ -128,7 +129,7 @@ def test_waiting_stages_stay_as_they_were_initialized(straight):
     heads = {name for name in start if name.startswith('roi_head.') and not name.startswith(LATER)}
     assert heads <= trained
     assert all(not torch.equal(switch[name], last[name]) for name in start if 'roi_head' in name)
-    saved = torch.load(Path(runner.work_dir) / 'iter_2.pth', weights_only=False)
+    saved = checkpoint.load(Path(runner.work_dir) / 'iter_2.pth')
     parameters = list(runner.model.named_parameters())
     # of mmengine's groups each is one parameter, in their order
     with_momentum = {parameters[index][0] for index in saved['optimizer']['state']}
