@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: the COCO numbers, per class too, go to the log and to test_metrics.json.
+"""Evaluate a checkpoint: the numbers go to the log and to test_metrics.json, COCO's per class too.
 
 python tools/test.py CONFIG CHECKPOINT [--data DIR] [--tta]
 tools/dist_test.sh CONFIG CHECKPOINT 8
@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict, DictAction
 
 from mmscratch import checkpoint, config_check, distributed, work_dir
-from mmscratch.datasets import coco_check, coco_folder
+from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
 from mmscratch.errors import InputError, one_line_errors
 
 
@@ -20,7 +20,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path)
-    parser.add_argument('--data', type=Path, metavar='DIR', help='test on this COCO-layout folder')
+    parser.add_argument(
+        '--data',
+        type=Path,
+        metavar='DIR',
+        help='test on this folder in COCO or PASCAL VOC layout',
+    )
     parser.add_argument(
         '--tta',
         action='store_true',
@@ -39,7 +44,8 @@ def configure(args: argparse.Namespace) -> Config:
     """The config with the command line's wishes in it."""
     cfg = config_check.load(args.config, args.cfg_options)
     if args.data:
-        coco_folder.point_config_at(cfg, coco_folder.find(args.data))
+        layout = voc_folder if voc_folder.is_voc(args.data) else coco_folder
+        layout.point_config_at(cfg, layout.find(args.data))
     folder = args.work_dir or work_dir.default_work_dir(args.config, args.data)
     if args.work_dir is None:
         folder /= 'test_tta' if args.tta else 'test'
@@ -77,6 +83,7 @@ def main() -> None:
     if distributed.is_main_process():
         checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
         coco_check.check_config(cfg, splits=['test'])
+        voc_check.check_config(cfg, splits=['test'])
     if args.launcher == 'pytorch':
         distributed.prepare_for_cpu(cfg)
 

@@ -1,7 +1,7 @@
 """Train a detector.
 
     python tools/train.py configs/scratch/mask_rcnn_r18_gn_600i_shapes.py
-    python tools/train.py CONFIG --data DIR          # your own images in COCO layout
+    python tools/train.py CONFIG --data DIR          # your own images in COCO or VOC layout
     python tools/train.py CONFIG --init FILE         # begin with these weights
     python tools/train.py CONFIG --resume            # go on where the run was stopped
     tools/dist_train.sh CONFIG 8                     # 8 GPUs; see also slurm_train.sh
@@ -18,7 +18,7 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
 from mmscratch import batch_plan, config_check, distributed, work_dir
-from mmscratch.datasets import coco_check, coco_folder
+from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
 
@@ -28,7 +28,12 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', type=Path)
-    parser.add_argument('--data', type=Path, metavar='DIR', help='train on this COCO-layout folder')
+    parser.add_argument(
+        '--data',
+        type=Path,
+        metavar='DIR',
+        help='train on this folder in COCO or PASCAL VOC layout',
+    )
     parser.add_argument('--work-dir', type=Path, metavar='DIR', help='where the outputs go')
     parser.add_argument(
         '--resume',
@@ -68,7 +73,8 @@ def configure(args: argparse.Namespace) -> Config:
     """The config with the command line's wishes in it."""
     cfg = config_check.load(args.config, args.cfg_options)
     if args.data:
-        coco_folder.point_config_at(cfg, coco_folder.find(args.data))
+        layout = voc_folder if voc_folder.is_voc(args.data) else coco_folder
+        layout.point_config_at(cfg, layout.find(args.data))
         cfg.drop_bad_boxes = args.drop_bad_boxes
     folder = args.work_dir or work_dir.default_work_dir(args.config, args.data, args.init)
     cfg.work_dir = str(folder)
@@ -95,7 +101,7 @@ def main() -> None:
     reports = []
     if distributed.is_main_process():
         work_dir.claim(Path(cfg.work_dir), args.config, cfg.resume)
-        reports = coco_check.check_config(cfg)
+        reports = coco_check.check_config(cfg) + voc_check.check_config(cfg)
     if args.launcher == 'pytorch':
         distributed.prepare_for_cpu(cfg)
 

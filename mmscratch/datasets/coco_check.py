@@ -90,14 +90,14 @@ def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[
     """Check the data of `cfg`; the reports are in the order of `splits`.
 
     What is trained on and what is not have to fit together. The config's own key `drop_bad_boxes`
-    is that of :func:`check`. Of a VOCDataset it is asked only whether its files are there; other
+    is that of :func:`check`. Of PASCAL VOC it is asked only whether its files are there; other
     datasets without a JSON file are passed over.
     """
     reports: dict[str, list[DataReport]] = {split: [] for split in splits}
     for split, checked in reports.items():
         for dataset in _leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
             file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-            if dataset.get('type') == 'VOCDataset':
+            if dataset.get('type') in ('VOCDataset', 'VOCWithDifficult'):
                 voc_check.check(dataset)
             if file.suffix != '.json':
                 continue

@@ -1,0 +1,441 @@
+"""Any config on a folder in PASCAL VOC layout: three training and two validation images."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mmdet
+import numpy as np
+import pytest
+import torch
+from mmdet.evaluation import VOCMetric
+from mmdet.registry import DATASETS, MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from PIL import Image
+
+from mmscratch import config_check
+from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
+from mmscratch.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
+WIDTH, HEIGHT = 96, 64
+# corners count from 1; the second star is difficult
+OBJECTS = [
+    ('star', 0, (11, 11, 50, 50)),
+    ('disc', 0, (1, 1, 21, 13)),
+    ('star', 1, (61, 21, 90, 60)),
+]
+IMAGES = {'one': '.jpg', 'two': '.png', 'with space': '.jpeg', 'four': '.JPG', 'five': '.png'}
+LISTS = {'train': ['one', 'two', 'with space'], 'val': ['four', 'five']}
+
+
+@pytest.fixture(autouse=True)
+def _mmdet() -> None:
+    register_all_modules(init_default_scope=True)
+
+
+def annotation(objects: list[tuple] = OBJECTS, size: str | None = None) -> str:
+    entries = ''.join(
+        f'<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>'
+        + ''.join(f'<{k}>{v}</{k}>' for k, v in zip(('xmin', 'ymin', 'xmax', 'ymax'), corners))
+        + '</bndbox></object>'
+        for name, difficult, corners in objects
+    )
+    if size is None:
+        size = f'<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>'
+    return f'<annotation>{size}{entries}</annotation>'
+
+
+def write(root: Path) -> Path:
+    """The folder without a fault."""
+    for below in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (root / below).mkdir(parents=True)
+    for split, names in LISTS.items():
+        (root / f'ImageSets/Main/{split}.txt').write_text('\n'.join(names) + '\n')
+    for number, (name, suffix) in enumerate(IMAGES.items()):
+        pixels = np.random.default_rng(number).integers(0, 100, (HEIGHT, WIDTH, 3), np.uint8)
+        for _, _, (x1, y1, x2, y2) in OBJECTS:
+            pixels[y1 - 1 : y2, x1 - 1 : x2] += 100
+        Image.fromarray(pixels).save(root / f'JPEGImages/{name}{suffix}')
+        (root / f'Annotations/{name}.xml').write_text(annotation())
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write(tmp_path / 'data')
+
+
+def point(root: Path, config: Path = CONFIG) -> Config:
+    cfg = Config.fromfile(config)
+    voc_folder.point_config_at(cfg, voc_folder.find(root))
+    config_check.check_keys(cfg)
+    return cfg
+
+
+def shipped(name: str) -> Path:
+    return Path(mmdet.__file__).parent / f'.mim/configs/{name}.py'
+
+
+def replace(root: Path, name: str, **kwargs) -> None:
+    (root / f'Annotations/{name}.xml').write_text(annotation(**kwargs))
+
+
+# ------------------------------------------------------------------------------ which folder
+
+
+@pytest.mark.parametrize('below', ['', 'VOC2007', 'VOCdevkit/VOC2007'])
+def test_the_folder_is_found(tmp_path, below):
+    write(tmp_path / 'data' / below)
+    (tmp_path / 'data/notes').mkdir()
+    assert voc_folder.is_voc(tmp_path / 'data')
+    found = voc_folder.find(tmp_path / 'data')
+    assert found.root == tmp_path / 'data' / below
+    assert found.lists['val'] == found.root / 'ImageSets/Main/val.txt'
+
+
+def test_of_several_folders_all_are_named(tmp_path):
+    for year in ('VOC2007', 'VOC2012'):
+        write(tmp_path / year)
+    with pytest.raises(InputError, match=r'holds 2 folders .* VOC2007, VOC2012; give --data one'):
+        voc_folder.find(tmp_path)
+
+
+def test_coco_stays_coco(make_coco, tmp_path):
+    root = make_coco()
+    assert not voc_folder.is_voc(root)
+    write(root / 'old')
+    assert not voc_folder.is_voc(root)
+    assert not voc_folder.is_voc(tmp_path / 'nowhere')
+    (tmp_path / 'empty').mkdir()
+    assert not voc_folder.is_voc(tmp_path / 'empty')
+    with pytest.raises(InputError, match='or give a folder in PASCAL VOC layout'):
+        coco_folder.find(tmp_path / 'empty')
+
+
+def test_lists_of_other_names(folder):
+    lists = folder / 'ImageSets/Main'
+    (lists / 'val.txt').rename(lists / 'test.txt')
+    (lists / 'trainval.txt').write_text('one\n')
+    assert voc_folder.find(folder).lists['train'].name == 'train.txt'
+    (lists / 'train.txt').unlink()
+    found = voc_folder.find(folder)
+    assert [file.name for file in found.lists.values()] == ['trainval.txt', 'test.txt']
+
+
+@pytest.mark.parametrize(
+    ('gone', 'message'),
+    [
+        ('JPEGImages', r'JPEGImages: no such folder, .* holds Annotations/, ImageSets/, images/'),
+        ('ImageSets/Main', r'Main: no such folder, .*: add or rename it'),
+        ('ImageSets/Main/train.txt', r'Main: neither train\.txt nor trainval\.txt; write the'),
+        ('ImageSets/Main/val.txt', r'neither val\.txt nor test\.txt; .* val images into val\.txt'),
+    ],
+)
+def test_what_the_layout_lacks_is_told(folder, gone, message):
+    (folder / gone).rename(folder / 'images')
+    assert voc_folder.is_voc(folder)
+    with pytest.raises(InputError, match=message):
+        voc_folder.find(folder)
+
+
+# ------------------------------------------------------------------------------ the config
+
+
+def test_a_mask_config_becomes_its_box_twin(folder):
+    cfg = point(folder)
+    assert cfg.model.type == 'FasterRCNN'
+    assert 'mask_head' not in cfg.model.roi_head
+    assert cfg.model.roi_head.bbox_head.num_classes == 2
+    for key, split in (('train', 'train'), ('val', 'val'), ('test', 'val')):
+        dataset = cfg[f'{key}_dataloader'].dataset
+        assert dataset.type == 'VocFolderDataset'
+        assert dataset.ann_file == f'ImageSets/Main/{split}.txt'
+        assert tuple(dataset.metainfo.classes) == ('disc', 'star')
+    assert cfg.val_evaluator == cfg.test_evaluator == dict(type='VOCMetric', eval_mode='area')
+    assert cfg.default_hooks.checkpoint.save_best == 'pascal_voc/mAP'
+    assert not MODELS.build(cfg.model).with_mask
+
+
+@pytest.mark.parametrize('name', ['ssd/ssd300_coco', 'retinanet/retinanet_r18_fpn_1x_coco'])
+def test_single_stage_detectors(folder, name):
+    cfg = point(folder, shipped(name))
+    assert cfg.model.bbox_head.num_classes == 2
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    sample = next(sample for sample in dataset if sample)['data_samples']
+    assert set(sample.gt_instances.labels.tolist()) <= {0, 1}
+
+
+def test_a_single_stage_detector_whose_pipeline_loads_masks(folder, tmp_path):
+    file = tmp_path / 'config.py'
+    file.write_text(
+        "_base_ = ['mmdet::_base_/models/ssd300.py', 'mmdet::_base_/datasets/coco_instance.py',\n"
+        "    'mmdet::_base_/default_runtime.py']\n"
+    )
+    cfg = point(folder, file)
+    assert cfg.model.type == 'SingleStageDetector'
+    assert not cfg.train_dataloader.dataset.pipeline[1].with_mask
+
+
+def test_vocs_own_config(folder):
+    """Its wrappers stay, its limit of box size and its 11 points don't."""
+    cfg = point(folder, shipped('pascal_voc/faster-rcnn_r50_fpn_1x_voc0712'))
+    assert cfg.train_dataloader.dataset.type == 'RepeatDataset'
+    dataset = cfg.train_dataloader.dataset.dataset
+    assert dataset.filter_cfg == dict(filter_empty_gt=True, min_size=32)
+    assert cfg.val_evaluator.eval_mode == 'area'
+
+
+def test_a_config_once_pointed_can_be_pointed_again(folder, make_coco, tmp_path):
+    """The work directory holds the config as it was run."""
+    point(folder).dump(tmp_path / 'config.py')
+    cfg = point(folder, tmp_path / 'config.py')
+    imports = cfg.custom_imports.imports
+    assert imports.count('mmscratch.datasets.voc_folder_dataset') == 1
+    coco_folder.point_config_at(cfg, coco_folder.find(make_coco()))
+    assert cfg.train_dataloader.dataset.type == 'CocoDataset'
+    assert cfg.val_evaluator.type == 'FullCocoMetric'
+    assert cfg.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        (ROOT / 'configs/scratch/keypoint_rcnn_r18_gn_600i_shapes.py', 'trains on keypoints, and'),
+        (shipped('solo/solo_r50_fpn_1x_coco'), 'SOLO needs masks; use a box detector'),
+        (shipped('panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco'), 'needs panoptic segments'),
+    ],
+)
+def test_configs_that_need_more_than_boxes_are_refused(folder, config, message):
+    with pytest.raises(InputError, match=message) as error:
+        point(folder, config)
+    assert '\n' not in str(error.value)
+
+
+# ------------------------------------------------------------------------------ the data set
+
+
+def test_what_is_trained_on(folder):
+    """All suffixes, difficult objects ignored, and what the report counts is what is loaded."""
+    replace(folder, 'two', objects=[*OBJECTS, ('disc', 0, (5, 5, 5, 9)), ('disc', 0, (1, 1, 3, 4))])
+    cfg = point(folder)
+    cfg.drop_bad_boxes = True
+    report, _ = voc_check.check_config(cfg)
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    files = [Path(info['img_path']).name for info in infos]
+    assert files == ['one.jpg', 'two.png', 'with space.jpeg']
+    assert infos[0]['instances'] == [
+        dict(ignore_flag=0, bbox=[10, 10, 49, 49], bbox_label=1),
+        dict(ignore_flag=0, bbox=[0, 0, 20, 12], bbox_label=0),
+        dict(ignore_flag=1, bbox=[60, 20, 89, 59], bbox_label=1),
+    ]
+    labels = [i['bbox_label'] for info in infos for i in info['instances'] if not i['ignore_flag']]
+    assert report.instances == {'disc': labels.count(0), 'star': labels.count(1)}
+    assert report.instances == {'disc': 4, 'star': 3}
+    assert (
+        report.notes[0] == '1 boxes lie outside their image or have no area: left out of training'
+    )
+    assert report.notes[1].startswith('3 objects are marked difficult: not trained on')
+
+
+def test_perfect_detections_have_map_1(folder):
+    """What VOCMetric is given as truth is in pixels of the file, though the image is resized."""
+    cfg = point(folder, shipped('faster_rcnn/faster-rcnn_r50_fpn_1x_coco'))
+    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    metric = VOCMetric(eval_mode='area')
+    metric.dataset_meta = dataset.metainfo
+    for item in dataset:
+        truth = item['data_samples']
+        assert max(truth.img_shape) > WIDTH
+        sample = {
+            key: dict(labels=part.labels, bboxes=part.bboxes.tensor)
+            for key, part in truth.items()
+            if key in ('gt_instances', 'ignored_instances')
+        }
+        boxes = torch.tensor([[10.0, 10, 49, 49], [0, 0, 20, 12]])
+        found = dict(bboxes=boxes, labels=torch.tensor([1, 0]), scores=torch.ones(2))
+        metric.process({}, [dict(sample, pred_instances=found)])
+    assert metric.evaluate(len(dataset))['pascal_voc/mAP'] == 1
+
+
+def test_the_report(folder):
+    replace(folder, 'one', objects=[])
+    cfg = point(folder)
+    assert coco_check.check_config(cfg) == []
+    train, val = voc_check.check_config(cfg)
+    lines = '\n'.join(train.lines())
+    assert '3 images, 4 objects (2 small, 2 medium, 0 large), 2 classes, no masks' in lines
+    assert '1 of 3 images are without objects: dropped (filter_empty_gt=True)' in lines
+    assert re.search('SHA-256 of the XML files, one after the other: [0-9a-f]{64}', lines)
+    assert (val.images, val.instances) == (2, {'disc': 2, 'star': 2})
+    assert [one.images for one in voc_check.check_config(cfg, ['test'])] == [2]
+
+
+def test_copies_under_two_names_are_told(folder):
+    (folder / 'JPEGImages/five.png').write_bytes((folder / 'JPEGImages/two.png').read_bytes())
+    _, val = voc_check.check_config(point(folder))
+    assert "1 of the 2 validation images are copies of training images, the first is 'five'" in (
+        ' '.join(val.notes)
+    )
+
+
+def test_lists_and_xml_as_other_tools_write_them(folder):
+    """Windows' line ends and byte order mark, blank lines; fractions of pixels, no <size>."""
+    file = folder / 'ImageSets/Main/train.txt'
+    file.write_bytes('\ufeffone\r\n\r\nwith space \r\n'.encode())
+    replace(folder, 'one', objects=[('star', 0, ('11.7', 11, 50, 50))], size='')
+    cfg = point(folder)
+    assert voc_check.check_config(cfg)[0].images == 2
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
+    info = dataset.get_data_info(0)
+    assert (info['width'], info['instances'][0]['bbox']) == (WIDTH, [10, 10, 49, 49])
+
+
+# ------------------------------------------------------------------------------ faults
+
+
+def spoil_text(path: str, text: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).write_text(text) and None
+
+
+def spoil(name: str, **kwargs) -> Callable[[Path], None]:
+    return lambda root: replace(root, name, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ('harm', 'message'),
+    [
+        (
+            lambda root: (root / 'Annotations/two.xml').unlink(),
+            r'train\.txt: 1 XML files are missing, the first is .*Annotations/two\.xml: add them',
+        ),
+        (
+            lambda root: (root / 'JPEGImages/four.JPG').unlink(),
+            r'val\.txt: 1 images .* are missing, the first is .*JPEGImages/four: add them, or take',
+        ),
+        (
+            spoil_text('Annotations/two.xml', '<annotation><size>'),
+            r'1 XML files cannot be read, the first is .*two\.xml \(no element found: line 1',
+        ),
+        (
+            spoil_text('JPEGImages/two.png', 'nothing'),
+            r'1 images are unusable, the first is .*two\.png, which is not an image \(7 bytes\):',
+        ),
+        (
+            lambda root: (replace(root, 'two', size=''), (root / 'JPEGImages/two.png').unlink()),
+            r'1 images .* are missing, the first is .*two: add them',
+        ),
+        (
+            spoil('two', size='<size><width>0</width><height>0</height></size>'),
+            r'1 XML files give another size .* two\.xml: 0 x 0, the image 96 x 64: correct <size>',
+        ),
+        (
+            spoil('two', size='<size><width>many</width></size>'),
+            r"1 entries .* two\.xml, <width> is 'many', not a whole number: correct them",
+        ),
+        (
+            spoil('two', objects=[*OBJECTS, ('star', 'Unspecified', (1, 1, 5, 5))]),
+            r"two\.xml, object 4: <difficult> is 'Unspecified', not a whole number",
+        ),
+        (
+            spoil('two', objects=[('star', 0, (1, 'nan', 5, 5)), ('', 0, (1, 1, 5, 5))]),
+            r"2 entries .* two\.xml, object 1: <bndbox/ymin> is 'nan', not a whole number",
+        ),
+        (spoil('two', objects=[('', 0, (1, 1, 5, 5))]), r'two\.xml, object 1: no <name>: correct'),
+        (
+            spoil('two', objects=[('star', 0, (5, 5, 5, 9)), ('star', 0, (97, 1, 120, 9))]),
+            r"2 boxes have no area .* first is 'star' in two\.xml \(96 x 64 pixels\) with xmin, "
+            r'ymin, xmax, ymax = 5, 5, 5, 9: correct or remove them, or .*--drop-bad-boxes',
+        ),
+        (
+            spoil('five', objects=[('sun', 0, (1, 1, 5, 5))]),
+            r"val\.txt: 1 objects are of classes .* lacks, the first is 'sun' in five\.xml: corr",
+        ),
+        (spoil_text('ImageSets/Main/val.txt', '\n'), r'val\.txt: lists no image; write one name'),
+        (
+            spoil_text('ImageSets/Main/val.txt', 'four\nfour\n'),
+            r'val\.txt: 1 names stand there more than once, the first is four: leave one of each',
+        ),
+        (
+            spoil_text('ImageSets/Main/val.txt', 'four\none\n'),
+            r'val\.txt: 1 of its 2 images are in train\.txt too, the first is one: take them out',
+        ),
+        (
+            lambda root: [replace(root, name, objects=[]) for name in LISTS['val']],
+            r'val\.txt: no object in its XML files: annotate the images',
+        ),
+    ],
+)
+def test_a_fault_is_told_in_one_line(folder, harm, message):
+    harm(folder)
+    with pytest.raises(InputError, match=message) as error:
+        voc_check.check_config(point(folder))
+    assert '\n' not in str(error.value)
+    assert str(folder) in str(error.value)
+
+
+def test_all_faults_are_told_in_one_go(folder):
+    (folder / 'JPEGImages/one.jpg').unlink()
+    (folder / 'Annotations/two.xml').unlink()
+    replace(folder, 'five', objects=[('sun', 0, (9, 9, 5, 5))])
+    with pytest.raises(InputError) as error:
+        voc_check.check_config(point(folder))
+    message = str(error.value)
+    assert message.count('the first is') == 4
+    assert message.index('train.txt') < message.index('val.txt')
+
+
+@pytest.mark.parametrize('text', ['', 'one\n'])
+def test_training_images_without_an_object_are_refused(folder, text):
+    (folder / 'ImageSets/Main/train.txt').write_text(text)
+    replace(folder, 'one', objects=[])
+    with pytest.raises(InputError, match=r'train\.txt: (lists no image|no object in the 1 XML)'):
+        point(folder)
+
+
+# ------------------------------------------------------------------------------ the tools
+
+
+def run(*command: str | Path, expect: int = 0) -> str:
+    env = os.environ | {'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_training_and_testing_end_to_end(folder, tmp_path):
+    options = [
+        *('train_cfg.max_iters=2', 'train_cfg.val_interval=1', 'param_scheduler.0.end=1'),
+        *('param_scheduler.1.milestones=[1]', 'param_scheduler.1.end=2'),
+        *('default_hooks.logger.interval=1', 'auto_scale_lr.base_batch_size=2'),
+        'train_dataloader.batch_size=2',
+        *(f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')),
+        *(f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')),
+    ]
+    work_dir = tmp_path / 'run'
+    arguments = ['--data', folder, '--cfg-options', *options, '--work-dir']
+    log = run('tools/train.py', CONFIG, *arguments, work_dir)
+    assert '3 images, 6 objects' in log
+    assert 'no masks, so MaskRCNN is trained on boxes alone (FasterRCNN)' in log
+    report = json.loads((work_dir / 'metrics.json').read_text())
+    assert [entry['iteration'] for entry in report['history']] == [1, 2]
+    assert report['best']['voc_mAP'] == max(entry['voc_mAP'] for entry in report['history'])
+    assert list(work_dir.glob('best_pascal_voc_mAP_iter_*.pth'))
+    assert (work_dir / 'curves.png').exists()
+    run('tools/test.py', CONFIG, work_dir / 'iter_2.pth', *arguments, tmp_path / 'test')
+    tested = json.loads((tmp_path / 'test/test_metrics.json').read_text())['test']
+    assert tested['voc_mAP'] == pytest.approx(report['last']['voc_mAP'])
+
+    replace(folder, 'two', objects=[('star', 0, (9, 9, 5, 5))])
+    error = run('tools/train.py', CONFIG, '--data', folder, '--work-dir', tmp_path / 'x', expect=2)
+    assert re.search(r'^error: .*train\.txt: 1 boxes have no area', error, re.M)
+    assert 'Traceback' not in error
