@@ -1,4 +1,4 @@
-"""Multiply-adds of a module, and of a two-stage detector on one image.
+"""Multiply-adds of a module, and of a detector on one image.
 
 Counted: convolutions, transposed convolutions and linear layers, one multiply-add for each weight
 that meets each element: the number papers call FLOPs. Padding counts as what it surrounds, and a
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmdet.models.detectors import TwoStageDetector
+from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
 from mmscratch.errors import InputError
@@ -28,14 +28,14 @@ def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
 
 
 def detector_multiply_adds(
-    detector: TwoStageDetector, height: int = 800, width: int = 1333
+    detector: TwoStageDetector | SingleStageDetector, height: int = 800, width: int = 1333
 ) -> dict[str, int]:
     """Multiply-adds of testing one image, by part: backbone, neck, rpn_head, bbox_head, ...
 
-    The image is padded as the detector pads it. RPN runs on all levels; each box head (all stages
-    of a cascade) on ``test_cfg.rpn.max_per_img`` RoIs; each mask or keypoint head on
-    ``test_cfg.rcnn.max_per_img``, the detections that are kept. These are the most there can be:
-    an image with fewer objects costs less.
+    The image is padded as the detector pads it. In a two-stage detector, RPN runs on all levels;
+    each box head (all stages of a cascade) on ``test_cfg.rpn.max_per_img`` RoIs; each mask or
+    keypoint head on ``test_cfg.rcnn.max_per_img``, the detections that are kept. These are the most
+    there can be: an image with fewer objects costs less.
 
     Args:
         detector: built under ``torch.device('meta')``; neck, mask head and keypoint head may be
@@ -43,12 +43,23 @@ def detector_multiply_adds(
         height: of the resized image, in pixels, before padding.
         width: likewise.
     """
-    roi_head = detector.roi_head
-    if roi_head.with_shared_head:
-        raise InputError('model.roi_head.shared_head: cannot be counted; count a model without one')
+    # MMDetection's L2Norm makes its weight on the CPU, whatever the device it is built under
+    detector.to('meta')
     parts = {'backbone': detector.backbone}
     if detector.with_neck:
         parts['neck'] = detector.neck
+    divisor = detector.data_preprocessor.pad_size_divisor
+    padded = [math.ceil(side / divisor) * divisor for side in (height, width)]
+    image = torch.empty(1, 3, *padded, device='meta')
+    if isinstance(detector, SingleStageDetector):
+        parts['bbox_head'] = detector.bbox_head
+        with _counting(parts) as counts:
+            detector.bbox_head(detector.extract_feat(image))
+        return {part: counts[part] for part in parts}
+
+    roi_head = detector.roi_head
+    if roi_head.with_shared_head:
+        raise InputError('model.roi_head.shared_head: cannot be counted; count a model without one')
     parts['rpn_head'] = detector.rpn_head
     rois = dict(
         bbox=detector.test_cfg.rpn.max_per_img,
@@ -58,10 +69,8 @@ def detector_multiply_adds(
     heads = [kind for kind in rois if getattr(roi_head, f'{kind}_head', None) is not None]
     parts.update({f'{kind}_head': getattr(roi_head, f'{kind}_head') for kind in heads})
 
-    divisor = detector.data_preprocessor.pad_size_divisor
-    padded = [math.ceil(side / divisor) * divisor for side in (height, width)]
     with _counting(parts) as counts:
-        detector.rpn_head(detector.extract_feat(torch.empty(1, 3, *padded, device='meta')))
+        detector.rpn_head(detector.extract_feat(image))
         for kind in heads:
             extractors = _as_list(getattr(roi_head, f'{kind}_roi_extractor'))
             for extractor, head in zip(extractors, _as_list(parts[f'{kind}_head'])):

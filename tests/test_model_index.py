@@ -4,6 +4,7 @@ tools/tables.py --check compares Iterations with the configs.
 """
 
 import json
+import re
 from pathlib import Path
 from statistics import mean
 
@@ -14,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text())
 MODELS = {entry['Name']: entry for entry in INDEX['Models']}
 METRICS = ('box AP', 'box AP50', 'box AP75', 'mask AP', 'mask AP50', 'mask AP75')
-METRICS += ('keypoint AP', 'VOC AP')
+METRICS += ('keypoint AP', 'VOC AP', 'VOC07 AP', 'VOC12 AP')
 
 # Copied from the paper, arXiv 1811.08883v1, independently of model-index.yml: box AP at 2x to 6x
 TABLE_1 = {
@@ -71,6 +72,20 @@ DETECTRON = {
 }
 
 
+# DSOD's README (bbb6f0f) and text: VOC 2007 test, 11 points
+DSOD = {
+    'full_bn_100k_voc07p12': 77.7,
+    'lite_bn_100k_voc07p12': 76.7,
+    'smallest_bn_100k_voc07p12': 73.6,
+    'full_bn_100k_voc07p12_b12': 78.9,
+    'ablation6_bn_100k_voc07p12': 74.5,
+    'ablation7_bn_100k_voc07p12': 70.7,
+    'ablation9_bn_100k_voc07p12': 77.3,
+}
+# what the text says that a row of its ablation adds to the row before
+DSOD_STEPS = {2: 1.7, 3: 2.9, 4: 4.1, 5: 1.1, 6: 4.8}
+
+
 def reported(name: str, source: str) -> list[dict]:
     return [r for r in MODELS[name].get('Reported', []) if r['Source'] == source]
 
@@ -92,7 +107,7 @@ def test_entries_are_complete_and_of_their_collection():
     for name, entry in MODELS.items():
         detector = entry['In Collection'].lower().replace(' r-cnn', '_rcnn').replace(' ', '_')
         assert entry['In Collection'] in collections
-        assert name.split('/')[1].startswith(f'{detector}_'), name
+        assert re.match(rf'\w+/{detector}\d*_', name), name
         assert set(entry) - {'Results', 'Reported'} == {
             'Name',
             'In Collection',
@@ -124,6 +139,7 @@ def test_reported_results_have_a_source_and_sane_values():
                 'detectron2',
                 'MMDetection',
                 'tensorpack',
+                'DSOD',
             )
             assert numbers, name
             assert set(numbers) <= set(METRICS)
@@ -184,6 +200,17 @@ def test_detectrons_models_stand_under_their_schedule_and_freezing():
             assert ('freeze2' in name) or scratch_unfrozen or 'FREEZE_AT 2' in result['Remark']
             assert ('freeze2' not in name) or not scratch_unfrozen
     assert seen == set(DETECTRON)
+
+
+def test_dsod():
+    for stem, value in DSOD.items():
+        [result] = MODELS[f'scratch/dsod300_{stem}']['Reported']
+        assert (result['VOC07 AP'], 'Remark' in result) == (value, stem.startswith('lite'))
+    rows = [MODELS[f'scratch/dsod300_ablation{row}_bn_100k_voc07p12'] for row in range(1, 10)]
+    found = [row['Reported'][0]['VOC07 AP'] if 'Reported' in row else None for row in rows]
+    for row, step in DSOD_STEPS.items():
+        assert found[row - 1] - found[row - 2] == pytest.approx(step)
+    assert found[7] is None, 'row 8 is known from memory alone'
 
 
 def test_what_is_only_a_curve_in_the_paper_has_no_number():

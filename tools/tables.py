@@ -29,7 +29,14 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {'scratch': 'scratch', 'pretrained': 'pre-trained'}
 END = '<!-- end of table -->'
 # in model-index.yml -> how a table calls it
-METRICS = {'box AP': 'box', 'mask AP': 'mask', 'keypoint AP': 'keypoint', 'VOC AP': 'VOC'}
+METRICS = {
+    'box AP': 'box',
+    'mask AP': 'mask',
+    'keypoint AP': 'keypoint',
+    'VOC AP': 'VOC',
+    'VOC07 AP': 'VOC 2007',
+    'VOC12 AP': 'VOC 2012',
+}
 # what a table calls it -> in metrics.json
 MEASURED = {
     'box': 'bbox_mAP',
@@ -109,7 +116,7 @@ def configs_table() -> str:
 def config_cells(cfg: Config) -> list[str]:
     """What the config builds and how it trains."""
     size = model_size(json.dumps(cfg.model.to_dict(), sort_keys=True), *test_size(cfg))
-    drops = cfg.param_scheduler[1].milestones
+    drops = cfg.param_scheduler[-1].milestones
     iterations = cfg.train_cfg.max_iters
     rates = [learning_rate(cfg, i) for i in (0, 499, drops[0], iterations - 1)]
     return [

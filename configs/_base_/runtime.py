@@ -5,6 +5,7 @@ custom_imports = dict(
     imports=[
         'mmscratch.checkpoint',
         'mmscratch.datasets.coco_keypoint_dataset',
+        'mmscratch.datasets.voc_with_difficult',
         'mmscratch.evaluation',
         'mmscratch.hooks',
         'mmscratch.loops',

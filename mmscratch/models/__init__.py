@@ -1,15 +1,23 @@
 """Detectors and their parts, registered in MMDetection's registry."""
 
 from mmscratch.models.detectron_tta import DetectronTTAModel
+from mmscratch.models.dsod_head import DSODHead
+from mmscratch.models.dsod_neck import DSODNeck
+from mmscratch.models.dsod_net import DSODNet
 from mmscratch.models.keypoint_head import KeypointRCNNHead
 from mmscratch.models.keypoint_roi_head import KeypointRoIHead
 from mmscratch.models.single_mask_cascade_roi_head import SingleMaskCascadeRoIHead
+from mmscratch.models.ssd_head import RepairedSSDHead
 from mmscratch.models.vgg import VGG
 
 __all__ = [
     'VGG',
+    'DSODHead',
+    'DSODNeck',
+    'DSODNet',
     'DetectronTTAModel',
     'KeypointRCNNHead',
     'KeypointRoIHead',
+    'RepairedSSDHead',
     'SingleMaskCascadeRoIHead',
 ]

@@ -1,0 +1,69 @@
+"""DSOD's prediction layers: SSD's, on maps of one scale, with norm layers behind them."""
+
+from mmcv.cnn import ConvModule
+from mmdet.models.necks.ssd_neck import L2Norm
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from mmscratch.models.ssd_head import RepairedSSDHead
+
+
+@MODELS.register_module()
+class DSODHead(RepairedSSDHead):
+    """SSD's head behind an L2 norm of every map, its convolutions without bias and with a norm.
+
+    Source: Shen et al., ICCV 2017, section 3; ``CreateMultiBoxHead`` in the authors'
+    ``model_libs.py``. Each cell of each map is scaled to length 1 over its channels, times a
+    learned scale per channel that begins at 20 (Liu et al., "ParseNet"; SSD has it on its first
+    map). Matching, hard negatives, loss and decoding are :class:`mmdet.models.SSDHead`'s, where the
+    background is the last class (Caffe: the first), so a map with P priors a cell has
+    P x (num_classes + 1) scores.
+
+    Args:
+        l2_norm_scale: start of the learned scales.
+        norm_cfg: of the norm behind each convolution; None gives the convolutions biases instead.
+            BN in DSOD. GN would tie the scores of the classes of an image to each other.
+        init_cfg: the default is normal with std 0.01 for convolutions.
+        kwargs: of :class:`mmdet.models.SSDHead`.
+    """
+
+    def __init__(
+        self,
+        *args,
+        l2_norm_scale: float = 20.0,
+        init_cfg: dict | list[dict] | None = None,
+        **kwargs,
+    ) -> None:
+        self.l2_norm_scale = l2_norm_scale
+        super().__init__(
+            *args,
+            init_cfg=init_cfg
+            or [
+                dict(type='Normal', layer='Conv2d', std=0.01),
+                dict(type='Constant', layer='L2Norm', val=l2_norm_scale),
+            ],
+            **kwargs,
+        )
+
+    def _init_layers(self) -> None:
+        """One L2 norm and two convolutions a map."""
+        self.l2_norms = nn.ModuleList(
+            L2Norm(channels, self.l2_norm_scale) for channels in self.in_channels
+        )
+        self.cls_convs, self.reg_convs = nn.ModuleList(), nn.ModuleList()
+        for channels, priors in zip(self.in_channels, self.num_base_priors):
+            self.reg_convs.append(self._prediction(channels, priors * 4))
+            self.cls_convs.append(self._prediction(channels, priors * self.cls_out_channels))
+
+    def _prediction(self, in_channels: int, out_channels: int) -> ConvModule:
+        return ConvModule(
+            in_channels, out_channels, 3, padding=1, norm_cfg=self.norm_cfg, act_cfg=None
+        )
+
+    def forward(self, x: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
+        """Maps [B, C, H, W] to scores [B, P * (num_classes + 1), H, W] and boxes [B, P * 4, H, W].
+
+        Scores are before the softmax; boxes are offsets from the priors (centre and log size), in
+        units of ``bbox_coder.target_stds``.
+        """
+        return super().forward(tuple(norm(m) for norm, m in zip(self.l2_norms, x)))
