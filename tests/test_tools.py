@@ -226,5 +226,20 @@ def test_a_mistake_is_told_in_one_line(tool, arguments, words, tmp_path):
         assert word in lines[0]
 
 
+def test_configs_are_timed_side_by_side(tmp_path):
+    configs = [CONFIG, 'configs/scratch/dsod192_small_bn_600i_shapes.py']
+    out = tmp_path / 'speed.json'
+    once = ['--batch', '2', '--rounds', '1', '--steps', '1', '--out', out]
+    table = python('analysis/benchmark.py', *configs, *once)
+    rounds = json.loads(out.read_text())['rounds']
+    assert list(rounds) == [Path(config).stem for config in configs]
+    for name, [measured] in rounds.items():
+        assert name in table
+        assert len(measured) == 3
+        assert all(value > 0 for value in measured.values())
+    error = python('analysis/benchmark.py', CONFIG, 'nothing.py', *once[:6], expect=2)
+    assert re.search(r'^error: nothing\.py: ', error, re.M)
+
+
 def test_committed_tables_are_fresh():
     python('tables.py', '--check')
