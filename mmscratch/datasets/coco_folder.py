@@ -85,14 +85,7 @@ def point_config_at(
     metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
     if keypoints:
         metainfo |= _keypoint_metainfo(folder, keypoints[0].get('metainfo') or {})
-    for key, split in repoint.LOADERS.items():
-        if cfg.get(key):
-            repoint.refuse_other_tasks(cfg, key)
-            cfg[key]['dataset'] = repoint.repoint_dataset(
-                cfg[key]['dataset'],
-                key,
-                functools.partial(_repoint, folder=folder, split=split, metainfo=metainfo),
-            )
+    repoint.repoint_datasets(cfg, functools.partial(_repoint, folder=folder, metainfo=metainfo))
     for key in ('val_evaluator', 'test_evaluator'):
         if cfg.get(key):
             _repoint_evaluator(cfg, key, folder.annotation_files['val'])
@@ -181,7 +174,7 @@ def _settle_masks(cfg: Config, reports: Mapping[str, DataReport]) -> None:
             node.pop('poly2mask', None)
 
 
-def _repoint(dataset: ConfigDict, folder: CocoFolder, split: str, metainfo: dict) -> ConfigDict:
+def _repoint(dataset: ConfigDict, split: str, folder: CocoFolder, metainfo: dict) -> ConfigDict:
     """The dataset config reading `split`; children of CocoDataset stay what they are."""
     name = repoint.type_name(dataset)
     if name in repoint.DATASETS and name != 'CocoDataset':

@@ -1,6 +1,7 @@
 """What ``--data DIR`` does to a config, whatever the layout of the folder."""
 
 import colorsys
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -136,7 +137,19 @@ def _as_list(evaluator: Any) -> list[dict]:
     return [evaluator] if isinstance(evaluator, dict) else list(evaluator or [])
 
 
-def refuse_other_tasks(cfg: Config, key: str) -> None:
+def repoint_datasets(cfg: Config, change: Callable[..., ConfigDict]) -> None:
+    """Put `change(dataset, split)` in the place of each dataset of a loader that reads files.
+
+    Raises InputError for a config that asks for more than objects in single images.
+    """
+    for key, split in LOADERS.items():
+        if cfg.get(key):
+            _refuse_other_tasks(cfg, key)
+            of_split = functools.partial(change, split=split)
+            cfg[key]['dataset'] = _repoint_dataset(cfg[key]['dataset'], key, of_split)
+
+
+def _refuse_other_tasks(cfg: Config, key: str) -> None:
     """Maps of stuff, panoptic segments, unlabeled images are not in a folder of instances."""
     loader = cfg[key]
     if any(node.get('with_seg') for node in walk(loader)):
@@ -153,7 +166,7 @@ def refuse_other_tasks(cfg: Config, key: str) -> None:
     )
 
 
-def repoint_dataset(
+def _repoint_dataset(
     dataset: ConfigDict, key: str, change: Callable[[ConfigDict], ConfigDict]
 ) -> ConfigDict:
     """Let `change` see the dataset that reads files; wrappers around it stay, ConcatDataset goes.
@@ -161,9 +174,9 @@ def repoint_dataset(
     Raises InputError for a type, at `key` of the config, that reads something else than objects.
     """
     if 'datasets' in dataset:
-        return repoint_dataset(dataset['datasets'][0], key, change)
+        return _repoint_dataset(dataset['datasets'][0], key, change)
     if 'dataset' in dataset:
-        dataset['dataset'] = repoint_dataset(dataset['dataset'], key, change)
+        dataset['dataset'] = _repoint_dataset(dataset['dataset'], key, change)
         return dataset
     name = type_name(dataset)
     if name not in DATASETS and not _is_own(dataset, 'CocoDataset'):

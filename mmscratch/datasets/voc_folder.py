@@ -83,14 +83,7 @@ def point_config_at(cfg: Config, folder: VocFolder) -> None:
         repoint.become_box_only(cfg, folder.lists['train'])
     classes = _classes(folder)
     metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
-    for key, split in repoint.LOADERS.items():
-        if cfg.get(key):
-            repoint.refuse_other_tasks(cfg, key)
-            cfg[key]['dataset'] = repoint.repoint_dataset(
-                cfg[key]['dataset'],
-                key,
-                functools.partial(_repoint, folder=folder, split=split, metainfo=metainfo),
-            )
+    repoint.repoint_datasets(cfg, functools.partial(_repoint, folder=folder, metainfo=metainfo))
     for key in ('val_evaluator', 'test_evaluator'):
         if cfg.get(key):
             repoint.known_metrics(cfg, key)
@@ -130,7 +123,7 @@ def _classes(folder: VocFolder) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def _repoint(dataset: ConfigDict, folder: VocFolder, split: str, metainfo: dict) -> ConfigDict:
+def _repoint(dataset: ConfigDict, split: str, folder: VocFolder, metainfo: dict) -> ConfigDict:
     """The dataset config reading `split`."""
     dataset = repoint.bare_dataset(dataset, 'VocFolderDataset')
     dataset.update(
