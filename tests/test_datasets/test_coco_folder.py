@@ -200,7 +200,7 @@ def test_wrappers_and_other_data_sets(make_coco):
 
 def test_a_box_detector_whose_pipeline_loads_masks(make_coco):
     configs = Path(__file__).resolve().parents[2] / 'configs'
-    cfg = Config.fromfile(configs / 'scratch/faster_rcnn_vgg16_nonorm_600i_shapes.py')
+    cfg = Config.fromfile(configs / 'scratch/faster_rcnn_vgg16_nonorm_1200i_shapes.py')
     point(cfg, make_coco(no_masks))
     assert cfg.model.type == 'FasterRCNN'
     assert not cfg.train_dataloader.dataset.pipeline[1].with_mask

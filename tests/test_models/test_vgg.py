@@ -108,7 +108,7 @@ def test_head_flattens_as_torchvisions_classifier_does():
 
 def test_config_fills_what_it_says():
     """MSRA by fan-out in body, fc6 and fc7; the rest as in Detectron."""
-    cfg = Config.fromfile(CONFIGS / 'scratch/faster_rcnn_vgg16_nonorm_600i_shapes.py')
+    cfg = Config.fromfile(CONFIGS / 'scratch/faster_rcnn_vgg16_nonorm_1200i_shapes.py')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()

@@ -3,7 +3,7 @@
 _base_ = [
     '../_base_/models/faster_rcnn_vgg16_small.py',
     '../_base_/datasets/shapes_instance.py',
-    '../_base_/schedules/600i.py',
+    '../_base_/schedules/1200i.py',
     '../_base_/runtime.py',
 ]
 
