@@ -7,12 +7,13 @@ DEMO_CONFIG := configs/scratch/mask_rcnn_r18_gn_600i_shapes.py
 DEMO_DATA := --train 1000 --val 100 --size 128 --classes 3 --objects 1 4 --object-size 0.4 0.7 \
 	--rotation 0 --occlusion 0.1
 
-.PHONY: demo test lint setup help data/shapes
+.PHONY: demo miniature test lint setup help data/shapes
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   train a Mask R-CNN from random initialization on drawn images (minutes, no GPU)"
-	@echo "make test   lint and tests"
+	@echo "make demo        train a Mask R-CNN from random initialization on drawn images (minutes, no GPU)"
+	@echo "make miniature   the paper's claims on drawn images (hours; CLAIM=1 SEEDS=1 for a part)"
+	@echo "make test        lint and tests"
 
 setup: $(VENV)/ready
 
@@ -34,6 +35,14 @@ data/shapes: setup
 demo: data/shapes
 	$(RUN) tools/train.py $(DEMO_CONFIG) --work-dir work_dirs/demo --resume
 	@echo "See work_dirs/demo: curves.png, pictures/, metrics.json"
+
+CLAIM ?=
+SEEDS ?= 3
+JOBS ?= 1
+
+# goes on where it was stopped
+miniature: setup
+	$(RUN) tools/analysis/miniature.py $(if $(CLAIM),--claim $(CLAIM)) --seeds $(SEEDS) --jobs $(JOBS)
 
 lint: setup
 	$(RUN) -m ruff check .

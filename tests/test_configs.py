@@ -22,7 +22,9 @@ from mmscratch.datasets import coco_folder
 from mmscratch.datasets.shapes import ShapesConfig, generate
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-LEAVES = sorted(path for path in CONFIGS.glob('*/*.py') if path.parent.name != '_base_')
+LEAVES = sorted(
+    path for folder in ('scratch', 'pretrained') for path in CONFIGS.glob(f'{folder}/*.py')
+)
 IDS = [f'{path.parent.name}/{path.stem}' for path in LEAVES]
 NORMS = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 

@@ -1,6 +1,7 @@
 """Metrics, registered in MMDetection's registry."""
 
+from mmscratch.evaluation.accuracy_metric import AccuracyMetric
 from mmscratch.evaluation.coco_keypoint_metric import CocoKeypointMetric
 from mmscratch.evaluation.full_coco_metric import FullCocoMetric
 
-__all__ = ['CocoKeypointMetric', 'FullCocoMetric']
+__all__ = ['AccuracyMetric', 'CocoKeypointMetric', 'FullCocoMetric']

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -129,10 +130,12 @@ class RunReportHook(Hook):
 def metrics_table(numbers: dict[str, float]) -> str:
     """The twelve COCO numbers in percent, one row for boxes and, if any, one for masks.
 
-    Below, if any, the ten numbers of keypoints under a header of their own. VOC has one number.
+    Below, if any, the ten numbers of keypoints under a header of their own. VOC and classifiers
+    have one number.
     """
-    if 'voc_mAP' in numbers:
-        return f'VOC mAP {100 * numbers["voc_mAP"]:.1f}'
+    for kind, label in (('voc_mAP', 'VOC mAP'), ('accuracy', 'accuracy')):
+        if kind in numbers:
+            return f'{label} {100 * numbers[kind]:.1f}'
     rows = [_header(COCO_NUMBERS)]
     for metric, label in (('bbox', 'box'), ('segm', 'mask')):
         if f'{metric}_mAP' in numbers:
@@ -154,14 +157,14 @@ def _row(label: str, values: list[float]) -> str:
 
 def _quality(entry: dict) -> float:
     """The number that the best validation has the most of."""
-    kinds = ('keypoints_mAP', 'bbox_mAP', 'voc_mAP')
+    kinds = ('keypoints_mAP', 'bbox_mAP', 'voc_mAP', 'accuracy')
     return next((entry[kind] for kind in kinds if kind in entry), -1)
 
 
 def _short(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics without ``coco/`` before their names, with ``voc_`` for ``pascal_voc/``."""
+    """The metrics without the metric's own name before theirs; ``voc_`` for ``pascal_voc/``."""
     return {
-        key.removeprefix('coco/').replace('pascal_voc/', 'voc_'): value
+        re.sub('^(coco|classifier)/', '', key).replace('pascal_voc/', 'voc_'): value
         for key, value in metrics.items()
     }
 

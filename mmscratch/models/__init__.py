@@ -4,6 +4,7 @@ from mmscratch.models.detectron_tta import DetectronTTAModel
 from mmscratch.models.dsod_head import DSODHead
 from mmscratch.models.dsod_neck import DSODNeck
 from mmscratch.models.dsod_net import DSODNet
+from mmscratch.models.image_classifier import ImageClassifier
 from mmscratch.models.keypoint_head import KeypointRCNNHead
 from mmscratch.models.keypoint_roi_head import KeypointRoIHead
 from mmscratch.models.single_mask_cascade_roi_head import SingleMaskCascadeRoIHead
@@ -16,6 +17,7 @@ __all__ = [
     'DSODNeck',
     'DSODNet',
     'DetectronTTAModel',
+    'ImageClassifier',
     'KeypointRCNNHead',
     'KeypointRoIHead',
     'RepairedSSDHead',

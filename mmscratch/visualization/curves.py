@@ -49,15 +49,16 @@ def draw_curves(work_dir: Path, out: Path) -> None:
         ('coco/segm_', 'mask', 'tab:orange'),
         ('coco/keypoints_', 'keypoint', 'tab:green'),
         ('pascal_voc/', 'VOC', 'tab:blue'),
+        ('classifier/', 'classifier', 'tab:blue'),
     )
     for prefix, label, color in kinds:
-        for suffix, style in (('mAP', '-'), ('mAP_50', '--'), ('mAP_75', ':')):
+        for suffix, style in (('mAP', '-'), ('mAP_50', '--'), ('mAP_75', ':'), ('accuracy', '-')):
             key = prefix + suffix
             points = [(record['step'], record[key]) for record in val if key in record]
             if points:
                 name = f'{label} {suffix.replace("mAP_", "AP").replace("mAP", "AP")}'
                 ap_axes.plot(*zip(*points), style, color=color, label=name, marker='.')
-    ap_axes.set_ylabel('validation AP')
+    ap_axes.set_ylabel('validation')
     ap_axes.set_ylim(0, 1)
     ap_axes.set_xlabel('iterations')
     for axes in (loss_axes, ap_axes):

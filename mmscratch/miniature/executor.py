@@ -1,0 +1,163 @@
+"""Trains what is missing of the study: several runs at a time, each in a process of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mmscratch.miniature.branch import write_branch
+from mmscratch.miniature.run import Run, in_order
+from mmscratch.visualization.curves import read_scalars
+
+TRAIN = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
+KEPT = ('seed', 'config', 'command', 'iterations', 'images_seen', 'train_seconds', 'parameters')
+KEPT += ('versions', 'git_commit', 'hardware')
+
+
+@dataclass
+class Executor:
+    """Trains runs and leaves one small JSON file of each.
+
+    Stopped, it goes on where it was: finished runs are known by their key, others continue from
+    their last checkpoint. A run that fails is told and does not stop those that don't need it.
+
+    Args:
+        results: folder of the JSON files.
+        work_dirs: folder of the runs' own folders; checkpoints go when nothing needs them.
+        jobs: runs at a time.
+    """
+
+    results: Path
+    work_dirs: Path
+    jobs: int = 1
+    _running: dict[str, tuple[Run, subprocess.Popen]] = field(default_factory=dict)
+
+    def execute(self, runs: Sequence[Run]) -> dict[str, str]:
+        """Train what is missing of ``runs`` and of what they need; label -> why, of failed ones."""
+        waiting = self.missing(runs)
+        total = sum(run.iterations for run in waiting)
+        failed: dict[str, str] = {}
+        with tqdm(total=total, unit='it', desc=f'{len(waiting)} runs') as progress:
+            try:
+                while waiting or self._running:
+                    self._start(waiting, failed)
+                    self._collect(failed)
+                    open_ = [run for run, _ in self._running.values()]
+                    left = sum(run.iterations for run in waiting)
+                    left += sum(run.iterations - self._done(run) for run in open_)
+                    progress.update(total - left - progress.n)
+                    progress.set_postfix_str(' '.join(self._running))
+                    time.sleep(0.5)
+            except BaseException:
+                for _, process in self._running.values():
+                    process.terminate()
+                for _, process in self._running.values():
+                    process.wait()
+                raise
+        return failed
+
+    def missing(self, runs: Sequence[Run]) -> list[Run]:
+        """Those to be trained, needs first: without a result, or needed for their checkpoint."""
+        wanted: dict[str, Run] = {}
+        for run in reversed(in_order(list(runs))):
+            needed = [later for later in wanted.values() if run in later.needs]
+            lost = any(not self._checkpoint(run, later).exists() for later in needed)
+            if run.result(self.results) is None or lost:
+                wanted[run.label] = run
+        return [run for run in in_order(list(runs)) if run.label in wanted]
+
+    def folder(self, run: Run) -> Path:
+        """The work directory of a run; another one for each key."""
+        return self.work_dirs / f'{run.label}_{run.key[:8]}'
+
+    def _checkpoint(self, run: Run, later: Run) -> Path:
+        """The checkpoint of ``run`` that ``later`` begins with."""
+        at = later.begin if later.trunk == run else run.begin + run.iterations
+        return self.folder(run) / f'iter_{at}.pth'
+
+    def _start(self, waiting: list[Run], failed: dict[str, str]) -> None:
+        unfinished = {run.label for run in waiting} | set(self._running)
+        for run in list(waiting):
+            broken = [need.label for need in run.needs if need.label in failed]
+            if broken:
+                failed[run.label] = f'it needs {broken[0]}, which failed'
+                waiting.remove(run)
+            elif len(self._running) < self.jobs and not unfinished & {n.label for n in run.needs}:
+                waiting.remove(run)
+                self._running[run.label] = run, self._train(run)
+
+    def _train(self, run: Run) -> subprocess.Popen:
+        folder = self.folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(TRAIN), run.config, '--work-dir', str(folder)]
+        command += ['--seed', str(run.seed)]
+        options = dict(run.options)
+        if run.weights:
+            command += ['--init', str(self._checkpoint(run.weights, run))]
+        if (folder / 'last_checkpoint').exists():
+            command.append('--resume')
+        elif run.trunk:
+            branch = folder / 'branch.pth'
+            steps = run.load().param_scheduler[-1]
+            trunk = self._checkpoint(run.trunk, run)
+            write_branch(trunk, branch, steps.milestones, steps.end)
+            command += ['--resume', str(branch)]
+        if options:
+            command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        env = {'OMP_NUM_THREADS': str(threads)} | os.environ
+        with (folder / 'output.log').open('w') as log:
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env)
+
+    def _collect(self, failed: dict[str, str]) -> None:
+        for label, (run, process) in list(self._running.items()):
+            if process.poll() is None:
+                continue
+            del self._running[label]
+            if process.returncode:
+                lines = (self.folder(run) / 'output.log').read_text().strip().splitlines()
+                failed[label] = f'{lines[-1] if lines else "no output"} ({self.folder(run)})'
+            else:
+                self._write_result(run)
+                (self.folder(run) / 'branch.pth').unlink(missing_ok=True)
+
+    def _write_result(self, run: Run) -> None:
+        report = json.loads((self.folder(run) / 'metrics.json').read_text())
+        losses = [r for r in read_scalars(self.folder(run)) if 'loss' in r]
+        result: dict[str, Any] = dict(
+            name=run.name,
+            key=run.key,
+            options=dict(run.options),
+            begins_with=[need.label for need in run.needs],
+            begin=run.begin,
+            **{name: report[name] for name in KEPT},
+            history=report['history'],
+            loss=[[record['step'], round(record['loss'], 4)] for record in losses],
+        )
+        self.results.mkdir(parents=True, exist_ok=True)
+        file = self.results / f'{run.label}.json'
+        unfinished = file.with_suffix('.tmp')
+        unfinished.write_text(json.dumps(result, indent=1) + '\n')
+        unfinished.replace(file)
+
+    def tidy(self, runs: Sequence[Run]) -> None:
+        """Remove the folders of runs that nothing missing needs; their logs go too."""
+        needed = {need.label for run in self.missing(runs) for need in run.needs}
+        for run in in_order(list(runs)):
+            if run.result(self.results) is not None and run.label not in needed:
+                shutil.rmtree(self.folder(run), ignore_errors=True)
+
+    def _done(self, run: Run) -> int:
+        """Iterations that a run in progress has done, as far as its log tells."""
+        files = sorted(self.folder(run).glob('*/vis_data/scalars.json'))
+        lines = files[-1].read_text().splitlines() if files else []
+        step = json.loads(lines[-1])['step'] if lines else run.begin
+        return min(max(step - run.begin, 0), run.iterations)

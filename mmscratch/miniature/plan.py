@@ -1,0 +1,101 @@
+"""What the study trains: data sets, lengths, initializations, seeds."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mmscratch.datasets.shapes import ShapesConfig, generate
+from mmscratch.miniature.run import Run
+
+ROOT = Path('data/miniature')
+# Half hidden, crowded and pale, so that the longest schedule ends far from the ceiling.
+DETECTION = ShapesConfig(
+    size=128,
+    classes=('disc', 'rectangle', 'triangle', 'star', 'cross', 'ring'),
+    objects=(2, 7),
+    object_size=(0.12, 0.5),
+    occlusion=0.5,
+    contrast=0.5,
+    noise=24,
+)
+# Other classes, and of the textures a part.
+CLASSIFICATION = ShapesConfig(
+    size=64,
+    classes=('heart', 'arrow', 'crescent', 'hexagon', 'tee', 'hourglass', 'half_disc', 'ell'),
+    objects=(1, 1),
+    object_size=(0.5, 0.95),
+    occlusion=0.1,
+    contrast=0.5,
+    noise=24,
+    textures=('plain', 'stripes', 'waves', 'checks', 'dots'),
+)
+DATA = {
+    'detection': (DETECTION, {'train': 3000, 'val': 300}),
+    'classification': (CLASSIFICATION, {'train': 12000, 'val': 1000}),
+}
+DETECTOR = 'configs/miniature/mask_rcnn_r18_gn.py'
+CLASSIFIER = 'configs/miniature/image_classifier_r18_gn.py'
+
+# The paper's 90k iterations of 16 images, and its drops 60k and 20k before the end, at 1/300.
+ONE = 300
+FIRST_DROP, SECOND_DROP = 200, 67
+LENGTHS = (1, 2, 3, 4, 5, 6)
+
+
+def draw_data(names: Iterable[str], workers: int) -> None:
+    """Draw the data sets that are not there yet."""
+    for name in names:
+        config, splits = DATA[name]
+        generate(ROOT / name, config, splits, workers=workers)
+
+
+def pre_training(seed: int) -> Run:
+    """The stand-in for ImageNet pre-training."""
+    return Run('classifier', CLASSIFIER, seed)
+
+
+def _tail_begins(length: int) -> int:
+    """The iteration before the first drop: mmengine drops the rate when it comes to one."""
+    return length * ONE - FIRST_DROP - 1
+
+
+def trunk(name: str, seed: int, weights: Run | None = None) -> Run:
+    """The constant rate, as long as the longest schedule has it; checkpoints where tails begin."""
+    end = _tail_begins(LENGTHS[-1])
+    options = (
+        ('train_cfg.max_iters', end),
+        ('train_cfg.val_interval', ONE),
+        ('param_scheduler.1.milestones', []),
+        ('param_scheduler.1.end', end),
+        ('default_hooks.checkpoint.interval', ONE),
+        ('default_hooks.checkpoint.save_begin', _tail_begins(1)),
+        ('default_hooks.checkpoint.max_keep_ckpts', -1),
+    )
+    return Run(f'{name}_trunk', DETECTOR, seed, options, weights)
+
+
+def tail(name: str, length: int, of: Run) -> Run:
+    """The end of the schedule ``length`` x, from the trunk's checkpoint before its first drop."""
+    end = length * ONE
+    options = (
+        ('train_cfg.max_iters', end),
+        # validated at the end alone: mmengine counts from 0
+        ('train_cfg.val_interval', end),
+        ('param_scheduler.1.milestones', [end - FIRST_DROP, end - SECOND_DROP]),
+        ('param_scheduler.1.end', end),
+        ('default_hooks.checkpoint.interval', end),
+    )
+    if of.weights:
+        options += (('default_hooks.preflight.init', 'pretrained'),)
+    return Run(
+        f'{name}_{length}x', DETECTOR, of.seed, options, trunk=of, begin=_tail_begins(length)
+    )
+
+
+def schedules(seeds: Sequence[int]) -> list[Run]:
+    """Every length from random and from pre-trained weights."""
+    runs = []
+    for seed in seeds:
+        for name, weights in (('scratch', None), ('pretrained', pre_training(seed))):
+            stem = trunk(name, seed, weights)
+            runs += [tail(name, length, stem) for length in LENGTHS]
+    return runs

@@ -1,0 +1,232 @@
+"""The study: schedules that branch off, runs that are known again, verdicts, the page."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmscratch import checkpoint
+from mmscratch.datasets.shapes import generate
+from mmscratch.errors import InputError
+from mmscratch.miniature import claims, plan, report
+from mmscratch.miniature.branch import write_branch
+from mmscratch.miniature.executor import Executor
+from mmscratch.miniature.run import Run, in_order
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('data')
+    for name, (config, _) in plan.DATA.items():
+        generate(root / name, config, {'train': 8, 'val': 2}, progress=False)
+    return root
+
+
+def on(run: Run, data: Path, **options) -> Run:
+    """The run on a few images, two at a time."""
+    kind = 'classification' if 'classifier' in run.config else 'detection'
+    root = f'{data / kind}/'
+    small = {f'{split}_dataloader.num_workers': 0 for split in ('train', 'val')}
+    small |= {f'{split}_dataloader.persistent_workers': False for split in ('train', 'val')}
+    small |= {f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')}
+    if kind == 'detection':
+        small['val_evaluator.ann_file'] = f'{root}annotations/instances_val.json'
+        small['test_evaluator.ann_file'] = small['val_evaluator.ann_file']
+    small |= {'train_dataloader.batch_size': 2, 'auto_scale_lr.base_batch_size': 2}
+    small |= {'param_scheduler.0.end': 2, 'default_hooks.logger.interval': 1}
+    merged = {**dict(run.options), **small, **options}
+    return dataclasses.replace(run, options=tuple(merged.items()))
+
+
+@pytest.fixture(scope='module')
+def study(data, tmp_path_factory):
+    """1x is two iterations: pre-training, a trunk of three, the tail of 2x, and 2x in one go."""
+    patch = pytest.MonkeyPatch()
+    patch.chdir(ROOT)
+    patch.setenv('OMP_NUM_THREADS', '1')
+    for name, value in (('ONE', 2), ('FIRST_DROP', 2), ('SECOND_DROP', 1), ('LENGTHS', (2, 3))):
+        patch.setattr(plan, name, value)
+    short = {'param_scheduler.1.milestones': [1], 'param_scheduler.1.end': 2}
+    short |= {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2}
+    short['default_hooks.checkpoint.interval'] = 2
+    classifier = on(plan.pre_training(0), data, **short)
+    trunk = on(
+        plan.trunk('pretrained', 0, classifier),
+        data,
+        **{'default_hooks.checkpoint.save_begin': 1, 'train_cfg.val_interval': 3},
+    )
+    tail = on(plan.tail('pretrained', 2, trunk), data)
+    straight = dataclasses.replace(tail, name='straight', weights=classifier, trunk=None, begin=0)
+    folder = tmp_path_factory.mktemp('study')
+    executor = Executor(folder / 'results', folder / 'work_dirs', jobs=2)
+    failed = executor.execute([tail, straight])
+    patch.undo()
+    assert not failed
+    return executor, classifier, trunk, tail, straight
+
+
+def weights(executor: Executor, run: Run, iteration: int) -> dict[str, torch.Tensor]:
+    return checkpoint.load(str(executor.folder(run) / f'iter_{iteration}.pth'))['state_dict']
+
+
+def test_a_branch_is_the_straight_run(study):
+    executor, _, trunk, tail, straight = study
+    assert tail.begin == 1
+    branched, whole = (weights(executor, run, 4) for run in (tail, straight))
+    assert all(torch.equal(branched[name], whole[name]) for name in whole)
+    undropped = weights(executor, trunk, 3)
+    assert not all(torch.equal(undropped[name], whole[name]) for name in whole)
+    ours, theirs = (run.result(executor.results)['history'][-1] for run in (tail, straight))
+    for result in (ours, theirs):
+        del result['train_seconds']
+    assert ours == theirs
+
+
+def test_pre_trained_weights_are_those_of_the_classifier(study):
+    executor, classifier, trunk, *_ = study
+    before = weights(executor, classifier, 2)
+    after = weights(executor, trunk, 1)
+    shared = [name for name in before if name.startswith('backbone.')]
+    assert len(shared) > 50
+    moved = max((before[name] - after[name]).abs().max() for name in shared)
+    assert moved < 0.1, 'one step away'
+    assert 'accuracy' in classifier.result(executor.results)['history'][-1]
+
+
+def test_finished_runs_are_known_and_others_not(study, data):
+    executor, classifier, _, tail, straight = study
+    assert executor.missing([tail, straight]) == []
+    other = dataclasses.replace(straight, seed=1)
+    assert executor.missing([other]) == [other]
+    changed = on(straight, data, **{'optim_wrapper.optimizer.lr': 0.01})
+    assert changed.key != straight.key
+    assert executor.missing([changed]) == [changed]
+    result = tail.result(executor.results)
+    assert result['images_seen'] == 8
+    assert len(result['loss']) == 3
+    assert result['begins_with'] == ['pretrained_trunk_seed0']
+    assert classifier.result(executor.results)['name'] == 'classifier'
+
+
+def test_a_checkpoint_that_is_gone_is_trained_again(study, tmp_path):
+    executor, classifier, trunk, tail, _ = study
+    elsewhere = Executor(executor.results, tmp_path / 'work_dirs')
+    another = dataclasses.replace(tail, name='another')
+    assert [run.label for run in elsewhere.missing([another])] == [
+        classifier.label,
+        trunk.label,
+        another.label,
+    ]
+    assert executor.missing([another]) == [another]
+
+
+def test_a_failed_run_is_told_and_stops_those_that_need_it(tmp_path, data):
+    broken = on(plan.pre_training(0), data, **{'model.backbone.depth': 17})
+    later = plan.trunk('pretrained', 0, broken)
+    failed = Executor(tmp_path / 'results', tmp_path / 'work_dirs').execute([later])
+    assert set(failed) == {broken.label, later.label}
+    assert '17' in failed[broken.label]
+    assert failed[later.label] == f'it needs {broken.label}, which failed'
+
+
+def test_a_branch_past_its_drop_is_refused(study, tmp_path):
+    executor, _, trunk, *_ = study
+    file = executor.folder(trunk) / 'iter_3.pth'
+    with pytest.raises(InputError, match='at iteration 3, the first drop at 3'):
+        write_branch(file, tmp_path / 'out.pth', [3, 4], 5)
+
+
+def results_of(gaps: dict[int, list[float]]) -> claims.Results:
+    """Scratch at 50 AP with every seed; pre-training so much ahead."""
+    results = {}
+    for length in plan.LENGTHS:
+        ahead = gaps.get(length, [0.0, 0.0])
+        for name, values in (
+            (f'scratch_{length}x', [50.0] * len(ahead)),
+            (f'pretrained_{length}x', [50 + value for value in ahead]),
+        ):
+            results[name] = [
+                dict(
+                    history=[dict(bbox_mAP=value / 100, segm_mAP=value / 200)],
+                    iterations=300 * length,
+                )
+                for value in values
+            ]
+    return results
+
+
+@pytest.mark.parametrize(
+    ('first', 'last', 'word'),
+    [
+        ([5, 6, 7], [0.5, -0.5, 0.1], claims.HOLDS),
+        ([5, 6, 7], [3, 3.5, 4], claims.FAILS),
+        ([1, -1, 0], [0, 1, -1], claims.OPEN),
+        ([5], [0], claims.OPEN),
+    ],
+)
+def test_verdict_on_schedules(first, last, word):
+    results = results_of({plan.LENGTHS[0]: first, plan.LENGTHS[-1]: last})
+    assert claims.judge_schedules(results).word == word
+
+
+def test_gap_is_twice_its_standard_error():
+    found = claims.gap([4.0, 6.0], [1.0, 1.0])
+    # deviation sqrt(2) of two values: standard error 1
+    assert (found.value, found.error) == (4.0, pytest.approx(2.0))
+
+
+def test_the_plan_follows_the_papers_rule():
+    runs = {run.label: run for run in in_order(plan.schedules([0, 1]))}
+    assert len(runs) == 2 * (1 + 2 + 2 * 6)
+    for length in plan.LENGTHS:
+        run = runs[f'scratch_{length}x_seed1']
+        cfg = run.load()
+        drops, end = cfg.param_scheduler[1].milestones, cfg.train_cfg.max_iters
+        # 60k and 20k of 90k
+        assert [(end - drop) / plan.ONE for drop in drops] == pytest.approx(
+            [2 / 3, 2 / 9], abs=0.01
+        )
+        assert end == length * plan.ONE
+        assert run.begin == drops[0] - 1
+        assert run.iterations == plan.FIRST_DROP + 1
+        saved = run.trunk.load().default_hooks.checkpoint
+        assert (run.begin - saved.save_begin) % saved.interval == 0
+    assert runs['scratch_6x_seed1'].trunk.iterations == runs['scratch_6x_seed1'].begin
+    assert not set(plan.DETECTION.classes) & set(plan.CLASSIFICATION.classes)
+    assert list(plan.DETECTION.classes) == list(cfg.metainfo['classes'])
+
+
+def test_the_page_is_made_from_results_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, 'LENGTHS', (1, 2))
+    results = results_of({1: [5, 6, 7]})
+    for run in plan.schedules([0, 1, 2]):
+        of_seeds = results[run.name]
+        row = of_seeds[run.seed % len(of_seeds)]
+        (tmp_path / f'{run.label}.json').write_text(json.dumps(dict(key=run.key, **row)))
+    pages = []
+    for _ in range(2):
+        report.write(tmp_path)
+        pages.append([(tmp_path / name).read_bytes() for name in ('README.md', 'claim1.svg')])
+    assert pages[0] == pages[1]
+    page = pages[0][0].decode()
+    assert '**holds**: at 1x pre-training is +6.0 ± 1.2 box AP ahead' in page
+    assert '| pretrained_1x | 3 | 300 | 56.0 (55.0 to 57.0) | 28.0 (27.5 to 28.5) |' in page
+
+
+def test_the_tool_draws_without_training(tmp_path):
+    tool = [sys.executable, str(ROOT / 'tools/analysis/miniature.py'), '--help']
+    done = subprocess.run(tool, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0
+    assert '--claim' in done.stdout

@@ -1,0 +1,61 @@
+"""The paper in miniature: train what is missing of the study, judge its claims, draw its page.
+
+    python tools/analysis/miniature.py                 # everything
+    python tools/analysis/miniature.py --claim 1       # one claim
+    python tools/analysis/miniature.py --report        # draw alone, from the results that are there
+
+Results are in results/miniature/, one JSON file a run, and stay valid as long as the run's config,
+its seed and the package's version do. Stopped, the same command goes on where it was.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from mmscratch.errors import one_line_errors
+from mmscratch.miniature import plan, report
+from mmscratch.miniature.claims import CLAIMS
+from mmscratch.miniature.executor import Executor
+
+RESULTS = Path('results/miniature')
+WORK_DIRS = Path('work_dirs/miniature')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    numbers = [claim.number for claim in CLAIMS]
+    parser.add_argument('--claim', type=int, nargs='+', choices=numbers, default=numbers)
+    parser.add_argument('--seeds', type=int, default=3, metavar='N', help='default 3')
+    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time')
+    parser.add_argument('--report', action='store_true', help='train nothing')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    chosen = [claim for claim in CLAIMS if claim.number in args.claim]
+    runs = [run for claim in chosen for run in claim.runs(range(args.seeds))]
+    failed: dict[str, str] = {}
+    if not args.report:
+        plan.draw_data(plan.DATA, workers=os.cpu_count() or 1)
+        executor = Executor(RESULTS, WORK_DIRS, args.jobs)
+        failed = executor.execute(runs)
+        executor.tidy(runs)
+    report.write(RESULTS)
+    for claim in chosen:
+        results = report.collect(claim.runs(range(args.seeds)), RESULTS)
+        if {run.name for run in claim.runs([0])} <= set(results):
+            verdict = claim.judge(results)
+            print(f'{claim.number}. {claim.title}: {verdict.word} ({verdict.numbers})')
+    for label, why in failed.items():
+        print(f'failed: {label}: {why}', file=sys.stderr)
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    with one_line_errors('interrupted; the same command goes on'):
+        main()
