@@ -181,6 +181,45 @@ def test_verdict_on_schedules(first, last, word):
     assert claims.judge_schedules(results).word == word
 
 
+def test_verdict_on_overlap():
+    def results_with(fine: list[float]) -> claims.Results:
+        last = plan.LENGTHS[-1]
+        rows = {}
+        for name, values in ((f'scratch_{last}x', fine), (f'pretrained_{last}x', [40.0, 41.0])):
+            coarse = {f'{kind}_mAP_50': 0.6 for kind in ('bbox', 'segm')}
+            rows[name] = [
+                dict(history=[{**coarse, 'bbox_mAP_75': v / 100, 'segm_mAP_75': v / 100}])
+                for v in values
+            ]
+        return rows
+
+    verdict = claims.judge_overlap(results_with([44.0, 45.0]))
+    assert verdict.word == claims.HOLDS
+    assert 'scratch gains +4.0 ± 1.4 more at IoU 0.75' in verdict.numbers
+    assert claims.judge_overlap(results_with([40.5, 41.0])).word == claims.OPEN
+    assert claims.judge_overlap(results_with([36.0, 37.0])).word == claims.FAILS
+
+
+def test_verdict_on_images_seen():
+    results = results_of({1: [5, 6, 7], 2: [5, 6, 7]})
+    for name, rows in results.items():
+        for row in rows:
+            row['images_seen'] = 8 * row['iterations']
+            if name.startswith('scratch_4'):
+                row['history'][-1]['bbox_mAP'] = 0.56
+    results['classifier'] = [dict(images_seen=48_000)] * 3
+    verdict = claims.judge_cost(results)
+    # 4x: 9,600 images of 128 x 128; 2x: 4,800, and 48,000 of 64 x 64
+    assert verdict.word == claims.HOLDS
+    assert verdict.numbers.startswith('4x from scratch equals 2x')
+    assert f'{9600 / 52800:.2f} times the images and {9600 / 16800:.2f} times the pixels' in (
+        verdict.numbers
+    )
+    for row in results['classifier']:
+        row['images_seen'] = 1000
+    assert claims.judge_cost(results).word == claims.FAILS
+
+
 def test_gap_is_twice_its_standard_error():
     found = claims.gap([4.0, 6.0], [1.0, 1.0])
     # deviation sqrt(2) of two values: standard error 1
@@ -217,7 +256,7 @@ def test_the_page_is_made_from_results_alone(tmp_path, monkeypatch):
         (tmp_path / f'{run.label}.json').write_text(json.dumps(dict(key=run.key, **row)))
     pages = []
     for _ in range(2):
-        report.write(tmp_path)
+        report.write(tmp_path, claims.CLAIMS[:1])
         pages.append([(tmp_path / name).read_bytes() for name in ('README.md', 'claim1.svg')])
     assert pages[0] == pages[1]
     page = pages[0][0].decode()

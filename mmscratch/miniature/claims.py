@@ -77,6 +77,58 @@ def judge_schedules(results: Results) -> Verdict:
     return Verdict(FAILS if gaps[last].is_positive else HOLDS, numbers)
 
 
+def judge_overlap(results: Results) -> Verdict:
+    """Scratch's lead at IoU 0.75 over its lead at IoU 0.5, both at the longest schedule."""
+    last = plan.LENGTHS[-1]
+    leads = {}
+    for kind in ('bbox', 'segm'):
+        # of each seed: AP75 less AP50, which random and pre-trained weights are compared by
+        sides = []
+        for name in ('scratch', 'pretrained'):
+            values = [final(results, f'{name}_{last}x', f'{kind}_mAP_{iou}') for iou in (75, 50)]
+            sides.append([fine - coarse for fine, coarse in zip(*values)])
+        leads[kind] = gap(*sides)
+    numbers = ', '.join(
+        f'scratch gains {leads[kind]} more at IoU 0.75 than at 0.5 in {name} AP at {last}x'
+        for kind, name in (('bbox', 'box'), ('segm', 'mask'))
+    )
+    if any(math.isinf(lead.error) for lead in leads.values()):
+        return Verdict(OPEN, f'{numbers} (one seed)')
+    if leads['bbox'].is_positive:
+        return Verdict(HOLDS, numbers)
+    return Verdict(FAILS if leads['bbox'].value < -leads['bbox'].error else OPEN, numbers)
+
+
+def seen(results: Results, name: str) -> tuple[int, float]:
+    """Images and pixels that a run has seen, and those of its pre-training, in one seed."""
+    kinds = {name: plan.DETECTION}
+    if name.startswith('pretrained'):
+        kinds['classifier'] = plan.CLASSIFICATION
+    images = {run: results[run][0]['images_seen'] for run in kinds}
+    pixels = sum(images[run] * math.prod(data.size) for run, data in kinds.items())
+    return sum(images.values()), pixels
+
+
+def judge_cost(results: Results) -> Verdict:
+    """The shortest schedule from scratch that is not behind 2x with pre-training: what it saw."""
+    target = final(results, 'pretrained_2x')
+    for length in plan.LENGTHS:
+        if not gap(target, final(results, f'scratch_{length}x')).is_positive:
+            break
+    else:
+        return Verdict(OPEN, f'no schedule up to {length}x reaches pre-training with 2x')
+    (images, pixels), (all_images, all_pixels) = (
+        seen(results, name) for name in (f'scratch_{length}x', 'pretrained_2x')
+    )
+    numbers = (
+        f'{length}x from scratch equals 2x with pre-training, with {images / all_images:.2f} times '
+        f'the images and {pixels / all_pixels:.2f} times the pixels, pre-training counted'
+    )
+    if len(target) < 2:
+        return Verdict(OPEN, f'{numbers} (one seed)')
+    return Verdict(HOLDS if images < all_images else FAILS, numbers)
+
+
 CLAIMS = (
     Claim(
         number=1,
@@ -85,5 +137,19 @@ CLAIMS = (
         source='Table 1, figures 1 and 3',
         runs=plan.schedules,
         judge=judge_schedules,
+    ),
+    Claim(
+        number=3,
+        title='Training from scratch gains most where boxes and masks have to be exact',
+        source='Table 2',
+        runs=plan.schedules,
+        judge=judge_overlap,
+    ),
+    Claim(
+        number=4,
+        title='Training from scratch sees fewer images than pre-training and fine-tuning together',
+        source='Figure 2',
+        runs=plan.schedules,
+        judge=judge_cost,
     ),
 )

@@ -67,12 +67,12 @@ class Executor:
     def missing(self, runs: Sequence[Run]) -> list[Run]:
         """Those to be trained, needs first: without a result, or needed for their checkpoint."""
         wanted: dict[str, Run] = {}
-        for run in reversed(in_order(list(runs))):
+        for run in reversed(in_order(runs)):
             needed = [later for later in wanted.values() if run in later.needs]
             lost = any(not self._checkpoint(run, later).exists() for later in needed)
             if run.result(self.results) is None or lost:
                 wanted[run.label] = run
-        return [run for run in in_order(list(runs)) if run.label in wanted]
+        return [run for run in in_order(runs) if run.label in wanted]
 
     def folder(self, run: Run) -> Path:
         """The work directory of a run; another one for each key."""
@@ -151,7 +151,7 @@ class Executor:
     def tidy(self, runs: Sequence[Run]) -> None:
         """Remove the folders of runs that nothing missing needs; their logs go too."""
         needed = {need.label for run in self.missing(runs) for need in run.needs}
-        for run in in_order(list(runs)):
+        for run in in_order(runs):
             if run.result(self.results) is not None and run.label not in needed:
                 shutil.rmtree(self.folder(run), ignore_errors=True)
 

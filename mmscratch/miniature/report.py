@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mmscratch.miniature import plan
 from mmscratch.miniature.claims import CLAIMS, Claim, Results, final
-from mmscratch.miniature.run import Run
+from mmscratch.miniature.run import Run, in_order
 
 INTRODUCTION = """# The paper in miniature
 
@@ -24,9 +24,9 @@ NAMES = {'scratch': 'random initialization', 'pretrained': 'pre-trained'}
 
 
 def collect(runs: Sequence[Run], folder: Path) -> Results:
-    """The results of the runs, by name; runs without one are left out."""
+    """The results of the runs and of what they need, by name; those without one are left out."""
     results: Results = defaultdict(list)
-    for run in runs:
+    for run in in_order(runs):
         if (result := run.result(folder)) is not None:
             results[run.name].append(result)
     return dict(results)
@@ -73,14 +73,16 @@ def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
 
 def _section(claim: Claim, results: Results, folder: Path) -> str:
     lines = [f'## {claim.number}. {claim.title}', '', f'{claim.source}.', '']
-    wanted = {run.name for run in claim.runs([0])}
-    if missing := sorted(wanted - set(results)):
+    wanted = [run.name for run in claim.runs([0])]
+    if missing := [name for name in wanted if name not in results]:
         return '\n'.join([*lines, f'Not run yet: {", ".join(missing)}.', ''])
     verdict = claim.judge(results)
-    figure = f'claim{claim.number}.svg'
-    FIGURES[claim.number](results, folder / figure)
-    lines += [f'![{claim.title}]({figure})', '', f'**{verdict.word}**: {verdict.numbers}.', '']
-    return '\n'.join(lines + _table(results))
+    if draw := FIGURES.get(claim.number):
+        figure = f'claim{claim.number}.svg'
+        draw(results, folder / figure)
+        lines += [f'![{claim.title}]({figure})', '']
+    lines += [f'**{verdict.word}**: {verdict.numbers}.', '']
+    return '\n'.join(lines + (_table({name: results[name] for name in wanted}) if draw else []))
 
 
 def _table(results: Results) -> list[str]:
@@ -90,8 +92,6 @@ def _table(results: Results) -> list[str]:
         '| --- | ---: | ---: | ---: | ---: |',
     ]
     for name, of_seeds in results.items():
-        if 'bbox_mAP' not in of_seeds[0]['history'][-1]:
-            continue
         cells = [_spread(final(results, name, metric)) for metric in ('bbox_mAP', 'segm_mAP')]
         iterations = f'{of_seeds[0]["iterations"]:,}'
         rows.append('| ' + ' | '.join([name, str(len(of_seeds)), iterations, *cells]) + ' |')

@@ -4,6 +4,7 @@ import copy
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class Run:
         return result if result['key'] == self.key else None
 
 
-def in_order(runs: list[Run]) -> list[Run]:
+def in_order(runs: Sequence[Run]) -> list[Run]:
     """The runs and all that they need, each once, needs first."""
     ordered: dict[str, Run] = {}
     for run in runs:
