@@ -67,7 +67,7 @@ def study(data, tmp_path_factory):
         data,
         **{'default_hooks.checkpoint.save_begin': 1, 'train_cfg.val_interval': 3},
     )
-    tail = on(plan.tail('pretrained', 2, trunk), data)
+    tail = on(plan.tail('pretrained_2x', 2, trunk), data)
     straight = dataclasses.replace(tail, name='straight', weights=classifier, trunk=None, begin=0)
     folder = tmp_path_factory.mktemp('study')
     executor = Executor(folder / 'results', folder / 'work_dirs', jobs=2)
@@ -218,6 +218,18 @@ def test_verdict_on_images_seen():
     for row in results['classifier']:
         row['images_seen'] = 1000
     assert claims.judge_cost(results).word == claims.FAILS
+
+
+def test_runs_are_shared_between_claims():
+    every = in_order([run for claim in claims.CLAIMS for run in claim.runs([0])])
+    alone = in_order(plan.schedules([0]))
+    extra = {run.label for run in every} - {run.label for run in alone}
+    assert extra == {'frozen_trunk_seed0', 'frozen_3x_seed0', 'scratch_6x_early_drop_seed0'}
+    keys = {run.label: run.key for run in alone}
+    assert all(run.key == keys[run.label] for run in every if run.label in keys)
+    early = next(run for run in every if run.name == 'scratch_6x_early_drop')
+    assert early.load().param_scheduler[1].milestones == [400, 1800 - 67]
+    assert early.begin == 399
 
 
 def test_gap_is_twice_its_standard_error():

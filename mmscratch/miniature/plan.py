@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmscratch.datasets.shapes import ShapesConfig, generate
 from mmscratch.miniature.run import Run
@@ -40,6 +41,9 @@ ONE = 300
 FIRST_DROP, SECOND_DROP = 200, 67
 LENGTHS = (1, 2, 3, 4, 5, 6)
 
+# Dotted config keys and values, as of --cfg-options
+Options = tuple[tuple[str, Any], ...]
+
 
 def draw_data(names: Iterable[str], workers: int) -> None:
     """Draw the data sets that are not there yet."""
@@ -58,10 +62,17 @@ def _tail_begins(length: int) -> int:
     return length * ONE - FIRST_DROP - 1
 
 
-def trunk(name: str, seed: int, weights: Run | None = None) -> Run:
+def trunk(
+    name: str,
+    seed: int,
+    weights: Run | None = None,
+    options: Options = (),
+    longest: int | None = None,
+) -> Run:
     """The constant rate, as long as the longest schedule has it; checkpoints where tails begin."""
-    end = _tail_begins(LENGTHS[-1])
+    end = _tail_begins(longest or LENGTHS[-1])
     options = (
+        *options,
         ('train_cfg.max_iters', end),
         ('train_cfg.val_interval', ONE),
         ('param_scheduler.1.milestones', []),
@@ -73,22 +84,25 @@ def trunk(name: str, seed: int, weights: Run | None = None) -> Run:
     return Run(f'{name}_trunk', DETECTOR, seed, options, weights)
 
 
-def tail(name: str, length: int, of: Run) -> Run:
-    """The end of the schedule ``length`` x, from the trunk's checkpoint before its first drop."""
+def tail(name: str, length: int, of: Run, options: Options = (), drop_at: int = 0) -> Run:
+    """The end of the schedule ``length`` x, from the trunk's checkpoint before its first drop.
+
+    ``drop_at`` is another schedule's length, at whose first drop this one has its own.
+    """
     end = length * ONE
+    begin = _tail_begins(drop_at or length)
     options = (
+        *options,
         ('train_cfg.max_iters', end),
-        # validated at the end alone: mmengine counts from 0
+        # validated at the end alone
         ('train_cfg.val_interval', end),
-        ('param_scheduler.1.milestones', [end - FIRST_DROP, end - SECOND_DROP]),
+        ('param_scheduler.1.milestones', [begin + 1, end - SECOND_DROP]),
         ('param_scheduler.1.end', end),
         ('default_hooks.checkpoint.interval', end),
     )
     if of.weights:
         options += (('default_hooks.preflight.init', 'pretrained'),)
-    return Run(
-        f'{name}_{length}x', DETECTOR, of.seed, options, trunk=of, begin=_tail_begins(length)
-    )
+    return Run(name, DETECTOR, of.seed, options, trunk=of, begin=begin)
 
 
 def schedules(seeds: Sequence[int]) -> list[Run]:
@@ -97,5 +111,29 @@ def schedules(seeds: Sequence[int]) -> list[Run]:
     for seed in seeds:
         for name, weights in (('scratch', None), ('pretrained', pre_training(seed))):
             stem = trunk(name, seed, weights)
-            runs += [tail(name, length, stem) for length in LENGTHS]
+            runs += [tail(f'{name}_{length}x', length, stem) for length in LENGTHS]
+    return runs
+
+
+def frozen(seeds: Sequence[int]) -> list[Run]:
+    """3x from scratch, as it is and with stem and first stage left at their random weights."""
+    freeze = (
+        ('model.backbone.frozen_stages', 1),
+        ('default_hooks.preflight.allow', ['frozen', 'norm_eval']),
+    )
+    runs = []
+    for seed in seeds:
+        runs.append(tail('scratch_3x', 3, trunk('scratch', seed)))
+        stem = trunk('frozen', seed, options=freeze, longest=3)
+        runs.append(tail('frozen_3x', 3, stem, freeze))
+    return runs
+
+
+def early_drop(seeds: Sequence[int]) -> list[Run]:
+    """6x from scratch, with the paper's drops and with the first drop where 2x has it."""
+    runs = []
+    for seed in seeds:
+        stem = trunk('scratch', seed)
+        runs.append(tail('scratch_6x', 6, stem))
+        runs.append(tail('scratch_6x_early_drop', 6, stem, drop_at=2))
     return runs
