@@ -5,7 +5,8 @@
 
 configs/README.md lists every config, and beside it what others report for it, in the order of
 model-index.yml; exit 2 if that has no entry for a config, or one too many. README.md lists the runs
-of results/: results/NAME/*.json are the metrics.json of the seeds of one row.
+of results/: results/NAME/seed*.json are the metrics.json of the seeds of one row. results/speed/ is
+what tools/analysis/benchmark.py wrote.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 import mmscratch  # noqa: F401  (before mmdet: it stands in for mmcv's compiled ops)
+from mmscratch.benchmark import speed_rows
 from mmscratch.complexity import detector_multiply_adds
 from mmscratch.learning_rate import learning_rate
 
@@ -202,7 +204,7 @@ def measured(name: str) -> list[str]:
 def results() -> list[tuple[Path, list[dict[str, Any]]]]:
     """The folders of results/ and what their runs left."""
     folders = sorted(path for path in (ROOT / 'results').iterdir() if path.is_dir())
-    runs = [[json.loads(f.read_text()) for f in sorted(d.glob('*.json'))] for d in folders]
+    runs = [[json.loads(f.read_text()) for f in sorted(d.glob('seed*.json'))] for d in folders]
     return [(folder, of_folder) for folder, of_folder in zip(folders, runs) if of_folder]
 
 
@@ -242,9 +244,16 @@ def spread(values: list[float]) -> str:
     return text if len(values) == 1 else f'{text} ({min(values):.1f} to {max(values):.1f})'
 
 
+def speed_table() -> str:
+    """What tools/analysis/benchmark.py measured of DSOD beside SSD."""
+    measured = json.loads((ROOT / 'results/speed/dsod_ssd.json').read_text())
+    return markdown(speed_rows(measured['rounds']), 'lrrr')
+
+
 # file, the line before its table, what makes the table
 TABLES = (
     ('README.md', '<!-- table: tools/tables.py -->', results_table),
+    ('configs/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ('configs/README.md', '<!-- table of configs: tools/tables.py -->', configs_table),
     ('configs/README.md', '<!-- table of reported results: tools/tables.py -->', reported_table),
 )

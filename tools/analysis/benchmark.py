@@ -10,31 +10,20 @@ highest.
 """
 
 import argparse
-import copy
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from mmscratch import config_check
-from mmscratch.datasets import coco_folder
+from mmscratch.benchmark import METRICS, measure, speed_rows
 from mmscratch.datasets.shapes import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
-
-METRICS = {
-    'train_images_per_second': 'training, images/s',
-    'train_memory_mb': 'training, MB',
-    'test_images_per_second': 'testing, images/s',
-}
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,62 +41,6 @@ def parse_args() -> argparse.Namespace:
     if min(args.batch, args.rounds, args.steps) < 1:
         parser.error('--batch, --rounds and --steps are at least 1')
     return args
-
-
-def resident_mb() -> float:
-    """The most memory this process has held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def measure(config: Path, data: Path, batch: int, steps: int) -> dict[str, float]:
-    """One round of one config."""
-    from mmdet.registry import DATASETS, MODELS
-    from mmengine.dataset import pseudo_collate
-    from mmengine.optim import build_optim_wrapper
-    from mmengine.registry import init_default_scope
-    from mmengine.utils import import_modules_from_strings
-
-    cfg = config_check.load(config, {})
-    import_modules_from_strings(**cfg.get('custom_imports', {}))
-    init_default_scope('mmdet')
-    coco_folder.point_config_at(cfg, coco_folder.find(data))
-    train, test = (DATASETS.build(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'val'))
-    images = pseudo_collate([train[i % len(train)] for i in range(batch)])
-    single = pseudo_collate([test[0]])
-
-    on_gpu = torch.cuda.is_available()
-    before = resident_mb()
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    model.to('cuda' if on_gpu else 'cpu')
-    cfg.optim_wrapper.pop('accumulative_counts', None)
-    # a rate at which random weights stay finite; the work is the same
-    cfg.optim_wrapper.optimizer.lr = 1e-4
-    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-
-    model.train()
-    training = timed(lambda: model.train_step(copy.deepcopy(images), optim_wrapper), steps)
-    memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resident_mb() - before
-    model.eval()
-    with torch.no_grad():
-        testing = timed(lambda: model.test_step(copy.deepcopy(single)), steps)
-    return dict(
-        train_images_per_second=batch / training,
-        train_memory_mb=memory,
-        test_images_per_second=1 / testing,
-    )
-
-
-def timed(call: Any, steps: int) -> float:
-    """Median seconds of a call, after a first one that isn't counted."""
-    seconds = []
-    for _ in range(steps + 1):
-        begin = time.perf_counter()
-        call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begin)
-    return median(seconds[1:])
 
 
 def in_own_process(config: Path, data: Path, args: argparse.Namespace) -> dict[str, float]:
@@ -143,12 +76,9 @@ def main() -> None:
                 for config in args.configs:
                     rounds[config.stem].append(in_own_process(config, data, args))
                     progress.update()
-    header = ['config', *METRICS.values()]
-    print('| ' + ' | '.join(header) + ' |\n| --- |' + ' ---: |' * len(METRICS))
-    for name, runs in rounds.items():
-        columns = [[run[key] for run in runs] for key in METRICS]
-        cells = [f'{median(c):.3g} ({min(c):.3g} to {max(c):.3g})' for c in columns]
-        print('| ' + ' | '.join([name, *cells]) + ' |')
+    header, *cells = speed_rows(rounds)
+    for line in [header, ['---', *['---:'] * len(METRICS)], *cells]:
+        print('| ' + ' | '.join(line) + ' |')
     if args.out:
         record = dict(
             command=' '.join(['benchmark.py', *sys.argv[1:]]),
