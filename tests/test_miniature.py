@@ -220,11 +220,54 @@ def test_verdict_on_images_seen():
     assert claims.judge_cost(results).word == claims.FAILS
 
 
+def test_verdicts_on_dsod():
+    def results_with(**values: list[float]) -> claims.Results:
+        return {
+            name: [dict(history=[dict(bbox_mAP=value / 100)]) for value in of_seeds]
+            for name, of_seeds in values.items()
+        }
+
+    given = dict(pretrained_2x=[50.0, 52.0], dsod=[30.0, 32.0])
+    fails = claims.judge_proposals(results_with(scratch_2x=[40.0, 42.0], **given))
+    assert fails.word == claims.FAILS
+    assert 'reaches 0.80 of' in fails.numbers
+    assert '+10.0 ± 2.8 box AP ahead of DSOD' in fails.numbers
+    assert claims.judge_proposals(results_with(scratch_2x=[0.1, 0.2], **given)).word == claims.HOLDS
+    parts = [name for name in plan.ABLATION if name != 'dsod']
+    for others, word in (
+        ([20.0, 20.0, 20.0], claims.HOLDS),
+        ([20.0, 30.0, 20.0], claims.OPEN),
+        ([20.0, 40.0, 20.0], claims.FAILS),
+    ):
+        values = {name: [ap, ap + 1] for name, ap in zip(parts, others)}
+        assert claims.judge_ablation(results_with(dsod=[30.0, 31.0], **values)).word == word
+
+
+@pytest.mark.parametrize('name', plan.ABLATION)
+def test_every_part_of_dsod_can_be_left_out(name):
+    from mmdet.registry import MODELS
+    from mmengine.utils import import_modules_from_strings
+
+    cfg = Run(name, plan.DSOD, 0, plan.ABLATION[name]).load()
+    import_modules_from_strings(**cfg.custom_imports)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model).to('meta').eval()
+    images = torch.empty(1, 3, *plan.DETECTION.size, device='meta')
+    scores, _ = model.bbox_head(model.extract_feat(images))
+    assert [score.shape[-1] for score in scores] == [16, 8, 4, 2, 1, 1]
+    assert list(cfg.metainfo['classes']) == list(plan.DETECTION.classes)
+
+
 def test_runs_are_shared_between_claims():
     every = in_order([run for claim in claims.CLAIMS for run in claim.runs([0])])
     alone = in_order(plan.schedules([0]))
     extra = {run.label for run in every} - {run.label for run in alone}
-    assert extra == {'frozen_trunk_seed0', 'frozen_3x_seed0', 'scratch_6x_early_drop_seed0'}
+    assert extra == {
+        'frozen_trunk_seed0',
+        'frozen_3x_seed0',
+        'scratch_6x_early_drop_seed0',
+        *(f'{name}_seed0' for name in plan.ABLATION),
+    }
     keys = {run.label: run.key for run in alone}
     assert all(run.key == keys[run.label] for run in every if run.label in keys)
     early = next(run for run in every if run.name == 'scratch_6x_early_drop')
@@ -273,6 +316,7 @@ def test_the_page_is_made_from_results_alone(tmp_path, monkeypatch):
     assert pages[0] == pages[1]
     page = pages[0][0].decode()
     assert '**holds**: at 1x pre-training is +6.0 ± 1.2 box AP ahead' in page
+    assert page.count('| pretrained_1x |') == 1
     assert '| pretrained_1x | 3 | 300 | 56.0 (55.0 to 57.0) | 28.0 (27.5 to 28.5) |' in page
 
 

@@ -34,6 +34,7 @@ DATA = {
     'classification': (CLASSIFICATION, {'train': 12000, 'val': 1000}),
 }
 DETECTOR = 'configs/miniature/mask_rcnn_r18_gn.py'
+DSOD = 'configs/miniature/dsod128_small_bn.py'
 CLASSIFIER = 'configs/miniature/image_classifier_r18_gn.py'
 
 # The paper's 90k iterations of 16 images, and its drops 60k and 20k before the end, at 1/300.
@@ -137,3 +138,34 @@ def early_drop(seeds: Sequence[int]) -> list[Run]:
         runs.append(tail('scratch_6x', 6, stem))
         runs.append(tail('scratch_6x_early_drop', 6, stem, drop_at=2))
     return runs
+
+
+# DSOD without one of its parts each (dsod_... -> options); the head's channels follow.
+ABLATION: dict[str, Options] = {
+    'dsod': (),
+    'dsod_without_stem': (
+        ('model.backbone.stem', 'conv7'),
+        ('model.neck.in_channels', [144, 128]),
+        ('model.bbox_head.in_channels', [144, 256, 256, 128, 128, 128]),
+    ),
+    'dsod_without_last_block': (('model.backbone.layers', [3, 4, 4]),),
+    'dsod_without_dense_prediction': (
+        ('model.neck.dense', False),
+        ('model.bbox_head.in_channels', [176, 128, 256, 128, 128, 128]),
+    ),
+}
+
+
+def one_stage(seeds: Sequence[int]) -> list[Run]:
+    """DSOD, and the two-stage detector from scratch and pre-trained at as many images."""
+    runs = []
+    for seed in seeds:
+        runs.append(Run('dsod', DSOD, seed))
+        for name, weights in (('scratch', None), ('pretrained', pre_training(seed))):
+            runs.append(tail(f'{name}_2x', 2, trunk(name, seed, weights)))
+    return runs
+
+
+def dsod_ablation(seeds: Sequence[int]) -> list[Run]:
+    """DSOD as it is, and without each of its parts."""
+    return [Run(name, DSOD, seed, options) for name, options in ABLATION.items() for seed in seeds]

@@ -59,30 +59,31 @@ def draw_schedules(results: Results, out: Path) -> None:
 
 
 FIGURES = {1: draw_schedules}
+MOST_SEEDS = 20
 
 
 def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
     """Write ``README.md`` and the figures into ``folder``, whose JSON files are the results."""
     sections = [INTRODUCTION]
+    tabled = set()
     for claim in claims:
-        seeds = range(100)
-        results = collect(claim.runs(seeds), folder)
-        sections.append(_section(claim, results, folder))
+        results = collect(claim.runs(range(MOST_SEEDS)), folder)
+        wanted = [run.name for run in claim.runs([0])]
+        sections += [f'## {claim.number}. {claim.title}', '', f'{claim.source}.', '']
+        if missing := [name for name in wanted if name not in results]:
+            sections += [f'Not run yet: {", ".join(missing)}.', '']
+            continue
+        if draw := FIGURES.get(claim.number):
+            figure = f'claim{claim.number}.svg'
+            draw(results, folder / figure)
+            sections += [f'![{claim.title}]({figure})', '']
+        verdict = claim.judge(results)
+        sections += [f'**{verdict.word}**: {verdict.numbers}.', '']
+        # what earlier claims have shown is not shown again
+        if new := [name for name in wanted if name not in tabled]:
+            sections += [*_table({name: results[name] for name in new}), '']
+        tabled.update(wanted)
     (folder / 'README.md').write_text('\n'.join(sections))
-
-
-def _section(claim: Claim, results: Results, folder: Path) -> str:
-    lines = [f'## {claim.number}. {claim.title}', '', f'{claim.source}.', '']
-    wanted = [run.name for run in claim.runs([0])]
-    if missing := [name for name in wanted if name not in results]:
-        return '\n'.join([*lines, f'Not run yet: {", ".join(missing)}.', ''])
-    verdict = claim.judge(results)
-    if draw := FIGURES.get(claim.number):
-        figure = f'claim{claim.number}.svg'
-        draw(results, folder / figure)
-        lines += [f'![{claim.title}]({figure})', '']
-    lines += [f'**{verdict.word}**: {verdict.numbers}.', '']
-    return '\n'.join(lines + (_table({name: results[name] for name in wanted}) if draw else []))
 
 
 def _table(results: Results) -> list[str]:
@@ -92,10 +93,14 @@ def _table(results: Results) -> list[str]:
         '| --- | ---: | ---: | ---: | ---: |',
     ]
     for name, of_seeds in results.items():
-        cells = [_spread(final(results, name, metric)) for metric in ('bbox_mAP', 'segm_mAP')]
+        last = of_seeds[0]['history'][-1]
+        cells = [
+            _spread(final(results, name, metric)) if metric in last else '-'
+            for metric in ('bbox_mAP', 'segm_mAP')
+        ]
         iterations = f'{of_seeds[0]["iterations"]:,}'
         rows.append('| ' + ' | '.join([name, str(len(of_seeds)), iterations, *cells]) + ' |')
-    return [*rows, '']
+    return rows
 
 
 def _spread(values: list[float]) -> str:
