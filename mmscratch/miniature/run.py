@@ -70,7 +70,7 @@ class Run:
         The version is that of the package, so that a word in a comment doesn't cost hours.
         """
         parts = [
-            self.load().pretty_text,
+            json.dumps(self.load().to_dict(), sort_keys=True, default=str),
             str(self.seed),
             mmscratch.__version__,
             *(run.key for run in self.needs),
