@@ -9,6 +9,8 @@ import pytest
 import yaml
 from mmengine.config import Config
 
+from mmscratch.benchmark import METRICS
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -23,12 +25,16 @@ def tables():
 
 @pytest.fixture
 def checkout(tmp_path, tables, monkeypatch) -> Path:
-    """A checkout with two configs, their twins but one, and nothing measured."""
+    """A checkout with two configs, their twins but one, and nothing measured but speed."""
     for name in ('scratch/a', 'pretrained/a', 'scratch/b'):
         file = tmp_path / 'configs' / f'{name}.py'
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text('train_cfg = dict(max_iters=600)\n')
-    (tmp_path / 'results').mkdir()
+    (tmp_path / 'results/speed').mkdir(parents=True)
+    speed = [
+        dict(zip(METRICS, values)) for values in ((1.5, 1200.4, 3), (2.5, 1100, 4), (1, 1e3, 5))
+    ]
+    (tmp_path / 'results/speed/dsod_ssd.json').write_text(json.dumps(dict(rounds=dict(a=speed))))
     index(tmp_path, [entry('scratch/a'), entry('pretrained/a'), entry('scratch/b')])
     for name, begin, _ in tables.TABLES:
         file = tmp_path / name
@@ -62,6 +68,11 @@ def test_twins_share_a_row_and_a_label_is_written_once(tables, checkout):
     links = 'a: [scratch](scratch/a.py), [pre-trained](pretrained/a.py)'
     assert a[:3] == ['Table 1', links, '1.00']
     assert b[:2] == ['', 'b: [scratch](scratch/b.py)']
+
+
+def test_speeds_are_medians_with_lowest_and_highest(tables, checkout):
+    [row] = rows(tables.speed_table())
+    assert row == ['a', '1.5 (1 to 2.5)', '1,100 (1,000 to 1,200)', '4 (3 to 5)']
 
 
 def test_twins_that_train_differently_have_two_rows(tables, checkout, monkeypatch):
@@ -119,7 +130,7 @@ def test_check_finds_what_is_stale_and_writes_nothing(tables, checkout, monkeypa
     run(tables, monkeypatch, '--check')
     text = (checkout / 'configs/README.md').read_text()
     assert text.startswith('Text above.\n')
-    assert text.count('Text below.\n') == 2
+    assert text.count('Text below.\n') == 3  # one a table
     assert text.count('[scratch](scratch/a.py)') == 1
 
     (checkout / 'README.md').write_text((checkout / 'README.md').read_text().replace('seeds', 's'))
