@@ -58,7 +58,8 @@ def draw_curves(work_dir: Path, out: Path) -> None:
             if points:
                 name = f'{label} {suffix.replace("mAP_", "AP").replace("mAP", "AP")}'
                 ap_axes.plot(*zip(*points), style, color=color, label=name, marker='.')
-    ap_axes.set_ylabel('validation')
+    is_classifier = any('classifier/accuracy' in record for record in val)
+    ap_axes.set_ylabel('accuracy' if is_classifier else 'validation AP')
     ap_axes.set_ylim(0, 1)
     ap_axes.set_xlabel('iterations')
     for axes in (loss_axes, ap_axes):
