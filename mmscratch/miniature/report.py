@@ -64,6 +64,7 @@ MOST_SEEDS = 20
 
 def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
     """Write ``README.md`` and the figures into ``folder``, whose JSON files are the results."""
+    folder.mkdir(parents=True, exist_ok=True)
     sections = [INTRODUCTION]
     tabled = set()
     for claim in claims:
