@@ -215,6 +215,8 @@ def test_verdict_on_images_seen():
     assert f'{9600 / 52800:.2f} times the images and {9600 / 16800:.2f} times the pixels' in (
         verdict.numbers
     )
+    alone = {name: rows[:1] for name, rows in results.items()}
+    assert claims.judge_cost(alone).word == claims.OPEN
     for row in results['classifier']:
         row['images_seen'] = 1000
     assert claims.judge_cost(results).word == claims.FAILS
@@ -320,8 +322,12 @@ def test_the_page_is_made_from_results_alone(tmp_path, monkeypatch):
     assert '| pretrained_1x | 3 | 300 | 56.0 (55.0 to 57.0) | 28.0 (27.5 to 28.5) |' in page
 
 
-def test_the_tool_draws_without_training(tmp_path):
-    tool = [sys.executable, str(ROOT / 'tools/analysis/miniature.py'), '--help']
+@pytest.mark.parametrize(
+    ('arguments', 'told'),
+    [(['--report'], 'run this at the root'), (['--jobs', '0'], '--jobs are at least 1')],
+)
+def test_the_tool_tells_mistakes_in_one_line(arguments, told, tmp_path):
+    tool = [sys.executable, str(ROOT / 'tools/analysis/miniature.py'), *arguments]
     done = subprocess.run(tool, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0
-    assert '--claim' in done.stdout
+    assert done.returncode == 2
+    assert told in done.stderr.splitlines()[-1]

@@ -51,7 +51,7 @@ class Gap:
         return self.value > self.error
 
     def __str__(self) -> str:
-        return f'{self.value:+.1f} ± {self.error:.1f}'
+        return f'{self.value:+.1f}' + ('' if math.isinf(self.error) else f' ± {self.error:.1f}')
 
 
 def gap(ahead: list[float], behind: list[float]) -> Gap:
@@ -110,6 +110,8 @@ def seen(results: Results, name: str) -> tuple[int, float]:
 def judge_cost(results: Results) -> Verdict:
     """The shortest schedule from scratch that is not behind 2x with pre-training: what it saw."""
     target = final(results, 'pretrained_2x')
+    if len(target) < 2:
+        return Verdict(OPEN, 'one seed does not tell when two schedules are equal')
     for length in plan.LENGTHS:
         if not gap(target, final(results, f'scratch_{length}x')).is_positive:
             break
@@ -122,8 +124,6 @@ def judge_cost(results: Results) -> Verdict:
         f'{length}x from scratch equals 2x with pre-training, with {images / all_images:.2f} times '
         f'the images and {pixels / all_pixels:.2f} times the pixels, pre-training counted'
     )
-    if len(target) < 2:
-        return Verdict(OPEN, f'{numbers} (one seed)')
     return Verdict(HOLDS if images < all_images else FAILS, numbers)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mmscratch.errors import InputError
 from mmscratch.miniature.branch import write_branch
 from mmscratch.miniature.run import Run, in_order
 from mmscratch.visualization.curves import read_scalars
@@ -92,7 +93,10 @@ class Executor:
                 waiting.remove(run)
             elif len(self._running) < self.jobs and not unfinished & {n.label for n in run.needs}:
                 waiting.remove(run)
-                self._running[run.label] = run, self._train(run)
+                try:
+                    self._running[run.label] = run, self._train(run)
+                except InputError as error:
+                    failed[run.label] = str(error)
 
     def _train(self, run: Run) -> subprocess.Popen:
         folder = self.folder(run)
@@ -158,6 +162,7 @@ class Executor:
     def _done(self, run: Run) -> int:
         """Iterations that a run in progress has done, as far as its log tells."""
         files = sorted(self.folder(run).glob('*/vis_data/scalars.json'))
-        lines = files[-1].read_text().splitlines() if files else []
+        # the last line may be half written
+        lines = files[-1].read_text().rpartition('\n')[0].splitlines() if files else []
         step = json.loads(lines[-1])['step'] if lines else run.begin
         return min(max(step - run.begin, 0), run.iterations)

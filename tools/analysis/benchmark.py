@@ -40,6 +40,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if min(args.batch, args.rounds, args.steps) < 1:
         parser.error('--batch, --rounds and --steps are at least 1')
+    if len({config.stem for config in args.configs}) < len(args.configs):
+        parser.error('two configs of one name: twins cost the same, give one of them')
     return args
 
 

@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from mmscratch.errors import one_line_errors
+from mmscratch.errors import InputError, one_line_errors
 from mmscratch.miniature import plan, report
 from mmscratch.miniature.claims import CLAIMS
 from mmscratch.miniature.executor import Executor
@@ -31,11 +31,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, default=3, metavar='N', help='default 3')
     parser.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time')
     parser.add_argument('--report', action='store_true', help='train nothing')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if min(args.seeds, args.jobs) < 1:
+        parser.error('--seeds and --jobs are at least 1')
+    return args
 
 
 def main() -> None:
     args = parse_args()
+    if not Path(plan.DETECTOR).is_file():
+        raise InputError(
+            f'{plan.DETECTOR}: no such file here; run this at the root of the checkout'
+        )
     chosen = [claim for claim in CLAIMS if claim.number in args.claim]
     runs = [run for claim in chosen for run in claim.runs(range(args.seeds))]
     failed: dict[str, str] = {}
@@ -43,7 +50,8 @@ def main() -> None:
         plan.draw_data(plan.DATA, workers=os.cpu_count() or 1)
         executor = Executor(RESULTS, WORK_DIRS, args.jobs)
         failed = executor.execute(runs)
-        executor.tidy(runs)
+        # what claims that weren't chosen would begin with is kept
+        executor.tidy([run for claim in CLAIMS for run in claim.runs(range(args.seeds))])
     report.write(RESULTS)
     for claim in chosen:
         results = report.collect(claim.runs(range(args.seeds)), RESULTS)

@@ -1,5 +1,5 @@
 # The study's stand-in for ImageNet: SHAPES with one object an image, of classes that the detection
-# data lack. An image's class is that of its object; flips and crops of 64 pixels.
+# data lack. An image's class is that of its object.
 _base_ = './shapes_instance.py'
 
 data_root = 'data/miniature/classification/'
