@@ -38,11 +38,11 @@ demo: data/shapes
 
 CLAIM ?=
 SEEDS ?= 3
-JOBS ?= 1
+JOBS ?=
 
 # goes on where it was stopped
 miniature: setup
-	$(RUN) tools/analysis/miniature.py $(if $(CLAIM),--claim $(CLAIM)) --seeds $(SEEDS) --jobs $(JOBS)
+	$(RUN) tools/analysis/miniature.py $(if $(CLAIM),--claim $(CLAIM)) --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS))
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -14,6 +14,7 @@ from mmscratch.datasets.shapes import generate
 from mmscratch.errors import InputError
 from mmscratch.miniature import claims, plan, report
 from mmscratch.miniature.branch import write_branch
+from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION
 from mmscratch.miniature.executor import Executor
 from mmscratch.miniature.run import Run, in_order
 
@@ -29,7 +30,7 @@ def at_the_root(monkeypatch):
 @pytest.fixture(scope='module')
 def data(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('data')
-    for name, (config, _) in plan.DATA.items():
+    for name, (config, _) in DATA.items():
         generate(root / name, config, {'train': 8, 'val': 2}, progress=False)
     return root
 
@@ -178,7 +179,7 @@ def results_of(gaps: dict[int, list[float]]) -> claims.Results:
 )
 def test_verdict_on_schedules(first, last, word):
     results = results_of({plan.LENGTHS[0]: first, plan.LENGTHS[-1]: last})
-    assert claims.judge_schedules(results).word == word
+    assert claims.catches_up(results).word == word
 
 
 def test_verdict_on_overlap():
@@ -204,17 +205,18 @@ def test_verdict_on_images_seen():
     results = results_of({1: [5, 6, 7], 2: [5, 6, 7]})
     for name, rows in results.items():
         for row in rows:
-            row['images_seen'] = 8 * row['iterations']
+            row.update(images_seen=8 * row['iterations'], objects_per_image=4.0)
             if name.startswith('scratch_4'):
                 row['history'][-1]['bbox_mAP'] = 0.56
-    results['classifier'] = [dict(images_seen=48_000)] * 3
+    results['classifier'] = [dict(images_seen=48_000, objects_per_image=1.0) for _ in range(3)]
     verdict = claims.judge_cost(results)
     # 4x: 9,600 images of 128 x 128; 2x: 4,800, and 48,000 of 64 x 64
     assert verdict.word == claims.HOLDS
     assert verdict.numbers.startswith('4x from scratch equals 2x')
-    assert f'{9600 / 52800:.2f} times the images and {9600 / 16800:.2f} times the pixels' in (
-        verdict.numbers
-    )
+    shares = (9600 / 52800, 38400 / 67200, 9600 / 16800)
+    assert '{:.2f} times the images, {:.2f} times the objects and {:.2f} times the pixels'.format(
+        *shares
+    ) in (verdict.numbers)
     alone = {name: rows[:1] for name, rows in results.items()}
     assert claims.judge_cost(alone).word == claims.OPEN
     for row in results['classifier']:
@@ -229,12 +231,12 @@ def test_verdicts_on_dsod():
             for name, of_seeds in values.items()
         }
 
-    given = dict(pretrained_2x=[50.0, 52.0], dsod=[30.0, 32.0])
-    fails = claims.judge_proposals(results_with(scratch_2x=[40.0, 42.0], **given))
+    given = dict(pretrained_4x=[50.0, 52.0], dsod=[30.0, 32.0])
+    fails = claims.judge_proposals(results_with(scratch_4x=[40.0, 42.0], **given))
     assert fails.word == claims.FAILS
     assert 'reaches 0.80 of' in fails.numbers
     assert '+10.0 ± 2.8 box AP ahead of DSOD' in fails.numbers
-    assert claims.judge_proposals(results_with(scratch_2x=[0.1, 0.2], **given)).word == claims.HOLDS
+    assert claims.judge_proposals(results_with(scratch_4x=[0.1, 0.2], **given)).word == claims.HOLDS
     parts = [name for name in plan.ABLATION if name != 'dsod']
     for others, word in (
         ([20.0, 20.0, 20.0], claims.HOLDS),
@@ -254,27 +256,27 @@ def test_every_part_of_dsod_can_be_left_out(name):
     import_modules_from_strings(**cfg.custom_imports)
     with torch.device('meta'):
         model = MODELS.build(cfg.model).to('meta').eval()
-    images = torch.empty(1, 3, *plan.DETECTION.size, device='meta')
+    images = torch.empty(1, 3, *DETECTION.size, device='meta')
     scores, _ = model.bbox_head(model.extract_feat(images))
     assert [score.shape[-1] for score in scores] == [16, 8, 4, 2, 1, 1]
-    assert list(cfg.metainfo['classes']) == list(plan.DETECTION.classes)
+    assert list(cfg.metainfo['classes']) == list(DETECTION.classes)
 
 
-def test_runs_are_shared_between_claims():
-    every = in_order([run for claim in claims.CLAIMS for run in claim.runs([0])])
-    alone = in_order(plan.schedules([0]))
-    extra = {run.label for run in every} - {run.label for run in alone}
-    assert extra == {
+def test_claims_share_runs():
+    keys: dict[str, set[str]] = {}
+    for claim in claims.CLAIMS:
+        for run in claim.runs([0]):
+            for one in (run, *run.needs, *(far for need in run.needs for far in need.needs)):
+                keys.setdefault(one.label, set()).add(one.key)
+    assert {label for label, found in keys.items() if len(found) > 1} == set()
+    alone = {run.label for run in in_order(plan.schedules([0]))}
+    assert {run.label for run in in_order(plan.frozen([0]))} - alone == {
         'frozen_trunk_seed0',
         'frozen_3x_seed0',
-        'scratch_6x_early_drop_seed0',
-        *(f'{name}_seed0' for name in plan.ABLATION),
     }
-    keys = {run.label: run.key for run in alone}
-    assert all(run.key == keys[run.label] for run in every if run.label in keys)
-    early = next(run for run in every if run.name == 'scratch_6x_early_drop')
-    assert early.load().param_scheduler[1].milestones == [400, 1800 - 67]
-    assert early.begin == 399
+    early = next(run for run in plan.early_drop([0]) if run.name == 'scratch_6x_early_drop')
+    assert early.load().param_scheduler[1].milestones == [300, 1350 - 50]
+    assert early.begin == 299
 
 
 def test_gap_is_twice_its_standard_error():
@@ -300,8 +302,8 @@ def test_the_plan_follows_the_papers_rule():
         saved = run.trunk.load().default_hooks.checkpoint
         assert (run.begin - saved.save_begin) % saved.interval == 0
     assert runs['scratch_6x_seed1'].trunk.iterations == runs['scratch_6x_seed1'].begin
-    assert not set(plan.DETECTION.classes) & set(plan.CLASSIFICATION.classes)
-    assert list(plan.DETECTION.classes) == list(cfg.metainfo['classes'])
+    assert not set(DETECTION.classes) & set(CLASSIFICATION.classes)
+    assert list(DETECTION.classes) == list(cfg.metainfo['classes'])
 
 
 def test_the_page_is_made_from_results_alone(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-# The study's DSOD: as many images as the Mask R-CNN sees at 2x, of 128 x 128 pixels
+# The study's DSOD: as many images as the Mask R-CNN sees at 4x, of 128 x 128 pixels
 _base_ = [
     '../_base_/models/dsod192_small.py',
     '../_base_/datasets/miniature_ssd128.py',
@@ -17,7 +17,7 @@ model = dict(
     )
 )
 default_hooks = dict(
-    checkpoint=dict(interval=300, save_best=None),
+    checkpoint=dict(interval=450, save_best=None),
     logger=dict(interval=20),
     visualization=dict(num_images=4),
 )

@@ -1,14 +1,16 @@
 """The paper's claims, and what the study's runs say of each."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from mmscratch.miniature import plan
+from mmscratch.miniature import data, plan
 from mmscratch.miniature.run import Run
 
+# Box AP that no untrained detector reaches
+MIN_AP = 5.0
 HOLDS, FAILS, OPEN = 'holds', 'does not hold', 'not decided'
 # name of a run, without its seed -> the results of its seeds
 Results = dict[str, list[dict[str, Any]]]
@@ -62,24 +64,62 @@ def gap(ahead: list[float], behind: list[float]) -> Gap:
     return Gap(mean(ahead) - mean(behind), 2 * math.sqrt(variance))
 
 
-def judge_schedules(results: Results) -> Verdict:
+def catches_up(results: Results, prefix: str = '') -> Verdict:
     """Pre-training ahead at the shortest schedule, and not any more at the longest."""
-    first, last = plan.LENGTHS[0], plan.LENGTHS[-1]
-    gaps = {
-        length: gap(final(results, f'pretrained_{length}x'), final(results, f'scratch_{length}x'))
-        for length in (first, last)
-    }
+    gaps = {length: twins_gap(results, prefix, length) for length in (plan.SHORTEST, plan.LONGEST)}
     numbers = ', '.join(f'at {n}x pre-training is {g} box AP ahead' for n, g in gaps.items())
-    if math.isinf(gaps[first].error):
+    first, last = gaps.values()
+    if math.isinf(first.error):
         return Verdict(OPEN, f'{numbers} (one seed)')
-    if not gaps[first].is_positive:
+    if not first.is_positive:
         return Verdict(OPEN, numbers)
-    return Verdict(FAILS if gaps[last].is_positive else HOLDS, numbers)
+    return Verdict(FAILS if last.is_positive else HOLDS, numbers)
+
+
+def twins_gap(results: Results, prefix: str, length: int, metric: str = 'bbox_mAP') -> Gap:
+    """How far pre-training is ahead at one schedule."""
+    pretrained, scratch = (
+        final(results, f'{prefix}{kind}_{length}x', metric) for kind in ('pretrained', 'scratch')
+    )
+    return gap(pretrained, scratch)
+
+
+def best(results: Results, prefix: str, kind: str) -> tuple[int, list[float]]:
+    """The length with the best mean box AP, as the paper compares on small data, and its values."""
+    values = {n: final(results, f'{prefix}{kind}_{n}x') for n in plan.FEW_LENGTHS}
+    length = max(values, key=lambda n: mean(values[n]))
+    return length, values[length]
+
+
+def judge_learning_rates(results: Results) -> Verdict:
+    """Whether another learning rate is better for pre-training, beyond the spread."""
+    rates = {rate: final(results, name) for rate, name in plan.LEARNING_RATES.items()}
+    chosen = final(results, 'pretrained_2x')
+    numbers = 'box AP at 2x with pre-training: ' + ', '.join(
+        f'{mean(values):.1f} at {rate}' for rate, values in rates.items()
+    )
+    if len(chosen) < 2:
+        return Verdict(OPEN, f'{numbers} (one seed)')
+    worse = any(gap(values, chosen).is_positive for values in rates.values())
+    return Verdict(FAILS if worse else HOLDS, numbers)
+
+
+def judge_batch_norm(results: Results) -> Verdict:
+    """BN of a step's 8 images as GN in claim 1, and BN of 2 and of 1 image behind GN."""
+    twins = catches_up(results, 'bn_')
+    gn = final(results, 'scratch_3x')
+    losses = {n: gap(gn, final(results, f'bn{n}_scratch_3x')) for n in (2, 1)}
+    numbers = ', '.join(
+        f'{n} image{"s" if n > 1 else ""} at a time cost BN {loss} box AP against GN at 3x'
+        for n, loss in losses.items()
+    )
+    words = [twins.word, *(_word(loss) for loss in losses.values())]
+    return Verdict(_all(words), f'with BN of 8 images, {twins.numbers}; {numbers}')
 
 
 def judge_overlap(results: Results) -> Verdict:
     """Scratch's lead at IoU 0.75 over its lead at IoU 0.5, both at the longest schedule."""
-    last = plan.LENGTHS[-1]
+    last = plan.LONGEST
     leads = {}
     for kind in ('bbox', 'segm'):
         # of each seed: AP75 less AP50, which random and pre-trained weights are compared by
@@ -97,14 +137,18 @@ def judge_overlap(results: Results) -> Verdict:
     return Verdict(_word(leads['bbox']), numbers)
 
 
-def seen(results: Results, name: str) -> tuple[int, float]:
-    """Images and pixels that a run has seen, and those of its pre-training, in one seed."""
-    kinds = {name: plan.DETECTION}
+def seen(results: Results, name: str) -> tuple[float, float, float]:
+    """Images, objects and pixels that a run has seen, its pre-training's among them; one seed."""
+    kinds = {name: data.DETECTION}
     if name.startswith('pretrained'):
-        kinds['classifier'] = plan.CLASSIFICATION
-    images = {run: results[run][0]['images_seen'] for run in kinds}
-    pixels = sum(images[run] * math.prod(data.size) for run, data in kinds.items())
-    return sum(images.values()), pixels
+        kinds['classifier'] = data.CLASSIFICATION
+    rows = [
+        (images, images * results[run][0]['objects_per_image'], images * math.prod(drawn.size))
+        for run, drawn in kinds.items()
+        for images in [results[run][0]['images_seen']]
+    ]
+    images, objects, pixels = (sum(column) for column in zip(*rows))
+    return images, objects, pixels
 
 
 def judge_cost(results: Results) -> Verdict:
@@ -116,15 +160,90 @@ def judge_cost(results: Results) -> Verdict:
         if not gap(target, final(results, f'scratch_{length}x')).is_positive:
             break
     else:
-        return Verdict(OPEN, f'no schedule up to {length}x reaches pre-training with 2x')
-    (images, pixels), (all_images, all_pixels) = (
-        seen(results, name) for name in (f'scratch_{length}x', 'pretrained_2x')
-    )
+        return Verdict(OPEN, f'no schedule up to {plan.LONGEST}x reaches pre-training with 2x')
+    scratch, together = (seen(results, name) for name in (f'scratch_{length}x', 'pretrained_2x'))
+    shares = [f'{own / all_:.2f}' for own, all_ in zip(scratch, together)]
     numbers = (
-        f'{length}x from scratch equals 2x with pre-training, with {images / all_images:.2f} times '
-        f'the images and {pixels / all_pixels:.2f} times the pixels, pre-training counted'
+        f'{length}x from scratch equals 2x with pre-training, with {shares[0]} times the images, '
+        f'{shares[1]} times the objects and {shares[2]} times the pixels, pre-training counted'
     )
-    return Verdict(HOLDS if images < all_images else FAILS, numbers)
+    return Verdict(HOLDS if scratch[0] < together[0] else FAILS, numbers)
+
+
+def judge_less_data(results: Results) -> Verdict:
+    """Best schedule against best schedule: scratch not behind on a tenth, behind on a hundredth."""
+    words, numbers = [], []
+    for prefix, images in (('tenth_', plan.TENTH), ('hundredth_', plan.HUNDREDTH)):
+        (at, ahead), (scratch_at, behind) = (
+            best(results, prefix, kind) for kind in ('pretrained', 'scratch')
+        )
+        lead = gap(ahead, behind)
+        losses = [
+            training_loss(results, f'{prefix}{kind}_{plan.LONGEST}x')
+            for kind in ('scratch', 'pretrained')
+        ]
+        numbers.append(
+            f'with {images} images pre-training ({at}x) is {lead} box AP ahead of scratch '
+            f'({scratch_at}x), with training losses of {losses[1]:.2f} and {losses[0]:.2f} at '
+            f'{plan.LONGEST}x'
+        )
+        if math.isinf(lead.error):
+            words.append(OPEN)
+        elif images == plan.TENTH:
+            words.append(FAILS if lead.is_positive else HOLDS)
+        else:
+            words.append(_word(lead))
+    return Verdict(_all(words), '; '.join(numbers))
+
+
+def training_loss(results: Results, name: str) -> float:
+    """At the end: the mean of the last three records, and over the seeds."""
+    return mean(mean(value for _, value in result['loss'][-3:]) for result in results[name])
+
+
+def judge_sparse(results: Results) -> Verdict:
+    """Pre-training's lead with few instances and classes over its lead with many."""
+    leads = [
+        gap(*(best(results, prefix, kind)[1] for kind in ('pretrained', 'scratch')))
+        for prefix in ('sparse_', 'tenth_')
+    ]
+    wider = Gap(leads[0].value - leads[1].value, math.hypot(leads[0].error, leads[1].error))
+    numbers = (
+        f'with {plan.TENTH} images pre-training is {leads[0]} box AP ahead with few objects of 2 '
+        f'classes, {leads[1]} with many of 6: {wider} more'
+    )
+    return Verdict(_word(wider), numbers)
+
+
+def judge_vgg(results: Results) -> Verdict:
+    """Whether each initialization trains: to a tenth of the other's AP or less is not to."""
+    msra, gaussian = (mean(final(results, f'vgg_{name}')) for name in ('msra', 'gaussian'))
+    numbers = f'box AP is {msra:.1f} with MSRA, {gaussian:.1f} with Gaussian 0.01'
+    if len(results['vgg_msra']) < 2:
+        return Verdict(OPEN, f'{numbers} (one seed)')
+    if msra < MIN_AP:
+        return Verdict(FAILS, numbers)
+    return Verdict(HOLDS if gaussian < msra / 10 else FAILS, numbers)
+
+
+def judge_keypoints(results: Results) -> Verdict:
+    """The first schedule at which scratch is not behind: in keypoint AP, and in box AP."""
+    found = {}
+    numbers = []
+    for name, prefix, metric in (
+        ('keypoint', 'keypoint_', 'keypoints_mAP'),
+        ('box', '', 'bbox_mAP'),
+    ):
+        gaps = {n: twins_gap(results, prefix, n, metric) for n in plan.KEYPOINT_LENGTHS}
+        if any(math.isinf(lead.error) for lead in gaps.values()):
+            return Verdict(OPEN, 'one seed does not tell when two schedules are equal')
+        found[name] = next((n for n, lead in gaps.items() if not lead.is_positive), math.inf)
+        leads = ', '.join(f'{lead} at {n}x' for n, lead in gaps.items())
+        numbers.append(f'pre-training is ahead in {name} AP by {leads}')
+    if found['keypoint'] == found['box']:
+        return Verdict(OPEN, '; '.join(numbers))
+    word = HOLDS if found['keypoint'] < found['box'] else FAILS
+    return Verdict(word, '; '.join(numbers))
 
 
 def judge_frozen(results: Results) -> Verdict:
@@ -137,10 +256,7 @@ def judge_frozen(results: Results) -> Verdict:
 def judge_early_drop(results: Results) -> Verdict:
     """Whether the small rate for long loses AP, and whether it fits the training data better."""
     loss = gap(final(results, 'scratch_6x'), final(results, 'scratch_6x_early_drop'))
-    late, early = (
-        mean(mean(value for _, value in result['loss'][-3:]) for result in results[name])
-        for name in ('scratch_6x', 'scratch_6x_early_drop')
-    )
+    late, early = (training_loss(results, name) for name in ('scratch_6x', 'scratch_6x_early_drop'))
     numbers = (
         f'4x longer at the small rate costs {loss} box AP at 6x; the training loss ends at '
         f'{early:.2f} in place of {late:.2f}'
@@ -154,13 +270,13 @@ def judge_proposals(results: Results) -> Verdict:
     Not converging would be a small part of what pre-training reaches; the paper's VGG without it
     reaches 0.99 of it.
     """
-    share = mean(final(results, 'scratch_2x')) / mean(final(results, 'pretrained_2x'))
-    lead = gap(final(results, 'scratch_2x'), final(results, 'dsod'))
+    share = mean(final(results, 'scratch_4x')) / mean(final(results, 'pretrained_4x'))
+    lead = gap(final(results, 'scratch_4x'), final(results, 'dsod'))
     numbers = (
-        f'from scratch it reaches {share:.2f} of the box AP of its pre-trained twin at 2x, and is '
+        f'from scratch it reaches {share:.2f} of the box AP of its pre-trained twin at 4x, and is '
         f'{lead} box AP ahead of DSOD at as many images'
     )
-    if len(results['scratch_2x']) < 2:
+    if len(results['scratch_4x']) < 2:
         return Verdict(OPEN, f'{numbers} (one seed)')
     return Verdict(HOLDS if share < 0.1 else FAILS, numbers)
 
@@ -173,10 +289,7 @@ def judge_ablation(results: Results) -> Verdict:
         f'the {name.removeprefix("dsod_without_").replace("_", " ")} brings {lead} box AP'
         for name, lead in parts.items()
     )
-    words = {_word(lead) for lead in parts.values()}
-    if FAILS in words:
-        return Verdict(FAILS, numbers)
-    return Verdict(OPEN if OPEN in words else HOLDS, numbers)
+    return Verdict(_all(_word(lead) for lead in parts.values()), numbers)
 
 
 def _word(lead: Gap) -> str:
@@ -186,14 +299,37 @@ def _word(lead: Gap) -> str:
     return FAILS if lead.value < -lead.error else OPEN
 
 
+def _all(words: Iterable[str]) -> str:
+    """Of a claim with several parts: all have to hold."""
+    words = set(words)
+    if FAILS in words:
+        return FAILS
+    return OPEN if OPEN in words else HOLDS
+
+
 CLAIMS = (
+    Claim(
+        number=0,
+        title='The learning rate, which both sides share, suits pre-training best',
+        source='Section 5.2 chooses hyper-parameters with pre-training',
+        runs=plan.learning_rates,
+        judge=judge_learning_rates,
+    ),
     Claim(
         number=1,
         title='A detector from random initialization catches up with its pre-trained twin, if it '
         'is trained long enough',
         source='Table 1, figures 1 and 3',
         runs=plan.schedules,
-        judge=judge_schedules,
+        judge=catches_up,
+    ),
+    Claim(
+        number=2,
+        title='The same holds with BN over all images of a step (SyncBN), while BN over one or two '
+        'images falls behind GN',
+        source='Figure 4, section 3.1; Group Normalization (Wu and He, ECCV 2018)',
+        runs=plan.batch_norm,
+        judge=judge_batch_norm,
     ),
     Claim(
         number=3,
@@ -210,6 +346,29 @@ CLAIMS = (
         judge=judge_cost,
     ),
     Claim(
+        number=5,
+        title='With a tenth of the data scratch still catches up, with a hundredth it does not, '
+        'although its training loss does',
+        source='Figures 7 and 8, section 5.2',
+        runs=plan.less_data,
+        judge=judge_less_data,
+    ),
+    Claim(
+        number=6,
+        title='Few objects an image and few classes widen the gap at the same number of images',
+        source='Section 5.2, PASCAL VOC',
+        runs=plan.sparse,
+        judge=judge_sparse,
+    ),
+    Claim(
+        number=7,
+        title="Without normalization a VGG trains from MSRA's initialization and not from "
+        'Gaussian 0.01',
+        source='Section 5.1, VGG-16',
+        runs=plan.vgg,
+        judge=judge_vgg,
+    ),
+    Claim(
         number=8,
         title='Freezing the first layers at random weights costs accuracy',
         source="Detectron's FREEZE_AT, projects/GN",
@@ -222,6 +381,13 @@ CLAIMS = (
         source='Section 4',
         runs=plan.early_drop,
         judge=judge_early_drop,
+    ),
+    Claim(
+        number=10,
+        title='In keypoints scratch catches up sooner than in boxes',
+        source='Figure 6',
+        runs=plan.keypoints,
+        judge=judge_keypoints,
     ),
     Claim(
         number=11,

@@ -55,7 +55,7 @@ class Executor:
                     left = sum(run.iterations for run in waiting)
                     left += sum(run.iterations - self._done(run) for run in open_)
                     progress.update(total - left - progress.n)
-                    progress.set_postfix_str(' '.join(self._running))
+                    progress.set_postfix_str(' '.join(self._running), refresh=False)
                     time.sleep(0.5)
             except BaseException:
                 for _, process in self._running.values():
@@ -144,6 +144,7 @@ class Executor:
             begin=run.begin,
             **{name: report[name] for name in KEPT},
             history=report['history'],
+            objects_per_image=self._objects_per_image(run),
             loss=[[record['step'], round(record['loss'], 4)] for record in losses],
         )
         self.results.mkdir(parents=True, exist_ok=True)
@@ -151,6 +152,13 @@ class Executor:
         unfinished = file.with_suffix('.tmp')
         unfinished.write_text(json.dumps(result, indent=1) + '\n')
         unfinished.replace(file)
+
+    @staticmethod
+    def _objects_per_image(run: Run) -> float:
+        """Of the whole training set, 3 decimals."""
+        dataset = run.load().train_dataloader.dataset
+        coco = json.loads(Path(dataset.data_root, dataset.ann_file).read_text())
+        return round(len(coco['annotations']) / len(coco['images']), 3)
 
     def tidy(self, runs: Sequence[Run]) -> None:
         """Remove the folders of runs that nothing missing needs; their logs go too."""

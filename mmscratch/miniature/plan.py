@@ -1,61 +1,39 @@
-"""What the study trains: data sets, lengths, initializations, seeds."""
+"""What the study trains: lengths, initializations, seeds."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from mmscratch.datasets.shapes import ShapesConfig, generate
 from mmscratch.miniature.run import Run
 
-ROOT = Path('data/miniature')
-# Half hidden, crowded and pale, so that the longest schedule ends far from the ceiling.
-DETECTION = ShapesConfig(
-    size=128,
-    classes=('disc', 'rectangle', 'triangle', 'star', 'cross', 'ring'),
-    objects=(2, 7),
-    object_size=(0.12, 0.5),
-    occlusion=0.5,
-    contrast=0.5,
-    noise=24,
-)
-# Other classes, and of the textures a part.
-CLASSIFICATION = ShapesConfig(
-    size=64,
-    classes=('heart', 'arrow', 'crescent', 'hexagon', 'tee', 'hourglass', 'half_disc', 'ell'),
-    objects=(1, 1),
-    object_size=(0.5, 0.95),
-    occlusion=0.1,
-    contrast=0.5,
-    noise=24,
-    textures=('plain', 'stripes', 'waves', 'checks', 'dots'),
-)
-DATA = {
-    'detection': (DETECTION, {'train': 3000, 'val': 300}),
-    'classification': (CLASSIFICATION, {'train': 12000, 'val': 1000}),
-}
 DETECTOR = 'configs/miniature/mask_rcnn_r18_gn.py'
+DETECTOR_BN = 'configs/miniature/mask_rcnn_r18_bn.py'
+DETECTOR_MS = 'configs/miniature/mask_rcnn_r18_gn_ms.py'
+DETECTOR_SPARSE = 'configs/miniature/mask_rcnn_r18_gn_ms_sparse.py'
+KEYPOINT_DETECTOR = 'configs/miniature/keypoint_rcnn_r18_gn.py'
+VGG = 'configs/miniature/faster_rcnn_vgg16_nonorm.py'
 DSOD = 'configs/miniature/dsod128_small_bn.py'
 CLASSIFIER = 'configs/miniature/image_classifier_r18_gn.py'
+CLASSIFIER_BN = 'configs/miniature/image_classifier_r18_bn.py'
 
-# The paper's 90k iterations of 16 images, and its drops 60k and 20k before the end, at 1/300.
-ONE = 300
-FIRST_DROP, SECOND_DROP = 200, 67
+# The paper's 90k iterations of 16 images, and its drops 60k and 20k before the end, at 1/400.
+ONE = 225
+FIRST_DROP, SECOND_DROP = 150, 50
 LENGTHS = (1, 2, 3, 4, 5, 6)
+SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
+# of claims that need no curve
+FEW_LENGTHS = (1, 3, 6)
+KEYPOINT_LENGTHS = (1, 2, 3)
+INITIALIZATIONS = ('scratch', 'pretrained')
+# Images of the detection data in the subsets of claims 5 and 6
+TENTH, HUNDREDTH = 300, 30
 
 # Dotted config keys and values, as of --cfg-options
 Options = tuple[tuple[str, Any], ...]
 
 
-def draw_data(names: Iterable[str], workers: int) -> None:
-    """Draw the data sets that are not there yet."""
-    for name in names:
-        config, splits = DATA[name]
-        generate(ROOT / name, config, splits, workers=workers)
-
-
-def pre_training(seed: int) -> Run:
+def pre_training(seed: int, config: str = CLASSIFIER) -> Run:
     """The stand-in for ImageNet pre-training."""
-    return Run('classifier', CLASSIFIER, seed)
+    return Run('classifier_bn' if config == CLASSIFIER_BN else 'classifier', config, seed)
 
 
 def _tail_begins(length: int) -> int:
@@ -68,10 +46,11 @@ def trunk(
     seed: int,
     weights: Run | None = None,
     options: Options = (),
-    longest: int | None = None,
+    longest: int = LONGEST,
+    config: str = DETECTOR,
 ) -> Run:
     """The constant rate, as long as the longest schedule has it; checkpoints where tails begin."""
-    end = _tail_begins(longest or LENGTHS[-1])
+    end = _tail_begins(longest)
     options = (
         *options,
         ('train_cfg.max_iters', end),
@@ -79,10 +58,10 @@ def trunk(
         ('param_scheduler.1.milestones', []),
         ('param_scheduler.1.end', end),
         ('default_hooks.checkpoint.interval', ONE),
-        ('default_hooks.checkpoint.save_begin', _tail_begins(1)),
+        ('default_hooks.checkpoint.save_begin', _tail_begins(SHORTEST)),
         ('default_hooks.checkpoint.max_keep_ckpts', -1),
     )
-    return Run(f'{name}_trunk', DETECTOR, seed, options, weights)
+    return Run(f'{name}_trunk', config, seed, options, weights)
 
 
 def tail(name: str, length: int, of: Run, options: Options = (), drop_at: int = 0) -> Run:
@@ -103,17 +82,108 @@ def tail(name: str, length: int, of: Run, options: Options = (), drop_at: int = 
     )
     if of.weights:
         options += (('default_hooks.preflight.init', 'pretrained'),)
-    return Run(name, DETECTOR, of.seed, options, trunk=of, begin=begin)
+    return Run(name, of.config, of.seed, options, trunk=of, begin=begin)
+
+
+def twins(
+    seeds: Sequence[int],
+    lengths: Sequence[int],
+    prefix: str = '',
+    config: str = DETECTOR,
+    classifier: str = CLASSIFIER,
+    options: Options = (),
+    longest: int = LONGEST,
+) -> list[Run]:
+    """Schedules of these lengths, from random and from pre-trained weights."""
+    runs = []
+    for seed in seeds:
+        for kind in INITIALIZATIONS:
+            weights = pre_training(seed, classifier) if kind == 'pretrained' else None
+            name = prefix + kind
+            stem = trunk(name, seed, weights, options, longest, config)
+            runs += [tail(f'{name}_{length}x', length, stem, options) for length in lengths]
+    return runs
+
+
+# Learning rate -> run; the study's own is in the config.
+LEARNING_RATES = {0.02: 'pretrained_lr0.02_2x', 0.04: 'pretrained_2x', 0.08: 'pretrained_lr0.08_2x'}
+
+
+def learning_rates(seeds: Sequence[int]) -> list[Run]:
+    """2x with pre-training at half the learning rate, at the study's, and at twice."""
+    runs = []
+    for seed in seeds:
+        weights = pre_training(seed)
+        for lr, name in LEARNING_RATES.items():
+            if name == 'pretrained_2x':
+                runs.append(tail(name, 2, trunk('pretrained', seed, weights)))
+                continue
+            options = (('optim_wrapper.optimizer.lr', lr),)
+            stem = trunk(name.removesuffix('_2x'), seed, weights, options, longest=2)
+            runs.append(tail(name, 2, stem, options))
+    return runs
 
 
 def schedules(seeds: Sequence[int]) -> list[Run]:
     """Every length from random and from pre-trained weights."""
-    runs = []
+    return twins(seeds, LENGTHS)
+
+
+def batch_norm(seeds: Sequence[int]) -> list[Run]:
+    """Twins with BN over 8 images, and BN from scratch over 2 and over 1, as GN too at 3x."""
+    runs = twins(seeds, (SHORTEST, LONGEST), 'bn_', DETECTOR_BN, CLASSIFIER_BN)
     for seed in seeds:
-        for name, weights in (('scratch', None), ('pretrained', pre_training(seed))):
-            stem = trunk(name, seed, weights)
-            runs += [tail(f'{name}_{length}x', length, stem) for length in LENGTHS]
+        runs.append(tail('scratch_3x', 3, trunk('scratch', seed)))
+        runs += [
+            Run(f'bn{images}_scratch_3x', DETECTOR_BN, seed, _straight(3, images))
+            for images in (2, 1)
+        ]
     return runs
+
+
+def _straight(length: int, images: int) -> Options:
+    """A whole schedule of as many images a step, ``images`` at a time."""
+    end = length * ONE
+    return (
+        ('train_dataloader.batch_size', images),
+        ('train_cfg.max_iters', end),
+        ('train_cfg.val_interval', end),
+        ('param_scheduler.1.milestones', [end - FIRST_DROP, end - SECOND_DROP]),
+        ('param_scheduler.1.end', end),
+        ('default_hooks.checkpoint.interval', end),
+    )
+
+
+def _subset(images: int) -> Options:
+    sampler = 'train_dataloader.sampler'
+    return ((f'{sampler}.subset', images), (f'{sampler}.subset_seed', 0))
+
+
+def less_data(seeds: Sequence[int]) -> list[Run]:
+    """Twins on a tenth and on a hundredth of the images."""
+    runs = []
+    for prefix, images in (('tenth_', TENTH), ('hundredth_', HUNDREDTH)):
+        runs += twins(seeds, FEW_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
+    return runs
+
+
+def sparse(seeds: Sequence[int]) -> list[Run]:
+    """Twins on as many images with few instances and classes, and with many."""
+    return [
+        *twins(seeds, FEW_LENGTHS, 'sparse_', DETECTOR_SPARSE),
+        *twins(seeds, FEW_LENGTHS, 'tenth_', DETECTOR_MS, options=_subset(TENTH)),
+    ]
+
+
+def vgg(seeds: Sequence[int]) -> list[Run]:
+    """VGG without normalization, by its convolutions' and layers' initialization."""
+    rule = 'default_hooks.init.rules.0'
+    gaussian = ((f'{rule}.fill', 'gaussian'), (f'{rule}.std', 0.01))
+    return [
+        Run(name, VGG, seed, options)
+        for name, options in (('vgg_msra', ()), ('vgg_gaussian', gaussian))
+        for seed in seeds
+    ]
 
 
 def frozen(seeds: Sequence[int]) -> list[Run]:
@@ -140,6 +210,14 @@ def early_drop(seeds: Sequence[int]) -> list[Run]:
     return runs
 
 
+def keypoints(seeds: Sequence[int]) -> list[Run]:
+    """Twins of a Keypoint R-CNN, and of the Mask R-CNN whose boxes they are compared with."""
+    return [
+        *twins(seeds, KEYPOINT_LENGTHS, 'keypoint_', KEYPOINT_DETECTOR, longest=3),
+        *twins(seeds, KEYPOINT_LENGTHS),
+    ]
+
+
 # DSOD without one of its parts each (dsod_... -> options); the head's channels follow.
 ABLATION: dict[str, Options] = {
     'dsod': (),
@@ -158,12 +236,7 @@ ABLATION: dict[str, Options] = {
 
 def one_stage(seeds: Sequence[int]) -> list[Run]:
     """DSOD, and the two-stage detector from scratch and pre-trained at as many images."""
-    runs = []
-    for seed in seeds:
-        runs.append(Run('dsod', DSOD, seed))
-        for name, weights in (('scratch', None), ('pretrained', pre_training(seed))):
-            runs.append(tail(f'{name}_2x', 2, trunk(name, seed, weights)))
-    return runs
+    return [*(Run('dsod', DSOD, seed) for seed in seeds), *twins(seeds, (4,))]
 
 
 def dsod_ablation(seeds: Sequence[int]) -> list[Run]:

@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,6 +21,8 @@ The claims of [Rethinking ImageNet Pre-training](https://arxiv.org/abs/1811.0888
 images (SHAPES) with a small Mask R-CNN. Everything on this page is made from the JSON files beside
 it by `python tools/analysis/miniature.py`, which also trains what is missing of them.
 """
+# prefix of the runs' names, metric, and what that is called
+Panels = Sequence[tuple[str, str, str]]
 COLORS = {'scratch': 'tab:blue', 'pretrained': 'tab:orange'}
 NAMES = {'scratch': 'random initialization', 'pretrained': 'pre-trained'}
 
@@ -32,33 +36,104 @@ def collect(runs: Sequence[Run], folder: Path) -> Results:
     return dict(results)
 
 
-def draw_schedules(results: Results, out: Path) -> None:
-    """AP at the end of each schedule against its length: mean, lowest and highest of the seeds."""
-    figure = Figure(figsize=(8, 3.4), layout='constrained')
-    FigureCanvasAgg(figure)
-    for axes, metric, title in zip(
-        figure.subplots(1, 2), ('bbox_mAP', 'segm_mAP'), ('box AP', 'mask AP')
-    ):
+def draw_schedules(
+    results: Results, out: Path, panels: Panels, lengths: Sequence[int] = plan.LENGTHS
+) -> None:
+    """AP at the end of each schedule against its length: mean, lowest and highest of the seeds.
+
+    A panel is the prefix of the runs' names, the metric, and what it is called.
+    """
+    figure, axes = _figure(1, len(panels))
+    for ax, (prefix, metric, title) in zip(axes[0], panels):
         for kind, color in COLORS.items():
-            found = {n: f'{kind}_{n}x' for n in plan.LENGTHS if f'{kind}_{n}x' in results}
-            if not found:
-                continue
+            found = {n: f'{prefix}{kind}_{n}x' for n in lengths}
             values = [final(results, name, metric) for name in found.values()]
-            lengths = list(found)
-            axes.plot(lengths, [mean(v) for v in values], 'o-', color=color, label=NAMES[kind])
-            axes.fill_between(
+            ax.plot(lengths, [mean(v) for v in values], 'o-', color=color, label=NAMES[kind])
+            ax.fill_between(
                 lengths, *zip(*((min(v), max(v)) for v in values)), color=color, alpha=0.2
             )
-        axes.set_xlabel(f'schedule (1x = {plan.ONE} iterations)')
-        axes.set_ylabel(title)
-        axes.grid(alpha=0.3)
-        axes.legend()
+        ax.set_xlabel(f'schedule (1x = {plan.ONE} iterations)')
+        ax.set_xticks(lengths)
+        ax.set_ylabel(title)
+        ax.legend()
+    _save(figure, out)
+
+
+def draw_subsets(results: Results, out: Path) -> None:
+    """Training loss and validation AP of the longest schedule against iterations, each seed."""
+    subsets = {'tenth_': plan.TENTH, 'hundredth_': plan.HUNDREDTH}
+    figure, axes = _figure(len(subsets), 2)
+    for (left, right), (prefix, images) in zip(axes, subsets.items()):
+        for kind, color in COLORS.items():
+            stems, ends = (
+                {result['seed']: result for result in results[name]}
+                for name in (f'{prefix}{kind}_trunk', f'{prefix}{kind}_{plan.LONGEST}x')
+            )
+            for k, seed in enumerate(ends):
+                style = dict(color=color, label=None if k else NAMES[kind], alpha=0.7)
+                parts = [stems[seed], ends[seed]] if seed in stems else [ends[seed]]
+                losses = [point for part in parts for point in part['loss']]
+                left.plot(*zip(*_smooth(losses)), **style)
+                points = [
+                    (entry['step'], 100 * entry['bbox_mAP'])
+                    for part in parts
+                    for entry in part['history']
+                ]
+                right.plot(*zip(*points), 'o-', markersize=3, **style)
+        for ax, label in ((left, 'training loss'), (right, 'box AP')):
+            ax.set_title(f'{images} images')
+            ax.set_xlabel('iteration')
+            ax.set_ylabel(label)
+            ax.legend()
+    _save(figure, out)
+
+
+def _smooth(points: Sequence[Sequence[float]], width: int = 5) -> list[tuple[float, float]]:
+    """Means of ``width`` neighbours."""
+    windows = [points[k : k + width] for k in range(len(points) - width + 1)] or [points]
+    return [(mean(x for x, _ in window), mean(y for _, y in window)) for window in windows]
+
+
+def _figure(rows: int, columns: int) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(4 * columns, 3.4 * rows), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.grid(alpha=0.3)
+    return figure, axes
+
+
+def _save(figure: Figure, out: Path) -> None:
     # the same results give the same bytes: no date, and names within the file that don't vary
     with rc_context({'svg.hashsalt': 'mmscratch'}):
         figure.savefig(out, metadata={'Date': None})
 
 
-FIGURES = {1: draw_schedules}
+FIGURES = {
+    1: partial(draw_schedules, panels=[('', 'bbox_mAP', 'box AP'), ('', 'segm_mAP', 'mask AP')]),
+    2: partial(
+        draw_schedules,
+        panels=[('bn_', 'bbox_mAP', 'box AP, BN'), ('bn_', 'segm_mAP', 'mask AP, BN')],
+        lengths=(plan.SHORTEST, plan.LONGEST),
+    ),
+    5: draw_subsets,
+    6: partial(
+        draw_schedules,
+        panels=[
+            ('sparse_', 'bbox_mAP', 'box AP, few objects'),
+            ('tenth_', 'bbox_mAP', 'box AP, many objects'),
+        ],
+        lengths=plan.FEW_LENGTHS,
+    ),
+    10: partial(
+        draw_schedules,
+        panels=[
+            ('keypoint_', 'keypoints_mAP', 'keypoint AP'),
+            ('', 'bbox_mAP', 'box AP of Mask R-CNN'),
+        ],
+        lengths=plan.KEYPOINT_LENGTHS,
+    ),
+}
 MOST_SEEDS = 20
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 
 import mmscratch
+from mmscratch.miniature import data
 
 
 @functools.cache
@@ -59,18 +60,24 @@ class Run:
         return cfg
 
     @functools.cached_property
+    def data(self) -> str:
+        """The name of its data set."""
+        return Path(self.load().train_dataloader.dataset.data_root).name
+
+    @functools.cached_property
     def iterations(self) -> int:
         """Iterations that it trains itself."""
         return self.load().train_cfg.max_iters - self.begin
 
     @functools.cached_property
     def key(self) -> str:
-        """SHA-256 of all that decides its result: config, seed, version, and what it begins with.
+        """SHA-256 of all that decides its result: config, data, seed, version, what it begins with.
 
         The version is that of the package, so that a word in a comment doesn't cost hours.
         """
         parts = [
             json.dumps(self.load().to_dict(), sort_keys=True, default=str),
+            data.recipe(self.data),
             str(self.seed),
             mmscratch.__version__,
             *(run.key for run in self.needs),

@@ -14,12 +14,14 @@ import sys
 from pathlib import Path
 
 from mmscratch.errors import InputError, one_line_errors
-from mmscratch.miniature import plan, report
+from mmscratch.miniature import data, plan, report
 from mmscratch.miniature.claims import CLAIMS
 from mmscratch.miniature.executor import Executor
+from mmscratch.miniature.run import in_order
 
 RESULTS = Path('results/miniature')
 WORK_DIRS = Path('work_dirs/miniature')
+MOST_JOBS = 8
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +31,11 @@ def parse_args() -> argparse.Namespace:
     numbers = [claim.number for claim in CLAIMS]
     parser.add_argument('--claim', type=int, nargs='+', choices=numbers, default=numbers)
     parser.add_argument('--seeds', type=int, default=3, metavar='N', help='default 3')
-    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time')
+    # runs this small don't fill a GPU, and on a CPU one thread each wastes least
+    jobs = min(os.cpu_count() or 1, MOST_JOBS)
+    parser.add_argument(
+        '--jobs', type=int, default=jobs, metavar='N', help=f'runs at a time, here {jobs}'
+    )
     parser.add_argument('--report', action='store_true', help='train nothing')
     args = parser.parse_args()
     if min(args.seeds, args.jobs) < 1:
@@ -47,7 +53,7 @@ def main() -> None:
     runs = [run for claim in chosen for run in claim.runs(range(args.seeds))]
     failed: dict[str, str] = {}
     if not args.report:
-        plan.draw_data(plan.DATA, workers=os.cpu_count() or 1)
+        data.draw(sorted({run.data for run in in_order(runs)}), workers=os.cpu_count() or 1)
         executor = Executor(RESULTS, WORK_DIRS, args.jobs)
         failed = executor.execute(runs)
         # what claims that weren't chosen would begin with is kept

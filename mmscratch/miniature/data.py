@@ -1,0 +1,51 @@
+"""The study's data sets, by the names of their folders."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from mmscratch.datasets.shapes import VERSION, ShapesConfig, generate
+
+ROOT = Path('data/miniature')
+# Small, crowded and half hidden, so that the longest schedule ends far from the ceiling.
+DETECTION = ShapesConfig(
+    size=128,
+    classes=('disc', 'rectangle', 'triangle', 'star', 'cross', 'ring'),
+    objects=(2, 7),
+    object_size=(0.15, 0.5),
+    rotation=30,
+    occlusion=0.4,
+    noise=8,
+)
+# What makes VOC another case than COCO: fewer objects an image, and fewer classes.
+SPARSE = replace(DETECTION, classes=('rectangle', 'star'), objects=(1, 2))
+# Other classes, and of the textures a part.
+CLASSIFICATION = ShapesConfig(
+    size=64,
+    classes=('heart', 'arrow', 'crescent', 'hexagon', 'tee', 'hourglass', 'half_disc', 'ell'),
+    objects=(1, 1),
+    object_size=(0.6, 0.95),
+    rotation=30,
+    occlusion=0.0,
+    noise=8,
+    textures=('plain', 'stripes', 'waves', 'checks', 'dots'),
+)
+DATA = {
+    'detection': (DETECTION, {'train': 3000, 'val': 300}),
+    'sparse': (SPARSE, {'train': 300, 'val': 300}),
+    'classification': (CLASSIFICATION, {'train': 12000, 'val': 1000}),
+}
+
+
+def recipe(name: str) -> str:
+    """All that decides a data set's pixels and annotations, as JSON."""
+    config, splits = DATA[name]
+    return json.dumps([VERSION, asdict(config), splits], sort_keys=True)
+
+
+def draw(names: Iterable[str], workers: int) -> None:
+    """Draw the data sets that are not there yet."""
+    for name in names:
+        config, splits = DATA[name]
+        generate(ROOT / name, config, splits, workers=workers)
