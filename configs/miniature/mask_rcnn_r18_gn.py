@@ -15,7 +15,8 @@ model = dict(
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=200, max_per_img=200), rcnn=dict(sampler=dict(num=32))
     ),
-    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
+    # no image has more than seven objects
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=30)),
 )
 default_hooks = dict(
     checkpoint=dict(interval=225, save_best=None),
