@@ -129,6 +129,11 @@ def schedules(seeds: Sequence[int]) -> list[Run]:
     return twins(seeds, LENGTHS)
 
 
+def longest(seeds: Sequence[int]) -> list[Run]:
+    """The longest schedule from random and from pre-trained weights."""
+    return twins(seeds, (LONGEST,))
+
+
 def batch_norm(seeds: Sequence[int]) -> list[Run]:
     """Twins with BN over 8 images, and BN from scratch over 2 and over 1, as GN too at 3x."""
     runs = twins(seeds, (SHORTEST, LONGEST), 'bn_', DETECTOR_BN, CLASSIFIER_BN)

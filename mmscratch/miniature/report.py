@@ -13,13 +13,28 @@ from matplotlib.figure import Figure
 
 from mmscratch.miniature import plan
 from mmscratch.miniature.claims import CLAIMS, Claim, Results, final
+from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION
 from mmscratch.miniature.run import Run, in_order
 
 INTRODUCTION = """# The paper in miniature
 
 The claims of [Rethinking ImageNet Pre-training](https://arxiv.org/abs/1811.08883), tested on drawn
-images (SHAPES) with a small Mask R-CNN. Everything on this page is made from the JSON files beside
-it by `python tools/analysis/miniature.py`, which also trains what is missing of them.
+images (SHAPES) with a small Mask R-CNN. `make miniature` trains what is missing and writes this
+page and its figures from the JSON files beside it alone; `make miniature CLAIM=1 SEEDS=1` does a
+part.
+
+- **Detection**: {train:,} images of {side} x {side} pixels, {classes} classes, {fewest} to {most}
+  objects an image; {val} other images to validate. ResNet-18 of half width, FPN, GroupNorm,
+  {batch} images a step.
+- **Schedules**: 1x is {one} iterations, the paper's 90k / 400. The learning rate is constant, and
+  drops for the last {first} and {second} iterations of any length. All lengths of one
+  initialization and seed share the constant part; a schedule that branches off equals one trained
+  in one go, bit for bit (tests).
+- **Pre-training**: a classifier of single objects of {others} other classes, {images:,} images of
+  {small} x {small} pixels, its backbone the detector's. Detectors begin with all of its backbone.
+- **Verdicts**: a difference counts when it is larger than two standard errors, from the spread of
+  the seeds; the number behind ± is that. Where it is not, the claim is not decided.
+
 """
 # prefix of the runs' names, metric, and what that is called
 Panels = Sequence[tuple[str, str, str]]
@@ -140,7 +155,7 @@ MOST_SEEDS = 20
 def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
     """Write ``README.md`` and the figures into ``folder``, whose JSON files are the results."""
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [INTRODUCTION]
+    sections = [_introduction(folder, claims)]
     tabled = set()
     for claim in claims:
         results = collect(claim.runs(range(MOST_SEEDS)), folder)
@@ -156,23 +171,69 @@ def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
         verdict = claim.judge(results)
         sections += [f'**{verdict.word}**: {verdict.numbers}.', '']
         # what earlier claims have shown is not shown again
-        if new := [name for name in wanted if name not in tabled]:
-            sections += [*_table({name: results[name] for name in new}), '']
-        tabled.update(wanted)
+        if new := [name for name in wanted if (name, claim.metrics) not in tabled]:
+            sections += [*_table({name: results[name] for name in new}, claim.metrics), '']
+        tabled.update((name, claim.metrics) for name in wanted)
     (folder / 'README.md').write_text('\n'.join(sections))
 
 
-def _table(results: Results) -> list[str]:
+def _introduction(folder: Path, claims: Sequence[Claim]) -> str:
+    """What is compared, from the plan, and what was run, from the results."""
+    counts = {name: splits for name, (_, splits) in DATA.items()}
+    text = INTRODUCTION.format(
+        train=counts['detection']['train'],
+        val=counts['detection']['val'],
+        side=DETECTION.size[0],
+        classes=len(DETECTION.classes),
+        fewest=DETECTION.objects[0],
+        most=DETECTION.objects[1],
+        batch=plan.trunk('scratch', 0).load().train_dataloader.batch_size,
+        one=plan.ONE,
+        first=plan.FIRST_DROP,
+        second=plan.SECOND_DROP,
+        others=len(CLASSIFICATION.classes),
+        images=counts['classification']['train'],
+        small=CLASSIFICATION.size[0],
+    )
+    results = collect([run for c in claims for run in c.runs(range(MOST_SEEDS))], folder)
+    every = [result for of_seeds in results.values() for result in of_seeds]
+    if every:
+        hours = sum(result['train_seconds'] for result in every) / 3600
+        machines = sorted({result['hardware'] for result in every})
+        text += (
+            f'{len(every)} runs, together {hours:.1f} hours of training ({"; ".join(machines)}).'
+        )
+    for name, norm in (('classifier', 'GN'), ('classifier_bn', 'BN')):
+        if name in results:
+            accuracy = _spread(final(results, name, 'accuracy'))
+            text += (
+                f' The classifier with {norm} is right on {accuracy} % of its validation images.'
+            )
+    return text + '\n'
+
+
+METRIC_NAMES = {
+    'bbox_mAP': 'box AP',
+    'bbox_mAP_50': 'box AP50',
+    'bbox_mAP_75': 'box AP75',
+    'segm_mAP': 'mask AP',
+    'segm_mAP_50': 'mask AP50',
+    'segm_mAP_75': 'mask AP75',
+    'keypoints_mAP': 'keypoint AP',
+}
+
+
+def _table(results: Results, metrics: Sequence[str]) -> list[str]:
     """One row a name: the means over the seeds, and lowest and highest."""
+    names = [METRIC_NAMES[metric] for metric in metrics]
     rows = [
-        '| run | seeds | iterations | box AP | mask AP |',
-        '| --- | ---: | ---: | ---: | ---: |',
+        '| ' + ' | '.join(['run', 'seeds', 'iterations', *names]) + ' |',
+        '| --- | ---: | ---: |' + ' ---: |' * len(names),
     ]
     for name, of_seeds in results.items():
         last = of_seeds[0]['history'][-1]
         cells = [
-            _spread(final(results, name, metric)) if metric in last else '-'
-            for metric in ('bbox_mAP', 'segm_mAP')
+            _spread(final(results, name, metric)) if metric in last else '-' for metric in metrics
         ]
         iterations = f'{of_seeds[0]["iterations"]:,}'
         rows.append('| ' + ' | '.join([name, str(len(of_seeds)), iterations, *cells]) + ' |')
