@@ -247,7 +247,9 @@ def ending(**values: list[float]) -> claims.Results:
         name: [
             dict(
                 seed=seed,
-                history=[dict(step=8, bbox_mAP=v / 100, segm_mAP=v / 100, keypoints_mAP=v / 100)],
+                history=[
+                    dict(iteration=8, bbox_mAP=v / 100, segm_mAP=v / 100, keypoints_mAP=v / 100)
+                ],
                 loss=[[step, v / 10] for step in range(8)],
             )
             for seed, v in enumerate(of_seeds)

@@ -90,7 +90,7 @@ def draw_subsets(results: Results, out: Path) -> None:
                 losses = [point for part in parts for point in part['loss']]
                 left.plot(*zip(*_smooth(losses)), **style)
                 points = [
-                    (entry['step'], 100 * entry['bbox_mAP'])
+                    (entry['iteration'], 100 * entry['bbox_mAP'])
                     for part in parts
                     for entry in part['history']
                 ]
