@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import pytest
 import torch
 
@@ -37,12 +38,11 @@ def data(tmp_path_factory) -> Path:
 
 def on(run: Run, data: Path, **options) -> Run:
     """The run on a few images, two at a time."""
-    kind = 'classification' if 'classifier' in run.config else 'detection'
-    root = f'{data / kind}/'
+    root = f'{data / run.data}/'
     small = {f'{split}_dataloader.num_workers': 0 for split in ('train', 'val')}
     small |= {f'{split}_dataloader.persistent_workers': False for split in ('train', 'val')}
     small |= {f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')}
-    if kind == 'detection':
+    if run.data != 'classification':
         small['val_evaluator.ann_file'] = f'{root}annotations/instances_val.json'
         small['test_evaluator.ann_file'] = small['val_evaluator.ann_file']
     small |= {'train_dataloader.batch_size': 2, 'auto_scale_lr.base_batch_size': 2}
@@ -421,6 +421,27 @@ def test_claims_share_runs():
     assert early.begin == 299
 
 
+def test_every_detector_of_the_study_trains(tmp_path, data):
+    """One step and an evaluation of each config, one image at a time in the first."""
+    short = {'param_scheduler.1.milestones': [], 'param_scheduler.1.end': 1}
+    short |= {'train_cfg.max_iters': 1, 'train_cfg.val_interval': 1}
+    short['default_hooks.checkpoint.interval'] = 1
+    runs = [
+        on(Run('bn1', plan.DETECTOR_BN, 0), data, **short, **{'train_dataloader.batch_size': 1}),
+        *(
+            on(Run(Path(config).stem, config, 0), data, **short)
+            for config in (plan.DETECTOR_MS, plan.DETECTOR_SPARSE, plan.KEYPOINT_DETECTOR, plan.VGG)
+        ),
+    ]
+    executor = Executor(tmp_path / 'results', tmp_path / 'work_dirs', jobs=2)
+    assert executor.execute(runs) == {}
+    for run in runs:
+        result = run.result(executor.results)
+        assert (result['iterations'], result['images_seen']) == (1, 2)
+        assert 'bbox_mAP' in result['history'][-1]
+    assert 'keypoints_mAP' in runs[3].result(executor.results)['history'][-1]
+
+
 def test_gap_is_twice_its_standard_error():
     found = claims.gap([4.0, 6.0], [1.0, 1.0])
     # deviation sqrt(2) of two values: standard error 1
@@ -476,3 +497,19 @@ def test_the_tool_tells_mistakes_in_one_line(arguments, told, tmp_path):
     done = subprocess.run(tool, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert told in done.stderr.splitlines()[-1]
+
+
+def test_the_committed_page_is_that_of_the_committed_results(tmp_path):
+    committed = ROOT / 'results/miniature'
+    for file in committed.glob('*.json'):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    report.write(tmp_path)
+    drawn = {file.name for file in tmp_path.iterdir()}
+    assert drawn == {file.name for file in committed.iterdir()}
+    cure = 'run python tools/analysis/miniature.py --report'
+    for name in sorted(drawn):
+        ours, theirs = ((folder / name).read_bytes() for folder in (committed, tmp_path))
+        # another matplotlib may place a line elsewhere
+        if name.endswith('.svg') and matplotlib.__version__.encode() not in ours:
+            continue
+        assert ours == theirs, f'results/miniature/{name} is stale: {cure}'

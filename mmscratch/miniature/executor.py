@@ -19,7 +19,7 @@ from mmscratch.miniature.run import Run, in_order
 from mmscratch.visualization.curves import read_scalars
 
 TRAIN = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
-KEPT = ('seed', 'config', 'command', 'iterations', 'images_seen', 'train_seconds', 'parameters')
+KEPT = ('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters')
 KEPT += ('versions', 'git_commit', 'hardware')
 
 
@@ -142,6 +142,7 @@ class Executor:
             options=dict(run.options),
             begins_with=[need.label for need in run.needs],
             begin=run.begin,
+            iterations=run.begin + run.iterations,
             **{name: report[name] for name in KEPT},
             history=report['history'],
             objects_per_image=self._objects_per_image(run),
@@ -172,5 +173,8 @@ class Executor:
         files = sorted(self.folder(run).glob('*/vis_data/scalars.json'))
         # the last line may be half written
         lines = files[-1].read_text().rpartition('\n')[0].splitlines() if files else []
-        step = json.loads(lines[-1])['step'] if lines else run.begin
+        cfg = run.load()
+        # mmengine counts forward passes, of which a step of the recipe may be several
+        passes = cfg.auto_scale_lr.base_batch_size // cfg.train_dataloader.batch_size
+        step = json.loads(lines[-1])['step'] // passes if lines else run.begin
         return min(max(step - run.begin, 0), run.iterations)
