@@ -263,10 +263,11 @@ def ending(**values: list[float]) -> claims.Results:
     [([40.0, 41.0], claims.HOLDS), ([50.0, 51.0], claims.FAILS), ([40.0], claims.OPEN)],
 )
 def test_verdict_on_the_learning_rate(twice, word):
-    values = {'pretrained_lr0.02_2x': [30.0, 31.0], 'pretrained_2x': [41.0, 42.0][: len(twice)]}
-    verdict = claims.judge_learning_rates(ending(**values, **{'pretrained_lr0.08_2x': twice}))
+    values = {name: [30.0, 31.0] for name in plan.LEARNING_RATES.values()}
+    values |= {'pretrained_2x': [41.0, 42.0][: len(twice)], 'pretrained_lr0.16_2x': twice}
+    verdict = claims.judge_learning_rates(ending(**values))
     assert verdict.word == word
-    assert f'{sum(twice) / len(twice):.1f} at 0.08' in verdict.numbers
+    assert f'{sum(twice) / len(twice):.1f} at 0.16' in verdict.numbers
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-optim_wrapper = dict(optimizer=dict(lr=0.08))
+optim_wrapper = dict(optimizer=dict(lr=0.16))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=51),
     dict(type='MultiStepLR', by_epoch=False, milestones=[75, 175], gamma=0.02, end=225),

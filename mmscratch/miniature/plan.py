@@ -106,11 +106,16 @@ def twins(
 
 
 # Learning rate -> run; the study's own is in the config.
-LEARNING_RATES = {0.02: 'pretrained_lr0.02_2x', 0.04: 'pretrained_2x', 0.08: 'pretrained_lr0.08_2x'}
+LEARNING_RATES = {
+    0.02: 'pretrained_lr0.02_2x',
+    0.04: 'pretrained_lr0.04_2x',
+    0.08: 'pretrained_2x',
+    0.16: 'pretrained_lr0.16_2x',
+}
 
 
 def learning_rates(seeds: Sequence[int]) -> list[Run]:
-    """2x with pre-training at half the learning rate, at the study's, and at twice."""
+    """2x with pre-training at several learning rates."""
     runs = []
     for seed in seeds:
         weights = pre_training(seed)

@@ -3,7 +3,7 @@
 _base_ = './detectron_sgd.py'
 
 auto_scale_lr = dict(base_batch_size=8)
-optim_wrapper = dict(optimizer=dict(lr=0.04))
+optim_wrapper = dict(optimizer=dict(lr=0.08))
 train_cfg = dict(max_iters=225, val_interval=225)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=51),
