@@ -217,7 +217,7 @@ def judge_sparse(results: Results) -> Verdict:
 
 
 def judge_vgg(results: Results) -> Verdict:
-    """Whether each initialization trains: to a tenth of the other's AP or less is not to."""
+    """MSRA beyond what an untrained detector reaches, and Gaussian at a tenth of it or less."""
     msra, gaussian = (mean(final(results, f'vgg_{name}')) for name in ('msra', 'gaussian'))
     numbers = f'box AP is {msra:.1f} with MSRA, {gaussian:.1f} with Gaussian 0.01'
     if len(results['vgg_msra']) < 2:
