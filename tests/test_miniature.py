@@ -475,7 +475,7 @@ def test_the_page_is_made_from_results_alone(tmp_path):
     for run in plan.schedules([0, 1, 2]):
         of_seeds = results[run.name]
         row = of_seeds[run.seed % len(of_seeds)]
-        told = dict(key=run.key, train_seconds=1800.0, hardware='4 GPUs')
+        told = dict(key=run.key, train_seconds=1800.0, hardware='4 GPUs', begin=run.begin)
         (tmp_path / f'{run.label}.json').write_text(json.dumps({**told, **row}))
     pages = []
     for _ in range(2):
@@ -483,7 +483,11 @@ def test_the_page_is_made_from_results_alone(tmp_path):
         pages.append([(tmp_path / name).read_bytes() for name in ('README.md', 'claim1.svg')])
     assert pages[0] == pages[1]
     page = pages[0][0].decode()
-    assert '36 runs, together 18.0 hours of training (4 GPUs).' in page
+    # half an hour each, and of a branch the part that it trained itself
+    hours = sum(
+        1.5 * (1 - plan.tail('', n, plan.trunk('', 0)).begin / (300 * n)) for n in plan.LENGTHS
+    )
+    assert f'36 runs, together about {2 * hours:.1f} hours of training (4 GPUs).' in page
     assert '**holds**: at 1x pre-training is +6.0 ± 1.2 box AP ahead' in page
     assert page.count('| pretrained_1x |') == 1
     assert '| pretrained_1x | 3 | 300 | 56.0 (55.0 to 57.0) | 28.0 (27.5 to 28.5) |' in page

@@ -198,11 +198,11 @@ def _introduction(folder: Path, claims: Sequence[Claim]) -> str:
     results = collect([run for c in claims for run in c.runs(range(MOST_SEEDS))], folder)
     every = [result for of_seeds in results.values() for result in of_seeds]
     if every:
-        hours = sum(result['train_seconds'] for result in every) / 3600
-        machines = sorted({result['hardware'] for result in every})
-        text += (
-            f'{len(every)} runs, together {hours:.1f} hours of training ({"; ".join(machines)}).'
-        )
+        # a branch's seconds begin with its trunk's, which count once
+        seconds = (r['train_seconds'] * (1 - r['begin'] / r['iterations']) for r in every)
+        machines = '; '.join(sorted({result['hardware'] for result in every}))
+        hours = f'{sum(seconds) / 3600:.1f}'
+        text += f'{len(every)} runs, together about {hours} hours of training ({machines}).'
     for name, norm in (('classifier', 'GN'), ('classifier_bn', 'BN')):
         if name in results:
             accuracy = _spread(final(results, name, 'accuracy'))
@@ -241,4 +241,6 @@ def _table(results: Results, metrics: Sequence[str]) -> list[str]:
 
 
 def _spread(values: list[float]) -> str:
+    if len(values) == 1:
+        return f'{values[0]:.1f}'
     return f'{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})'
