@@ -7,7 +7,10 @@ _base_ = [
 ]
 
 model = dict(
-    roi_head=dict(bbox_head=dict(num_classes=6, num_shared_convs=1)),
+    roi_head=dict(
+        bbox_head=dict(num_classes=6, num_shared_convs=1),
+        keypoint_head=dict(num_convs=2, conv_out_channels=32),
+    ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=200, max_per_img=200), rcnn=dict(sampler=dict(num=32))
     ),
