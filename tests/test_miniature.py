@@ -15,7 +15,7 @@ from mmscratch.datasets.shapes import generate
 from mmscratch.errors import InputError
 from mmscratch.miniature import claims, plan, report
 from mmscratch.miniature.branch import write_branch
-from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION
+from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION, LARGE
 from mmscratch.miniature.executor import Executor
 from mmscratch.miniature.run import Run, in_order
 
@@ -231,14 +231,14 @@ def test_verdicts_on_dsod():
     assert 'reaches 0.80 of' in fails.numbers
     assert '+10.0 ± 2.8 box AP ahead of DSOD' in fails.numbers
     assert claims.judge_proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == claims.HOLDS
-    parts = [name for name in plan.ABLATION if name != 'dsod']
+    parts = [name for name in plan.ABLATION if name != 'dsod_whole']
     for others, word in (
         ([20.0, 20.0, 20.0], claims.HOLDS),
         ([20.0, 30.0, 20.0], claims.OPEN),
         ([20.0, 40.0, 20.0], claims.FAILS),
     ):
         values = {name: [ap, ap + 1] for name, ap in zip(parts, others)}
-        assert claims.judge_ablation(ending(dsod=[30.0, 31.0], **values)).word == word
+        assert claims.judge_ablation(ending(dsod_whole=[30.0, 31.0], **values)).word == word
 
 
 def ending(**values: list[float]) -> claims.Results:
@@ -395,14 +395,14 @@ def test_every_part_of_dsod_can_be_left_out(name):
     from mmdet.registry import MODELS
     from mmengine.utils import import_modules_from_strings
 
-    cfg = Run(name, plan.DSOD, 0, plan.ABLATION[name]).load()
+    cfg = Run(name, plan.DSOD_LARGE, 0, plan.ABLATION[name]).load()
     import_modules_from_strings(**cfg.custom_imports)
     with torch.device('meta'):
         model = MODELS.build(cfg.model).to('meta').eval()
-    images = torch.empty(1, 3, *DETECTION.size, device='meta')
+    images = torch.empty(1, 3, *LARGE.size, device='meta')
     scores, _ = model.bbox_head(model.extract_feat(images))
     assert [score.shape[-1] for score in scores] == [16, 8, 4, 2, 1, 1]
-    assert list(cfg.metainfo['classes']) == list(DETECTION.classes)
+    assert list(cfg.metainfo['classes']) == list(LARGE.classes)
 
 
 def test_claims_share_runs():

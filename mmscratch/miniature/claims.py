@@ -284,8 +284,10 @@ def judge_proposals(results: Results) -> Verdict:
 
 def judge_ablation(results: Results) -> Verdict:
     """Whether each part of DSOD brings AP."""
-    whole = final(results, 'dsod')
-    parts = {name: gap(whole, final(results, name)) for name in plan.ABLATION if name != 'dsod'}
+    whole = final(results, 'dsod_whole')
+    parts = {
+        name: gap(whole, final(results, name)) for name in plan.ABLATION if name != 'dsod_whole'
+    }
     numbers = ', '.join(
         f'the {name.removeprefix("dsod_without_").replace("_", " ")} brings {lead} box AP'
         for name, lead in parts.items()

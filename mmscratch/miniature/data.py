@@ -20,6 +20,15 @@ DETECTION = ShapesConfig(
 )
 # What makes VOC another case than COCO: fewer objects an image, and fewer classes.
 SPARSE = replace(DETECTION, classes=('rectangle', 'star'), objects=(1, 2))
+# Easy enough for a one-stage detector in few iterations, which needs more of them.
+LARGE = ShapesConfig(
+    size=128,
+    classes=('disc', 'rectangle', 'triangle'),
+    objects=(1, 4),
+    object_size=(0.4, 0.7),
+    rotation=0,
+    occlusion=0.1,
+)
 # Other classes, and of the textures a part.
 CLASSIFICATION = ShapesConfig(
     size=64,
@@ -34,6 +43,7 @@ CLASSIFICATION = ShapesConfig(
 DATA = {
     'detection': (DETECTION, {'train': 3000, 'val': 300}),
     'sparse': (SPARSE, {'train': 300, 'val': 300}),
+    'large': (LARGE, {'train': 1000, 'val': 300}),
     'classification': (CLASSIFICATION, {'train': 12000, 'val': 1000}),
 }
 

@@ -12,6 +12,7 @@ DETECTOR_SPARSE = 'configs/miniature/mask_rcnn_r18_gn_ms_sparse.py'
 KEYPOINT_DETECTOR = 'configs/miniature/keypoint_rcnn_r18_gn.py'
 VGG = 'configs/miniature/faster_rcnn_vgg16_nonorm.py'
 DSOD = 'configs/miniature/dsod128_small_bn.py'
+DSOD_LARGE = 'configs/miniature/dsod128_small_bn_large.py'
 CLASSIFIER = 'configs/miniature/image_classifier_r18_gn.py'
 CLASSIFIER_BN = 'configs/miniature/image_classifier_r18_bn.py'
 
@@ -228,9 +229,9 @@ def keypoints(seeds: Sequence[int]) -> list[Run]:
     ]
 
 
-# DSOD without one of its parts each (dsod_... -> options); the head's channels follow.
+# DSOD without one of its parts each; the head's channels follow.
 ABLATION: dict[str, Options] = {
-    'dsod': (),
+    'dsod_whole': (),
     'dsod_without_stem': (
         ('model.backbone.stem', 'conv7'),
         ('model.neck.in_channels', [144, 128]),
@@ -251,4 +252,6 @@ def one_stage(seeds: Sequence[int]) -> list[Run]:
 
 def dsod_ablation(seeds: Sequence[int]) -> list[Run]:
     """DSOD as it is, and without each of its parts."""
-    return [Run(name, DSOD, seed, options) for name, options in ABLATION.items() for seed in seeds]
+    return [
+        Run(name, DSOD_LARGE, seed, options) for name, options in ABLATION.items() for seed in seeds
+    ]
