@@ -160,7 +160,7 @@ def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
     for claim in claims:
         results = collect(claim.runs(range(MOST_SEEDS)), folder)
         wanted = [run.name for run in claim.runs([0])]
-        sections += [f'## {claim.number}. {claim.title}', '', f'{claim.source}.', '']
+        sections += [f'## {claim.number}. {claim.title}', '', f'{claim.source}. {claim.setup}', '']
         if missing := [name for name in wanted if name not in results]:
             sections += [f'Not run yet: {", ".join(missing)}.', '']
             continue
