@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean, variance
 from typing import Any
+
+from scipy.stats import t
 
 from mmscratch.miniature import data, plan
 from mmscratch.miniature.run import Run
@@ -26,11 +28,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, where it stands in the paper, its experiment, its judge and its table's columns."""
+    """A claim, where it stands, its experiment, its judge and its table's columns.
+
+    ``full_size`` is what the source measured, for the reader to compare; no judge uses it.
+    """
 
     number: int
     title: str
     source: str
+    full_size: str
     setup: str
     runs: Callable[[Sequence[int]], list[Run]]
     judge: Callable[[Results], Verdict]
@@ -44,7 +50,7 @@ def final(results: Results, name: str, metric: str = 'bbox_mAP') -> list[float]:
 
 @dataclass(frozen=True)
 class Gap:
-    """The difference of two means, in percent AP, and twice its standard error."""
+    """The difference of two means, in percent AP, and half of its 95 % confidence interval."""
 
     value: float
     error: float
@@ -59,11 +65,18 @@ class Gap:
 
 
 def gap(ahead: list[float], behind: list[float]) -> Gap:
-    """How far one mean is ahead of the other; the error is infinite with one seed."""
-    if min(len(ahead), len(behind)) < 2:
-        return Gap(mean(ahead) - mean(behind), math.inf)
-    variance = sum(stdev(values) ** 2 / len(values) for values in (ahead, behind))
-    return Gap(mean(ahead) - mean(behind), 2 * math.sqrt(variance))
+    """How far one mean is ahead of the other; the error is infinite with one seed.
+
+    Student's t, with one spread for both sides: three seeds are too few to tell two from them.
+    """
+    difference = mean(ahead) - mean(behind)
+    sides = (ahead, behind)
+    if min(len(values) for values in sides) < 2:
+        return Gap(difference, math.inf)
+    freedom = sum(len(values) - 1 for values in sides)
+    spread = sum(variance(values) * (len(values) - 1) for values in sides) / freedom
+    error = math.sqrt(spread * sum(1 / len(values) for values in sides))
+    return Gap(difference, float(t.ppf(0.975, freedom)) * error)
 
 
 def catches_up(results: Results, prefix: str = '') -> Verdict:
@@ -120,7 +133,10 @@ def judge_batch_norm(results: Results) -> Verdict:
 
 
 def judge_overlap(results: Results) -> Verdict:
-    """Scratch's lead at IoU 0.75 over its lead at IoU 0.5, both at the longest schedule."""
+    """Scratch's lead at IoU 0.75 over its lead at IoU 0.5, both at the longest schedule.
+
+    Boxes decide: of masks the paper's own table does not show it.
+    """
     last = plan.LONGEST
     leads = {}
     for kind in ('bbox', 'segm'):
@@ -166,7 +182,7 @@ def judge_cost(results: Results) -> Verdict:
     scratch, together = (seen(results, name) for name in (f'scratch_{length}x', 'pretrained_2x'))
     shares = [f'{own / all_:.2f}' for own, all_ in zip(scratch, together)]
     numbers = (
-        f'{length}x from scratch equals 2x with pre-training, with {shares[0]} times the images, '
+        f'{length}x from scratch reaches 2x with pre-training, with {shares[0]} times the images, '
         f'{shares[1]} times the objects and {shares[2]} times the pixels, pre-training counted'
     )
     return Verdict(HOLDS if scratch[0] < together[0] else FAILS, numbers)
@@ -256,13 +272,15 @@ def judge_frozen(results: Results) -> Verdict:
 
 
 def judge_early_drop(results: Results) -> Verdict:
-    """Whether the small rate for long loses AP, and whether it fits the training data better."""
+    """Overfits: loses AP while the training data are fitted no worse."""
     loss = gap(final(results, 'scratch_6x'), final(results, 'scratch_6x_early_drop'))
     late, early = (training_loss(results, name) for name in ('scratch_6x', 'scratch_6x_early_drop'))
     numbers = (
         f'4x longer at the small rate costs {loss} box AP at 6x; the training loss ends at '
         f'{early:.2f} in place of {late:.2f}'
     )
+    if loss.is_positive and early > late:
+        return Verdict(FAILS, f'{numbers}: too little is learned, not too much')
     return Verdict(_word(loss), numbers)
 
 
@@ -316,6 +334,7 @@ CLAIMS = (
         number=0,
         title='The learning rate, which both sides share, suits pre-training best',
         source='Section 5.2 chooses hyper-parameters with pre-training',
+        full_size='The paper searched with pre-training, and kept the same rates from scratch.',
         setup='2x with pre-training at four rates.',
         runs=plan.learning_rates,
         judge=judge_learning_rates,
@@ -325,6 +344,8 @@ CLAIMS = (
         title='A detector from random initialization catches up with its pre-trained twin, if it '
         'is trained long enough',
         source='Table 1, figures 1 and 3',
+        full_size='COCO, R50-FPN GN, box AP: random 36.8 and pre-trained 40.3 at 2x, 41.3 and 41.1 '
+        'at 6x.',
         setup='1x to 6x from random and from pre-trained weights.',
         runs=plan.schedules,
         judge=catches_up,
@@ -334,6 +355,8 @@ CLAIMS = (
         title='The same holds with BN over all images of a step (SyncBN), while BN over one or two '
         'images falls behind GN',
         source='Figure 4, section 3.1; Group Normalization (Wu and He, ECCV 2018)',
+        full_size='Group Normalization is for the few images that fit a GPU; figure 4 shows SyncBN '
+        'as figure 1 shows GN.',
         setup='Detector and classifier with BN in place of GN, at 1x and 6x; and 3x from scratch '
         'with the 8 images of a step taken 2 and 1 at a time.',
         runs=plan.batch_norm,
@@ -341,8 +364,10 @@ CLAIMS = (
     ),
     Claim(
         number=3,
-        title='Training from scratch gains most where boxes and masks have to be exact',
+        title='Training from scratch gains most where boxes have to be exact',
         source='Table 2',
+        full_size="Of R50's 6x and R101's, random is ahead in box AP75 by 1.0 and 0.8 and in AP50 "
+        'by 0.1 and 0.3; of masks by 0.2 and 0.0, and 0.5 and 0.2.',
         setup='6x of claim 1.',
         runs=plan.longest,
         judge=judge_overlap,
@@ -354,6 +379,8 @@ CLAIMS = (
         number=4,
         title='Training from scratch sees fewer images than pre-training and fine-tuning together',
         source='Figure 2',
+        full_size='Fewer images and objects by far, and about as many pixels: 1.28 million images '
+        'are seen 100 times in pre-training, COCO three times as often without it.',
         setup='Runs of claim 1, and what their pre-training saw.',
         runs=plan.schedules,
         judge=judge_cost,
@@ -363,6 +390,8 @@ CLAIMS = (
         title='With a tenth of the data scratch still catches up, with a hundredth it does not, '
         'although its training loss does',
         source='Figures 7 and 8, section 5.2',
+        full_size='COCO, box AP with pre-training and from scratch: 26.0 and 25.9 with 10k images, '
+        '16.0 and 9.3 with 3.5k, 9.9 and 3.5 with 1k.',
         setup="300 and 30 of the 3,000 images, drawn by a seed; the paper's changed settings: "
         'scale jitter, twice the learning rate, drops to 0.02 of it. Of 1x, 3x '
         'and 6x the best is compared, as in the paper.',
@@ -373,6 +402,8 @@ CLAIMS = (
         number=6,
         title='Few objects an image and few classes widen the gap at the same number of images',
         source='Section 5.2, PASCAL VOC',
+        full_size='VOC, 15k images with 2.3 objects each: mAP 82.7 with pre-training, 77.6 from '
+        'scratch.',
         setup='300 images with one or two objects of 2 classes, and those of claim 5.',
         runs=plan.sparse,
         judge=judge_sparse,
@@ -382,6 +413,8 @@ CLAIMS = (
         title="Without normalization a VGG trains from MSRA's initialization and not from "
         'Gaussian 0.01',
         source='Section 5.1, VGG-16',
+        full_size='COCO, Faster R-CNN on VGG-16: box AP 35.6 at 9x with pre-training, 35.2 at 11x '
+        'from scratch.',
         setup='Faster R-CNN on VGG-16 at a quarter of its width, 1,200 iterations of 8 images.',
         runs=plan.vgg,
         judge=judge_vgg,
@@ -390,6 +423,8 @@ CLAIMS = (
         number=8,
         title='Freezing the first layers at random weights costs accuracy',
         source="Detectron's FREEZE_AT, projects/GN",
+        full_size="Detectron's Mask R-CNN R50 from scratch, 3x: box AP 36.2 with the stem and the "
+        'first stage frozen at random by mistake, 39.5 without.',
         setup='3x of claim 1, and with the stem and the first stage left at their random weights.',
         runs=plan.frozen,
         judge=judge_frozen,
@@ -398,6 +433,7 @@ CLAIMS = (
         number=9,
         title='Training long at a small learning rate overfits, at a large one it does not',
         source='Section 4',
+        full_size='Said in words: no numbers.',
         setup='6x of claim 1, and with the first drop where 2x has it.',
         runs=plan.early_drop,
         judge=judge_early_drop,
@@ -406,6 +442,7 @@ CLAIMS = (
         number=10,
         title='In keypoints scratch catches up sooner than in boxes',
         source='Figure 6',
+        full_size='COCO, keypoint AP at 2x: 65.6 random, 65.5 pre-trained.',
         setup='Corners as keypoints, at 1x to 3x, and the boxes of claim 1.',
         runs=plan.keypoints,
         judge=judge_keypoints,
@@ -415,6 +452,8 @@ CLAIMS = (
         number=11,
         title='Detectors with proposals do not converge from scratch, one without them does',
         source="DSOD's own claim (Shen et al., ICCV 2017), which the paper contradicts",
+        full_size='COCO, Mask R-CNN R50-FPN GN from scratch, 4x: box AP 40.6, pre-trained 40.9. '
+        'DSOD300: 29.3.',
         setup='DSOD for 450 iterations of 16 images, as many as 4x of claim 1 sees.',
         runs=plan.one_stage,
         judge=judge_proposals,
@@ -424,6 +463,8 @@ CLAIMS = (
         title="DSOD's stem, its blocks behind transitions without pooling, and its dense "
         'prediction layers each bring accuracy',
         source="DSOD's ablation",
+        full_size='VOC 2007, DS/64-192-48-1: mAP 77.3 with stem against 74.5, 77.7 with dense '
+        'prediction against 77.3; transitions without pooling bring 1.7 to a smaller one.',
         setup='DSOD for 300 iterations of 16 images with 1 to 4 large objects of 3 classes: on the '
         'images of the other claims it learns too little in this time to tell its parts '
         'apart.',

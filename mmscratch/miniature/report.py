@@ -32,8 +32,9 @@ part.
   in one go, bit for bit (tests).
 - **Pre-training**: a classifier of single objects of {others} other classes, {images:,} images of
   {small} x {small} pixels, its backbone the detector's. Detectors begin with all of its backbone.
-- **Verdicts**: a difference counts when it is larger than two standard errors, from the spread of
-  the seeds; the number behind ± is that. Where it is not, the claim is not decided.
+- **Verdicts**: a difference counts when it is beyond its 95 % confidence interval (Student's t,
+  from the spread of the seeds); the number behind ± is half of that. Where it is not, the claim is
+  not decided.
 
 """
 # prefix of the runs' names, metric, and what that is called
@@ -160,7 +161,8 @@ def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
     for claim in claims:
         results = collect(claim.runs(range(MOST_SEEDS)), folder)
         wanted = [run.name for run in claim.runs([0])]
-        sections += [f'## {claim.number}. {claim.title}', '', f'{claim.source}. {claim.setup}', '']
+        sections += [f'## {claim.number}. {claim.title}', '']
+        sections += [f'*{claim.source}.* {claim.full_size}', '', f'*Here:* {claim.setup}', '']
         if missing := [name for name in wanted if name not in results]:
             sections += [f'Not run yet: {", ".join(missing)}.', '']
             continue
