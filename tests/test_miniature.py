@@ -217,8 +217,9 @@ def test_verdict_on_images_seen():
     assert '{:.2f} times the images, {:.2f} times the objects and {:.2f} times the pixels'.format(
         *shares
     ) in (verdict.numbers)
-    alone = {name: rows[:1] for name, rows in results.items()}
-    assert claims.judge_cost(alone).word == claims.OPEN
+    # nothing from scratch comes near
+    above = results | {'pretrained_2x': [dict(history=[dict(bbox_mAP=0.9)])]}
+    assert claims.judge_cost(above).word == claims.OPEN
     for row in results['classifier']:
         row['images_seen'] = 1000
     assert claims.judge_cost(results).word == claims.FAILS
