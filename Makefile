@@ -12,7 +12,7 @@ DEMO_DATA := --train 1000 --val 100 --size 128 --classes 3 --objects 1 4 --objec
 
 help:
 	@echo "make demo        train a Mask R-CNN from random initialization on drawn images (minutes, no GPU)"
-	@echo "make miniature   the paper's claims on drawn images (hours; CLAIM=1 SEEDS=1 for a part)"
+	@echo "make miniature   the paper's claims on drawn images (hours; CLAIM=1 SEEDS=1 AGAIN=folder repeats a part)"
 	@echo "make test        lint and tests"
 
 setup: $(VENV)/ready
@@ -39,10 +39,11 @@ demo: data/shapes
 CLAIM ?=
 SEEDS ?= 3
 JOBS ?=
+AGAIN ?=
 
 # goes on where it was stopped
 miniature: setup
-	$(RUN) tools/analysis/miniature.py $(if $(CLAIM),--claim $(CLAIM)) --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS))
+	$(RUN) tools/analysis/miniature.py $(if $(CLAIM),--claim $(CLAIM)) --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS)) $(if $(AGAIN),--again $(AGAIN))
 
 lint: setup
 	$(RUN) -m ruff check .

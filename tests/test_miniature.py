@@ -516,9 +516,20 @@ def test_the_page_is_made_from_results_alone(tmp_path):
         1.5 * (1 - plan.tail('', n, plan.trunk('', 0)).begin / (300 * n)) for n in plan.LENGTHS
     )
     assert f'36 runs, together about {2 * hours:.1f} hours of training (4 GPUs).' in page
-    assert '**holds**: at 1x pre-training is +6.0 ± 1.2 box AP ahead' in page
+    assert '**holds**: at 1x pre-training is +6.0 ± 1.6 box AP ahead' in page
     assert page.count('| pretrained_1x |') == 1
     assert '| pretrained_1x | 3 | 300 | 56.0 (55.0 to 57.0) | 28.0 (27.5 to 28.5) |' in page
+
+
+def test_a_repetition_is_compared():
+    before = ending(scratch_1x=[10.0, 12.0], dsod=[5.0])
+    again = ending(scratch_1x=[11.5], scratch_2x=[20.0])
+    again['classifier'] = [dict(history=[dict(accuracy=0.97)])]
+    assert report.compare(again, before).splitlines() == [
+        'scratch_1x: box AP 11.5, before 11.0 (10.0 to 12.0)',
+        'scratch_2x: box AP 20.0, before not run',
+        'classifier: accuracy 97.0, before not run',
+    ]
 
 
 @pytest.mark.parametrize(

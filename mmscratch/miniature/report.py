@@ -20,8 +20,8 @@ INTRODUCTION = """# The paper in miniature
 
 The claims of [Rethinking ImageNet Pre-training](https://arxiv.org/abs/1811.08883), tested on drawn
 images (SHAPES) with a small Mask R-CNN. `make miniature` trains what is missing and writes this
-page and its figures from the JSON files beside it alone; `make miniature CLAIM=1 SEEDS=1` does a
-part.
+page and its figures from the JSON files beside it alone; `make miniature CLAIM=1 SEEDS=1
+AGAIN=work_dirs/again` repeats a part of it, in a folder of its own.
 
 - **Detection**: {train:,} images of {side} x {side} pixels, {classes} classes, {fewest} to {most}
   objects an image; {val} other images to validate. ResNet-18 of half width, FPN, GroupNorm,
@@ -222,6 +222,7 @@ METRIC_NAMES = {
     'segm_mAP_50': 'mask AP50',
     'segm_mAP_75': 'mask AP75',
     'keypoints_mAP': 'keypoint AP',
+    'accuracy': 'accuracy',
 }
 
 
@@ -240,6 +241,17 @@ def _table(results: Results, metrics: Sequence[str]) -> list[str]:
         iterations = f'{of_seeds[0]["iterations"]:,}'
         rows.append('| ' + ' | '.join([name, str(len(of_seeds)), iterations, *cells]) + ' |')
     return rows
+
+
+def compare(repeated: Results, before: Results) -> str:
+    """Lines that say how near a repetition comes: box AP or accuracy of both, by name."""
+    lines = []
+    for name, of_seeds in repeated.items():
+        metric = 'bbox_mAP' if 'bbox_mAP' in of_seeds[0]['history'][-1] else 'accuracy'
+        again = _spread(final(repeated, name, metric))
+        known = _spread(final(before, name, metric)) if name in before else 'not run'
+        lines.append(f'{name}: {METRIC_NAMES[metric]} {again}, before {known}')
+    return '\n'.join(lines)
 
 
 def _spread(values: list[float]) -> str:

@@ -2,10 +2,12 @@
 
     python tools/analysis/miniature.py                 # everything
     python tools/analysis/miniature.py --claim 1       # one claim
+    python tools/analysis/miniature.py --claim 1 --seeds 1 --again work_dirs/again  # repeat it
     python tools/analysis/miniature.py --report        # draw alone, from the results that are there
 
 Results are in results/miniature/, one JSON file a run, and stay valid as long as the run's config,
-its seed and the package's version do. Stopped, the same command goes on where it was.
+its seed and the package's version do; those that the repository has are not trained again, except
+into a folder of their own. Stopped, the same command goes on where it was.
 """
 
 import argparse
@@ -36,6 +38,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--jobs', type=int, default=jobs, metavar='N', help=f'runs at a time, here {jobs}'
     )
+    parser.add_argument(
+        '--again',
+        type=Path,
+        metavar='FOLDER',
+        help=f'repeat what is in {RESULTS} too, with results and page in this folder',
+    )
     parser.add_argument('--report', action='store_true', help='train nothing')
     args = parser.parse_args()
     if min(args.seeds, args.jobs) < 1:
@@ -51,16 +59,23 @@ def main() -> None:
         )
     chosen = [claim for claim in CLAIMS if claim.number in args.claim]
     runs = [run for claim in chosen for run in claim.runs(range(args.seeds))]
+    results_dir = args.again or RESULTS
     failed: dict[str, str] = {}
     if not args.report:
         data.draw(sorted({run.data for run in in_order(runs)}), workers=os.cpu_count() or 1)
-        executor = Executor(RESULTS, WORK_DIRS, args.jobs)
+        work_dirs = args.again / 'work_dirs' if args.again else WORK_DIRS
+        executor = Executor(results_dir, work_dirs, args.jobs)
+        if not executor.missing(runs):
+            print(f'{results_dir} has all of these runs; --again FOLDER trains them anew')
         failed = executor.execute(runs)
         # what claims that weren't chosen would begin with is kept
         executor.tidy([run for claim in CLAIMS for run in claim.runs(range(args.seeds))])
-    report.write(RESULTS)
+    report.write(results_dir)
+    if args.again:
+        every_seed = [run for claim in chosen for run in claim.runs(range(report.MOST_SEEDS))]
+        print(report.compare(*(report.collect(every_seed, d) for d in (args.again, RESULTS))))
     for claim in chosen:
-        results = report.collect(claim.runs(range(args.seeds)), RESULTS)
+        results = report.collect(claim.runs(range(args.seeds)), results_dir)
         if {run.name for run in claim.runs([0])} <= set(results):
             verdict = claim.judge(results)
             print(f'{claim.number}. {claim.title}: {verdict.word} ({verdict.numbers})')
