@@ -333,7 +333,7 @@ def _all(words: Iterable[str]) -> str:
 CLAIMS = (
     Claim(
         number=0,
-        title='The learning rate, which both sides share, suits pre-training best',
+        title='No other learning rate suits pre-training better than the one that both sides share',
         source='Section 5.2 chooses hyper-parameters with pre-training',
         full_size='The paper searched with pre-training, and kept the same rates from scratch.',
         setup='2x with pre-training at four rates.',
