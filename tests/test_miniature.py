@@ -299,7 +299,7 @@ def subsets(prefix: str, scratch: list[float], pretrained: list[float]) -> claim
     """Scratch is at its best with 6x, pre-training with 3x."""
     ends = {f'{prefix}{kind}_1x': [5.0, 6.0] for kind in plan.INITIALIZATIONS}
     ends |= {f'{prefix}scratch_3x': [5.0, 6.0], f'{prefix}scratch_6x': scratch}
-    ends |= {f'{prefix}pretrained_3x': pretrained, f'{prefix}pretrained_6x': [10.0, 11.0]}
+    ends |= {f'{prefix}pretrained_3x': pretrained, f'{prefix}pretrained_6x': [19.0, 20.0]}
     return ending(**ends)
 
 
@@ -319,7 +319,16 @@ def test_verdict_on_less_data(tenth, hundredth, word):
     verdict = claims.judge_less_data(results)
     assert verdict.word == word
     assert 'with 300 images pre-training (3x) is' in verdict.numbers
-    assert f'training losses of 1.05 and {sum(tenth) / len(tenth) / 10:.2f}' in verdict.numbers
+    assert f'training losses of 1.95 and {sum(tenth) / len(tenth) / 10:.2f}' in verdict.numbers
+
+
+def test_with_a_hundredth_of_the_data_the_training_loss_has_to_be_as_low():
+    results = subsets('tenth_', [40.0, 41.0], [40.0, 41.0])
+    results |= subsets('hundredth_', [12.0, 13.0], [20.0, 21.0])
+    assert claims.judge_less_data(results).word == claims.HOLDS
+    for row in results['hundredth_scratch_6x']:
+        row['loss'] = [[step, 3.0] for step in range(8)]
+    assert claims.judge_less_data(results).word == claims.FAILS
 
 
 @pytest.mark.parametrize(

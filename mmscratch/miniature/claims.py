@@ -187,34 +187,38 @@ def judge_cost(results: Results) -> Verdict:
 
 
 def judge_less_data(results: Results) -> Verdict:
-    """Best schedule against best schedule: scratch not behind on a tenth, behind on a hundredth."""
+    """Best schedule against best schedule: scratch not behind on a tenth, behind on a hundredth.
+
+    And on the hundredth its training loss at the longest schedule is not behind.
+    """
     words, numbers = [], []
     for prefix, images in (('tenth_', plan.TENTH), ('hundredth_', plan.HUNDREDTH)):
         (at, ahead), (scratch_at, behind) = (
             best(results, prefix, kind) for kind in ('pretrained', 'scratch')
         )
         lead = gap(ahead, behind)
-        losses = [
-            training_loss(results, f'{prefix}{kind}_{plan.LONGEST}x')
-            for kind in ('scratch', 'pretrained')
-        ]
+        losses = {
+            kind: training_losses(results, f'{prefix}{kind}_{plan.LONGEST}x')
+            for kind in plan.INITIALIZATIONS
+        }
         numbers.append(
             f'with {images} images pre-training ({at}x) is {lead} box AP ahead of scratch '
-            f'({scratch_at}x), with training losses of {losses[1]:.2f} and {losses[0]:.2f} at '
-            f'{plan.LONGEST}x'
+            f'({scratch_at}x), with training losses of {mean(losses["pretrained"]):.2f} and '
+            f'{mean(losses["scratch"]):.2f} at {plan.LONGEST}x'
         )
         if math.isinf(lead.error):
             words.append(OPEN)
         elif images == plan.TENTH:
             words.append(FAILS if lead.is_positive else HOLDS)
         else:
-            words.append(_word(lead))
+            is_behind = gap(losses['scratch'], losses['pretrained']).is_positive
+            words += [_word(lead), FAILS if is_behind else HOLDS]
     return Verdict(_all(words), '; '.join(numbers))
 
 
-def training_loss(results: Results, name: str) -> float:
-    """At the end: the mean of the last three records, and over the seeds."""
-    return mean(mean(value for _, value in result['loss'][-3:]) for result in results[name])
+def training_losses(results: Results, name: str) -> list[float]:
+    """At the end of each seed: the mean of its last three records."""
+    return [mean(value for _, value in result['loss'][-3:]) for result in results[name]]
 
 
 def judge_sparse(results: Results) -> Verdict:
@@ -275,7 +279,9 @@ def judge_frozen(results: Results) -> Verdict:
 def judge_early_drop(results: Results) -> Verdict:
     """Overfits: loses AP while the training data are fitted no worse."""
     loss = gap(final(results, 'scratch_6x'), final(results, 'scratch_6x_early_drop'))
-    late, early = (training_loss(results, name) for name in ('scratch_6x', 'scratch_6x_early_drop'))
+    late, early = (
+        mean(training_losses(results, name)) for name in ('scratch_6x', 'scratch_6x_early_drop')
+    )
     numbers = (
         f'4x longer at the small rate costs {loss} box AP at 6x; the training loss ends at '
         f'{early:.2f} in place of {late:.2f}'
