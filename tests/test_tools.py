@@ -156,6 +156,13 @@ def test_inference_draws_every_image_of_a_folder(trained, shapes, tmp_path):
     assert len(list((tmp_path / 'preds').glob('*.json'))) == 4
 
 
+def test_inference_writes_nothing_over(shapes, tmp_path):
+    image = next((shapes / 'val').iterdir())
+    (tmp_path / image.name).write_bytes(image.read_bytes())
+    error = python('infer.py', 'any.pth', image, tmp_path / image.name, expect=2)
+    assert re.search(rf'^error: .*{image.name}: .* has the same name', error, re.M)
+
+
 def test_training_begins_with_weights_of_ones_own(trained, shapes, tmp_path):
     import torch
 

@@ -2,7 +2,9 @@
 
     python tools/infer.py work_dirs/demo/iter_600.pth IMAGE_OR_FOLDER_OR_GLOB ... --out pictures/
 
-The checkpoint knows its config and its class names.
+The checkpoint knows its config and its class names. Pictures go to vis/ below --out, and to preds/
+a JSON file an image: labels, names, scores, bboxes (x1, y1, x2, y2 in pixels), masks (COCO's RLE)
+and keypoints (x, y, score), all detections whatever their score.
 """
 
 import argparse
@@ -33,7 +35,7 @@ def find_images(inputs: list[str]) -> list[str]:
     """Files of the given names, folders and globs, in order.
 
     Raises:
-        InputError: an input that stands for no image.
+        InputError: an input that stands for no image, or two images of one name.
     """
     images: list[str] = []
     for name in inputs:
@@ -47,7 +49,15 @@ def find_images(inputs: list[str]) -> list[str]:
                 f'{name}: no image there; give image files, a folder of them or a glob'
             )
         images += found
-    return images
+    by_name: dict[str, str] = {}
+    for image in images:
+        other = by_name.setdefault(Path(image).stem, image)
+        if other != image:
+            raise InputError(
+                f'{image}: results are named after images, and {other} has the same name; '
+                'give them in separate calls with an --out each'
+            )
+    return list(by_name.values())
 
 
 def main() -> None:
@@ -55,9 +65,9 @@ def main() -> None:
     images = find_images(args.inputs)
     checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
 
-    from mmdet.apis import DetInferencer
+    from mmscratch.inferencer import Inferencer
 
-    inferencer = DetInferencer(weights=str(args.checkpoint), device=args.device, show_progress=True)
+    inferencer = Inferencer(weights=str(args.checkpoint), device=args.device, show_progress=True)
     inferencer(images, out_dir=str(args.out), pred_score_thr=args.score, no_save_pred=False)
     print(
         f'{len(images)} pictures in {args.out / "vis"}, detections as JSON in {args.out / "preds"}'
