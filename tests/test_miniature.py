@@ -382,18 +382,27 @@ def test_verdict_on_the_early_drop(early, loss, word):
 
 @pytest.mark.parametrize(
     ('keypoints', 'boxes', 'word'),
-    [(2, 3, claims.HOLDS), (3, 2, claims.FAILS), (2, 2, claims.OPEN), (2, 4, claims.HOLDS)],
+    [(3, 6, claims.HOLDS), (6, 3, claims.FAILS), (3, 3, claims.OPEN), (3, 9, claims.HOLDS)],
 )
 def test_verdict_on_keypoints(keypoints, boxes, word):
-    """Each catches up at a length; 4x is none of those that are run."""
+    """Each catches up at a length."""
     ends = {}
     for prefix, at in (('keypoint_', keypoints), ('', boxes)):
-        for n in plan.KEYPOINT_LENGTHS:
+        for n in plan.FEW_LENGTHS:
             ends[f'{prefix}pretrained_{n}x'] = [40.0, 41.0]
             ends[f'{prefix}scratch_{n}x'] = [40.0, 41.0] if n >= at else [30.0, 31.0]
     verdict = claims.judge_keypoints(ending(**ends))
     assert verdict.word == word
     assert 'ahead in keypoint AP by +10.0 ± 3.0 at 1x' in verdict.numbers
+
+
+def test_keypoints_that_are_not_learned_decide_nothing():
+    ends = {}
+    for n in plan.FEW_LENGTHS:
+        for kind in plan.INITIALIZATIONS:
+            ends[f'keypoint_{kind}_{n}x'] = [0.0, 0.1]
+        ends |= {f'scratch_{n}x': [30.0, 31.0], f'pretrained_{n}x': [40.0, 41.0]}
+    assert claims.judge_keypoints(ending(**ends)).word == claims.OPEN
 
 
 @pytest.mark.parametrize('number', report.FIGURES)

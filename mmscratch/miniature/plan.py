@@ -23,7 +23,6 @@ LENGTHS = (1, 2, 3, 4, 5, 6)
 SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
 # of claims that need no curve
 FEW_LENGTHS = (1, 3, 6)
-KEYPOINT_LENGTHS = (1, 2, 3)
 INITIALIZATIONS = ('scratch', 'pretrained')
 # Images of the detection data in the subsets of claims 5 and 6
 TENTH, HUNDREDTH = 300, 30
@@ -224,8 +223,8 @@ def early_drop(seeds: Sequence[int]) -> list[Run]:
 def keypoints(seeds: Sequence[int]) -> list[Run]:
     """Twins of a Keypoint R-CNN, and of the Mask R-CNN whose boxes they are compared with."""
     return [
-        *twins(seeds, KEYPOINT_LENGTHS, 'keypoint_', KEYPOINT_DETECTOR, longest=3),
-        *twins(seeds, KEYPOINT_LENGTHS),
+        *twins(seeds, FEW_LENGTHS, 'keypoint_', KEYPOINT_DETECTOR),
+        *twins(seeds, FEW_LENGTHS),
     ]
 
 

@@ -147,7 +147,7 @@ FIGURES = {
             ('keypoint_', 'keypoints_mAP', 'keypoint AP'),
             ('', 'bbox_mAP', 'box AP of Mask R-CNN'),
         ],
-        lengths=plan.KEYPOINT_LENGTHS,
+        lengths=plan.FEW_LENGTHS,
     ),
 }
 MOST_SEEDS = 20
