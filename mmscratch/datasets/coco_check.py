@@ -14,7 +14,7 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -25,9 +25,6 @@ from mmscratch.datasets.coco_json import Rows
 from mmscratch.datasets.data_report import DataReport
 from mmscratch.datasets.image_check import look_at_all
 from mmscratch.errors import InputError
-
-if TYPE_CHECKING:
-    from mmscratch.datasets.coco_folder import CocoFolder
 
 
 def check(
@@ -63,29 +60,6 @@ def check(
     )
 
 
-def check_folder(
-    folder: 'CocoFolder',
-    drop_bad_boxes: bool = False,
-    filter_cfg: Mapping[str, Any] | None = None,
-    images: bool = True,
-) -> dict[str, DataReport]:
-    """Check the splits 'train' and 'val', and that they fit together.
-
-    `filter_cfg` is that of the training dataset: MMDetection drops nothing from validation.
-    `images=False` leaves the image files alone.
-    """
-    reports = {}
-    for split, annotation_file in folder.annotation_files.items():
-        reports[split] = check(
-            annotation_file,
-            folder.image_dirs[split] if images else None,
-            drop_bad_boxes,
-            filter_cfg if split == 'train' else None,
-        )
-    _check_pair(reports['train'], reports['val'])
-    return reports
-
-
 def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[DataReport]:
     """Check the data of `cfg`; the reports are in the order of `splits`.
 
@@ -106,7 +80,8 @@ def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[
             filter_cfg = None if dataset.get('test_mode') else dataset.get('filter_cfg')
             checked.append(check(file, image_dir, cfg.get('drop_bad_boxes', False), filter_cfg))
     for train, val in itertools.product(reports.get('train', []), reports.get('val', [])):
-        _check_pair(train, val)
+        check_same_classes(train, val)
+        val.note_copies_of(train)
     return [report for checked in reports.values() for report in checked]
 
 
@@ -119,19 +94,6 @@ def _leaves(dataset: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
         yield dataset
     for item in inner:
         yield from _leaves(item)
-
-
-def _check_pair(train: DataReport, val: DataReport) -> None:
-    """Training and validation have the same classes; images they share are told."""
-    _check_same_classes(train, val)
-    common = [key for key in val.fingerprints if key in train.fingerprints]
-    if common:
-        first = common[0]
-        val.notes.append(
-            f'WARNING: {len(common)} of the {val.images} validation images are training images '
-            f"too, the first is '{val.fingerprints[first]}' ('{train.fingerprints[first]}'): "
-            f'the AP will be flattered'
-        )
 
 
 def _empty_images(
@@ -200,7 +162,7 @@ def _missing(names: Sequence[str], image_dir: Path) -> list[str]:
     return [name for name, (parent, base) in zip(names, parts) if base not in present[parent]]
 
 
-def _check_same_classes(train: DataReport, val: DataReport) -> None:
+def check_same_classes(train: DataReport, val: DataReport) -> None:
     """MMDetection numbers the labels by each file's own category list, so the lists must agree."""
     if train.classes == val.classes:
         return

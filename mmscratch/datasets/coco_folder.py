@@ -12,8 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmscratch.datasets import repoint
-from mmscratch.datasets.coco_check import check_folder
+from mmscratch.datasets import coco_check, repoint
 from mmscratch.datasets.data_report import DataReport
 from mmscratch.errors import InputError
 
@@ -63,22 +62,23 @@ def find(root: Path) -> CocoFolder:
     return CocoFolder(root, files, image_dirs)
 
 
-def point_config_at(
-    cfg: Config, folder: CocoFolder, reports: Mapping[str, DataReport] | None = None
-) -> None:
+def point_config_at(cfg: Config, folder: CocoFolder) -> None:
     """Make `cfg` train and evaluate on `folder`; classes and head sizes follow the annotations.
 
     A config with masks becomes its box-only twin where no annotation has a segmentation. Number,
     names and mirror pairs of keypoints follow the annotations too; for a config with keypoints
-    person_keypoints_{train,val}.json are read where the instances_ files have none. `reports`
-    are those of :func:`check_folder`; without them the annotation files are read here. Raises
-    InputError for annotations that are no good, and for a config that cannot use such data.
+    person_keypoints_{train,val}.json are read where the instances_ files have none. Raises
+    InputError for annotations that are no good, and for a config that cannot use such data; the
+    images are not looked at.
     """
     keypoints = repoint.keypoint_datasets(cfg)
-    if keypoints and (other := _keypoint_folder(folder)) != folder:
-        folder, reports = other, None
-    if reports is None:
-        reports = check_folder(folder, drop_bad_boxes=True, images=False)
+    if keypoints:
+        folder = _keypoint_folder(folder)
+    reports = {
+        split: coco_check.check(file, None, drop_bad_boxes=True)
+        for split, file in folder.annotation_files.items()
+    }
+    coco_check.check_same_classes(reports['train'], reports['val'])
     if any(node.get('with_mask') for node in repoint.annotation_loaders(cfg)):
         _settle_masks(cfg, reports)
     classes = reports['train'].classes

@@ -37,6 +37,16 @@ class DataReport:
         """Classes without an object to train on."""
         return tuple(name for name, count in self.instances.items() if count == 0)
 
+    def note_copies_of(self, train: 'DataReport') -> None:
+        """Note the images of this split that are trained on too, under whatever name."""
+        common = [key for key in self.fingerprints if key in train.fingerprints]
+        if common:
+            own, other = (report.fingerprints[common[0]] for report in (self, train))
+            self.notes.append(
+                f'WARNING: {len(common)} of the {self.images} validation images are training '
+                f"images too, the first is '{own}' ('{other}'): the AP will be flattered"
+            )
+
     def lines(self) -> list[str]:
         """The report for the log: totals, table of classes, remarks, checksum."""
         objects = sum(self.instances.values())

@@ -99,7 +99,7 @@ def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[
         raise InputError('; '.join(filter(None, faults)))
     reports = {check: check.report() for check in every}
     for train, val in pairs:
-        _tell_copies(reports[train], reports[val])
+        reports[val].note_copies_of(reports[train])
     return list(reports.values())
 
 
@@ -237,15 +237,3 @@ def _names_in_both(train: _ListCheck, val: _ListCheck) -> str:
         f'{val.file}: {len(common)} of its {len(val.names)} images are in {train.file.name} too, '
         f'the first is {common[0]}: take them out of one of the lists'
     )
-
-
-def _tell_copies(train: DataReport, val: DataReport) -> None:
-    """Images that are the same under two names."""
-    common = [key for key in val.fingerprints if key in train.fingerprints]
-    if common:
-        first = common[0]
-        val.notes.append(
-            f'WARNING: {len(common)} of the {val.images} validation images are copies of training '
-            f"images, the first is '{val.fingerprints[first]}' ('{train.fingerprints[first]}'): "
-            f'the AP will be flattered'
-        )

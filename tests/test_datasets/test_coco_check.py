@@ -6,11 +6,31 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmscratch.datasets import coco_check, coco_folder
+from mmscratch.datasets.data_report import DataReport
 from mmscratch.errors import InputError
 
 
-def check(root, **kwargs):
-    return coco_check.check_folder(coco_folder.find(root), **kwargs)
+def config(root, drop_bad_boxes=False, **train) -> Config:
+    folder = coco_folder.find(root)
+
+    def loader(split):
+        return dict(
+            dataset=dict(
+                type='CocoDataset',
+                data_root=str(root),
+                ann_file=str(folder.annotation_files[split].relative_to(root)),
+                data_prefix=dict(img=f'{folder.image_dirs[split].name}/'),
+            )
+        )
+
+    cfg = Config(dict(train_dataloader=loader('train'), val_dataloader=loader('val')))
+    cfg.train_dataloader.dataset.update(train)
+    cfg.drop_bad_boxes = drop_bad_boxes
+    return cfg
+
+
+def check(root, **kwargs) -> dict[str, DataReport]:
+    return dict(zip(('train', 'val'), coco_check.check_config(config(root, **kwargs))))
 
 
 def refusal(root, **kwargs) -> str:
@@ -71,7 +91,7 @@ def test_sizes_and_unusable_objects(make_coco):
         rows[3].update(bbox=[0, 0, 0.5, 20])  # thinner than a pixel
 
     root = make_coco(spoil_train(edit))
-    report = check(root, images=False)['train']
+    report = coco_check.check(root / 'annotations/instances_train.json', None)
     assert report.sizes == {'small': 0, 'medium': 1, 'large': 1}
     assert report.instances == {'star': 1, 'disc': 1}
     assert any(note.startswith('1 boxes are thinner than 1 pixel') for note in report.notes)
@@ -288,22 +308,6 @@ def test_splits_with_other_classes_are_refused(make_coco, edit, expected):
     assert 'instances_train.json' in message
 
 
-def config(root, **train) -> Config:
-    def loader(name):
-        return dict(
-            dataset=dict(
-                type='CocoDataset',
-                data_root=str(root),
-                ann_file=f'annotations/instances_{name}.json',
-                data_prefix=dict(img=f'{name}/'),
-            )
-        )
-
-    cfg = Config(dict(train_dataloader=loader('train'), val_dataloader=loader('val')))
-    cfg.train_dataloader.dataset.update(train)
-    return cfg
-
-
 def test_check_config_follows_wrappers_and_filter(make_coco):
     cfg = config(make_coco(), filter_cfg=dict(filter_empty_gt=True))
     inner = cfg.train_dataloader.dataset
@@ -325,8 +329,10 @@ def test_check_config_reads_drop_bad_boxes(make_coco):
 
 
 def test_check_config_names_the_missing_file(make_coco, tmp_path):
+    cfg = config(make_coco())
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
     with pytest.raises(InputError, match=r'instances_train\.json: cannot be read .* --data DIR'):
-        coco_check.check_config(config(tmp_path / 'nowhere'))
+        coco_check.check_config(cfg)
 
 
 def test_report_agrees_with_what_mmdetection_loads(make_coco):

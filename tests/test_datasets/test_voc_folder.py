@@ -281,7 +281,7 @@ def test_the_report(folder):
 def test_copies_under_two_names_are_told(folder):
     (folder / 'JPEGImages/five.png').write_bytes((folder / 'JPEGImages/two.png').read_bytes())
     _, val = voc_check.check_config(point(folder))
-    assert "1 of the 2 validation images are copies of training images, the first is 'five'" in (
+    assert "1 of the 2 validation images are training images too, the first is 'five'" in (
         ' '.join(val.notes)
     )
 
