@@ -11,9 +11,8 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
 
 EXTENSION = 'mmcv._ext'
 
@@ -29,6 +28,7 @@ class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self, origin='mmscratch.ops')
 
     def exec_module(self, module: ModuleType) -> None:
+        from mmscratch.ops.absent_op import absent_op
         from mmscratch.ops.nms import nms
         from mmscratch.ops.roi_align import roi_align_backward, roi_align_forward
         from mmscratch.ops.roi_pool import roi_pool_backward, roi_pool_forward
@@ -55,28 +55,6 @@ def get_compiler_version() -> str:
 def get_compiling_cuda_version() -> str:
     """What ``mmcv.utils.collect_env`` prints: nothing was compiled."""
     return 'n/a'
-
-
-def refuse(op: str) -> NoReturn:
-    """Say that mmscratch.ops has no such op, and who has."""
-    raise NotImplementedError(
-        f'{op} is not among the operators of mmscratch.ops; the full mmcv package provides it: '
-        'replace mmcv-lite by mmcv, built with its compiled ops for this torch'
-    )
-
-
-def absent_op(name: str) -> Callable[..., NoReturn]:
-    """Answer for every other name in ``mmcv._ext``.
-
-    ``mmcv.ops`` imports only if all its ops are there; calling one of these is an error.
-    """
-    if name.startswith('__'):
-        raise AttributeError(f'module {EXTENSION!r} has no attribute {name!r}')
-
-    def op(*args, **kwargs) -> NoReturn:
-        refuse(name)
-
-    return op
 
 
 def install() -> None:

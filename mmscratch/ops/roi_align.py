@@ -9,7 +9,7 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
-from mmscratch.ops.backend import refuse
+from mmscratch.ops.absent_op import refuse
 from mmscratch.ops.precision import at_least_float32
 
 AVERAGE = 1
