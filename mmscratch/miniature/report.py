@@ -204,7 +204,10 @@ def _introduction(folder: Path, claims: Sequence[Claim]) -> str:
         seconds = (r['train_seconds'] * (1 - r['begin'] / r['iterations']) for r in every)
         machines = '; '.join(sorted({result['hardware'] for result in every}))
         hours = f'{sum(seconds) / 3600:.1f}'
-        text += f'{len(every)} runs, together about {hours} hours of training ({machines}).'
+        text += (
+            f'{len(every)} runs, whose training times add up to {hours} hours; several run at a '
+            f'time ({machines}).'
+        )
     for name, norm in (('classifier', 'GN'), ('classifier_bn', 'BN')):
         if name in results:
             accuracy = _spread(final(results, name, 'accuracy'))
