@@ -533,7 +533,8 @@ def test_the_page_is_made_from_results_alone(tmp_path):
     hours = sum(
         1.5 * (1 - plan.tail('', n, plan.trunk('', 0)).begin / (300 * n)) for n in plan.LENGTHS
     )
-    assert f'36 runs, together about {2 * hours:.1f} hours of training (4 GPUs).' in page
+    assert f'36 runs, whose training times add up to {2 * hours:.1f} hours;' in page
+    assert 'several run at a time (4 GPUs).' in page
     assert '**holds**: at 1x pre-training is +6.0 ± 1.6 box AP ahead' in page
     assert page.count('| pretrained_1x |') == 1
     assert '| pretrained_1x | 3 | 300 | 56.0 (55.0 to 57.0) | 28.0 (27.5 to 28.5) |' in page
