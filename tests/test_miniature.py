@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,67 @@ def test_a_failed_run_is_told_and_stops_those_that_need_it(tmp_path, data):
     assert failed[later.label] == f'it needs {broken.label}, which failed'
 
 
+def test_a_run_that_is_stopped_goes_on_where_it_was(data, tmp_path, monkeypatch):
+    """Killed in its last validation, when the last checkpoint is there already."""
+    short = {'param_scheduler.1.milestones': [], 'param_scheduler.1.end': 1}
+    short |= {'train_cfg.max_iters': 1, 'train_cfg.val_interval': 1}
+    short['default_hooks.checkpoint.interval'] = 1
+    run = on(plan.pre_training(0), data, **short)
+    executor = Executor(tmp_path / 'results', tmp_path / 'work_dirs')
+
+    class Stop(BaseException):
+        pass
+
+    def stop_when_saved(*_):
+        if (executor.folder(run) / 'last_checkpoint').exists():
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr('mmscratch.miniature.executor.time.sleep', stop_when_saved)
+        with pytest.raises(Stop):
+            executor.execute([run])
+    assert run.result(executor.results) is None
+    again = Executor(executor.results, executor.work_dirs)
+    assert again.execute([run]) == {}
+    assert run.result(executor.results)['history'][-1]['iteration'] == 1
+    assert 'Auto resumed' in (executor.folder(run) / 'output.log').read_text()
+
+
+def test_a_run_without_its_last_validation_fails(study, tmp_path):
+    executor, _, _, tail, _ = study
+    elsewhere = Executor(tmp_path / 'results', tmp_path)
+    elsewhere.folder(tail).mkdir()
+    report = json.loads((executor.folder(tail) / 'metrics.json').read_text())
+    report['history'][-1]['iteration'] -= 1
+    (elsewhere.folder(tail) / 'metrics.json').write_text(json.dumps(report))
+    with pytest.raises(InputError, match='iteration 4 was not validated'):
+        elsewhere._write_result(tail)
+
+
+def test_nobody_else_trains_in_the_same_folders(tmp_path):
+    first, second = (Executor(tmp_path, tmp_path / 'work_dirs') for _ in range(2))
+    with first._locked():
+        child = subprocess.Popen(['sleep', '60'], pass_fds=[first._lock.fileno()])
+    with pytest.raises(InputError, match='being trained'):
+        second.execute([])
+    child.kill()
+    child.wait()
+    assert second.execute([]) == {}
+
+
+def test_folders_go_when_nothing_needs_them(study, tmp_path):
+    executor, classifier, trunk, tail, straight = study
+    copies = Executor(tmp_path / 'results', tmp_path / 'work_dirs')
+    shutil.copytree(executor.results, copies.results)
+    runs = [classifier, trunk, tail, straight]
+    for run in runs:
+        copies.folder(run).mkdir(parents=True)
+    later = dataclasses.replace(tail, name='later')
+    copies._checkpoint(trunk, later).touch()
+    copies.tidy([*runs, later])
+    assert [run for run in runs if copies.folder(run).exists()] == [trunk]
+
+
 def test_a_branch_past_its_drop_is_refused(study, tmp_path):
     executor, _, trunk, *_ = study
     file = executor.folder(trunk) / 'iter_3.pth'
@@ -173,13 +235,31 @@ def results_of(gaps: dict[int, list[float]]) -> claims.Results:
     [
         ([5, 6, 7], [0.5, -0.5, 0.1], claims.HOLDS),
         ([5, 6, 7], [3, 3.5, 4], claims.FAILS),
+        # a spread as wide as this hides any difference
+        ([5, 6, 7], [-2, 6, 2], claims.OPEN),
         ([1, -1, 0], [0, 1, -1], claims.OPEN),
-        ([5], [0], claims.OPEN),
     ],
 )
 def test_verdict_on_schedules(first, last, word):
     results = results_of({plan.LENGTHS[0]: first, plan.LENGTHS[-1]: last})
     assert claims.catches_up(results).word == word
+
+
+@pytest.mark.parametrize('claim', claims.CLAIMS, ids=lambda claim: claim.number)
+@pytest.mark.parametrize('alone', ['first', 'last'])
+def test_one_seed_of_any_run_decides_nothing(claim, alone):
+    names = [run.name for run in in_order(claim.runs([0]))]
+    results = ending(**{name: [20.0 + k, 21.0 + k] for k, name in enumerate(names)})
+    for rows in results.values():
+        for row in rows:
+            row.update(images_seen=1, objects_per_image=1.0)
+            row['history'][-1] |= {f'{k}_mAP_{n}': 0.5 for k in ('bbox', 'segm') for n in (50, 75)}
+    assert '(one seed)' not in claim.verdict(results).numbers
+    single = [run.name for run in claim.runs([0])][0 if alone == 'first' else -1]
+    results[single] = results[single][:1]
+    verdict = claim.verdict(results)
+    assert verdict.word == claims.OPEN
+    assert verdict.numbers.endswith('(one seed)')
 
 
 def test_verdict_on_overlap():
@@ -232,6 +312,8 @@ def test_verdicts_on_dsod():
     assert 'reaches 0.80 of' in fails.numbers
     assert '+10.0 ± 6.1 box AP ahead of DSOD' in fails.numbers
     assert claims.judge_proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == claims.HOLDS
+    given['dsod'] = [0.1, 0.2]
+    assert claims.judge_proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == claims.OPEN
     parts = [name for name in plan.ABLATION if name != 'dsod_whole']
     for others, word in (
         ([20.0, 20.0, 20.0], claims.HOLDS),
@@ -261,11 +343,11 @@ def ending(**values: list[float]) -> claims.Results:
 
 @pytest.mark.parametrize(
     ('twice', 'word'),
-    [([40.0, 41.0], claims.HOLDS), ([50.0, 51.0], claims.FAILS), ([40.0], claims.OPEN)],
+    [([40.0, 41.0], claims.HOLDS), ([50.0, 51.0], claims.FAILS), ([38.0, 50.0], claims.OPEN)],
 )
 def test_verdict_on_the_learning_rate(twice, word):
     values = {name: [30.0, 31.0] for name in plan.LEARNING_RATES.values()}
-    values |= {'pretrained_2x': [41.0, 42.0][: len(twice)], 'pretrained_lr0.16_2x': twice}
+    values |= {'pretrained_2x': [41.0, 42.0], 'pretrained_lr0.16_2x': twice}
     verdict = claims.judge_learning_rates(ending(**values))
     assert verdict.word == word
     assert f'{sum(twice) / len(twice):.1f} at 0.16' in verdict.numbers
@@ -295,40 +377,48 @@ def test_verdict_on_batch_norm(last, two_images, word):
     assert '1 image at a time cost BN +40.0 ± 3.0 box AP' in verdict.numbers
 
 
-def subsets(prefix: str, scratch: list[float], pretrained: list[float]) -> claims.Results:
-    """Scratch is at its best with 6x, pre-training with 3x."""
+def subsets(
+    prefix: str, scratch: list[float], pretrained: list[float], best_at: int = 6
+) -> claims.Results:
+    """Scratch is at its best with 6x or as told, pre-training with 3x."""
     ends = {f'{prefix}{kind}_1x': [5.0, 6.0] for kind in plan.INITIALIZATIONS}
-    ends |= {f'{prefix}scratch_3x': [5.0, 6.0], f'{prefix}scratch_6x': scratch}
+    ends |= {f'{prefix}scratch_{n}x': scratch if n == best_at else [5.0, 6.0] for n in (3, 6)}
     ends |= {f'{prefix}pretrained_3x': pretrained, f'{prefix}pretrained_6x': [19.0, 20.0]}
     return ending(**ends)
 
 
 @pytest.mark.parametrize(
-    ('tenth', 'hundredth', 'word'),
+    ('tenth', 'best_at', 'hundredth', 'word'),
     [
-        ([40.0, 41.0], [12.0, 13.0], claims.HOLDS),
-        ([30.0, 31.0], [12.0, 13.0], claims.FAILS),
-        ([40.0, 41.0], [20.0, 21.0], claims.OPEN),
-        ([40.0, 41.0], [30.0, 31.0], claims.FAILS),
-        ([40.0], [12.0], claims.OPEN),
+        ([40.0, 41.0], 6, [12.0, 13.0], claims.HOLDS),
+        ([30.0, 31.0], 3, [12.0, 13.0], claims.FAILS),
+        # may need more than 6x
+        ([30.0, 31.0], 6, [12.0, 13.0], claims.OPEN),
+        ([38.0, 41.0], 6, [12.0, 13.0], claims.OPEN),
+        ([40.0, 41.0], 6, [20.0, 20.9], claims.OPEN),
+        ([40.0, 41.0], 6, [30.0, 31.0], claims.FAILS),
     ],
 )
-def test_verdict_on_less_data(tenth, hundredth, word):
-    results = subsets('tenth_', tenth, [40.0, 41.0][: len(tenth)])
-    results |= subsets('hundredth_', hundredth, [20.0, 21.0][: len(tenth)])
+def test_verdict_on_less_data(tenth, best_at, hundredth, word):
+    results = subsets('tenth_', tenth, [40.0, 41.0], best_at)
+    results |= subsets('hundredth_', hundredth, [20.0, 21.0])
+    for row in results['hundredth_scratch_6x']:
+        row['loss'] = [[step, 2.0] for step in range(8)]
     verdict = claims.judge_less_data(results)
     assert verdict.word == word
     assert 'with 300 images pre-training (3x) is' in verdict.numbers
-    assert f'training losses of 1.95 and {sum(tenth) / len(tenth) / 10:.2f}' in verdict.numbers
+    assert f'box AP ahead of scratch ({best_at}x)' in verdict.numbers
+    assert 'with training losses of 1.95 and 2.00 at 6x' in verdict.numbers
 
 
 def test_with_a_hundredth_of_the_data_the_training_loss_has_to_be_as_low():
     results = subsets('tenth_', [40.0, 41.0], [40.0, 41.0])
     results |= subsets('hundredth_', [12.0, 13.0], [20.0, 21.0])
     assert claims.judge_less_data(results).word == claims.HOLDS
+    # pre-training ends at 1.95
     for row in results['hundredth_scratch_6x']:
-        row['loss'] = [[step, 3.0] for step in range(8)]
-    assert claims.judge_less_data(results).word == claims.FAILS
+        row['loss'] = [[step, 2.1] for step in range(8)]
+    assert claims.judge_less_data(results).word == claims.OPEN
 
 
 @pytest.mark.parametrize(
@@ -338,7 +428,10 @@ def test_with_a_hundredth_of_the_data_the_training_loss_has_to_be_as_low():
 def test_verdict_on_few_objects(scratch, word):
     results = subsets('sparse_', scratch, [40.0, 41.0])
     results |= subsets('tenth_', [36.0, 37.0], [40.0, 41.0])
-    assert claims.judge_sparse(results).word == word
+    verdict = claims.judge_sparse(results)
+    assert verdict.word == word
+    # four means of two seeds, variance 1/2 each: standard error 1, 4 degrees of freedom
+    assert verdict.numbers.endswith('± 2.8 more')
 
 
 @pytest.mark.parametrize(
@@ -347,7 +440,6 @@ def test_verdict_on_few_objects(scratch, word):
         ([40.0, 41.0], [0.5, 0.6], claims.HOLDS),
         ([40.0, 41.0], [30.0, 0.6], claims.FAILS),
         ([1.0, 1.1], [0.0, 0.0], claims.FAILS),
-        ([40.0], [0.0], claims.OPEN),
     ],
 )
 def test_verdict_on_vgg(msra, gaussian, word):
@@ -364,20 +456,22 @@ def test_verdict_on_frozen_layers(frozen, word):
 
 
 @pytest.mark.parametrize(
-    ('early', 'loss', 'word'),
+    ('early', 'late', 'word'),
     [
-        ([30.0, 31.0], 3.9, claims.HOLDS),
-        # fits the training data worse too
-        ([30.0, 31.0], 4.2, claims.FAILS),
-        ([40.0, 41.0], 3.9, claims.OPEN),
-        ([50.0, 51.0], 3.9, claims.FAILS),
+        ([30.0, 31.0], [60.0, 61.0], claims.HOLDS),
+        ([50.0, 51.0], [60.0, 61.0], claims.FAILS),
+        ([40.0, 41.0], [60.0, 61.0], claims.OPEN),
+        # the large rate overfits too
+        ([30.0, 31.0], [30.0, 31.0], claims.FAILS),
+        ([30.0, 31.0], [40.0, 41.0], claims.OPEN),
     ],
 )
-def test_verdict_on_the_early_drop(early, loss, word):
-    results = ending(scratch_6x=[40.0, 41.0], scratch_6x_early_drop=early)
-    for row in results['scratch_6x_early_drop']:
-        row['loss'] = [[step, loss] for step in range(8)]
-    assert claims.judge_early_drop(results).word == word
+def test_verdict_on_the_early_drop(early, late, word):
+    runs = dict(scratch_2x=[40.0, 41.0], scratch_6x=late, scratch_6x_early_drop=early)
+    verdict = claims.judge_early_drop(ending(**runs))
+    assert verdict.word == word
+    assert verdict.numbers.startswith('900 iterations more than 2x bring')
+    assert f'from 4.05 to {early[0] / 10 + 0.05:.2f} and' in verdict.numbers
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 from mmdet.registry import HOOKS
-from mmengine.dist import get_world_size, master_only
+from mmengine.dist import broadcast_object_list, get_world_size, master_only
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 import mmscratch
 from mmscratch.evaluation.coco_keypoint_metric import KEYPOINT_NUMBERS
@@ -33,6 +33,9 @@ class RunReportHook(Hook):
     iterations, seconds of training (validation not counted; sums over resumed parts), images seen,
     parameters, seed, versions, git commit, command and hardware. Testing a checkpoint writes
     ``test_metrics.json`` instead.
+
+    A run that is resumed from a checkpoint whose validation was not finished begins with that one:
+    checkpoints are saved before it, and mmengine would never make up for it.
     """
 
     # after LoggerHook has written the scalars that the curves are drawn from
@@ -55,10 +58,20 @@ class RunReportHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Start the clock, and take up the history of the run that is resumed."""
         self._since = time.monotonic()
+        if runner.iter == 0:
+            return
         file = Path(runner.work_dir) / 'metrics.json'
-        if runner.iter > 0 and file.exists():
-            history = json.loads(file.read_text())['history']
-            self._history = [entry for entry in history if entry['iteration'] <= runner.iter]
+        if file.exists():
+            report = json.loads(file.read_text())
+            # the history has the best one without its per-class numbers
+            entries = {e['iteration']: e for e in (*report['history'], report['best'])}
+            self._history = [e for e in entries.values() if e['iteration'] <= runner.iter]
+        # as the main process has it, whose folder the others may not see
+        missing = [all(entry['iteration'] != runner.iter for entry in self._history)]
+        broadcast_object_list(missing)
+        if missing[0] and _validates_now(runner):
+            runner.logger.info(f'iteration {runner.iter} has not been validated yet')
+            runner.val_loop.run()
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Stop the clock: validation isn't training."""
@@ -127,6 +140,15 @@ class RunReportHook(Hook):
         unfinished.replace(file)
 
 
+def _validates_now(runner: Runner) -> bool:
+    """Whether the run validates at the iteration that it is at."""
+    loop = runner.train_loop
+    if runner.val_loop is None or not isinstance(loop, IterBasedTrainLoop):
+        return False
+    is_due = loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters
+    return is_due and loop.iter >= loop.val_begin
+
+
 def metrics_table(numbers: dict[str, float]) -> str:
     """The twelve COCO numbers in percent, one row for boxes and, if any, one for masks.
 
@@ -175,22 +197,19 @@ def _headline(entry: dict) -> dict:
 
 
 def _git_commit() -> str | None:
-    """Commit of the code that runs, with ``+`` behind it if files differ from it."""
-    folder = Path(mmscratch.__file__).parent
-    command = [
-        'git',
-        '-C',
-        str(folder),
-        'describe',
-        '--always',
-        '--abbrev=40',
-        '--dirty=+',
-        '--exclude=*',
-    ]
+    """Commit of the code that runs, with ``+`` behind it if its code or configs differ from it."""
+    package = Path(mmscratch.__file__).parent
+    git = ['git', '-C', str(package.parent)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        head = subprocess.run(
+            [*git, 'rev-parse', 'HEAD'], capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run(
+            [*git, 'diff', '--quiet', 'HEAD', '--', package.name, 'configs', 'tools']
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
+    return head.stdout.strip() + '+' * (changed.returncode != 0)
 
 
 def _hardware() -> str:

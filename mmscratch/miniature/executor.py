@@ -1,15 +1,17 @@
 """Trains what is missing of the study: several runs at a time, each in a process of its own."""
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -40,13 +42,18 @@ class Executor:
     work_dirs: Path
     jobs: int = 1
     _running: dict[str, tuple[Run, subprocess.Popen]] = field(default_factory=dict)
+    _lock: IO[str] = field(init=False)
 
     def execute(self, runs: Sequence[Run]) -> dict[str, str]:
-        """Train what is missing of ``runs`` and of what they need; label -> why, of failed ones."""
+        """Train what is missing of ``runs`` and of what they need; label -> why, of failed ones.
+
+        Raises:
+            InputError: other runs are trained in these folders.
+        """
         waiting = self.missing(runs)
         total = sum(run.iterations for run in waiting)
         failed: dict[str, str] = {}
-        with tqdm(total=total, unit='it', desc=f'{len(waiting)} runs') as progress:
+        with self._locked(), tqdm(total=total, unit='it', desc=f'{len(waiting)} runs') as progress:
             try:
                 while waiting or self._running:
                     self._start(waiting, failed)
@@ -64,6 +71,24 @@ class Executor:
                     process.wait()
                 raise
         return failed
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Two that train in one folder would write into each other's checkpoints.
+
+        Runs inherit the lock, which is held as long as one of them lives, whatever killed this
+        process.
+        """
+        self.work_dirs.mkdir(parents=True, exist_ok=True)
+        with (self.work_dirs / 'lock').open('w') as self._lock:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f'{self.work_dirs}: runs of this folder are being trained; wait for their end '
+                    'or stop them'
+                ) from None
+            yield
 
     def missing(self, runs: Sequence[Run]) -> list[Run]:
         """Those to be trained, needs first: without a result, or needed for their checkpoint."""
@@ -119,7 +144,13 @@ class Executor:
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         env = {'OMP_NUM_THREADS': str(threads)} | os.environ
         with (folder / 'output.log').open('w') as log:
-            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env)
+            return subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env,
+                pass_fds=[self._lock.fileno()],
+            )
 
     def _collect(self, failed: dict[str, str]) -> None:
         for label, (run, process) in list(self._running.items()):
@@ -129,12 +160,19 @@ class Executor:
             if process.returncode:
                 lines = (self.folder(run) / 'output.log').read_text().strip().splitlines()
                 failed[label] = f'{lines[-1] if lines else "no output"} ({self.folder(run)})'
-            else:
+                continue
+            try:
                 self._write_result(run)
-                (self.folder(run) / 'branch.pth').unlink(missing_ok=True)
+            except InputError as error:
+                failed[label] = str(error)
+            (self.folder(run) / 'branch.pth').unlink(missing_ok=True)
 
     def _write_result(self, run: Run) -> None:
-        report = json.loads((self.folder(run) / 'metrics.json').read_text())
+        file = self.folder(run) / 'metrics.json'
+        report = json.loads(file.read_text()) if file.exists() else {'history': []}
+        end = run.begin + run.iterations
+        if not report['history'] or report['history'][-1]['iteration'] != end:
+            raise InputError(f'{file}: iteration {end} was not validated; remove this folder')
         losses = [r for r in read_scalars(self.folder(run)) if 'loss' in r]
         result: dict[str, Any] = dict(
             name=run.name,
@@ -142,7 +180,7 @@ class Executor:
             options=dict(run.options),
             begins_with=[need.label for need in run.needs],
             begin=run.begin,
-            iterations=run.begin + run.iterations,
+            iterations=end,
             **{name: report[name] for name in KEPT},
             history=report['history'],
             objects_per_image=self._objects_per_image(run),

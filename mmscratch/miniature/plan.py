@@ -211,11 +211,11 @@ def frozen(seeds: Sequence[int]) -> list[Run]:
 
 
 def early_drop(seeds: Sequence[int]) -> list[Run]:
-    """6x from scratch, with the paper's drops and with the first drop where 2x has it."""
+    """2x and 6x from scratch, and 6x with the first drop where 2x has it."""
     runs = []
     for seed in seeds:
         stem = trunk('scratch', seed)
-        runs.append(tail('scratch_6x', 6, stem))
+        runs += [tail(f'scratch_{length}x', length, stem) for length in (2, 6)]
         runs.append(tail('scratch_6x_early_drop', 6, stem, drop_at=2))
     return runs
 

@@ -1,12 +1,15 @@
 import json
+import subprocess
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric, Evaluator
 
+import mmscratch.checkpoint  # lets mmengine load what it has saved
 from mmscratch.evaluation.coco_keypoint_metric import KEYPOINT_NUMBERS
 from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS
-from mmscratch.hooks.run_report_hook import RunReportHook, metrics_table
+from mmscratch.hooks.run_report_hook import RunReportHook, _git_commit, metrics_table
 
 
 def metrics(ap: float) -> dict[str, float]:
@@ -21,6 +24,8 @@ def fake_runner(work_dir, iteration: int, resume: bool = False) -> SimpleNamespa
         model=torch.nn.Linear(2, 3),
         cfg=SimpleNamespace(filename='a.py'),
         train_dataloader=SimpleNamespace(batch_sampler=SimpleNamespace(batch_size=8)),
+        val_loop=None,
+        train_loop=None,
         _resume=resume,
     )
 
@@ -60,10 +65,62 @@ def test_a_resumed_run_goes_on_with_clock_and_history(tmp_path):
     resumed.before_train(runner)
     runner.iter = 20
     resumed.before_val_epoch(runner)
-    resumed.after_val_epoch(runner, metrics(0.3))
+    resumed.after_val_epoch(runner, metrics(0.05))
     report = json.loads((tmp_path / 'metrics.json').read_text())
-    assert [entry['bbox_mAP'] for entry in report['history']] == [0.1, 0.3]
+    assert [entry['bbox_mAP'] for entry in report['history']] == [0.1, 0.05]
     assert report['train_seconds'] >= 100
+    assert report['best']['bbox_AP/disc'] == 0.1, 'which the history does not have'
+
+
+class Stopped(BaseMetric):
+    """Fails as a validation that is stopped does, until told otherwise."""
+
+    stops = True
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        if self.stops:
+            raise KeyboardInterrupt
+        return metrics(0.5)
+
+
+def test_a_validation_that_was_stopped_is_made_up_for(make_runner, tmp_path, monkeypatch):
+    def train(resume):
+        evaluator = Evaluator(Stopped())
+        make_runner(RunReportHook(), val_evaluator=evaluator, resume=resume).train()
+
+    monkeypatch.setattr(RunReportHook, '_circumstances', lambda self, runner: {})
+    report = tmp_path / 'run/metrics.json'
+    with pytest.raises(KeyboardInterrupt):
+        train(resume=False)
+    assert not report.exists()
+    monkeypatch.setattr(Stopped, 'stops', False)
+    train(resume=True)
+    assert [e['iteration'] for e in json.loads(report.read_text())['history']] == [2]
+    # and is not repeated once it is there
+    monkeypatch.setattr(Stopped, 'stops', True)
+    train(resume=True)
+
+
+def test_the_commit_is_marked_where_the_code_differs_from_it(tmp_path, monkeypatch):
+    package = tmp_path / 'mmscratch'
+    for folder in ('mmscratch', 'configs', 'tools', 'results'):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'file.py').write_text('')
+    monkeypatch.setattr(mmscratch, '__file__', str(package / '__init__.py'))
+    assert _git_commit() is None
+    git = ['git', '-C', str(tmp_path), '-c', 'user.name=a', '-c', 'user.email=b']
+    for command in (['init', '-q'], ['add', '.'], ['commit', '-q', '-m', 'c']):
+        subprocess.run([*git, *command], check=True)
+    clean = _git_commit()
+    assert len(clean) == 40
+    # a run's own result is no change of the code
+    (tmp_path / 'results/file.py').write_text('1')
+    assert _git_commit() == clean
+    (tmp_path / 'configs/file.py').write_text('1')
+    assert _git_commit() == clean + '+'
 
 
 def test_weights_loaded_for_another_purpose_bring_no_clock(tmp_path):

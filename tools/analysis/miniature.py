@@ -12,6 +12,7 @@ into a folder of their own. Stopped, the same command goes on where it was.
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def main() -> None:
     for claim in chosen:
         results = report.collect(claim.runs(range(args.seeds)), results_dir)
         if {run.name for run in claim.runs([0])} <= set(results):
-            verdict = claim.judge(results)
+            verdict = claim.verdict(results)
             print(f'{claim.number}. {claim.title}: {verdict.word} ({verdict.numbers})')
     for label, why in failed.items():
         print(f'failed: {label}: {why}', file=sys.stderr)
@@ -86,5 +87,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    # what a batch system stops a job by; runs are stopped with it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with one_line_errors('interrupted; the same command goes on'):
         main()
