@@ -33,7 +33,8 @@ data/shapes: setup
 	$(RUN) tools/data/shapes.py $@ $(DEMO_DATA)
 
 demo: data/shapes
-	$(RUN) tools/train.py $(DEMO_CONFIG) --work-dir work_dirs/demo --resume
+	$(RUN) tools/train.py $(DEMO_CONFIG) --work-dir work_dirs/demo \
+		$(if $(wildcard work_dirs/demo/last_checkpoint),--resume)
 	@echo "See work_dirs/demo: curves.png, pictures/, metrics.json"
 
 CLAIM ?=

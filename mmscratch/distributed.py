@@ -8,14 +8,45 @@ from mmengine.config import Config
 from mmscratch.errors import InputError
 
 
-def world_size() -> int:
-    """Number of processes that torchrun or Slurm has started; 1 without them."""
-    return int(os.environ.get('WORLD_SIZE') or os.environ.get('SLURM_NTASKS') or 1)
+def world_size(launcher: str) -> int:
+    """Number of processes that ``launcher`` has started; 1 with ``'none'``, in a Slurm job too."""
+    return _started(launcher)[0]
 
 
-def is_main_process() -> bool:
+def is_main_process(launcher: str) -> bool:
     """Whether this is the process that talks to the user, before any process group exists."""
-    return int(os.environ.get('RANK') or os.environ.get('SLURM_PROCID') or 0) == 0
+    return _started(launcher)[1] == 0
+
+
+def _started(launcher: str) -> tuple[int, int]:
+    """How many processes there are, and the number of this one.
+
+    Raises:
+        InputError: there are several, and ``launcher`` is ``'none'``.
+    """
+    torchrun = _number('WORLD_SIZE', 1), _number('RANK', 0)
+    if launcher == 'pytorch':
+        return torchrun
+    if launcher == 'slurm':
+        return _number('SLURM_NTASKS', 1), _number('SLURM_PROCID', 0)
+    # SLURM_NTASKS is no sign: a batch script has that of the job, and is a single process.
+    step = _number('SLURM_STEP_NUM_TASKS', 1)
+    if torchrun[0] > 1 and 'RANK' in os.environ:
+        raise _forgotten(f'WORLD_SIZE={torchrun[0]}', 'pytorch')
+    if step > 1:
+        raise _forgotten(f'SLURM_STEP_NUM_TASKS={step}', 'slurm')
+    return 1, 0
+
+
+def _number(variable: str, default: int) -> int:
+    return int(os.environ.get(variable) or default)
+
+
+def _forgotten(sign: str, launcher: str) -> InputError:
+    return InputError(
+        f'{sign} without --launcher: this is one of several processes that would write over each '
+        f'other: give --launcher {launcher}, or start a single process'
+    )
 
 
 def prepare_for_cpu(cfg: Config) -> None:

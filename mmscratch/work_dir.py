@@ -19,12 +19,17 @@ def default_work_dir(config: Path, data: Path | None, init: str | None = None) -
     return folder.with_name('_'.join([folder.name, *given]))
 
 
-def claim(work_dir: Path, config: Path, resume: bool) -> None:
-    """Refuse a folder that holds another run.
+def claim(work_dir: Path, config: Path, resume: str | None) -> None:
+    """Refuse a folder that holds another run, or none to go on with.
+
+    Args:
+        work_dir: where the outputs will go.
+        config: what will be trained.
+        resume: a checkpoint, ``'latest'`` for that which ``work_dir`` names, None for a new run.
 
     Raises:
         InputError: ``work_dir`` holds checkpoints or metrics and ``resume`` is not asked for, or it
-            holds the run of another config.
+            holds the run of another config, or does not name the latest checkpoint.
     """
     if work_dir.exists() and not work_dir.is_dir():
         raise InputError(f'{work_dir} is a file: name another folder with --work-dir')
@@ -40,3 +45,14 @@ def claim(work_dir: Path, config: Path, resume: bool) -> None:
             f'{work_dir} already holds a run ({traces[0].name}): continue it with --resume, '
             'or name another folder with --work-dir'
         )
+    # without it mmengine would begin at iteration 0
+    if resume != 'latest' or (work_dir / 'last_checkpoint').exists():
+        return
+    if traces:
+        raise InputError(
+            f'{work_dir} holds a run ({traces[0].name}), but no last_checkpoint: name the one to '
+            'go on from with --resume CHECKPOINT'
+        )
+    raise InputError(
+        f'{work_dir} holds no run to go on with: correct --work-dir, or leave out --resume'
+    )

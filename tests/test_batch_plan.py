@@ -1,7 +1,7 @@
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import LinearLR, MultiStepLR
+from mmengine.optim.scheduler import lr_scheduler
 
 from mmscratch.batch_plan import plan_batch
 from mmscratch.errors import InputError
@@ -70,12 +70,13 @@ def test_scale_keeps_the_images_of_every_phase(gpus, lr, steps, milestones, warm
     assert 'accumulative_counts' not in cfg.optim_wrapper
 
 
-def learning_rates(schedulers: list[dict], passes: int, steps: int) -> list[float]:
+def learning_rates(
+    schedulers: list[dict], passes: int, steps: int, lr: float = 0.02
+) -> list[float]:
     """The learning rate at the last pass of each step, where the optimizer uses it."""
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
-    kinds = {'LinearLR': LinearLR, 'MultiStepLR': MultiStepLR}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
     built = [
-        kinds[scheduler['type']](
+        getattr(lr_scheduler, scheduler['type'])(
             optimizer, **{key: value for key, value in scheduler.items() if key != 'type'}
         )
         for scheduler in schedulers
@@ -114,6 +115,82 @@ def test_every_accumulated_step_has_the_learning_rate_of_the_recipe(passes):
     cfg = short_config()
     plan_batch(cfg, gpus=1, policy='accumulate')
     assert learning_rates(cfg.param_scheduler, passes, 30) == pytest.approx(expected)
+
+
+WARM_UP = dict(type='LinearLR', start_factor=0.1, end=6)
+
+
+@pytest.mark.parametrize(
+    'schedulers',
+    [
+        [WARM_UP, dict(type='StepLR', step_size=4, begin=5, end=30)],
+        [WARM_UP, dict(type='CosineAnnealingLR', begin=5, end=30, eta_min=0.001)],
+        [dict(type='CosineAnnealingLR', T_max=20)],
+        [dict(type='CosineRestartLR', periods=[4, 26], restart_weights=[1, 0.5], eta_min=0.001)],
+        [WARM_UP, dict(type='PolyLR', power=0.9, eta_min=0.001, begin=5, end=30)],
+        [WARM_UP, dict(type='ExponentialLR', gamma=0.8, begin=5, end=30)],
+        [dict(type='ConstantLR', factor=0.1, end=7)],
+    ],
+)
+@pytest.mark.parametrize('policy', ['accumulate', 'scale'])
+def test_every_scheduler_keeps_its_course(schedulers, policy):
+    """On an eighth of the recipe's images at a time."""
+
+    def short_config() -> Config:
+        return Config(
+            dict(
+                train_cfg=dict(max_iters=30),
+                train_dataloader=dict(batch_size=2),
+                optim_wrapper=dict(optimizer=dict(lr=0.02)),
+                auto_scale_lr=dict(base_batch_size=16),
+                param_scheduler=[dict(scheduler, by_epoch=False) for scheduler in schedulers],
+            )
+        )
+
+    expected = learning_rates(short_config().param_scheduler, 1, 30)
+    assert len(set(expected)) > 1
+    cfg = short_config()
+    plan = plan_batch(cfg, gpus=1, policy=policy)
+    if policy == 'accumulate':
+        assert learning_rates(cfg.param_scheduler, 8, 30) == pytest.approx(expected)
+    else:
+        rates = learning_rates(cfg.param_scheduler, 1, 240, plan.lr)
+        assert rates[::8] == pytest.approx([rate / 8 for rate in expected])
+
+
+@pytest.mark.parametrize('kind', ['OneCycleLR', 'MyOwnLR'])
+def test_a_scheduler_of_unknown_counts_is_refused_for_another_batch(kind):
+    cfg = paper_config()
+    cfg.param_scheduler = [dict(type=kind, by_epoch=False, total_steps=540_000)]
+    plan_batch(cfg, gpus=8, policy='accumulate')
+    with pytest.raises(InputError, match=f'{kind} is not known to fit another batch'):
+        plan_batch(cfg, gpus=1, policy='accumulate')
+
+
+@pytest.mark.parametrize('schedulers', [None, dict(type='StepLR', by_epoch=False, step_size=9)])
+def test_there_need_not_be_a_list_of_schedulers(schedulers):
+    cfg = paper_config()
+    cfg.param_scheduler = schedulers
+    assert plan_batch(cfg, gpus=1, policy='accumulate').steps == 540_000
+    assert schedulers is None or cfg.param_scheduler.step_size == 72
+
+
+def test_all_that_train_cfg_and_checkpoints_count_is_multiplied():
+    cfg = paper_config()
+    cfg.train_cfg.update(val_begin=100, dynamic_intervals=[(400_000, 5000), (500_000, 1000)])
+    cfg.default_hooks.checkpoint.update(interval=-1, save_begin=60_000)
+    plan_batch(cfg, gpus=1, policy='accumulate')
+    assert cfg.train_cfg.val_begin == 800
+    assert cfg.train_cfg.dynamic_intervals == [(3_200_000, 40_000), (4_000_000, 8000)]
+    # -1 says never
+    assert cfg.default_hooks.checkpoint == dict(interval=-1, save_begin=480_000)
+
+
+def test_mmengine_does_not_scale_a_second_time():
+    cfg = paper_config()
+    cfg.auto_scale_lr.enable = True
+    with pytest.raises(InputError, match=r'auto_scale_lr\.enable=True.*--batch'):
+        plan_batch(cfg, gpus=1, policy='scale')
 
 
 @pytest.mark.parametrize(('policy', 'gpus'), [('accumulate', 1), ('scale', 64)])

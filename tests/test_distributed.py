@@ -115,13 +115,50 @@ def test_syncbn_without_gpus_is_refused(monkeypatch):
         distributed.prepare_for_cpu(cfg)
 
 
-def test_world_size_and_main_process_come_from_the_launcher(monkeypatch):
-    for name in ('WORLD_SIZE', 'RANK', 'SLURM_NTASKS', 'SLURM_PROCID'):
+TORCHRUN = dict(WORLD_SIZE='2', RANK='1')
+# of a batch script, which is one process, and of the tasks that srun starts
+SLURM_JOB = dict(SLURM_NTASKS='16', SLURM_PROCID='0')
+SLURM_STEP = dict(SLURM_NTASKS='16', SLURM_PROCID='3', SLURM_STEP_NUM_TASKS='16')
+
+
+def environment(monkeypatch, variables: dict[str, str]) -> None:
+    for name in TORCHRUN | SLURM_STEP:
         monkeypatch.delenv(name, raising=False)
-    assert (distributed.world_size(), distributed.is_main_process()) == (1, True)
-    monkeypatch.setenv('SLURM_NTASKS', '16')
-    monkeypatch.setenv('SLURM_PROCID', '3')
-    assert (distributed.world_size(), distributed.is_main_process()) == (16, False)
-    monkeypatch.setenv('WORLD_SIZE', '2')
-    monkeypatch.setenv('RANK', '0')
-    assert (distributed.world_size(), distributed.is_main_process()) == (2, True)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ('variables', 'launcher', 'expected'),
+    [
+        ({}, 'none', (1, True)),
+        (SLURM_JOB, 'none', (1, True)),
+        (SLURM_STEP | dict(SLURM_STEP_NUM_TASKS='1'), 'none', (1, True)),
+        (SLURM_STEP, 'slurm', (16, False)),
+        (SLURM_JOB | TORCHRUN, 'pytorch', (2, False)),
+        (SLURM_STEP | TORCHRUN | dict(RANK='0'), 'pytorch', (2, True)),
+        # left over, or meant for another program
+        (dict(WORLD_SIZE='2'), 'none', (1, True)),
+    ],
+)
+def test_world_size_and_main_process_come_from_the_launcher(
+    monkeypatch, variables, launcher, expected
+):
+    environment(monkeypatch, variables)
+    assert distributed.world_size(launcher) == expected[0]
+    assert distributed.is_main_process(launcher) == expected[1]
+
+
+@pytest.mark.parametrize(
+    ('variables', 'words'),
+    [
+        (SLURM_STEP, 'SLURM_STEP_NUM_TASKS=16 without .*--launcher slurm'),
+        (SLURM_STEP | TORCHRUN, 'WORLD_SIZE=2 without .*--launcher pytorch'),
+    ],
+)
+def test_a_forgotten_launcher_is_told(monkeypatch, variables, words):
+    environment(monkeypatch, variables)
+    with pytest.raises(InputError, match=words):
+        distributed.world_size('none')
+    with pytest.raises(InputError, match=words):
+        distributed.is_main_process('none')

@@ -20,26 +20,42 @@ def test_work_dir_mirrors_the_config(config, data, folder):
 
 
 def test_an_empty_or_missing_folder_is_free(tmp_path):
-    claim(tmp_path, Path('a.py'), resume=False)
-    claim(tmp_path / 'new', Path('a.py'), resume=False)
+    claim(tmp_path, Path('a.py'), resume=None)
+    claim(tmp_path / 'new', Path('a.py'), resume=None)
 
 
 @pytest.mark.parametrize('trace', ['iter_200.pth', 'metrics.json'])
 def test_a_run_is_not_written_over(tmp_path, trace):
     (tmp_path / trace).touch()
     with pytest.raises(InputError, match=rf'{trace}.*--resume'):
-        claim(tmp_path, Path('a.py'), resume=False)
-    claim(tmp_path, Path('a.py'), resume=True)
+        claim(tmp_path, Path('a.py'), resume=None)
+    claim(tmp_path, Path('a.py'), resume=str(tmp_path / 'iter_200.pth'))
+
+
+@pytest.mark.parametrize('trace', ['iter_200.pth', 'metrics.json'])
+def test_a_run_is_resumed_where_it_was_or_not_at_all(tmp_path, trace):
+    with pytest.raises(InputError, match='holds no run to go on with: correct --work-dir'):
+        claim(tmp_path / 'typo', Path('a.py'), resume='latest')
+    (tmp_path / trace).touch()
+    with pytest.raises(InputError, match=rf'{trace}.*no last_checkpoint.*--resume CHECKPOINT'):
+        claim(tmp_path, Path('a.py'), resume='latest')
+    (tmp_path / 'last_checkpoint').touch()
+    claim(tmp_path, Path('a.py'), resume='latest')
+
+
+def test_a_named_checkpoint_may_begin_a_folder(tmp_path):
+    claim(tmp_path / 'new', Path('a.py'), resume='elsewhere/iter_200.pth')
 
 
 def test_another_configs_run_is_not_resumed(tmp_path):
     (tmp_path / 'a.py').touch()
-    claim(tmp_path, Path('configs/a.py'), resume=True)
+    (tmp_path / 'last_checkpoint').touch()
+    claim(tmp_path, Path('configs/a.py'), resume='latest')
     with pytest.raises(InputError, match=r'run of a\.py, not of b\.py'):
-        claim(tmp_path, Path('configs/b.py'), resume=True)
+        claim(tmp_path, Path('configs/b.py'), resume='latest')
 
 
 def test_a_file_is_no_work_dir(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(InputError, match='is a file'):
-        claim(tmp_path / 'file', Path('a.py'), resume=False)
+        claim(tmp_path / 'file', Path('a.py'), resume=None)

@@ -22,6 +22,14 @@ from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
 
+# Keys that --cfg-options cannot set, since these options do.
+OPTIONS = {
+    'work_dir': '--work-dir',
+    'resume': '--resume',
+    'launcher': '--launcher',
+    'load_from': '--init',
+}
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -49,7 +57,9 @@ def parse_args() -> argparse.Namespace:
         'Detectron, or a MoCo checkpoint; a local file or a URL',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument('--seed', type=int, default=0, help='of weights and order (default 0)')
+    parser.add_argument(
+        '--seed', type=int, help="of weights and order (default: the config's, or 0)"
+    )
     parser.add_argument(
         '--batch',
         choices=['accumulate', 'scale'],
@@ -71,15 +81,22 @@ def parse_args() -> argparse.Namespace:
 
 def configure(args: argparse.Namespace) -> Config:
     """The config with the command line's wishes in it."""
+    for key, option in OPTIONS.items():
+        if key in args.cfg_options:
+            raise InputError(f'--cfg-options {key}={args.cfg_options[key]}: give it with {option}')
     cfg = config_check.load(args.config, args.cfg_options)
     if args.data:
         layout = voc_folder if voc_folder.is_voc(args.data) else coco_folder
         layout.point_config_at(cfg, layout.find(args.data))
+    # what a config says of it is about its own data
+    if args.drop_bad_boxes or (args.data and 'drop_bad_boxes' not in args.cfg_options):
         cfg.drop_bad_boxes = args.drop_bad_boxes
     folder = args.work_dir or work_dir.default_work_dir(args.config, args.data, args.init)
     cfg.work_dir = str(folder)
     cfg.launcher = args.launcher
-    cfg.randomness = dict(seed=args.seed)
+    cfg.randomness = {'seed': 0, **(cfg.get('randomness') or {})}
+    if args.seed is not None:
+        cfg.randomness.seed = args.seed
     if args.init:
         cfg.load_from = args.init
         cfg.default_hooks.setdefault('preflight', dict(type='PreflightHook')).init = 'pretrained'
@@ -97,10 +114,10 @@ def main() -> None:
     args = parse_args()
     cfg = configure(args)
     config_check.check_keys(cfg)
-    plan = batch_plan.plan_batch(cfg, distributed.world_size(), args.batch)
+    plan = batch_plan.plan_batch(cfg, distributed.world_size(args.launcher), args.batch)
     reports = []
-    if distributed.is_main_process():
-        work_dir.claim(Path(cfg.work_dir), args.config, cfg.resume)
+    if distributed.is_main_process(args.launcher):
+        work_dir.claim(Path(cfg.work_dir), args.config, args.resume)
         reports = coco_check.check_config(cfg) + voc_check.check_config(cfg)
     if args.launcher == 'pytorch':
         distributed.prepare_for_cpu(cfg)

@@ -19,7 +19,7 @@ from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, cl
 from mmscratch.hooks.init_hook import bare_model, is_pretrained, pretrained_modules
 from mmscratch.hooks.schedule_faults import schedule_faults
 
-CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule')
+CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch')
 PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
 
 
@@ -37,12 +37,13 @@ class PreflightHook(Hook):
     - ``classes``: class names of the train and val config, class names of the COCO JSON, and the
       sizes of the heads disagree
     - ``schedule``: the run would never save or never validate, or a learning-rate drop never comes
+    - ``batch``: a run is resumed with other GPUs, images per GPU or accumulation than it began with
 
     Of the first three, ``init='pretrained'`` has the named one only. What was established goes
     into the ``preflight`` entry of the meta of every checkpoint, in plain types: init, allowed
     checks and the faults that were waived, seed, SHA-256 of the weights at step 0, SHA-256 of the
-    annotation files, the subset, versions; ``parent`` is the entry of the checkpoint that
-    ``load_from`` named. A resumed run carries the entry on as it was.
+    annotation files, the subset, GPUs and images of a step, versions; ``parent`` is the entry of
+    the checkpoint that ``load_from`` named. A resumed run carries the entry on as it was.
 
     Args:
         init: ``'random'`` for a run from scratch, ``'pretrained'`` for one that loads weights.
@@ -102,6 +103,7 @@ class PreflightHook(Hook):
         found = {
             'classes': class_faults(files, bare_model(runner)),
             'schedule': schedule_faults(runner),
+            'batch': self._batch_faults(runner),
         }
         if self.init == 'random':
             found['weights'] = self._weight_faults(runner)
@@ -136,6 +138,21 @@ class PreflightHook(Hook):
             ]
         return []
 
+    def _batch_faults(self, runner: Runner) -> list[str]:
+        """Compare with the checkpoint, whose state counts iterations: forward passes."""
+        loaded = (self._loaded_meta or {}).get('preflight') or {}
+        now = _batch(runner)
+        # older checkpoints don't tell
+        began = loaded.get('batch', now)
+        if runner.iter == 0 or began == now:
+            return []
+        file = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        return [
+            f'{file} began with {_product(began)}, this is {_product(now)}, and its schedule '
+            'counts forward passes: resume on as many GPUs with the same --batch and '
+            'train_dataloader.batch_size, or start anew'
+        ]
+
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
         """Collect the checkpoint entry; a resumed run carries on the one of its checkpoint."""
         loaded = (self._loaded_meta or {}).get('preflight')
@@ -155,6 +172,7 @@ class PreflightHook(Hook):
             initial_weights_sha256=None if runner.iter > 0 else hash_of_weights(bare_model(runner)),
             annotations=annotations,
             subset=_subset(runner),
+            batch=_batch(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
             parent=loaded,
         )
@@ -240,6 +258,22 @@ def _subset(runner: Runner) -> dict | None:
         return None
     return dict(
         sha256=sampler.subset_sha256, size=int(sampler.subset_size), seed=sampler.subset_seed
+    )
+
+
+def _batch(runner: Runner) -> dict:
+    """What an iteration is: processes, images of each, and iterations of an optimizer step."""
+    return dict(
+        gpus=runner.world_size,
+        images_per_gpu=getattr(runner.train_dataloader.batch_sampler, 'batch_size', None),
+        accumulation=getattr(runner.optim_wrapper, '_accumulative_counts', 1),
+    )
+
+
+def _product(batch: dict) -> str:
+    return (
+        f'{batch["gpus"]} GPUs x {batch["images_per_gpu"]} images x {batch["accumulation"]} passes '
+        'a step'
     )
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import re
 
 import pytest
 import torch
@@ -186,6 +187,40 @@ def test_resume_wants_the_same_allowances(make_runner, tmp_path):
     message = refusal(longer(make_runner, PreflightHook()))
     assert "comes from a run with allow=['frozen']" in message
     longer(make_runner, PreflightHook(allow=['frozen']), change=freeze).train()
+
+
+def in_passes(runner, passes=1, gpus=1):
+    runner.optim_wrapper['accumulative_counts'] = passes
+    runner._world_size = gpus
+    return runner
+
+
+def test_resume_wants_the_same_batch(make_runner, tmp_path):
+    in_passes(make_runner(PreflightHook()), passes=2).train()
+    proof = proof_of(tmp_path / 'run' / 'iter_2.pth')
+    assert proof['batch'] == dict(gpus=1, images_per_gpu=2, accumulation=2)
+    began = r'iter_2\.pth began with 1 GPUs x 2 images x 2 passes a step, this is '
+    for gpus, passes in ((1, 1), (2, 1), (2, 2)):
+        message = refusal(in_passes(longer(make_runner, PreflightHook()), passes, gpus))
+        assert '[batch]' in message
+        assert re.search(f'{began}{gpus} GPUs x 2 images x {passes} passes', message)
+    one = longer(make_runner, PreflightHook())
+    one._train_dataloader['batch_size'] = 1
+    assert re.search(f'{began}1 GPUs x 1 images x 2 passes', refusal(in_passes(one, passes=2)))
+    # four iterations, not two
+    in_passes(longer(make_runner, PreflightHook()), passes=2).train()
+    # other weights to begin with are no other part of a run
+    first = str(tmp_path / 'run' / 'iter_2.pth')
+    make_runner(PreflightHook(init='pretrained'), load_from=first).train()
+
+
+def test_older_checkpoints_do_not_tell_their_batch(make_runner, tmp_path):
+    make_runner(PreflightHook()).train()
+    file = tmp_path / 'run' / 'iter_2.pth'
+    state = checkpoint.load(file)
+    del state['meta']['preflight']['batch']
+    torch.save(state, file)
+    in_passes(longer(make_runner, PreflightHook()), passes=2).train()
 
 
 def test_changed_annotations_are_told_on_resume(make_runner, coco, tmp_path, log_of):
