@@ -97,7 +97,7 @@ def _counting(parts: dict[str, nn.Module]) -> Iterator[Counter]:
         for part, layer in layers
         if isinstance(layer, kinds)
     ]
-    # SyncBN in training mode asks for a GPU
+    # in training mode BN refuses a single value a channel: one image's 1 x 1 map, DSOD192's last
     training = [layer for _, layer in layers if layer.training]
     for layer in training:
         layer.training = False

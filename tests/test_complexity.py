@@ -65,6 +65,12 @@ def test_counting_leaves_the_module_as_it_was():
     assert not module[0]._forward_hooks
 
 
+@pytest.mark.parametrize('norm', [nn.BatchNorm2d, nn.SyncBatchNorm])
+def test_norm_layers_take_one_value_a_channel(norm):
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), norm(4)).to('meta')
+    assert multiply_adds(module, meta(1, 1, 3, 3)) == 4 * 9
+
+
 def meta(*shape: int) -> torch.Tensor:
     return torch.empty(shape, device='meta')
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.registry import MODELS, TRANSFORMS
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmscratch import config_check
 from mmscratch.datasets import coco_folder
@@ -290,6 +292,47 @@ def test_full_size_model_trains_all_of_itself(leaf):
     assert all(norm.training for norm in norms)
     if name['backbone'] == 'r50':
         assert len([n for n in model.backbone.modules() if isinstance(n, NORMS)]) == 53
+
+
+@functools.cache
+def format_under_amp(parts: str) -> torch.dtype:
+    """The number format of the maps that backbone and neck, as JSON, make under --amp on a GPU.
+
+    A fake tensor has a device and a format but no data, and asks for no GPU.
+    """
+    with FakeTensorMode(), torch.device('cuda'):
+        modules = [MODELS.build(ConfigDict(part)) for part in json.loads(parts)]
+        # torch.autocast leaves it off where there is no GPU
+        torch.set_autocast_enabled('cuda', True)
+        try:
+            maps = nn.Sequential(*modules)(torch.empty(1, 3, 64, 64))
+        finally:
+            torch.set_autocast_enabled('cuda', False)
+    [dtype] = {level.dtype for level in maps}
+    return dtype
+
+
+def test_rois_are_pooled_under_amp_as_in_float32(leaf):
+    name, model = name_of(leaf), load(leaf).to_dict()['model']
+    if 'roi_head' not in model or name['data'] == 'shapes':
+        return  # those on SHAPES are trained on CPU, in float32
+    dtype = format_under_amp(json.dumps([model[k] for k in ('backbone', 'neck') if k in model]))
+    # sides on both sides of the limits of levels, and of 256, whose square float16 does not hold
+    sides = [100, 111, 113, 223, 225, 255, 257, 300, 446, 449, 900]
+    rois = torch.tensor([[0, 391.3, 401.7, 391.4 + side, 401.8 + side] for side in sides])
+    extractors = {k: v for k, v in model['roi_head'].items() if k.endswith('roi_extractor') and v}
+    assert extractors
+    for extractor in extractors.values():
+        maps = []
+        for level, stride in enumerate(extractor['featmap_strides']):
+            generator = torch.Generator().manual_seed(level)
+            side = 1344 // stride
+            maps.append(torch.rand(1, 1, side, side, generator=generator).to(dtype))
+        extractor['out_channels'] = 1
+        pooled = MODELS.build(ConfigDict(extractor))(maps, rois)
+        extractor['type'] = SingleRoIExtractor
+        expected = MODELS.build(ConfigDict(extractor))([level.float() for level in maps], rois)
+        assert torch.equal(pooled, expected)
 
 
 class GradientRecorder(Hook):

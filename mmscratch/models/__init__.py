@@ -4,6 +4,7 @@ from mmscratch.models.detectron_tta import DetectronTTAModel
 from mmscratch.models.dsod_head import DSODHead
 from mmscratch.models.dsod_neck import DSODNeck
 from mmscratch.models.dsod_net import DSODNet
+from mmscratch.models.float32_roi_extractor import Float32RoIExtractor
 from mmscratch.models.image_classifier import ImageClassifier
 from mmscratch.models.keypoint_head import KeypointRCNNHead
 from mmscratch.models.keypoint_roi_head import KeypointRoIHead
@@ -17,6 +18,7 @@ __all__ = [
     'DSODNeck',
     'DSODNet',
     'DetectronTTAModel',
+    'Float32RoIExtractor',
     'ImageClassifier',
     'KeypointRCNNHead',
     'KeypointRoIHead',

@@ -34,13 +34,14 @@ def draw_curves(work_dir: Path, out: Path) -> None:
     figure = Figure(figsize=(7, 8), layout='constrained')
     FigureCanvasAgg(figure)
     loss_axes, lr_axes, ap_axes = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.2, 3])
-    steps = [record['step'] for record in train]
-    names = [name for name in (train[0] if train else {}) if 'loss' in name]
+    # the losses of a cascade's later stages begin when the cascade does
+    names = dict.fromkeys(name for record in train for name in record if 'loss' in name)
     for name in sorted(names, key=lambda name: name != 'loss'):
-        width = 2 if name == 'loss' else 1
-        loss_axes.plot(steps, [record[name] for record in train], label=name, linewidth=width)
+        points = [(record['step'], record[name]) for record in train if name in record]
+        loss_axes.plot(*zip(*points), label=name, linewidth=2 if name == 'loss' else 1)
     loss_axes.set_ylabel('training loss')
     loss_axes.set_ylim(bottom=0)
+    steps = [record['step'] for record in train]
     lr_axes.plot(steps, [record['lr'] for record in train], color='black')
     lr_axes.set_ylabel('learning rate')
     lr_axes.set_ylim(bottom=0)

@@ -4,6 +4,7 @@ from pathlib import Path
 import cv2
 import matplotlib
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mmscratch.visualization import draw_curves, read_scalars
@@ -67,6 +68,22 @@ def test_keypoint_ap_is_green(tmp_path):
     panel = picture[picture.shape[0] * 6 // 10 :]
     blue, green, red = (panel[..., channel] for channel in range(3))
     assert ((green > red + 60) & (green > blue + 60)).sum() > 100
+
+
+def test_a_loss_is_drawn_over_the_steps_that_have_it(tmp_path, monkeypatch):
+    """As the losses of a cascade's later stages, which begin when the cascade does."""
+    first, second = train(10, 3.0), train(20, 2.0) | {'s1.loss_cls': 0.7}
+    third = {'step': 30, 'loss': 1.0, 's1.loss_cls': 0.5, 'lr': 0.02}
+    write(tmp_path, 't', [first, second, third])
+    figures = []
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, *args, **kwargs: figures.append(figure))
+    draw_curves(tmp_path, tmp_path / 'curves.png')
+    lines = {line.get_label(): line.get_xydata().tolist() for line in figures[0].axes[0].lines}
+    assert lines == {
+        'loss': [[10, 3.0], [20, 2.0], [30, 1.0]],
+        'loss_cls': [[10, 1.5], [20, 1.0]],
+        's1.loss_cls': [[20, 0.7], [30, 0.5]],
+    }
 
 
 def test_nothing_recorded_is_drawn_empty(tmp_path):

@@ -29,7 +29,8 @@ model = dict(
         loss_bbox=dict(_delete_=True, type='SmoothL1Loss', beta=1 / 9),
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=512),
+        # under --amp the map is float16
+        bbox_roi_extractor=dict(type='Float32RoIExtractor', out_channels=512),
         # fc6 and fc7: ReLU, no dropout
         bbox_head=dict(
             in_channels=512,

@@ -6,7 +6,8 @@ model = dict(
     backbone=dict(base_channels=16),
     rpn_head=dict(in_channels=128, feat_channels=128, anchor_generator=dict(scales=[2, 3, 4, 6])),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=128),
+        # trained on CPU, in float32
+        bbox_roi_extractor=dict(type='SingleRoIExtractor', out_channels=128),
         bbox_head=dict(
             in_channels=128,
             fc_out_channels=256,

@@ -9,5 +9,11 @@ model = dict(
     ),
     backbone=dict(norm_cfg=norm_cfg),
     neck=dict(norm_cfg=norm_cfg),
-    roi_head=dict(bbox_head=dict(norm_cfg=norm_cfg), mask_head=dict(norm_cfg=norm_cfg)),
+    roi_head=dict(
+        # under --amp the maps are float16, where GN's are float32
+        bbox_roi_extractor=dict(type='Float32RoIExtractor'),
+        bbox_head=dict(norm_cfg=norm_cfg),
+        mask_roi_extractor=dict(type='Float32RoIExtractor'),
+        mask_head=dict(norm_cfg=norm_cfg),
+    ),
 )

@@ -25,7 +25,10 @@ model = dict(
     neck=dict(norm_cfg=norm_cfg),
     rpn_head=dict(num_convs=2),
     roi_head=dict(
+        # under --amp the maps are float16
+        bbox_roi_extractor=dict(type='Float32RoIExtractor'),
         bbox_head=dict(type='Shared4Conv1FCBBoxHead', conv_out_channels=256, norm_cfg=norm_cfg),
+        mask_roi_extractor=dict(type='Float32RoIExtractor'),
         mask_head=dict(norm_cfg=norm_cfg),
     ),
 )
