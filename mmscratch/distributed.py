@@ -71,5 +71,7 @@ def prepare_for_cpu(cfg: Config) -> None:
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         device_ids=None,
+        # as mmengine has it on GPUs
+        broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )

@@ -88,9 +88,13 @@ def configure(args: argparse.Namespace) -> Config:
     if args.data:
         layout = voc_folder if voc_folder.is_voc(args.data) else coco_folder
         layout.point_config_at(cfg, layout.find(args.data))
-    # what a config says of it is about its own data
-    if args.drop_bad_boxes or (args.data and 'drop_bad_boxes' not in args.cfg_options):
-        cfg.drop_bad_boxes = args.drop_bad_boxes
+        # what a config says of these is about its own data
+        if 'drop_bad_boxes' not in args.cfg_options:
+            cfg.drop_bad_boxes = False
+        if 'train_dataloader.sampler.subset' not in args.cfg_options:
+            cfg.train_dataloader.sampler.pop('subset', None)
+    if args.drop_bad_boxes:
+        cfg.drop_bad_boxes = True
     folder = args.work_dir or work_dir.default_work_dir(args.config, args.data, args.init)
     cfg.work_dir = str(folder)
     cfg.launcher = args.launcher

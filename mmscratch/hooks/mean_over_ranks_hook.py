@@ -1,8 +1,8 @@
-"""Logged losses that speak of all GPUs."""
+"""Losses and validations that speak of all GPUs."""
 
 import torch
 from mmdet.registry import HOOKS
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, broadcast, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -13,6 +13,9 @@ class MeanOverRanksHook(Hook):
 
     MMEngine logs what rank 0 computed on its own images: an eighth of a step on 8 GPUs. With this
     hook the log of a distributed run is that of one process which accumulates the same images.
+
+    Before a validation all ranks get rank 0's buffers, BN's running statistics above all, which
+    differ between ranks: every rank validates the model that rank 0 saves.
     """
 
     # before RuntimeInfoHook, which takes the numbers to the log
@@ -31,3 +34,10 @@ class MeanOverRanksHook(Hook):
         means = torch.stack([value.detach().float().reshape(()) for value in outputs.values()])
         all_reduce(means, op='mean')
         outputs.update(zip(outputs, means))
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Broadcast rank 0's buffers, in place."""
+        if get_world_size() == 1:
+            return
+        for buffer in runner.model.buffers():
+            broadcast(buffer, src=0)

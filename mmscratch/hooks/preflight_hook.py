@@ -19,7 +19,7 @@ from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, cl
 from mmscratch.hooks.init_hook import bare_model, is_pretrained, pretrained_modules
 from mmscratch.hooks.schedule_faults import schedule_faults
 
-CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch')
+CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
 PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
 
 
@@ -38,6 +38,7 @@ class PreflightHook(Hook):
       sizes of the heads disagree
     - ``schedule``: the run would never save or never validate, or a learning-rate drop never comes
     - ``batch``: a run is resumed with other GPUs, images per GPU or accumulation than it began with
+    - ``subset``: a run is resumed on other images than it began with
 
     Of the first three, ``init='pretrained'`` has the named one only. What was established goes
     into the ``preflight`` entry of the meta of every checkpoint, in plain types: init, allowed
@@ -104,6 +105,7 @@ class PreflightHook(Hook):
             'classes': class_faults(files, bare_model(runner)),
             'schedule': schedule_faults(runner),
             'batch': self._batch_faults(runner),
+            'subset': self._subset_faults(runner),
         }
         if self.init == 'random':
             found['weights'] = self._weight_faults(runner)
@@ -151,6 +153,18 @@ class PreflightHook(Hook):
             f'{file} began with {_product(began)}, this is {_product(now)}, and its schedule '
             'counts forward passes: resume on as many GPUs with the same --batch and '
             'train_dataloader.batch_size, or start anew'
+        ]
+
+    def _subset_faults(self, runner: Runner) -> list[str]:
+        loaded = (self._loaded_meta or {}).get('preflight') or {}
+        now = _subset(runner)
+        began = loaded.get('subset', now)
+        if runner.iter == 0 or (began and began['sha256']) == (now and now['sha256']):
+            return []
+        file = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        return [
+            f'{file} began with {_images(began)}, this is {_images(now)}: resume with the same '
+            'data, subset and subset_seed, or start anew'
         ]
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
@@ -259,6 +273,10 @@ def _subset(runner: Runner) -> dict | None:
     return dict(
         sha256=sampler.subset_sha256, size=int(sampler.subset_size), seed=sampler.subset_seed
     )
+
+
+def _images(subset: dict | None) -> str:
+    return f'subset {subset["sha256"][:12]}' if subset else 'all images'
 
 
 def _batch(runner: Runner) -> dict:

@@ -11,27 +11,23 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmscratch.errors import InputError
-
 
 @HOOKS.register_module()
 class SubsetRecordHook(Hook):
     """Write the training subset to ``subset.json`` in the work directory, before training.
 
     The file can be given back as ``subset`` of the samplers. Nothing is written when all images
-    take part. Classes without an instance in the subset are named in the log. Raises
-    :class:`InputError` if a resumed run's subset is not the recorded one.
+    take part. Classes without an instance in the subset are named in the log. That a resumed run
+    has the subset it began with is for :class:`PreflightHook` to check.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Record the subset, or on resume compare it."""
+        """Record the subset."""
         dataloader = runner.train_dataloader
         sampler = dataloader.batch_sampler.sampler
         ids = getattr(sampler, 'subset_ids', None)
         file = Path(runner.work_dir) / 'subset.json'
-        if runner.iter > 0 and file.exists():
-            self._compare(file, getattr(sampler, 'subset_sha256', None))
-        elif ids is not None and is_main_process():
+        if ids is not None and is_main_process():
             record = dict(
                 k=len(ids),
                 num_images=len(dataloader.dataset),
@@ -60,16 +56,3 @@ class SubsetRecordHook(Hook):
             instances = dataset.get_data_info(index)['instances']
             counts.update(i['bbox_label'] for i in instances if not i.get('ignore_flag', 0))
         return [name for label, name in enumerate(dataset.metainfo['classes']) if not counts[label]]
-
-    @staticmethod
-    def _compare(file: Path, sha256: str | None) -> None:
-        try:
-            recorded = json.loads(file.read_text(encoding='utf-8'))['sha256']
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f'{file}: broken: delete it to resume without the check') from error
-        if recorded != sha256:
-            raise InputError(
-                f'{file}: the run began with subset {recorded[:12]}, not '
-                f'{sha256[:12] if sha256 else "all images"}: resume with the same data, subset and '
-                'subset_seed, or choose another --work-dir'
-            )

@@ -471,3 +471,24 @@ def test_subset_is_written_down(make_runner, tmp_path, coco):
     runner.train()
     subset = proof_of(tmp_path / 'run' / 'iter_2.pth')['subset']
     assert (subset['size'], subset['seed'], len(subset['sha256'])) == (1, 7, 64)
+
+
+@pytest.mark.parametrize(
+    ('first', 'second'),
+    [
+        (dict(subset=1, subset_seed=7), dict(subset=2)),
+        (dict(subset=1, subset_seed=7), dict()),
+        (dict(), dict(subset=1)),
+    ],
+)
+def test_resume_wants_the_same_images(make_runner, coco, tmp_path, first, second):
+    def on(runner, subset):
+        runner._train_dataloader['sampler'].update(type=InfiniteSubsetSampler, **subset)
+        return runner
+
+    on(make_runner(PreflightHook()), first).train()
+    message = refusal(on(longer(make_runner, PreflightHook()), second))
+    assert '[subset]' in message
+    names = [f'subset {"[0-9a-f]" * 12}' if subset else 'all images' for subset in (first, second)]
+    assert re.search(rf'iter_2\.pth began with {names[0]}, this is {names[1]}: ', message)
+    on(longer(make_runner, PreflightHook()), first).train()

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 from torch.utils.data import DataLoader
 
-from mmscratch.errors import InputError
 from mmscratch.hooks.subset_record_hook import SubsetRecordHook
 from mmscratch.samplers import (
     AspectRatioGroupedBatchSampler,
@@ -31,12 +30,11 @@ class Images:
         return dict(img_id=10 + 10 * index, width=4, height=3, instances=instances)
 
 
-def runner(work_dir, subset, iteration=0, subset_seed=0):
+def runner(work_dir, subset, subset_seed=0):
     sampler = InfiniteSubsetSampler(Images(), seed=0, subset=subset, subset_seed=subset_seed)
     return SimpleNamespace(
         train_dataloader=DataLoader(Images(), sampler=sampler, batch_size=2),
         work_dir=str(work_dir),
-        iter=iteration,
         logger=logging.getLogger('test_subset_record_hook'),
     )
 
@@ -85,34 +83,6 @@ def test_silent_about_all_images(tmp_path, caplog):
     SubsetRecordHook().before_train(runner(tmp_path, None))
     assert not caplog.records
     assert not list(tmp_path.iterdir())
-
-
-def test_resume_with_the_same_subset(tmp_path):
-    SubsetRecordHook().before_train(runner(tmp_path, 3))
-    before = (tmp_path / 'subset.json').read_text()
-    SubsetRecordHook().before_train(runner(tmp_path, 3, iteration=7))
-    assert (tmp_path / 'subset.json').read_text() == before
-
-
-@pytest.mark.parametrize('subset', [2, 4, None])
-def test_resume_with_another_subset(tmp_path, subset):
-    SubsetRecordHook().before_train(runner(tmp_path, 3))
-    before = (tmp_path / 'subset.json').read_text()
-    with pytest.raises(InputError, match=r'subset\.json: the run began with subset'):
-        SubsetRecordHook().before_train(runner(tmp_path, subset, iteration=7))
-    assert (tmp_path / 'subset.json').read_text() == before
-
-
-@pytest.mark.parametrize('text', ['{"k": 3', '{}', '[]'])
-def test_resume_with_a_broken_record(tmp_path, text):
-    (tmp_path / 'subset.json').write_text(text)
-    with pytest.raises(InputError, match=r'subset\.json: broken'):
-        SubsetRecordHook().before_train(runner(tmp_path, 3, iteration=7))
-
-
-def test_resume_of_a_run_without_a_record(tmp_path):
-    SubsetRecordHook().before_train(runner(tmp_path, 3, iteration=7))
-    assert (tmp_path / 'subset.json').exists()
 
 
 def test_found_behind_a_batch_sampler(tmp_path):
