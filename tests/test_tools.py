@@ -1,15 +1,19 @@
 """The tools as a user calls them: in a process of their own, on eight images."""
 
+import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from mmscratch.datasets.shapes import ShapesConfig, generate
+from mmscratch.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
@@ -64,6 +68,89 @@ def trained(shapes, tmp_path_factory) -> Path:
     assert '2 images/step = 1 x 2, lr 0.04, 4 iterations = 1.0 epochs of 8 images' in log
     assert 'eta:' in log
     return work_dir
+
+
+@pytest.fixture
+def configured(monkeypatch):
+    """Return a function from arguments of train.py to its config."""
+    spec = importlib.util.spec_from_file_location('train', ROOT / 'tools/train.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(ROOT)
+
+    def configure(*arguments: str | Path) -> Config:
+        monkeypatch.setattr('sys.argv', ['train.py', *map(str, arguments)])
+        return module.configure(module.parse_args())
+
+    return configure
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        ([], dict(seed=0)),
+        (['--seed', '3'], dict(seed=3)),
+        (
+            ['--cfg-options', 'randomness.seed=3', 'randomness.deterministic=True'],
+            dict(seed=3, deterministic=True),
+        ),
+        (['--seed', '0', '--cfg-options', 'randomness.seed=3'], dict(seed=0)),
+        (['--cfg-options', 'randomness.deterministic=True'], dict(seed=0, deterministic=True)),
+    ],
+)
+def test_randomness_is_what_config_and_options_say(configured, arguments, expected):
+    assert configured(CONFIG, *arguments).randomness == expected
+
+
+@pytest.mark.parametrize(
+    ('option', 'own'),
+    [
+        ('work_dir=x', '--work-dir'),
+        ('resume=True', '--resume'),
+        ('launcher=pytorch', '--launcher'),
+        ('load_from=x.pth', '--init'),
+    ],
+)
+def test_what_has_an_option_is_not_set_otherwise(configured, option, own):
+    with pytest.raises(InputError, match=f'--cfg-options {option}: give it with {own}'):
+        configured(CONFIG, '--cfg-options', option)
+
+
+@pytest.mark.parametrize(
+    ('config', 'own_data', 'arguments', 'expected'),
+    [
+        (CONFIG, False, [], False),
+        (CONFIG, False, ['--drop-bad-boxes'], True),
+        (CONFIG, True, ['--drop-bad-boxes'], True),
+        (CONFIG, True, ['--cfg-options', 'drop_bad_boxes=True'], True),
+        # of COCO's known ones
+        ('configs/scratch/mask_rcnn_r50_gn_2x.py', False, [], True),
+        ('configs/scratch/mask_rcnn_r50_gn_2x.py', True, [], False),
+    ],
+)
+def test_bad_boxes_are_dropped_where_that_is_said(
+    configured, shapes, config, own_data, arguments, expected
+):
+    data = ['--data', shapes] if own_data else []
+    assert configured(config, *data, *arguments).drop_bad_boxes == expected
+
+
+@pytest.mark.parametrize(
+    ('own_data', 'options', 'expected'),
+    [
+        (False, [], 3500),
+        # 3,500 of COCO's images say nothing of other data
+        (True, [], None),
+        (True, ['--cfg-options', 'train_dataloader.sampler.subset=7'], 7),
+    ],
+)
+def test_a_subset_of_the_configs_data_is_not_one_of_other_data(
+    configured, shapes, own_data, options, expected
+):
+    config = 'configs/pretrained/mask_rcnn_r50_gn_60k_coco3500_ms.py'
+    folder = ['--data', shapes] if own_data else []
+    sampler = configured(config, *folder, *options).train_dataloader.sampler
+    assert sampler.get('subset') == expected
 
 
 def test_a_run_leaves_what_people_and_programs_need(trained):
@@ -150,16 +237,69 @@ def test_test_time_augmentation(trained, shapes, tmp_path):
     assert all(detection['segmentation']['size'] == [96, 96] for detection in found)
 
 
+def test_testing_judges_the_boxes_and_class_names_of_its_data(trained, shapes, tmp_path):
+    data = tmp_path / 'data'
+    shutil.copytree(shapes, data)
+    for file in (data / 'annotations').iterdir():
+        content = json.loads(file.read_text())
+        content['categories'].reverse()
+        content['annotations'][0]['bbox'][2] = 0
+        file.write_text(json.dumps(content))
+    arguments = [CONFIG, trained / 'iter_4.pth', '--data', data, '--work-dir', tmp_path]
+    error = python('test.py', *arguments, expect=2)
+    assert re.search(r'^error: .*instances_val\.json: 1 of .* --drop-bad-boxes', error, re.M)
+    error = python('test.py', *arguments, '--drop-bad-boxes', expect=2)
+    found = re.search(r"^error: .*iter_4\.pth: its classes .* is '(.*)' and '(.*)'; ", error, re.M)
+    names = [row['name'] for row in content['categories']]
+    assert found.groups() == (names[-1], names[0])
+    assert 'Traceback' not in error
+
+
 def test_inference_draws_every_image_of_a_folder(trained, shapes, tmp_path):
     python('infer.py', trained / 'iter_4.pth', shapes / 'val', '--out', tmp_path, '--device', 'cpu')
     assert len(list((tmp_path / 'vis').glob('*'))) == 4
     assert len(list((tmp_path / 'preds').glob('*.json'))) == 4
 
 
-def test_inference_writes_nothing_over(shapes, tmp_path):
+def test_inference_skips_what_is_no_image(trained, shapes, tmp_path):
+    folder, out = tmp_path / 'photos', tmp_path / 'out'
+    shutil.copytree(shapes / 'val', folder)
+    good, cut, garbled, _ = sorted(folder.iterdir())
+    cut.write_bytes(cut.read_bytes()[:-20])
+    content = bytearray(garbled.read_bytes())
+    content[60:-60] = bytes(len(content) - 120)
+    garbled.write_bytes(content)
+    (folder / f'._{good.name}').write_text('resource fork')
+    # of the name of an image, so that its results would have been written over
+    note = good.with_suffix('.txt')
+    note.write_text('a dog')
+    log = python(
+        'infer.py', trained / 'iter_4.pth', folder, note, '--out', out, '--device', 'cpu', expect=2
+    )
+    skipped = [line.rpartition('skipped: ')[2] for line in log.splitlines() if 'skipped: ' in line]
+    assert [line.partition(' ')[0] for line in skipped] == [str(f) for f in (cut, garbled, note)]
+    assert re.search(r'^error: 3 of 5 files were skipped', log, re.M)
+    assert 'Traceback' not in log
+    assert len(list((out / 'vis').glob('*'))) == 2
+    assert len(list((out / 'preds').glob('*.json'))) == 2
+
+
+def test_inference_needs_a_config(trained, shapes, tmp_path):
+    import torch
+
+    from mmscratch import checkpoint
+
+    state = checkpoint.load(trained / 'iter_4.pth')['state_dict']
+    torch.save(dict(state_dict=state), tmp_path / 'weights.pth')
+    error = python('infer.py', tmp_path / 'weights.pth', shapes / 'val', expect=2)
+    assert re.search(r'^error: .*weights\.pth: holds weights, but not the config', error, re.M)
+    assert 'Traceback' not in error
+
+
+def test_inference_writes_nothing_over(trained, shapes, tmp_path):
     image = next((shapes / 'val').iterdir())
     (tmp_path / image.name).write_bytes(image.read_bytes())
-    error = python('infer.py', 'any.pth', image, tmp_path / image.name, expect=2)
+    error = python('infer.py', trained / 'iter_4.pth', image, tmp_path / image.name, expect=2)
     assert re.search(rf'^error: .*{image.name}: .* has the same name', error, re.M)
 
 
@@ -185,7 +325,7 @@ def test_training_begins_with_weights_of_ones_own(trained, shapes, tmp_path):
 
 
 def test_subsets_are_written(shapes, tmp_path):
-    train, out = shapes / 'annotations/instances_train.json', tmp_path / 'ids.json'
+    train, out = shapes / 'annotations/instances_train.json', tmp_path / 'subsets/ids.json'
     ids = [image['id'] for image in json.loads(train.read_text())['images']]
     # what one file has and another has not: val35k's way
     some = json.loads(train.read_text())
@@ -203,6 +343,10 @@ def test_subsets_are_written(shapes, tmp_path):
     val = shapes / 'annotations/instances_val.json'
     error = run(sys.executable, *subset, '--of', val, '--number', '99', expect=2)
     assert re.search(r'^error: .*instances_train\.json: lacks|asked for', error, re.M)
+    subset[1] = out / 'below_a_file.json'
+    error = run(sys.executable, *subset, expect=2)
+    assert re.search(r'^error: .*below_a_file\.json: cannot be written \(', error, re.M)
+    assert 'Traceback' not in error
 
 
 @pytest.mark.parametrize(

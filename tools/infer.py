@@ -4,14 +4,21 @@
 
 The checkpoint knows its config and its class names. Pictures go to vis/ below --out, and to preds/
 a JSON file an image: labels, names, scores, bboxes (x1, y1, x2, y2 in pixels), masks (COCO's RLE)
-and keypoints (x, y, score), all detections whatever their score.
+and keypoints (x, y, score), all detections whatever their score. Files that are no image, or
+broken, are skipped and told of.
 """
 
 import argparse
 import glob
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from mmscratch import checkpoint
+from mmscratch.datasets.image_check import look_at_all
 from mmscratch.errors import InputError, one_line_errors
 
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
@@ -32,16 +39,21 @@ def parse_args() -> argparse.Namespace:
 
 
 def find_images(inputs: list[str]) -> list[str]:
-    """Files of the given names, folders and globs, in order.
+    """Files of the given names, folders and globs, in order, each once.
 
     Raises:
-        InputError: an input that stands for no image, or two images of one name.
+        InputError: an input that stands for no image.
     """
     images: list[str] = []
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            found = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            # macOS leaves a hidden ._x.jpg beside x.jpg
+            found = sorted(
+                str(p)
+                for p in path.iterdir()
+                if p.suffix.lower() in SUFFIXES and not p.name.startswith('.')
+            )
         else:
             found = [name] if path.is_file() else sorted(glob.glob(name))
         if not found:
@@ -49,6 +61,15 @@ def find_images(inputs: list[str]) -> list[str]:
                 f'{name}: no image there; give image files, a folder of them or a glob'
             )
         images += found
+    return list(dict.fromkeys(images))
+
+
+def refuse_same_names(images: list[str]) -> None:
+    """Results are named after images.
+
+    Raises:
+        InputError: two images of one name.
+    """
     by_name: dict[str, str] = {}
     for image in images:
         other = by_name.setdefault(Path(image).stem, image)
@@ -57,21 +78,51 @@ def find_images(inputs: list[str]) -> list[str]:
                 f'{image}: results are named after images, and {other} has the same name; '
                 'give them in separate calls with an --out each'
             )
-    return list(by_name.values())
+
+
+def check_config(loaded: Mapping[str, Any], file: Path) -> None:
+    """Refuse a checkpoint without the config that its model is built from.
+
+    Raises:
+        InputError: it is not where MMEngine writes it.
+    """
+    runtime = (loaded.get('message_hub') or {}).get('runtime_info') or {}
+    if 'cfg' not in runtime and 'cfg' not in (loaded.get('meta') or {}):
+        raise InputError(
+            f'{file}: holds weights, but not the config of their model; give a checkpoint as '
+            'tools/train.py has saved it (iter_N.pth)'
+        )
 
 
 def main() -> None:
     args = parse_args()
     images = find_images(args.inputs)
-    checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
+    check_config(checkpoint.load(args.checkpoint), args.checkpoint)
+    facts = look_at_all([Path(image) for image in images])
+    refuse_same_names([image for image, fact in zip(images, facts) if not fact.fault])
 
     from mmscratch.inferencer import Inferencer
 
-    inferencer = Inferencer(weights=str(args.checkpoint), device=args.device, show_progress=True)
-    inferencer(images, out_dir=str(args.out), pred_score_thr=args.score, no_save_pred=False)
+    inferencer = Inferencer(weights=str(args.checkpoint), device=args.device, show_progress=False)
+    skipped = 0
+    # one at a time: what is returned, the pictures among it, would pile up
+    for image, fact in tqdm(zip(images, facts), total=len(images), unit='image'):
+        try:
+            if fact.fault:
+                raise InputError(f'{image} {fact.fault}')
+            inferencer(image, out_dir=str(args.out), pred_score_thr=args.score, no_save_pred=False)
+        except InputError as error:
+            skipped += 1
+            tqdm.write(f'skipped: {error}', file=sys.stderr)
     print(
-        f'{len(images)} pictures in {args.out / "vis"}, detections as JSON in {args.out / "preds"}'
+        f'{len(images) - skipped} pictures in {args.out / "vis"}, detections as JSON in '
+        f'{args.out / "preds"}'
     )
+    if skipped:
+        raise InputError(
+            f'{skipped} of {len(images)} files were skipped, see above: replace them, or leave '
+            'them out'
+        )
 
 
 if __name__ == '__main__':

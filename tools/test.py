@@ -33,6 +33,12 @@ def parse_args() -> argparse.Namespace:
         'many times as long as there are views (tta_pipeline in the config)',
     )
     parser.add_argument('--work-dir', type=Path, metavar='DIR', help='where the outputs go')
+    parser.add_argument(
+        '--drop-bad-boxes',
+        action='store_true',
+        help='go on in spite of boxes without area or outside of their image, in place of stopping '
+        'at them; the evaluation of COCO counts them still',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
@@ -46,6 +52,11 @@ def configure(args: argparse.Namespace) -> Config:
     if args.data:
         layout = voc_folder if voc_folder.is_voc(args.data) else coco_folder
         layout.point_config_at(cfg, layout.find(args.data))
+        # what a config says of it is about its own data
+        if 'drop_bad_boxes' not in args.cfg_options:
+            cfg.drop_bad_boxes = False
+    if args.drop_bad_boxes:
+        cfg.drop_bad_boxes = True
     folder = args.work_dir or work_dir.default_work_dir(args.config, args.data)
     if args.work_dir is None:
         folder /= 'test_tta' if args.tta else 'test'
@@ -80,7 +91,7 @@ def main() -> None:
     config_check.check_keys(cfg)
     if args.tta:
         augment(cfg)
-    if distributed.is_main_process():
+    if distributed.is_main_process(args.launcher):
         checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
         coco_check.check_config(cfg, splits=['test'])
         voc_check.check_config(cfg, splits=['test'])
@@ -89,7 +100,11 @@ def main() -> None:
 
     from mmengine.runner import Runner
 
-    Runner.from_cfg(cfg).test()
+    from mmscratch.hooks.class_names_hook import ClassNamesHook
+
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(ClassNamesHook())
+    runner.test()
 
 
 if __name__ == '__main__':

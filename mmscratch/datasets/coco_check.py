@@ -23,7 +23,7 @@ from mmscratch.datasets import coco_json, voc_check
 from mmscratch.datasets.box_table import BoxTable
 from mmscratch.datasets.coco_json import Rows
 from mmscratch.datasets.data_report import DataReport
-from mmscratch.datasets.image_check import look_at_all
+from mmscratch.datasets.image_check import ImageFacts, look_at_all, remarks
 from mmscratch.errors import InputError
 
 
@@ -43,7 +43,8 @@ def check(
     notes = table.check(drop_bad_boxes)
     notes += filter(None, [coco_json.check_masks(images, annotations, annotation_file)])
     notes += _empty_images(images, annotations, table.usable, filter_cfg)
-    fingerprints = _check_files(images, annotation_file, image_dir) if image_dir else {}
+    facts = _check_files(images, annotation_file, image_dir) if image_dir else {}
+    notes += remarks(facts.values())
     return DataReport(
         annotation_file=annotation_file,
         sha256=sha256,
@@ -56,7 +57,7 @@ def check(
         instances=table.instances(),
         sizes=table.sizes(),
         notes=notes,
-        fingerprints=fingerprints,
+        fingerprints={fact.fingerprint: name for name, fact in facts.items() if fact.fingerprint},
     )
 
 
@@ -119,8 +120,8 @@ def _empty_images(
     return notes
 
 
-def _check_files(images: Rows, file: Path, image_dir: Path) -> dict[tuple[int, int], str]:
-    """Every image is there, whole, and of the size the JSON says; returns the fingerprints."""
+def _check_files(images: Rows, file: Path, image_dir: Path) -> dict[str, ImageFacts]:
+    """Every image is there, whole, and of the size the JSON says; returns its facts by name."""
     names = [image['file_name'] for image in images]
     missing = _missing(names, image_dir)
     if missing:
@@ -149,7 +150,7 @@ def _check_files(images: Rows, file: Path, image_dir: Path) -> dict[tuple[int, i
             f'{fact.width} x {fact.height} when loaded (EXIF rotation included); '
             f'correct width and height, and check the boxes'
         )
-    return {fact.fingerprint: name for name, fact in zip(names, facts) if fact.fingerprint}
+    return dict(zip(names, facts))
 
 
 def _missing(names: Sequence[str], image_dir: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmscratch.datasets import coco_check, repoint
+from mmscratch.datasets import coco_check, coco_json, repoint
 from mmscratch.datasets.data_report import DataReport
 from mmscratch.errors import InputError
 
@@ -110,7 +109,8 @@ def _keypoint_folder(folder: CocoFolder) -> CocoFolder:
 
 
 def _categories(file: Path) -> list[dict]:
-    return json.loads(file.read_bytes())['categories']
+    _, _, categories, _ = coco_json.load(file)
+    return categories
 
 
 def _keypoint_metainfo(folder: CocoFolder, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+import cv2
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
@@ -19,6 +21,9 @@ _END_MARKERS = {
 }
 _TAIL = 1024
 _EXIF_ORIENTATION = 0x0112
+_TURNED = range(5, 9)  # The orientations that swap width and height.
+_TIFF_BITS = 258  # The tag BitsPerSample.
+_PNG_BITS = 24  # Where the header has them, after the size of the image.
 _BAR_FROM = 2000  # Fewer files are done before a bar could be read.
 
 
@@ -28,12 +33,13 @@ class ImageFacts:
 
     `fingerprint` (file size, CRC of the last KiB) is the same for copies of a file, and differs
     for other files since their pixels are compressed; None for formats other than JPEG and PNG.
-    `fault` says what is wrong, '' if nothing is.
+    `bits` is that of a channel. `fault` says what is wrong, '' if nothing is.
     """
 
     width: int = 0
     height: int = 0
     fingerprint: tuple[int, int] | None = None
+    bits: int = 8
     fault: str = ''
 
 
@@ -44,8 +50,11 @@ def look_at(path: Path) -> ImageFacts:
             header_end = file.tell()
             width, height = image.size
             # MMDetection loads with OpenCV, which turns the image as its EXIF data say.
-            if 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5:
+            if 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
                 width, height = height, width
+            bits = _bits(image, file)
+            if fault := _not_for_opencv(image, path, bits):
+                return ImageFacts(fault=fault)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(header_end, size - _TAIL))
             tail = file.read()
@@ -58,7 +67,37 @@ def look_at(path: Path) -> ImageFacts:
         return ImageFacts(fault=f'is not an image ({path.stat().st_size} bytes)')
     except (OSError, SyntaxError, ValueError) as error:
         return ImageFacts(fault=f'cannot be read ({error})')
-    return ImageFacts(width, height, (size, zlib.crc32(tail)) if marker else None)
+    return ImageFacts(width, height, (size, zlib.crc32(tail)) if marker else None, bits)
+
+
+def _bits(image: Image.Image, file: BinaryIO) -> int:
+    """Bits of a channel in the file; Pillow calls colour RGB whether it has 8 or 16."""
+    if image.format == 'PNG':
+        file.seek(_PNG_BITS)
+        return file.read(1)[0]
+    if image.format == 'TIFF':
+        return max(image.tag_v2.get(_TIFF_BITS, (1,)))
+    return {'F': 32, 'I': 16}.get(image.mode[0], 8)
+
+
+def _not_for_opencv(image: Image.Image, path: Path, bits: int) -> str:
+    """Why OpenCV will not load what Pillow has opened, '' if it will."""
+    # OpenCV reads those in any build, and looking once more would take time
+    if image.format not in _END_MARKERS and not cv2.haveImageReader(str(path)):
+        return f'is in the format {image.format}, which OpenCV cannot load (save it as PNG)'
+    if bits > 16:
+        return f'has {bits} bits a channel, which OpenCV cannot load (rescale it to 8 bits)'
+    return ''
+
+
+def remarks(facts: Iterable[ImageFacts]) -> list[str]:
+    """What there is to tell of images that can be used."""
+    if deep := sum(fact.bits == 16 for fact in facts):
+        return [
+            f'{deep} images have 16 bits a channel: only the upper 8 are used; '
+            f'rescale them to 8 bits'
+        ]
+    return []
 
 
 def look_at_all(paths: Sequence[Path], threads: int = 8) -> list[ImageFacts]:

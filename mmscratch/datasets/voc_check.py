@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmscratch.datasets import repoint, voc_xml
 from mmscratch.datasets.box_table import BoxTable
 from mmscratch.datasets.data_report import DataReport
-from mmscratch.datasets.image_check import look_at_all
+from mmscratch.datasets.image_check import look_at_all, remarks
 from mmscratch.datasets.voc_xml import VocObject
 from mmscratch.errors import InputError
 
@@ -195,23 +195,23 @@ class _ListCheck:
 
     def _remarks(self) -> list[str]:
         """What becomes of some objects and images, and the checksum of the XML files."""
-        remarks = []
+        told = remarks(self.images.values())
         objects = [item for xml in self.xml.values() for item in xml.objects]
         if difficult := sum(item.difficult for item in objects):
-            remarks.append(
+            told.append(
                 f'{difficult} objects are marked difficult: not trained on, and in testing '
                 f'neither found nor missed'
             )
         if empty := sum(not xml.objects for xml in self.xml.values()):
             drops = self.filter_cfg.get('filter_empty_gt', False)
             fate = 'dropped (filter_empty_gt=True)' if drops else 'kept'
-            remarks.append(f'{empty} of {len(self.xml)} images are without objects: {fate}')
+            told.append(f'{empty} of {len(self.xml)} images are without objects: {fate}')
         least = self.filter_cfg.get('min_size', 0)
         if small := sum(min(im.width, im.height) < least for im in self.images.values()):
-            remarks.append(f'{small} images have a side under {least} pixels: dropped (min_size)')
+            told.append(f'{small} images have a side under {least} pixels: dropped (min_size)')
         content = b''.join(xml.content for xml in self.xml.values())
         sha256 = hashlib.sha256(content).hexdigest()
-        return [*remarks, f'SHA-256 of the XML files, one after the other: {sha256}']
+        return [*told, f'SHA-256 of the XML files, one after the other: {sha256}']
 
 
 def _coco_row(name: str, item: VocObject) -> dict[str, Any]:

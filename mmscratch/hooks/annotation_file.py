@@ -37,17 +37,22 @@ def annotation_files(runner: Runner) -> Iterator[AnnotationFile]:
     if runner.val_loop is not None:
         loaders['val'] = runner.val_dataloader
     for split, loader in loaders.items():
-        for dataset in inner_datasets(loader.dataset):
-            file = getattr(dataset, 'ann_file', None) or None
-            content = fileio.get(file, getattr(dataset, 'backend_args', None)) if file else None
-            yield AnnotationFile(
-                split=split,
-                file=str(file),
-                sha256=None if content is None else hashlib.sha256(content).hexdigest(),
-                classes=getattr(dataset, 'metainfo', {}).get('classes'),
-                # CocoDataset and its children choose the JSON's categories by class name
-                objects=_objects(content) if content and hasattr(dataset, 'cat_ids') else None,
-            )
+        yield from files_of(split, loader.dataset)
+
+
+def files_of(split: str, dataset: Any) -> Iterator[AnnotationFile]:
+    """Read the annotation file of a data set, of each one within it if it is a wrapper."""
+    for inner in inner_datasets(dataset):
+        file = getattr(inner, 'ann_file', None) or None
+        content = fileio.get(file, getattr(inner, 'backend_args', None)) if file else None
+        yield AnnotationFile(
+            split=split,
+            file=str(file),
+            sha256=None if content is None else hashlib.sha256(content).hexdigest(),
+            classes=getattr(inner, 'metainfo', {}).get('classes'),
+            # CocoDataset and its children choose the JSON's categories by class name
+            objects=_objects(content) if content and hasattr(inner, 'cat_ids') else None,
+        )
 
 
 def inner_datasets(dataset: Any) -> Iterator[Any]:
@@ -77,7 +82,7 @@ def class_faults(files: list[AnnotationFile], model: nn.Module) -> list[str]:
         if list(other.classes) != list(first.classes):
             faults.append(
                 f'the classes of {first.split} and {other.split} differ: '
-                f'{_first_difference(list(first.classes), list(other.classes))}'
+                f'{first_difference(list(first.classes), list(other.classes))}'
             )
     for name, module in model.named_modules():
         parts = name.split('.')
@@ -125,7 +130,8 @@ def few(names: list[str]) -> str:
     return ', '.join(names[:3]) + (f', and {len(names) - 3} more' if len(names) > 3 else '')
 
 
-def _first_difference(left: list[str], right: list[str]) -> str:
+def first_difference(left: list[str], right: list[str]) -> str:
+    """Tell of two unlike lists of names which number is the first to differ, and how."""
     if len(left) != len(right):
         return f'{len(left)} and {len(right)} names'
     number = next(i for i, (a, b) in enumerate(zip(left, right)) if a != b)

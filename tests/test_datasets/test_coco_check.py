@@ -1,6 +1,8 @@
 import hashlib
 import io
 
+import cv2
+import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
@@ -261,6 +263,59 @@ def test_size_is_that_after_exif_rotation(make_coco):
     Image.open(root / 'val/5.jpg').save(buffer, 'jpeg', exif=exif)
     (root / 'val/5.jpg').write_bytes(buffer.getvalue())
     assert "'5.jpg': 48 x 45 in the JSON, 45 x 48 when loaded" in refusal(root)
+
+
+def test_orientation_as_text_is_none(make_coco):
+    """For OpenCV, too, which reads another number there."""
+    root = make_coco()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.open(root / 'val/5.jpg').save(buffer, 'jpeg', exif=exif)
+    number, text = (bytes.fromhex(f'0112 000{kind}') for kind in (3, 2))
+    entry = number + bytes.fromhex('0000 0001 0006 0000')
+    assert entry in buffer.getvalue()
+    content = buffer.getvalue().replace(entry, text + bytes.fromhex('0000 0002') + b'6\0\0\0')
+    (root / 'val/5.jpg').write_bytes(content)
+    assert cv2.imread(str(root / 'val/5.jpg')).shape == (45, 48, 3)
+    check(root)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+@pytest.mark.parametrize('channels', [(), (3,)])
+def test_16_bits_are_told(make_coco, suffix, channels):
+    """Of 12 bits, as medical images have them, OpenCV leaves 4."""
+    root = make_coco(spoil_train(put('images', file_name=f'2{suffix}')))
+    file = root / f'train/2{suffix}'
+    cv2.imwrite(str(file), np.full((42, 48, *channels), 4095, np.uint16))
+    assert cv2.imread(str(file)).max() <= 16
+    notes = check(root)['train'].notes
+    assert '1 images have 16 bits a channel: only the upper 8 are used; rescale them' in notes[-1]
+
+
+@pytest.mark.parametrize(
+    ('name', 'mode', 'expected'),
+    [
+        ('2.tga', 'RGB', 'is in the format TGA, which OpenCV cannot load (save it as PNG)'),
+        ('2.pcx', 'RGB', 'is in the format PCX, which OpenCV cannot load (save it as PNG)'),
+        ('2.tif', 'F', 'has 32 bits a channel, which OpenCV cannot load (rescale it to 8 bits)'),
+        ('2.tif', 'I', 'has 32 bits a channel, which OpenCV cannot load (rescale it to 8 bits)'),
+    ],
+)
+def test_what_opencv_cannot_load_is_refused(make_coco, name, mode, expected):
+    root = make_coco(spoil_train(put('images', file_name=name)))
+    Image.new(mode, (48, 42)).save(root / 'train' / name)
+    assert cv2.imread(str(root / 'train' / name)) is None
+    message = refusal(root)
+    assert message.startswith(f'{root / "train" / name} {expected}; 1 of 3 images are unusable')
+
+
+@pytest.mark.parametrize('name', ['2.bmp', '2.tif', '2.webp', '2.ppm'])
+def test_other_formats_are_fine(make_coco, name):
+    root = make_coco(spoil_train(put('images', file_name=name)))
+    Image.new('RGB', (48, 42)).save(root / 'train' / name)
+    assert cv2.imread(str(root / 'train' / name)) is not None
+    assert len(check(root)['train'].notes) == 1  # of the image without objects
 
 
 def test_images_in_subfolders(make_coco):

@@ -327,6 +327,23 @@ def test_data_without_keypoints_is_refused_for_a_keypoint_head(make_coco):
         point(keypoint_rcnn(), make_coco())
 
 
+@pytest.mark.parametrize(
+    ('content', 'expected'),
+    [
+        ('{', 'broken JSON at line 1'),
+        ('{"images": [{}], "annotations": [{}]}', "has no 'categories'"),
+    ],
+)
+def test_broken_annotations_are_refused_for_a_keypoint_head(make_coco, content, expected):
+    root = make_coco(with_keypoints('tip'))
+    for split in ('train', 'val'):
+        file = root / f'annotations/instances_{split}.json'
+        file.with_name(f'person_keypoints_{split}.json').write_bytes(file.read_bytes())
+    file.write_text(content)
+    with pytest.raises(InputError, match=rf'instances_val\.json: {expected}'):
+        point(keypoint_rcnn(), root)
+
+
 def test_categories_with_different_numbers_of_keypoints_are_refused(make_coco):
     def change(split, data):
         data['categories'][0]['keypoints'] = ['a', 'b']

@@ -278,6 +278,13 @@ def test_the_report(folder):
     assert [one.images for one in voc_check.check_config(cfg, ['test'])] == [2]
 
 
+def test_16_bits_are_told(folder):
+    Image.new('I;16', (WIDTH, HEIGHT)).save(folder / 'JPEGImages/two.png')
+    train, val = voc_check.check_config(point(folder))
+    assert train.notes[0].startswith('1 images have 16 bits a channel')
+    assert 'bits a channel' not in ' '.join(val.notes)
+
+
 def test_copies_under_two_names_are_told(folder):
     (folder / 'JPEGImages/five.png').write_bytes((folder / 'JPEGImages/two.png').read_bytes())
     _, val = voc_check.check_config(point(folder))

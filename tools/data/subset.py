@@ -73,7 +73,13 @@ def main() -> None:
         raise InputError(f'--number {args.number}: give 1 or more')
     ids, empty = choose(args)
     record = {'k': len(ids), 'sha256': sha256_of_ids(ids), 'ids': sorted(ids)}
-    args.out.write_text(json.dumps(record) + '\n')
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(record) + '\n')
+    except OSError as error:
+        raise InputError(
+            f'{args.out}: cannot be written ({error.strerror}); name another file'
+        ) from None
     print(f'{args.out}: {len(ids)} images, SHA-256 {record["sha256"]}')
     if empty:
         print(f'{empty} images without objects are left out')
