@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
-from mmscratch import batch_plan, config_check, distributed, work_dir
+from mmscratch import batch_plan, config_check, distributed, schedule_length, work_dir
 from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
@@ -54,11 +54,19 @@ def parse_args() -> argparse.Namespace:
         '--init',
         metavar='FILE',
         help='begin with these weights: a ResNet or VGG of torchvision, timm, MMDetection or '
-        'Detectron, or a MoCo checkpoint; a local file or a URL',
+        'Detectron, a MoCo checkpoint, or a detector of the same architecture, whatever its '
+        'classes; a local file or a URL',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(
         '--seed', type=int, help="of weights and order (default: the config's, or 0)"
+    )
+    parser.add_argument(
+        '--iterations',
+        type=int,
+        metavar='N',
+        help="end after N iterations of the recipe's batch; drops of the learning rate keep their "
+        'distance from the end, or come in proportion where that is short',
     )
     parser.add_argument(
         '--batch',
@@ -76,7 +84,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.iterations is not None and args.iterations < 1:
+        parser.error('--iterations is at least 1')
+    return args
 
 
 def configure(args: argparse.Namespace) -> Config:
@@ -95,6 +106,8 @@ def configure(args: argparse.Namespace) -> Config:
             cfg.train_dataloader.sampler.pop('subset', None)
     if args.drop_bad_boxes:
         cfg.drop_bad_boxes = True
+    if args.iterations:
+        schedule_length.set_iterations(cfg, args.iterations)
     folder = args.work_dir or work_dir.default_work_dir(args.config, args.data, args.init)
     cfg.work_dir = str(folder)
     cfg.launcher = args.launcher
