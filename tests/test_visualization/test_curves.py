@@ -93,7 +93,8 @@ def test_nothing_recorded_is_drawn_empty(tmp_path):
 
 def test_the_committed_figure_is_drawn_from_the_committed_numbers(tmp_path):
     demo = Path(__file__).resolve().parents[2] / 'results/demo'
-    software = Image.open(demo / 'curves.png').info['Software']
+    with Image.open(demo / 'curves.png') as image:
+        software = image.info['Software']
     if f'version{matplotlib.__version__},' not in software:
         pytest.skip(f'another matplotlib lays out differently; the figure is by {software}')
     draw_curves(demo, tmp_path / 'curves.png')
