@@ -110,7 +110,7 @@ def _scale(cfg: Config, factor: float) -> None:
         return
     _stretch(cfg, 1 / factor)
     cfg.optim_wrapper.optimizer.lr *= factor
-    for scheduler in _schedulers(cfg):
+    for scheduler in schedulers_of(cfg):
         # the lowest rate of a curve, which is no share of the optimizer's
         if scheduler.type.endswith('LR') and scheduler.get('eta_min'):
             scheduler.eta_min *= factor
@@ -118,7 +118,7 @@ def _scale(cfg: Config, factor: float) -> None:
 
 def _stretch(cfg: Config, factor: float, curves_later: int = 0) -> None:
     """Multiply all numbers of iterations; curves come so many iterations later."""
-    for scheduler in _schedulers(cfg):
+    for scheduler in schedulers_of(cfg):
         _require_known_iterations(cfg, scheduler)
         _stretch_scheduler(scheduler, factor, curves_later)
     lengths = ('max_iters', 'val_begin', 'val_interval', 'dynamic_intervals')
@@ -160,7 +160,8 @@ def _product(value: Any, factor: float) -> Any:
     return max(1, round(value * factor)) if value > 0 else value
 
 
-def _schedulers(cfg: Config) -> list[ConfigDict]:
+def schedulers_of(cfg: Config) -> list[ConfigDict]:
+    """The config's schedulers, of which mmengine takes one, several or none."""
     schedulers = cfg.get('param_scheduler') or []
     return [schedulers] if isinstance(schedulers, dict) else schedulers
 

@@ -2,6 +2,7 @@
 
 from mmengine.config import Config, ConfigDict
 
+from mmscratch.batch_plan import schedulers_of
 from mmscratch.errors import InputError
 
 
@@ -31,8 +32,7 @@ def set_iterations(cfg: Config, iterations: int) -> None:
     _shorten(hooks.get('checkpoint') or {}, 'interval', interval)
     if cascade := hooks.get('start_cascade'):
         cascade.begin = cascade.begin * iterations // before
-    schedulers = cfg.get('param_scheduler') or []
-    schedulers = [schedulers] if isinstance(schedulers, dict) else schedulers
+    schedulers = schedulers_of(cfg)
     warm_up = max((s.end for s in schedulers if s.get('end', before) < before), default=0)
     for scheduler in schedulers:
         if scheduler.get('end', before) < before:

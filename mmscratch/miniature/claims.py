@@ -312,21 +312,16 @@ def judge_frozen(results: Results) -> Verdict:
 
 def judge_early_drop(results: Results) -> Verdict:
     """What 2x gains by the same number of iterations at the small rate, and at the large one."""
-    short = final(results, 'scratch_2x')
-    gains = {
-        rate: gap(final(results, name), short)
-        for rate, name in (('small', 'scratch_6x_early_drop'), ('large', 'scratch_6x'))
-    }
     names = ('scratch_2x', 'scratch_6x_early_drop', 'scratch_6x')
+    short, small, large = (final(results, name) for name in names)
     losses = [f'{mean(training_losses(results, name)):.2f}' for name in names]
     more = (plan.LONGEST - 2) * plan.ONE
     numbers = (
-        f'{more} iterations more than 2x bring {gains["small"]} box AP at the small rate, '
-        f'{gains["large"]} at the large one; the training loss goes from {losses[0]} to '
+        f'{more} iterations more than 2x bring {gap(small, short)} box AP at the small rate, '
+        f'{gap(large, short)} at the large one; the training loss goes from {losses[0]} to '
         f'{losses[1]} and {losses[2]}'
     )
-    overfits = {HOLDS: FAILS, FAILS: HOLDS}.get(_word(gains['small']), OPEN)
-    return Verdict(_all([overfits, _word(gains['large'])]), numbers)
+    return Verdict(_all(_word(lead) for lead in (gap(short, small), gap(large, short))), numbers)
 
 
 def judge_proposals(results: Results) -> Verdict:
