@@ -115,6 +115,8 @@ def test_finished_runs_are_known_and_others_not(study, data):
     changed = on(straight, data, **{'optim_wrapper.optimizer.lr': 0.01})
     assert changed.key != straight.key
     assert executor.missing([changed]) == [changed]
+    logged = on(straight, data, **{'default_hooks.logger.interval': 7})
+    assert executor.missing([logged]) == [], 'what is logged decides nothing'
     result = tail.result(executor.results)
     assert result['images_seen'] == 8
     assert len(result['loss']) == 3

@@ -1,6 +1,7 @@
 """Hooks: what happens around the steps of a run."""
 
 from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook
+from mmscratch.hooks.finite_loss_hook import FiniteLossHook
 from mmscratch.hooks.init_hook import InitHook
 from mmscratch.hooks.mean_over_ranks_hook import MeanOverRanksHook
 from mmscratch.hooks.preflight_hook import PreflightHook
@@ -11,6 +12,7 @@ from mmscratch.hooks.weights_hook import WeightsHook
 
 __all__ = [
     'ComparisonPicturesHook',
+    'FiniteLossHook',
     'InitHook',
     'MeanOverRanksHook',
     'PreflightHook',

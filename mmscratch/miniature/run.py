@@ -14,6 +14,9 @@ from mmengine.config import Config
 import mmscratch
 from mmscratch.miniature import data
 
+# Hooks that watch: no result depends on them
+WATCHERS = ('finite_loss', 'logger', 'report', 'subset', 'timer', 'visualization')
+
 
 @functools.cache
 def _config(file: str) -> Config:
@@ -73,10 +76,14 @@ class Run:
     def key(self) -> str:
         """SHA-256 of all that decides its result: config, data, seed, version, what it begins with.
 
-        The version is that of the package, so that a word in a comment doesn't cost hours.
+        The version is that of the package, so that a word in a comment doesn't cost hours; nor
+        does a change of what is logged and drawn.
         """
+        config = self.load().to_dict()
+        for name in WATCHERS:
+            config['default_hooks'].pop(name, None)
         parts = [
-            json.dumps(self.load().to_dict(), sort_keys=True, default=str),
+            json.dumps(config, sort_keys=True, default=str),
             data.recipe(self.data),
             str(self.seed),
             mmscratch.__version__,

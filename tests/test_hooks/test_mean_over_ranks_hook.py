@@ -1,5 +1,6 @@
 """Two processes that have computed different things."""
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,8 @@ def on_rank(rank: int, folder: Path) -> None:
     model.running_mean.fill_(rank + 1)
     model.num_batches_tracked.fill_(rank + 5)
     outputs = dict(loss=torch.tensor(2.0 * rank), accuracy=torch.tensor([float(rank)]))
+    # which FiniteLossHook has to see on every rank
+    outputs['diverged'] = torch.tensor(math.nan if rank else 1.0)
     runner = SimpleNamespace(model=model)
     hook = MeanOverRanksHook()
     hook.after_train_iter(runner, 0, outputs=outputs)
@@ -32,6 +35,7 @@ def test_numbers_are_averaged_and_buffers_those_of_rank_0(tmp_path):
     for rank in range(2):
         found = torch.load(tmp_path / f'{rank}.pth')
         assert (float(found['loss']), float(found['accuracy'])) == (1.0, 0.5)
+        assert math.isnan(found['diverged'])
         assert found['running_mean'].tolist() == [1.0] * 3
         assert int(found['num_batches_tracked']) == 5
 
