@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmscratch.datasets.shapes import ShapesConfig, generate
@@ -169,6 +170,22 @@ def test_a_run_leaves_what_people_and_programs_need(trained):
     assert (trained / 'iter_4.pth').exists()
     assert list(trained.glob('best_*.pth'))
     assert list(trained.glob('*/*.log'))
+
+
+def test_the_validation_loss_is_recorded_and_changes_nothing(trained, shapes, tmp_path):
+    work_dir = tmp_path / 'run'
+    options = [*SHORT, 'default_hooks.val_loss.type=ValLossHook']
+    python('train.py', CONFIG, '--data', shapes, '--work-dir', work_dir, '--cfg-options', *options)
+    history = json.loads((work_dir / 'metrics.json').read_text())['history']
+    for entry in history:
+        parts = [value for key, value in entry.items() if key.startswith('val_loss_')]
+        assert len(parts) == 5
+        assert entry['val_loss'] == pytest.approx(sum(parts))
+    with_it, without = (
+        torch.load(folder / 'iter_4.pth', weights_only=False)['state_dict']
+        for folder in (work_dir, trained)
+    )
+    assert all(torch.equal(with_it[name], without[name]) for name in without)
 
 
 def test_a_finished_run_is_not_written_over(trained, shapes):

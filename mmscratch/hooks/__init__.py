@@ -8,6 +8,7 @@ from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.hooks.run_report_hook import RunReportHook
 from mmscratch.hooks.start_cascade_hook import StartCascadeHook
 from mmscratch.hooks.subset_record_hook import SubsetRecordHook
+from mmscratch.hooks.val_loss_hook import ValLossHook
 from mmscratch.hooks.weights_hook import WeightsHook
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     'RunReportHook',
     'StartCascadeHook',
     'SubsetRecordHook',
+    'ValLossHook',
     'WeightsHook',
 ]

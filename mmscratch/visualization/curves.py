@@ -39,7 +39,10 @@ def draw_curves(work_dir: Path, out: Path) -> None:
     for name in sorted(names, key=lambda name: name != 'loss'):
         points = [(record['step'], record[name]) for record in train if name in record]
         loss_axes.plot(*zip(*points), label=name, linewidth=2 if name == 'loss' else 1)
-    loss_axes.set_ylabel('training loss')
+    points = [(record['step'], record['val_loss']) for record in val if 'val_loss' in record]
+    if points:
+        loss_axes.plot(*zip(*points), 'k--', label='loss, validation images', marker='.')
+    loss_axes.set_ylabel('loss' if points else 'training loss')
     loss_axes.set_ylim(bottom=0)
     steps = [record['step'] for record in train]
     lr_axes.plot(steps, [record['lr'] for record in train], color='black')

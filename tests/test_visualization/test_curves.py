@@ -102,3 +102,18 @@ def test_the_committed_figure_is_drawn_from_the_committed_numbers(tmp_path):
         cv2.imread(str(file)).astype(int) for file in (tmp_path / 'curves.png', demo / 'curves.png')
     )
     assert abs(drawn - committed).mean() < 0.1
+
+
+def test_the_validation_loss_is_dashed_in_the_panel_of_losses(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, *args, **kwargs: figures.append(figure))
+    validated = {'step': 20, 'coco/bbox_mAP': 0.1, 'val_loss': 2.5, 'val_loss_cls': 1.0}
+    write(tmp_path, 't', [train(10, 3.0), train(20, 2.0), validated])
+    draw_curves(tmp_path, tmp_path / 'c.png')
+    axes = figures[0].axes[0]
+    assert axes.get_ylabel() == 'loss'
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines) == ['loss', 'loss_cls', 'loss, validation images']
+    line = lines['loss, validation images']
+    assert (*line.get_xdata(), *line.get_ydata()) == (20, 2.5)
+    assert line.get_linestyle() == '--'

@@ -1,0 +1,98 @@
+"""The loss on images that are not trained on."""
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmdet.registry import HOOKS
+from mmengine.dist import all_reduce, get_rank
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from mmscratch.datasets.repoint import type_name, walk
+
+
+@HOOKS.register_module()
+class ValLossHook(Hook):
+    """Add the losses on the validation images to the metrics of each validation.
+
+    ``val_loss`` and its parts, such as ``val_loss_cls``, are logged, drawn in ``curves.png`` and
+    kept in ``metrics.json`` as all metrics are. Beside the training loss they tell a detector that
+    overfits, whose validation loss rises while its training loss falls, from one that needs more
+    iterations.
+
+    The images have the size they are validated at. The model is in evaluation mode, so that BN's
+    statistics stay as they are. Proposals are sampled with the same random numbers at every
+    validation. It takes about as long as the validation's own inference, and is not counted as
+    training. Without annotations of what the model learns, such as masks, in the pipeline of
+    ``val_dataloader``, the model's own error says so.
+    """
+
+    # before RuntimeInfoHook takes the metrics to the log
+    priority = 'HIGHEST'
+
+    def __init__(self) -> None:
+        self._loader: DataLoader | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the images."""
+        self._loader = Runner.build_dataloader(with_annotations_first(runner.cfg.val_dataloader))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Add the losses to ``metrics``, the mean over images; on all ranks the same."""
+        if self._loader is not None and metrics is not None:
+            metrics.update(losses(runner.model, self._loader))
+
+
+def with_annotations_first(dataloader: Mapping[str, Any]) -> dict[str, Any]:
+    """A validation loader whose boxes and masks go through all that their image goes through.
+
+    Evaluation wants the annotations as they are in the file, so that MMDetection's pipelines load
+    them after the image was resized.
+    """
+    dataloader = copy.deepcopy(dict(dataloader))
+    # its workers would be kept beside those of training and of validation
+    dataloader['persistent_workers'] = False
+    for node in walk(dataloader['dataset']):
+        if 'pipeline' in node:
+            node['pipeline'].sort(key=lambda step: not type_name(step).startswith('Load'))
+    return dataloader
+
+
+@torch.no_grad()
+def losses(model: torch.nn.Module, loader: DataLoader) -> dict[str, float]:
+    """``val_loss`` and its parts: the mean over the images of ``loader``, on all ranks."""
+    if is_model_wrapper(model):
+        model = model.module
+    preprocessor = model.data_preprocessor
+    augments = getattr(preprocessor, 'batch_augments', None)
+    was_training = model.training
+    sums: dict[str, torch.Tensor | float] = defaultdict(float)
+    images = 0
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(get_rank())
+        model.eval()
+        if augments is not None:
+            preprocessor.batch_augments = None
+        try:
+            for batch in loader:
+                # as in training, which also pads the masks
+                data = preprocessor(batch, training=True)
+                count = len(batch['inputs'])
+                total, parts = model.parse_losses(model(**data, mode='loss'))
+                for name, value in {**parts, 'loss': total}.items():
+                    if 'loss' in name:
+                        sums[f'val_{name}'] += value * count
+                images += count
+        finally:
+            model.train(was_training)
+            if augments is not None:
+                preprocessor.batch_augments = augments
+    values = torch.stack([*sums.values(), total.new_tensor(images)])
+    all_reduce(values)
+    return dict(zip(sums, (values[:-1] / values[-1]).tolist()))
