@@ -621,7 +621,7 @@ def test_the_page_is_made_from_results_alone(tmp_path):
         (tmp_path / f'{run.label}.json').write_text(json.dumps({**told, **row}))
     pages = []
     for _ in range(2):
-        report.write(tmp_path, [claim for claim in claims.CLAIMS if claim.number == 1])
+        report.write(tmp_path, [claim for claim in claims.CLAIMS if claim.number in (1, 8)])
         pages.append([(tmp_path / name).read_bytes() for name in ('README.md', 'claim1.svg')])
     assert pages[0] == pages[1]
     page = pages[0][0].decode()
@@ -632,6 +632,9 @@ def test_the_page_is_made_from_results_alone(tmp_path):
     assert f'36 runs, whose training times add up to {2 * hours:.1f} hours;' in page
     assert 'several run at a time (4 GPUs).' in page
     assert '**holds**: at 1x pre-training is +6.0 ± 1.6 box AP ahead' in page
+    first, other = (next(c.title for c in claims.CLAIMS if c.number == n) for n in (1, 8))
+    assert f'\n| 1 | {first} | holds |\n| 8 | {other} | not run yet |\n' in page
+    assert 'Not run yet: frozen_3x.' in page
     assert page.count('| pretrained_1x |') == 1
     assert '| pretrained_1x | 3 | 300 | 56.0 (55.0 to 57.0) | 28.0 (27.5 to 28.5) |' in page
 

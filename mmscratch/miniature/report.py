@@ -159,7 +159,8 @@ MOST_SEEDS = 20
 def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
     """Write ``README.md`` and the figures into ``folder``, whose JSON files are the results."""
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [_introduction(folder, claims)]
+    sections: list[str] = []
+    summary = ['| | claim | verdict |', '| ---: | --- | --- |']
     for claim in claims:
         results = collect(claim.runs(range(MOST_SEEDS)), folder)
         wanted = [run.name for run in claim.runs([0])]
@@ -170,15 +171,18 @@ def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
             sections += [f'*Cost:* {_cost(results)}, those shared with other claims included.', '']
         if missing := [name for name in wanted if name not in results]:
             sections += [f'Not run yet: {", ".join(missing)}.', '']
+            summary.append(f'| {claim.number} | {claim.title} | not run yet |')
             continue
         if draw := FIGURES.get(claim.number):
             figure = f'claim{claim.number}.svg'
             draw(results, folder / figure)
             sections += [f'![{claim.title}]({figure})', '']
         verdict = claim.verdict(results)
+        summary.append(f'| {claim.number} | {claim.title} | {verdict.word} |')
         reason = f' {claim.reason}' if claim.reason and verdict.word != HOLDS else ''
         sections += [f'**{verdict.word}**: {verdict.numbers}.{reason}', '']
         sections += [*_table({name: results[name] for name in wanted}, claim.metrics), '']
+    sections = [_introduction(folder, claims), *summary, '', *sections]
     (folder / 'README.md').write_text('\n'.join(sections))
 
 
