@@ -15,7 +15,6 @@ from mmscratch import checkpoint
 from mmscratch.datasets.shapes import generate
 from mmscratch.errors import InputError
 from mmscratch.miniature import claims, plan, report
-from mmscratch.miniature.branch import write_branch
 from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION, LARGE
 from mmscratch.miniature.executor import Executor
 from mmscratch.miniature.run import Run, in_order
@@ -206,11 +205,10 @@ def test_folders_go_when_nothing_needs_them(study, tmp_path):
     assert [run for run in runs if copies.folder(run).exists()] == [trunk]
 
 
-def test_a_branch_past_its_drop_is_refused(study, tmp_path):
-    executor, _, trunk, *_ = study
-    file = executor.folder(trunk) / 'iter_3.pth'
-    with pytest.raises(InputError, match='at iteration 3, the first drop at 3'):
-        write_branch(file, tmp_path / 'out.pth', [3, 4], 5)
+def test_a_branch_past_its_drop_is_told(study):
+    executor, *_, tail, _ = study
+    failed = executor.execute([dataclasses.replace(tail, name='late', begin=3)])
+    assert 'iter_3.pth: MultiStepLR at iteration 3 has behind it' in failed['late_seed0']
 
 
 def results_of(gaps: dict[int, list[float]]) -> claims.Results:

@@ -17,6 +17,7 @@ from torch import nn
 from mmscratch.errors import InputError
 from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.hooks.init_hook import bare_model, is_pretrained, pretrained_modules
+from mmscratch.hooks.resumed_schedule import follow_config
 from mmscratch.hooks.schedule_faults import schedule_faults
 
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
@@ -36,7 +37,9 @@ class PreflightHook(Hook):
     - ``norm_eval``: a norm layer that is in eval mode while the model trains
     - ``classes``: class names of the train and val config, class names of the COCO JSON, and the
       sizes of the heads disagree
-    - ``schedule``: the run would never save or never validate, or a learning-rate drop never comes
+    - ``schedule``: the run would never save or never validate, or a learning-rate drop never comes;
+      or a run is resumed whose learning rate was another one up to there; if it was the same, it
+      goes on with the drops and the end of the config
     - ``batch``: a run is resumed with other GPUs, images per GPU or accumulation than it began with
     - ``subset``: a run is resumed on other images than it began with
 
@@ -67,11 +70,15 @@ class PreflightHook(Hook):
         self.init = init
         self.allow = sorted(allow)
         self._loaded_meta: dict | None = None
+        self._other_past: list[str] = []
         self._proof: dict | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember that weights are loaded, and what their checkpoint says of itself."""
         self._loaded_meta = checkpoint.get('meta') or {}
+        if runner._resume:
+            states = checkpoint.get('param_schedulers')
+            self._other_past = follow_config(runner.param_schedulers, states)
 
     def before_train(self, runner: Runner) -> None:
         """Check; all ranks raise together, on rank 0's verdict."""
@@ -107,6 +114,10 @@ class PreflightHook(Hook):
             'batch': self._batch_faults(runner),
             'subset': self._subset_faults(runner),
         }
+        # schedules count passes, so that another batch has another schedule too
+        if self._other_past and not found['batch']:
+            file = runner._load_from or find_latest_checkpoint(runner.work_dir)
+            found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
         if self.init == 'random':
             found['weights'] = self._weight_faults(runner)
             found['frozen'] = frozen_faults(bare_model(runner))

@@ -16,7 +16,6 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from mmscratch.errors import InputError
-from mmscratch.miniature.branch import write_branch
 from mmscratch.miniature.run import Run, in_order
 from mmscratch.visualization.curves import read_scalars
 
@@ -118,10 +117,7 @@ class Executor:
                 waiting.remove(run)
             elif len(self._running) < self.jobs and not unfinished & {n.label for n in run.needs}:
                 waiting.remove(run)
-                try:
-                    self._running[run.label] = run, self._train(run)
-                except InputError as error:
-                    failed[run.label] = str(error)
+                self._running[run.label] = run, self._train(run)
 
     def _train(self, run: Run) -> subprocess.Popen:
         folder = self.folder(run)
@@ -134,11 +130,7 @@ class Executor:
         if (folder / 'last_checkpoint').exists():
             command.append('--resume')
         elif run.trunk:
-            branch = folder / 'branch.pth'
-            steps = run.load().param_scheduler[-1]
-            trunk = self._checkpoint(run.trunk, run)
-            write_branch(trunk, branch, steps.milestones, steps.end)
-            command += ['--resume', str(branch)]
+            command += ['--resume', str(self._checkpoint(run.trunk, run))]
         if options:
             command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
@@ -165,7 +157,6 @@ class Executor:
                 self._write_result(run)
             except InputError as error:
                 failed[label] = str(error)
-            (self.folder(run) / 'branch.pth').unlink(missing_ok=True)
 
     def _write_result(self, run: Run) -> None:
         file = self.folder(run) / 'metrics.json'

@@ -29,7 +29,8 @@ AGAIN=work_dirs/again` repeats a part of it, in a folder of its own.
 - **Schedules**: 1x is {one} iterations, the paper's 90k / 400. The learning rate is constant, and
   drops for the last {first} and {second} iterations of any length. All lengths of one
   initialization and seed share the constant part; a schedule that branches off equals one trained
-  in one go, bit for bit (tests).
+  in one go, bit for bit (tests). In these results the longest schedule of each kind has its drops
+  one iteration late, by a fault that was found and mended after they were run.
 - **Pre-training**: a classifier of single objects of {others} other classes, {images:,} images of
   {small} x {small} pixels, its backbone the detector's. Detectors begin with all of its backbone.
 - **Verdicts**: each claim says what decides it. *The interval* is that of a difference of means
