@@ -31,6 +31,7 @@ class FiniteLossHook(Hook):
     def __init__(self, max_skipped: int = 10) -> None:
         self.max_skipped = max_skipped
         self._in_a_row = 0
+        self._images_before = ''
 
     def after_train_iter(
         self,
@@ -39,20 +40,23 @@ class FiniteLossHook(Hook):
         data_batch: Any = None,
         outputs: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Look at ``outputs``, scalar tensors.
+        """Look at the losses in ``outputs``, scalar tensors.
 
         Raises:
             InputError: one is not finite; which one, where, on which images, and what may help.
         """
-        if not outputs:
+        losses = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
+        if not losses:
             return
         # in one go: each that is asked alone would wait for the GPU
-        values = torch.stack([value.detach().float().reshape(()) for value in outputs.values()])
+        values = torch.stack([value.detach().float().reshape(()) for value in losses.values()])
         broken = {
-            name: value for name, value in zip(outputs, values.tolist()) if not math.isfinite(value)
+            name: value for name, value in zip(losses, values.tolist()) if not math.isfinite(value)
         }
+        images = _images(data_batch)
         if not broken:
             self._in_a_row = 0
+            self._images_before = images
             return
         self._in_a_row += 1
         skips = hasattr(runner.optim_wrapper, 'loss_scaler')
@@ -61,6 +65,11 @@ class FiniteLossHook(Hook):
         # the sum of all says no more than its parts
         parts = {name: value for name, value in broken.items() if name != 'loss'} or broken
         what = ', '.join(f'{name} is {value}' for name, value in parts.items())
+        # gradients may overflow where losses do not; no loss of the next step is finite then
+        if len(broken) == len(losses) > 2 and self._images_before:
+            images = f', after a step{self._images_before}'
+        elif images:
+            images = f',{images}'
         rate = runner.optim_wrapper.get_lr()['lr'][0]
         cure = (
             'go on from the last checkpoint (--resume) with'
@@ -69,15 +78,15 @@ class FiniteLossHook(Hook):
         )
         raise InputError(
             f'iteration {runner.iter + 1:,}: {what}, at learning rate {rate:.4g}'
-            f'{_images(data_batch)}; look at the boxes there, and {cure} clipped gradients, '
+            f'{images}; look at the boxes there, and {cure} clipped gradients, '
             '--cfg-options optim_wrapper.clip_grad.max_norm=35'
         )
 
 
 def _images(batch: Any) -> str:
-    """The files of a batch's images, where they have any."""
+    """The names of a batch's image files, where they have any."""
     samples = batch.get('data_samples') if isinstance(batch, Mapping) else None
     if not isinstance(samples, Sequence):
         return ''
     files = [file for sample in samples if (file := getattr(sample, 'img_path', None))]
-    return f', on {", ".join(map(str, files))}' if files else ''
+    return f' on {", ".join(Path(file).name for file in files)}' if files else ''

@@ -59,7 +59,7 @@ def test_without_a_checkpoint_it_begins_again(make_runner):
 
 
 def test_the_broken_terms_and_the_images_are_named(runner):
-    batch = dict(data_samples=[SimpleNamespace(img_path=f'{name}.jpg') for name in 'ab'])
+    batch = dict(data_samples=[SimpleNamespace(img_path=f'train/{name}.jpg') for name in 'ab'])
     values = losses(loss=math.nan, loss_cls=0.5, loss_bbox=math.nan, loss_mask=math.inf)
     with pytest.raises(InputError) as info:
         FiniteLossHook().after_train_iter(runner(1233), 0, batch, values)
@@ -67,6 +67,19 @@ def test_the_broken_terms_and_the_images_are_named(runner):
         'iteration 1,234: loss_bbox is nan, loss_mask is inf, at learning rate 0.02, on a.jpg, '
         'b.jpg; look'
     )
+
+
+def test_the_step_before_is_named_where_no_loss_is_left(runner):
+    hook = FiniteLossHook()
+    for name in 'ab':
+        batch = dict(data_samples=[SimpleNamespace(img_path=f'train/{name}.jpg')])
+        hook.after_train_iter(
+            runner(), 0, batch, losses(loss=5.0, loss_cls=2.0, loss_bbox=3.0, acc=9.0)
+        )
+    batch = dict(data_samples=[SimpleNamespace(img_path='train/c.jpg')])
+    broken = losses(loss=math.nan, loss_cls=math.nan, loss_bbox=math.nan, acc=1.0)
+    with pytest.raises(InputError, match=r'rate 0\.02, after a step on b\.jpg; look'):
+        hook.after_train_iter(runner(), 0, batch, broken)
 
 
 @pytest.mark.parametrize('batch', [None, [1], dict(inputs=[1]), dict(data_samples=[object()])])
@@ -79,6 +92,7 @@ def test_finite_losses_pass(runner):
     hook = FiniteLossHook()
     hook.after_train_iter(runner(), 0, None, losses(loss=1e30, loss_cls=-1.0))
     hook.after_train_iter(runner(), 0, None, None)
+    hook.after_train_iter(runner(), 0, None, losses(acc=math.nan))
 
 
 def test_a_gradient_scaler_skips_some(runner):
