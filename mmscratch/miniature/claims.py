@@ -410,8 +410,8 @@ CLAIMS = (
         reason='What does not hold is the part on 8 images; that on 2 and 1 does. From scratch BN '
         'learns slower here than GN, 10.1 box AP against 22.1 after 450 iterations at the constant '
         'rate. It comes closer to its pre-trained twin, from 17.3 behind after 675 iterations to '
-        '7.7 after 1,199, and AP still rises; longer schedules were not run. With 2 and 1 image the '
-        'training loss is about that of GN (1.91 and 1.68 at 3x, GN 1.86), which points at the '
+        '7.7 after 1,199, and AP still rises; longer schedules were not run. With 2 and 1 images '
+        'the training loss is about that of GN (1.91 and 1.68 at 3x, GN 1.86), which points at the '
         'running statistics that BN uses in testing.',
     ),
     Claim(
