@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmscratch import checkpoint
 from mmscratch.datasets.shapes import ShapesConfig, generate
 from mmscratch.errors import InputError
 
@@ -177,13 +178,13 @@ def test_the_validation_loss_is_recorded_and_changes_nothing(trained, shapes, tm
     options = [*SHORT, 'default_hooks.val_loss.type=ValLossHook']
     python('train.py', CONFIG, '--data', shapes, '--work-dir', work_dir, '--cfg-options', *options)
     history = json.loads((work_dir / 'metrics.json').read_text())['history']
+    assert len(history) == 2
     for entry in history:
         parts = [value for key, value in entry.items() if key.startswith('val_loss_')]
         assert len(parts) == 5
         assert entry['val_loss'] == pytest.approx(sum(parts))
     with_it, without = (
-        torch.load(folder / 'iter_4.pth', weights_only=False)['state_dict']
-        for folder in (work_dir, trained)
+        checkpoint.load(folder / 'iter_4.pth')['state_dict'] for folder in (work_dir, trained)
     )
     assert all(torch.equal(with_it[name], without[name]) for name in without)
 
@@ -196,10 +197,6 @@ def test_a_finished_run_is_not_written_over(trained, shapes):
 
 def test_a_stopped_run_goes_on(trained, shapes, tmp_path):
     """Stopped after 2 of 4 iterations and resumed, it ends with the weights of the straight run."""
-    import torch
-
-    from mmscratch import checkpoint
-
     work_dir = tmp_path / 'second'
     arguments = [CONFIG, '--data', shapes, '--work-dir', work_dir]
     python('train.py', *arguments, '--cfg-options', *SHORT)
@@ -213,8 +210,6 @@ def test_a_stopped_run_goes_on(trained, shapes, tmp_path):
 
 
 def test_checkpoint_proves_that_it_was_trained_from_scratch(trained):
-    from mmscratch import checkpoint
-
     proof = checkpoint.load(trained / 'iter_4.pth')['meta']['preflight']
     assert proof['init'] == 'random'
     assert re.fullmatch(r'[0-9a-f]{64}', proof['initial_weights_sha256'])
@@ -302,10 +297,6 @@ def test_inference_skips_what_is_no_image(trained, shapes, tmp_path):
 
 
 def test_inference_needs_a_config(trained, shapes, tmp_path):
-    import torch
-
-    from mmscratch import checkpoint
-
     state = checkpoint.load(trained / 'iter_4.pth')['state_dict']
     torch.save(dict(state_dict=state), tmp_path / 'weights.pth')
     error = python('infer.py', tmp_path / 'weights.pth', shapes / 'val', expect=2)
@@ -321,10 +312,6 @@ def test_inference_writes_nothing_over(trained, shapes, tmp_path):
 
 
 def test_training_begins_with_weights_of_ones_own(trained, shapes, tmp_path):
-    import torch
-
-    from mmscratch import checkpoint
-
     state = checkpoint.load(trained / 'iter_4.pth')['state_dict']
     backbone = {k.removeprefix('backbone.'): v for k, v in state.items() if 'backbone.' in k}
     torch.save(backbone, tmp_path / 'mine.pth')

@@ -24,6 +24,9 @@ class FiniteLossHook(Hook):
     With a gradient scaler (``--amp``) such a step is left out by the scaler and costs nothing, so
     that only ``max_skipped`` of them in a row end the run.
 
+    MMDetection's CheckInvalidLossHook looks at every 50th iteration alone, and ends in a traceback
+    that names nothing.
+
     Args:
         max_skipped: iterations in a row, 1 or more.
     """
