@@ -169,9 +169,14 @@ def test_constructor_starts_no_worker(tmp_path, monkeypatch):
 @pytest.mark.parametrize('fails', [False, True])
 def test_workers_end_with_the_training(tmp_path, monkeypatch, fails):
     workers = []
+    # of other tests in this process
+    others = set(multiprocessing.active_children())
+
+    def started():
+        return set(multiprocessing.active_children()) - others
 
     def forward(self, index, noise, mode='tensor'):
-        workers.append(len(multiprocessing.active_children()))
+        workers.append(len(started()))
         if fails:
             raise FloatingPointError('loss is NaN')
         return dict(loss=self.weight.sum())
@@ -181,7 +186,9 @@ def test_workers_end_with_the_training(tmp_path, monkeypatch, fails):
     with outcome:
         run(tmp_path, 2, workers=2, persistent_workers=True)
     assert set(workers) == {2}
-    assert not multiprocessing.active_children()
+    for child in started():
+        child.join(60)
+    assert not started()
 
 
 # 5 images in pairs, an epoch of 3 batches; past = 4 begins with the 2nd batch of epoch 1.
