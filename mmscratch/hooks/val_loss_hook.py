@@ -28,8 +28,7 @@ class ValLossHook(Hook):
     The images have the size they are validated at. The model is in evaluation mode, so that BN's
     statistics stay as they are. Proposals are sampled with the same random numbers at every
     validation. The time it takes is not counted as training. Without annotations of what the model
-    learns, such as masks, in the pipeline of
-    ``val_dataloader``, the model's own error says so.
+    learns, such as masks, in the pipeline of ``val_dataloader``, the model's own error says so.
     """
 
     # before RuntimeInfoHook takes the metrics to the log
