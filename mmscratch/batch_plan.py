@@ -47,8 +47,10 @@ class BatchPlan:
 def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
     """Change ``cfg`` so that its recipe runs on ``gpus`` GPUs, and say what will run.
 
-    A config is written for ``auto_scale_lr.base_batch_size`` images a step and counts its
-    iterations in such steps. With fewer images at a time than that, ``policy``
+    A config is written for ``auto_scale_lr.base_batch_size`` images a step, and for those that are
+    taken at a time if it says no number. Its iterations count steps; or, as mmengine does, forward
+    passes, if ``optim_wrapper.accumulative_counts`` says how many of them make a step. With fewer
+    images at a time than a step has, ``policy``
 
     - ``'accumulate'`` adds up the gradients of several forward passes: every step sees the recipe's
       images at the recipe's learning rate. mmengine counts forward passes, so all numbers of
@@ -60,6 +62,9 @@ def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
 
     All numbers of iterations are those of train_cfg, of mmengine's schedulers, and of the hooks
     ``checkpoint``, ``logger`` and ``start_cascade``; custom hooks keep theirs.
+
+    What comes out is a config as well: planned again for the same GPUs, it stays as it is, and for
+    others it becomes what the first one would have, to the rounding of ``'scale'``.
 
     Raises:
         InputError: the recipe's batch is not a multiple of what the GPUs take at a time, it has a
@@ -78,37 +83,42 @@ def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
         )
     images_per_gpu = cfg.train_dataloader.batch_size
     at_once = gpus * images_per_gpu
-    recipe = auto_scale_lr.get('base_batch_size', at_once)
-    accumulation = 1
-    if policy == 'accumulate':
-        if recipe % at_once:
-            raise InputError(
-                f'{gpus} GPUs x {images_per_gpu} images = {at_once} images at a time do not '
-                f"divide the recipe's {recipe} images a step: choose another "
-                'train_dataloader.batch_size (--cfg-options), or --batch scale'
-            )
-        accumulation = recipe // at_once
-        _accumulate(cfg, accumulation)
-        steps = cfg.train_cfg.max_iters // accumulation
+    passes = cfg.optim_wrapper.get('accumulative_counts', 1)
+    recipe = auto_scale_lr.get('base_batch_size', at_once * passes)
+    if policy == 'scale' and recipe != at_once:
+        _scale(cfg, passes, recipe, at_once)
+    elif recipe % at_once:
+        raise InputError(
+            f'{gpus} GPUs x {images_per_gpu} images = {at_once} images at a time do not '
+            f"divide the recipe's {recipe} images a step: choose another "
+            'train_dataloader.batch_size (--cfg-options), or --batch scale'
+        )
     else:
-        _scale(cfg, at_once / recipe)
-        steps = cfg.train_cfg.max_iters
-    return BatchPlan(gpus, images_per_gpu, accumulation, cfg.optim_wrapper.optimizer.lr, steps)
+        _accumulate(cfg, passes, recipe // at_once)
+    passes = cfg.optim_wrapper.get('accumulative_counts', 1)
+    steps = cfg.train_cfg.max_iters // passes
+    return BatchPlan(gpus, images_per_gpu, passes, cfg.optim_wrapper.optimizer.lr, steps)
 
 
-def _accumulate(cfg: Config, passes: int) -> None:
-    if passes == 1:
+def _accumulate(cfg: Config, before: int, passes: int) -> None:
+    """Make ``passes`` a step of ``before``."""
+    if passes == before:
         return
-    cfg.optim_wrapper.accumulative_counts = passes
+    if passes == 1:
+        cfg.optim_wrapper.pop('accumulative_counts')
+    else:
+        cfg.optim_wrapper.accumulative_counts = passes
     # The optimizer steps in the last pass of a step; a curve that starts there has the recipe's
     # value at every step.
-    _stretch(cfg, passes, curves_later=passes - 1)
+    _stretch(cfg, passes / before, before - 1, passes - 1)
 
 
-def _scale(cfg: Config, factor: float) -> None:
-    if factor == 1:
-        return
-    _stretch(cfg, 1 / factor)
+def _scale(cfg: Config, passes: int, recipe: int, images: int) -> None:
+    """Make a step of ``images`` in one pass, of one of ``recipe`` images in ``passes``."""
+    _accumulate(cfg, passes, 1)
+    _stretch(cfg, recipe / images)
+    factor = images / recipe
+    cfg.auto_scale_lr = dict(base_batch_size=images)
     cfg.optim_wrapper.optimizer.lr *= factor
     for scheduler in schedulers_of(cfg):
         # the lowest rate of a curve, which is no share of the optimizer's
@@ -116,11 +126,11 @@ def _scale(cfg: Config, factor: float) -> None:
             scheduler.eta_min *= factor
 
 
-def _stretch(cfg: Config, factor: float, curves_later: int = 0) -> None:
-    """Multiply all numbers of iterations; curves come so many iterations later."""
+def _stretch(cfg: Config, factor: float, later: int = 0, then_later: int = 0) -> None:
+    """Multiply all numbers of iterations; curves that came ``later`` come ``then_later``."""
     for scheduler in schedulers_of(cfg):
         _require_known_iterations(cfg, scheduler)
-        _stretch_scheduler(scheduler, factor, curves_later)
+        _stretch_scheduler(scheduler, factor, later, then_later)
     lengths = ('max_iters', 'val_begin', 'val_interval', 'dynamic_intervals')
     _multiply(cfg.train_cfg, lengths, factor)
     hooks = cfg.get('default_hooks', {})
@@ -130,21 +140,22 @@ def _stretch(cfg: Config, factor: float, curves_later: int = 0) -> None:
     _multiply(cfg.get('log_processor') or {}, ('window_size',), factor)
 
 
-def _stretch_scheduler(scheduler: ConfigDict, factor: float, later: int) -> None:
+def _stretch_scheduler(scheduler: ConfigDict, factor: float, later: int, then_later: int) -> None:
     if 'Step' in scheduler.type:
         # Drops take effect from the first pass of their step.
         _multiply(scheduler, ('begin', 'end', 'milestones', 'step_size'), factor)
         return
-    begin, end = scheduler.get('begin', 0), scheduler.get('end')
+    # a config from elsewhere that accumulates may begin its curves at 0
+    begin, end = max(0, scheduler.get('begin', 0) - later), scheduler.get('end')
     if 'CosineAnnealing' in scheduler.type and end:
-        scheduler.T_max = scheduler.get('T_max') or end - begin
+        scheduler.T_max = scheduler.get('T_max') or end - scheduler.get('begin', 0)
     if 'Exponential' in scheduler.type:
         scheduler.gamma **= 1 / factor
     _multiply(scheduler, ('T_max', 'periods'), factor)
-    scheduler.begin = round(begin * factor) + later
+    scheduler.begin = round(begin * factor) + then_later
     if end:
         # mmengine's curves end at iteration end - 1
-        scheduler.end = round((end - 1) * factor) + 1 + later
+        scheduler.end = round((end - 1 - later) * factor) + 1 + then_later
 
 
 def _multiply(section: ConfigDict, keys: tuple[str, ...], factor: float) -> None:

@@ -141,7 +141,7 @@ def run_of(file: Path, meta: dict[str, Any], name: str | None) -> Run:
     # without a run of mmengine's, as after tools/import_dsod.py, there is the file's name
     stem = re.sub(r'_\d{8}_\d{6}$', '', meta.get('experiment_name', file.stem))
     report = report_beside(file, stem, meta.get('seed'))
-    cfg = released_config(meta['cfg'], (meta.get('preflight') or {}).get('batch'))
+    cfg = released_config(meta['cfg'])
     data = data_name(cfg) if name is None else name
     if not re.fullmatch(r'[\w.+-]+', data):
         raise InputError(f'{file}: {data!r} is no name for a file; name the data set with --name')
@@ -167,22 +167,13 @@ def report_beside(file: Path, stem: str, seed: int | None) -> dict[str, Any] | N
     return report
 
 
-def released_config(text: str, batch: dict[str, Any] | None) -> Config:
-    """The config of a run for others to use: without its folder, its launcher, its resumption.
-
-    tools/train.py has changed it for the images that the run's GPUs took at a time, and would do so
-    once more. It then says that it is written for that number; where the proof has no ``batch``, it
-    says no number, and is trained as it is.
-    """
+def released_config(text: str) -> Config:
+    """The config of a run for others to use: without its folder, its launcher, its resumption."""
     cfg = Config.fromstring(text, '.py')
     cfg.pop('work_dir', None)
+    cfg.pop('launcher', None)
     if cfg.get('resume'):
         cfg.update(resume=False, load_from=None)
-    if cfg.pop('launcher', None) and cfg.get('auto_scale_lr'):
-        if batch and batch['images_per_gpu']:
-            cfg.auto_scale_lr.base_batch_size = batch['gpus'] * batch['images_per_gpu']
-        else:
-            cfg.pop('auto_scale_lr')
     return cfg
 
 

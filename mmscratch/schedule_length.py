@@ -25,8 +25,11 @@ def set_iterations(cfg: Config, iterations: int) -> None:
     if 'max_iters' not in cfg.train_cfg:
         raise InputError(f'{cfg.filename}: train_cfg has no max_iters that --iterations could set')
     before = cfg.train_cfg.max_iters
+    # of a step; the config's own numbers count passes then
+    passes = cfg.optim_wrapper.get('accumulative_counts', 1)
+    interval = max(1, iterations // 9) * passes
+    iterations *= passes
     cfg.train_cfg.max_iters = iterations
-    interval = max(1, iterations // 9)
     _shorten(cfg.train_cfg, 'val_interval', interval)
     hooks = cfg.get('default_hooks', {})
     _shorten(hooks.get('checkpoint') or {}, 'interval', interval)
@@ -44,9 +47,9 @@ def set_iterations(cfg: Config, iterations: int) -> None:
             scheduler.milestones = _moved(drops, before, iterations)
             if scheduler.milestones[0] <= warm_up:
                 raise InputError(
-                    f'--iterations {iterations}: the first drop of the learning rate would come at '
-                    f'{scheduler.milestones[0]}, and the warm-up of {cfg.filename} takes '
-                    f'{warm_up}; give more, or a shorter warm-up'
+                    f'--iterations {iterations // passes}: the first drop of the learning rate '
+                    f'would come at {scheduler.milestones[0] // passes}, and the warm-up of '
+                    f'{cfg.filename} takes {warm_up // passes}; give more, or a shorter warm-up'
                 )
 
 

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -118,6 +120,11 @@ def test_every_accumulated_step_has_the_learning_rate_of_the_recipe(passes):
 
 
 WARM_UP = dict(type='LinearLR', start_factor=0.1, end=6)
+CURVES = (
+    dict(type='MultiStepLR', milestones=[480_000, 520_000], end=540_000),
+    dict(type='CosineAnnealingLR', T_max=539_500, begin=500, end=540_000, eta_min=0.001),
+    dict(type='ExponentialLR', gamma=0.99, begin=500, end=540_000),
+)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +163,53 @@ def test_every_scheduler_keeps_its_course(schedulers, policy):
     else:
         rates = learning_rates(cfg.param_scheduler, 1, 240, plan.lr)
         assert rates[::8] == pytest.approx([rate / 8 for rate in expected])
+
+
+@pytest.mark.parametrize('curve', CURVES)
+@pytest.mark.parametrize('policy', ['accumulate', 'scale'])
+def test_a_config_that_a_run_has_dumped_is_trained_as_that_run_was(curve, policy):
+    cfg = paper_config()
+    cfg.param_scheduler = [cfg.param_scheduler[0], dict(curve, by_epoch=False)]
+    recipe = copy.deepcopy(cfg)
+    plan = plan_batch(cfg, gpus=1, policy=policy)
+    dumped = Config.fromstring(cfg.pretty_text, '.py')
+    assert plan_batch(dumped, gpus=1, policy=policy) == plan
+    assert dumped.to_dict() == cfg.to_dict()
+    # on more GPUs it becomes what the recipe becomes there
+    for gpus in (2, 8):
+        theirs, again = copy.deepcopy(recipe), copy.deepcopy(dumped)
+        theirs_plan = plan_batch(theirs, gpus=gpus, policy=policy)
+        assert plan_batch(again, gpus=gpus, policy=policy) == theirs_plan
+        # a power of a power
+        for schedulers in (theirs.param_scheduler, again.param_scheduler):
+            schedulers[1].gamma = round(schedulers[1].get('gamma', 0), 12)
+        assert again.param_scheduler == theirs.param_scheduler
+        theirs.auto_scale_lr = again.auto_scale_lr
+        assert again.to_dict() == theirs.to_dict()
+
+
+def test_the_policy_may_change_afterwards():
+    """Accumulated first, scaled later: as if it had been scaled at once."""
+    cfg, scaled = paper_config(), paper_config()
+    plan_batch(cfg, gpus=1, policy='accumulate')
+    plan = plan_batch(cfg, gpus=1, policy='scale')
+    assert plan == plan_batch(scaled, gpus=1, policy='scale')
+    assert cfg.to_dict() == scaled.to_dict()
+
+
+@pytest.mark.parametrize('policy', ['accumulate', 'scale'])
+def test_a_config_that_names_no_number_of_images_is_trained_as_it_is(policy):
+    cfg = paper_config()
+    cfg.pop('auto_scale_lr')
+    before = cfg.to_dict()
+    assert plan_batch(cfg, gpus=3, policy=policy).images_per_step == 6
+    assert cfg.to_dict() == before
+    # as mmengine reads it: passes are counted, and four of them make a step
+    cfg.optim_wrapper.accumulative_counts = 4
+    before = cfg.to_dict()
+    plan = plan_batch(cfg, gpus=3, policy='accumulate')
+    assert (plan.images_per_step, plan.steps) == (24, 135_000)
+    assert cfg.to_dict() == before
 
 
 @pytest.mark.parametrize('kind', ['OneCycleLR', 'MyOwnLR'])

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmscratch.batch_plan import plan_batch
 from mmscratch.errors import InputError
 from mmscratch.schedule_length import set_iterations
 
@@ -48,6 +49,17 @@ def test_a_cascade_starts_in_proportion():
     assert cfg.default_hooks.start_cascade.begin == 540_000
     set_iterations(cfg, 81_000)
     assert cfg.default_hooks.start_cascade.begin == 54_000
+
+
+def test_iterations_are_steps_also_where_the_config_counts_passes():
+    cfg, dumped = config(), config()
+    set_iterations(cfg, 90_000)
+    plan = plan_batch(cfg, gpus=1, policy='accumulate')
+    plan_batch(dumped, gpus=1, policy='accumulate')
+    set_iterations(dumped, 90_000)
+    assert plan_batch(dumped, gpus=1, policy='accumulate') == plan
+    assert plan.accumulation == 8
+    assert dumped.to_dict() == cfg.to_dict()
 
 
 def test_curves_that_reach_the_end_still_do():

@@ -111,11 +111,30 @@ def test_randomness_is_what_config_and_options_say(configured, arguments, expect
         ('resume=True', '--resume'),
         ('launcher=pytorch', '--launcher'),
         ('load_from=x.pth', '--init'),
+        ('optim_wrapper.accumulative_counts=2', '--batch accumulate'),
     ],
 )
 def test_what_has_an_option_is_not_set_otherwise(configured, option, own):
     with pytest.raises(InputError, match=f'--cfg-options {option}: give it with {own}'):
         configured(CONFIG, '--cfg-options', option)
+
+
+def test_a_config_s_own_work_dir_is_used(configured, tmp_path):
+    file = tmp_path / 'own.py'
+    file.write_text(f"_base_ = '{ROOT / CONFIG}'\nwork_dir = 'runs/own'\n")
+    assert configured(file).work_dir == 'runs/own'
+    assert configured(file, '--work-dir', 'other').work_dir == 'other'
+    assert configured(CONFIG).work_dir == 'work_dirs/scratch/mask_rcnn_r18_gn_600i_shapes'
+
+
+def test_a_config_that_a_resumed_run_has_dumped_begins_anew(configured, tmp_path):
+    file = tmp_path / 'dumped.py'
+    file.write_text(f"_base_ = '{ROOT / CONFIG}'\nresume = True\nload_from = 'iter_2.pth'\n")
+    cfg = configured(file)
+    assert (cfg.resume, cfg.load_from) == (False, None)
+    assert configured(file, '--init', 'own.pth').load_from == 'own.pth'
+    cfg = configured(file, '--resume')
+    assert (cfg.resume, cfg.load_from) == (True, None)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@
     python tools/train.py CONFIG --resume            # go on where the run was stopped
     tools/dist_train.sh CONFIG 8                     # 8 GPUs; see also slurm_train.sh
 
-Outputs go to work_dirs/, under the config's path: log, metrics.json, curves.png, pictures/, the
-last and the best checkpoint.
+Outputs go to work_dirs/, under the config's path, if it has no work_dir of its own: log,
+metrics.json, curves.png, pictures/, the last and the best checkpoint.
 """
 
 import argparse
@@ -28,6 +28,7 @@ OPTIONS = {
     'resume': '--resume',
     'launcher': '--launcher',
     'load_from': '--init',
+    'optim_wrapper.accumulative_counts': '--batch accumulate',
 }
 
 
@@ -108,8 +109,8 @@ def configure(args: argparse.Namespace) -> Config:
         cfg.drop_bad_boxes = True
     if args.iterations:
         schedule_length.set_iterations(cfg, args.iterations)
-    folder = args.work_dir or work_dir.default_work_dir(args.config, args.data, args.init)
-    cfg.work_dir = str(folder)
+    default = work_dir.default_work_dir(args.config, args.data, args.init)
+    cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or default)
     cfg.launcher = args.launcher
     cfg.randomness = {'seed': 0, **(cfg.get('randomness') or {})}
     if args.seed is not None:
@@ -117,8 +118,10 @@ def configure(args: argparse.Namespace) -> Config:
     if args.init:
         cfg.load_from = args.init
         cfg.default_hooks.setdefault('preflight', dict(type='PreflightHook')).init = 'pretrained'
+    # where a run that wrote this config went on from is no initialization
+    went_on = cfg.get('resume')
     cfg.resume = args.resume is not None
-    if cfg.resume:
+    if cfg.resume or (went_on and not args.init):
         cfg.load_from = args.resume if args.resume != 'latest' else None
     if args.amp:
         if not torch.cuda.is_available():
