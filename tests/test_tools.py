@@ -235,7 +235,7 @@ def test_checkpoint_proves_that_it_was_trained_from_scratch(trained):
 
 
 def test_evaluating_the_checkpoint_gives_the_numbers_of_training(trained, shapes, tmp_path):
-    python(
+    log = python(
         'test.py',
         CONFIG,
         trained / 'iter_4.pth',
@@ -246,6 +246,7 @@ def test_evaluating_the_checkpoint_gives_the_numbers_of_training(trained, shapes
         '--cfg-options',
         *(option for option in SHORT if option.startswith(('test', 'val'))),
     )
+    assert re.search(r'instances_val\.json: 4 images', log)
     tested = json.loads((tmp_path / 'test_metrics.json').read_text())['test']
     last = json.loads((trained / 'metrics.json').read_text())['last']
     for key, value in tested.items():

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.logging import print_log
 
 from mmscratch import checkpoint, config_check, distributed, work_dir
 from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
@@ -91,10 +92,11 @@ def main() -> None:
     config_check.check_keys(cfg)
     if args.tta:
         augment(cfg)
+    reports = []
     if distributed.is_main_process(args.launcher):
         checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
-        coco_check.check_config(cfg, splits=['test'])
-        voc_check.check_config(cfg, splits=['test'])
+        for check in (coco_check, voc_check):
+            reports += check.check_config(cfg, splits=['test'])
     if args.launcher == 'pytorch':
         distributed.prepare_for_cpu(cfg)
 
@@ -103,6 +105,8 @@ def main() -> None:
     from mmscratch.hooks.class_names_hook import ClassNamesHook
 
     runner = Runner.from_cfg(cfg)
+    for line in [line for report in reports for line in report.lines()]:
+        print_log(line, logger='current')
     runner.register_hook(ClassNamesHook())
     runner.test()
 

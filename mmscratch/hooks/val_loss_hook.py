@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmscratch.datasets.repoint import type_name, walk
+from mmscratch.errors import InputError
 
 
 @HOOKS.register_module()
@@ -27,8 +28,8 @@ class ValLossHook(Hook):
 
     The images have the size they are validated at. The model is in evaluation mode, so that BN's
     statistics stay as they are. Proposals are sampled with the same random numbers at every
-    validation. The time it takes is not counted as training. Without annotations of what the model
-    learns, such as masks, in the pipeline of ``val_dataloader``, the model's own error says so.
+    validation. The time it takes is not counted as training. The pipeline of ``val_dataloader`` has
+    to load what the model learns.
     """
 
     # before RuntimeInfoHook takes the metrics to the log
@@ -38,13 +39,36 @@ class ValLossHook(Hook):
         self._loader: DataLoader | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the images."""
+        """Prepare the images.
+
+        Raises:
+            InputError: their boxes or masks are not loaded, while those of the training images are.
+        """
+        cfg = runner.cfg
+        missing = annotations(cfg.train_dataloader) - annotations(cfg.val_dataloader)
+        if missing:
+            raise InputError(
+                f'{cfg.filename}: default_hooks.val_loss: the pipeline of val_dataloader does not '
+                f'load all that is trained on: add {" and ".join(sorted(missing))} to its '
+                'LoadAnnotations, or leave out the hook'
+            )
         self._loader = Runner.build_dataloader(with_annotations_first(runner.cfg.val_dataloader))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Add the losses to ``metrics``, the mean over images; on all ranks the same."""
         if self._loader is not None and metrics is not None:
             metrics.update(losses(runner.model, self._loader))
+
+
+def annotations(dataloader: Mapping[str, Any]) -> set[str]:
+    """What the loader's pipelines load: ``with_bbox=True``, ``with_mask=True``, both or neither."""
+    steps = [node for node in walk(dataloader) if type_name(node).endswith('Annotations')]
+    defaults = {'with_bbox': True, 'with_mask': False}
+    return {
+        f'{name}=True'
+        for name, default in defaults.items()
+        if any(step.get(name, default) for step in steps)
+    }
 
 
 def with_annotations_first(dataloader: Mapping[str, Any]) -> dict[str, Any]:

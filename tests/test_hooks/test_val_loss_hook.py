@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmscratch.datasets.shapes import ShapesConfig, generate
+from mmscratch.errors import InputError
 from mmscratch.hooks.val_loss_hook import ValLossHook, losses, with_annotations_first
 
 
@@ -117,6 +119,26 @@ def test_annotations_are_where_the_image_is(config, tmp_path):
     else:
         assert sample.gt_instances.masks.masks.shape[1:] == (48, 48)
     assert [step.type for step in cfg.val_dataloader.dataset.pipeline][1] == 'ShrinkToFit'
+
+
+@pytest.mark.parametrize(
+    ('config', 'change', 'missing'),
+    [
+        ('mask_rcnn_r18_gn_600i_shapes', dict(with_mask=False), 'add with_mask=True to'),
+        (
+            'mask_rcnn_r18_gn_600i_shapes',
+            dict(type='LoadProposals'),
+            'add with_bbox=True and with_mask=True to',
+        ),
+        ('dsod192_small_bn_600i_shapes', dict(with_bbox=False), 'add with_bbox=True to'),
+    ],
+)
+def test_a_validation_that_loads_less_is_refused(config, change, missing):
+    cfg = Config.fromfile(f'configs/scratch/{config}.py')
+    steps = cfg.val_dataloader.dataset.pipeline
+    next(step for step in steps if step.type == 'LoadAnnotations').update(change)
+    with pytest.raises(InputError, match=rf'{config}.*val_loss.*: {missing}'):
+        ValLossHook().before_train(SimpleNamespace(cfg=cfg))
 
 
 def annotations(folder):
