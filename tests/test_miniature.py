@@ -638,14 +638,25 @@ def test_the_page_is_made_from_results_alone(tmp_path):
 
 
 def test_a_repetition_is_compared():
-    before = ending(scratch_1x=[10.0, 12.0], dsod=[5.0])
-    again = ending(scratch_1x=[11.5], scratch_2x=[20.0])
+    before = ending(scratch_1x=[10.0, 12.0], scratch_3x=[30.0, 31.0, 32.0], dsod=[5.0])
+    again = ending(scratch_1x=[15.0], scratch_2x=[20.0], scratch_3x=[31.0, 34.0], dsod=[5.0])
     again['classifier'] = [dict(history=[dict(accuracy=0.97)])]
+    # a variance of 4 / 3, and t = 3.182 with 3 degrees of freedom
     assert report.compare(again, before).splitlines() == [
-        'scratch_1x: box AP 11.5, before 11.0 (10.0 to 12.0)',
+        'scratch_1x: box AP 15.0, before 11.0 (10.0 to 12.0): +4.0 ± 4.5',
         'scratch_2x: box AP 20.0, before not run',
+        'scratch_3x: box AP 32.5 (31.0 to 34.0), before 31.0 (30.0 to 32.0): +1.5 ± 3.4',
+        'dsod: box AP 5.0, before 5.0: +0.0 ± 5.2',
         'classifier: accuracy 97.0, before not run',
+        '3 of 3 are within the ±, as 95 % of seeds would be',
     ]
+    again['dsod'] = again['scratch_3x']
+    assert '2 of 3 are within' in report.compare(again, before)
+
+
+def test_one_seed_before_says_nothing_of_the_spread():
+    runs = ending(dsod=[5.0])
+    assert report.compare(runs, runs) == 'dsod: box AP 5.0, before 5.0: +0.0'
 
 
 @pytest.mark.parametrize(

@@ -93,10 +93,19 @@ def contrast(added: Sequence[list[float]], subtracted: Sequence[list[float]]) ->
     sides = [*added, *subtracted]
     if min(len(values) for values in sides) < 2:
         return Gap(value, math.inf)
-    freedom = sum(len(values) - 1 for values in sides)
-    spread = sum(variance(values) * (len(values) - 1) for values in sides) / freedom
-    error = math.sqrt(spread * sum(1 / len(values) for values in sides))
-    return Gap(value, float(t.ppf(0.975, freedom)) * error)
+    return Gap(value, interval(sides) * math.sqrt(sum(1 / len(values) for values in sides)))
+
+
+def interval(samples: Sequence[list[float]]) -> float:
+    """How far a value lies from its mean at most, 95 times of 100; infinite if no sample has two.
+
+    Student's t, with one spread for all samples.
+    """
+    freedom = sum(len(values) - 1 for values in samples)
+    if not freedom:
+        return math.inf
+    pooled = sum(variance(values) * (len(values) - 1) for values in samples if len(values) > 1)
+    return float(t.ppf(0.975, freedom)) * math.sqrt(pooled / freedom)
 
 
 def as_good(own: list[float], other: list[float]) -> str:

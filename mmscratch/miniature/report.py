@@ -1,5 +1,6 @@
 """The study's page and figures, made from its results alone."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +13,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mmscratch.miniature import plan
-from mmscratch.miniature.claims import AS_GOOD, CLAIMS, HOLDS, Claim, Results, final
+from mmscratch.miniature.claims import (
+    AS_GOOD,
+    CLAIMS,
+    HOLDS,
+    Claim,
+    Gap,
+    Results,
+    final,
+    interval,
+)
 from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION
 from mmscratch.miniature.run import Run, in_order
 
@@ -261,13 +271,34 @@ def _table(results: Results, metrics: Sequence[str]) -> list[str]:
 
 
 def compare(repeated: Results, before: Results) -> str:
-    """Lines that say how near a repetition comes: box AP or accuracy of both, by name."""
-    lines = []
-    for name, of_seeds in repeated.items():
-        metric = 'bbox_mAP' if 'bbox_mAP' in of_seeds[0]['history'][-1] else 'accuracy'
-        again = _spread(final(repeated, name, metric))
-        known = _spread(final(before, name, metric)) if name in before else 'not run'
-        lines.append(f'{name}: {METRIC_NAMES[metric]} {again}, before {known}')
+    """Lines that say how near a repetition comes: box AP or accuracy of both, by name.
+
+    What differs as seeds do is within the ± 95 times of 100. The spread behind it is that of all
+    runs before.
+    """
+    lines, within = [], []
+    for metric, what in (('bbox_mAP', 'box AP'), ('accuracy', 'accuracy')):
+        known = {
+            name: final(before, name, metric)
+            for name, of_seeds in before.items()
+            if metric in of_seeds[0]['history'][-1]
+        }
+        error = interval(list(known.values()))
+        for name, of_seeds in repeated.items():
+            if metric not in of_seeds[0]['history'][-1]:
+                continue
+            again = final(repeated, name, metric)
+            line = f'{name}: {what} {_spread(again)}, before '
+            if name not in known:
+                lines.append(line + 'not run')
+                continue
+            wide = error * math.sqrt(1 / len(again) + 1 / len(known[name]))
+            difference = Gap(mean(again) - mean(known[name]), wide)
+            lines.append(f'{line}{_spread(known[name])}: {difference}')
+            if math.isfinite(wide):
+                within.append(abs(difference.value) <= wide)
+    if within:
+        lines.append(f'{sum(within)} of {len(within)} are within the ±, as 95 % of seeds would be')
     return '\n'.join(lines)
 
 
