@@ -72,11 +72,13 @@ def main() -> None:
         # what claims that weren't chosen would begin with is kept
         executor.tidy([run for claim in CLAIMS for run in claim.runs(range(args.seeds))])
     report.write(results_dir)
+    # of all seeds that are there, as on the page
+    every = {claim: claim.runs(range(report.MOST_SEEDS)) for claim in chosen}
     if args.again:
-        every_seed = [run for claim in chosen for run in claim.runs(range(report.MOST_SEEDS))]
-        print(report.compare(*(report.collect(every_seed, d) for d in (args.again, RESULTS))))
-    for claim in chosen:
-        results = report.collect(claim.runs(range(args.seeds)), results_dir)
+        repeated = [run for runs in every.values() for run in runs]
+        print(report.compare(*(report.collect(repeated, d) for d in (args.again, RESULTS))))
+    for claim, its_runs in every.items():
+        results = report.collect(its_runs, results_dir)
         if {run.name for run in claim.runs([0])} <= set(results):
             verdict = claim.verdict(results)
             print(f'{claim.number}. {claim.title}: {verdict.word} ({verdict.numbers})')
