@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,25 @@ def test_a_stopped_run_goes_on(trained, shapes, tmp_path):
     straight = checkpoint.load(trained / 'iter_4.pth')['state_dict']
     for name, value in straight.items():
         torch.testing.assert_close(ours[name], value, rtol=0, atol=0)
+
+
+def test_what_a_batch_system_stops_leaves_no_worker(shapes, tmp_path):
+    command = [sys.executable, ROOT / 'tools/train.py', CONFIG, '--data', shapes]
+    command += ['--work-dir', tmp_path / 'run', '--cfg-options', 'train_dataloader.batch_size=2']
+    command += ['train_dataloader.prefetch_factor=8', 'default_hooks.logger.interval=1']
+    log = tmp_path / 'log'
+    with log.open('w') as file:
+        process = subprocess.Popen(
+            [*map(str, command)], cwd=ROOT, stdout=file, stderr=file, start_new_session=True
+        )
+    while 'Iter(train)' not in log.read_text():
+        assert process.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.2)
+    process.terminate()
+    assert process.wait(60) == 130
+    assert log.read_text().splitlines()[-1].startswith('interrupted; --resume goes on')
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 def test_checkpoint_proves_that_it_was_trained_from_scratch(trained):

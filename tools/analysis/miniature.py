@@ -12,7 +12,6 @@ into a folder of their own. Stopped, the same command goes on where it was.
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -89,7 +88,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    # what a batch system stops a job by; runs are stopped with it
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with one_line_errors('interrupted; the same command goes on'):
         main()
