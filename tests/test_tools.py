@@ -1,5 +1,6 @@
 """The tools as a user calls them: in a process of their own, on eight images."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -243,9 +244,16 @@ def test_what_a_batch_system_stops_leaves_no_worker(shapes, tmp_path):
         time.sleep(0.2)
     process.terminate()
     assert process.wait(60) == 130
-    assert log.read_text().splitlines()[-1].startswith('interrupted; --resume goes on')
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    # not always last: a worker that was handing over an image may tell that nobody took it
+    assert 'interrupted; --resume goes on' in log.read_text()
+    # what helps multiprocessing ends a moment after it
+    for _ in range(300):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 0)
+            time.sleep(0.2)
+            continue
+        return
+    pytest.fail('processes are left')
 
 
 def test_checkpoint_proves_that_it_was_trained_from_scratch(trained):

@@ -281,7 +281,7 @@ def compare(repeated: Results, before: Results) -> str:
     runs before.
     """
     lines, within = [], []
-    for metric, what in (('bbox_mAP', 'box AP'), ('accuracy', 'accuracy')):
+    for metric in ('bbox_mAP', 'accuracy'):
         known = {
             name: final(before, name, metric)
             for name, of_seeds in before.items()
@@ -292,7 +292,7 @@ def compare(repeated: Results, before: Results) -> str:
             if metric not in of_seeds[0]['history'][-1]:
                 continue
             again = final(repeated, name, metric)
-            line = f'{name}: {what} {_spread(again)}, before '
+            line = f'{name}: {METRIC_NAMES[metric]} {_spread(again)}, before '
             if name not in known:
                 lines.append(line + 'not run')
                 continue
