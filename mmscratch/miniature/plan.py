@@ -26,6 +26,8 @@ FEW_LENGTHS = (1, 3, 6)
 INITIALIZATIONS = ('scratch', 'pretrained')
 # Images of the detection data in the subsets of claims 5 and 6
 TENTH, HUNDREDTH = 300, 30
+# where the longest of the others was too short to tell
+LONGER = 12
 
 # Dotted config keys and values, as of --cfg-options
 Options = tuple[tuple[str, Any], ...]
@@ -145,22 +147,26 @@ def batch_norm(seeds: Sequence[int]) -> list[Run]:
     for seed in seeds:
         runs.append(tail('scratch_3x', 3, trunk('scratch', seed)))
         runs += [
-            Run(f'bn{images}_scratch_3x', DETECTOR_BN, seed, _straight(3, images))
+            Run(
+                f'bn{images}_scratch_3x',
+                DETECTOR_BN,
+                seed,
+                (('train_dataloader.batch_size', images), *_straight(3, 3)),
+            )
             for images in (2, 1)
         ]
     return runs
 
 
-def _straight(length: int, images: int) -> Options:
-    """A whole schedule of as many images a step, ``images`` at a time."""
+def _straight(length: int, each: int) -> Options:
+    """A whole schedule in one go, saved and validated each so many x."""
     end = length * ONE
     return (
-        ('train_dataloader.batch_size', images),
         ('train_cfg.max_iters', end),
-        ('train_cfg.val_interval', end),
+        ('train_cfg.val_interval', each * ONE),
         ('param_scheduler.1.milestones', [end - FIRST_DROP, end - SECOND_DROP]),
         ('param_scheduler.1.end', end),
-        ('default_hooks.checkpoint.interval', end),
+        ('default_hooks.checkpoint.interval', each * ONE),
     )
 
 
@@ -170,10 +176,16 @@ def _subset(images: int) -> Options:
 
 
 def less_data(seeds: Sequence[int]) -> list[Run]:
-    """Twins on a tenth and on a hundredth of the images."""
+    """Twins on a tenth and on a hundredth of the images, and on the tenth for longer too."""
     runs = []
     for prefix, images in (('tenth_', TENTH), ('hundredth_', HUNDREDTH)):
         runs += twins(seeds, FEW_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
+    longer = (*_subset(TENTH), *_straight(LONGER, 2))
+    for seed in seeds:
+        runs += [
+            Run(f'tenth_{kind}_{LONGER}x', DETECTOR_MS, seed, longer, weights)
+            for kind, weights in (('scratch', None), ('pretrained', pre_training(seed)))
+        ]
     return runs
 
 
