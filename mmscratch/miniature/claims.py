@@ -143,9 +143,11 @@ def twins_gap(results: Results, prefix: str, length: int, metric: str = 'bbox_mA
     return gap(pretrained, scratch)
 
 
-def best(results: Results, prefix: str, kind: str) -> tuple[int, list[float]]:
+def best(
+    results: Results, prefix: str, kind: str, lengths: Sequence[int] = plan.FEW_LENGTHS
+) -> tuple[int, list[float]]:
     """The length with the best mean box AP, as the paper compares on small data, and its values."""
-    values = {n: final(results, f'{prefix}{kind}_{n}x') for n in plan.FEW_LENGTHS}
+    values = {n: final(results, f'{prefix}{kind}_{n}x') for n in lengths}
     length = max(values, key=lambda n: mean(values[n]))
     return length, values[length]
 
@@ -232,23 +234,23 @@ def judge_less_data(results: Results) -> Verdict:
     tenth shows nothing then, and on a hundredth only if the training images are fitted as well.
     """
     words, numbers = [], []
-    for prefix, images in (('tenth_', plan.TENTH), ('hundredth_', plan.HUNDREDTH)):
+    for prefix, (images, lengths) in plan.SUBSETS.items():
         (at, ahead), (scratch_at, behind) = (
-            best(results, prefix, kind) for kind in ('pretrained', 'scratch')
+            best(results, prefix, kind, lengths) for kind in ('pretrained', 'scratch')
         )
         lead = gap(ahead, behind)
+        longest = lengths[-1]
         loss, least = (
-            mean(training_losses(results, f'{prefix}{kind}_{plan.LONGEST}x'))
+            mean(training_losses(results, f'{prefix}{kind}_{longest}x'))
             for kind in plan.INITIALIZATIONS
         )
         numbers.append(
             f'with {images} images pre-training ({at}x) is {lead} box AP ahead of scratch '
-            f'({scratch_at}x), with training losses of {least:.2f} and {loss:.2f} at '
-            f'{plan.LONGEST}x'
+            f'({scratch_at}x), with training losses of {least:.2f} and {loss:.2f} at {longest}x'
         )
         if images == plan.TENTH:
             word = as_good(behind, ahead)
-            words.append(OPEN if word == FAILS and scratch_at == plan.LONGEST else word)
+            words.append(OPEN if word == FAILS and scratch_at == longest else word)
         else:
             words += [_word(lead), HOLDS if loss <= AS_LOW * least else OPEN]
     return Verdict(_all(words), '; '.join(numbers))
@@ -465,17 +467,20 @@ CLAIMS = (
         setup='300 and 30 of the 3,000 images, one draw for all seeds; the settings that the paper '
         'changed for 35k images (those for fewer are not published): scale jitter, twice the '
         'learning rate, drops to 0.02 of it. On all 3,000 images this rate is worse (claim 0). '
-        'The best of 1x, 3x and 6x is compared; the paper took the best of each side too, from '
-        'scratch of schedules up to 3.7 times longer.',
+        'The best of 1x, 3x and 6x is compared, and of 12x on the tenth, which was added when 6x '
+        'had been too short to tell: in one go, on another processor, with classifiers trained '
+        'again there (right on 97.1, 97.4 and 96.9 %). The paper took the best of each side too, '
+        'from scratch of schedules up to 3.7 times longer.',
         rule='holds if scratch is as good on a tenth, and on a hundredth behind by more than the '
         'interval with a training loss at 6x that is higher by 5 % at most; does not hold if one '
         'part is contradicted by more than the interval. But scratch that is behind on a tenth and '
-        'best at 6x, the longest, may need more, and decides nothing.',
+        'best at 12x, the longest, may need more, and decides nothing.',
         runs=plan.less_data,
         judge=judge_less_data,
-        reason='At 6x each of the 300 images has been seen 36 times, and AP still rises on both '
-        'sides; of COCO, each of the 10,000 was seen 96 times with pre-training and 352 times from '
-        'scratch until it rose no more.',
+        reason='At 12x each of the 300 images has been seen 72 times, and AP still rises on both '
+        'sides, from scratch faster; of COCO, each of the 10,000 was seen 96 times with '
+        'pre-training and 352 times from scratch until it rose no more. 12x is only there for 300 '
+        'images.',
     ),
     Claim(
         number=6,

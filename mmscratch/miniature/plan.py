@@ -28,6 +28,11 @@ INITIALIZATIONS = ('scratch', 'pretrained')
 TENTH, HUNDREDTH = 300, 30
 # where the longest of the others was too short to tell
 LONGER = 12
+# of claim 5: prefix of the runs' names -> images, lengths
+SUBSETS = {
+    'tenth_': (TENTH, (*FEW_LENGTHS, LONGER)),
+    'hundredth_': (HUNDREDTH, FEW_LENGTHS),
+}
 
 # Dotted config keys and values, as of --cfg-options
 Options = tuple[tuple[str, Any], ...]
@@ -177,16 +182,17 @@ def _subset(images: int) -> Options:
 
 def less_data(seeds: Sequence[int]) -> list[Run]:
     """Twins on a tenth and on a hundredth of the images, and on the tenth for longer too."""
-    runs = []
-    for prefix, images in (('tenth_', TENTH), ('hundredth_', HUNDREDTH)):
-        runs += twins(seeds, FEW_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
+    tenth, hundredth = (
+        twins(seeds, FEW_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
+        for prefix, (images, _) in SUBSETS.items()
+    )
     longer = (*_subset(TENTH), *_straight(LONGER, 2))
-    for seed in seeds:
-        runs += [
-            Run(f'tenth_{kind}_{LONGER}x', DETECTOR_MS, seed, longer, weights)
-            for kind, weights in (('scratch', None), ('pretrained', pre_training(seed)))
-        ]
-    return runs
+    tenth += [
+        Run(f'tenth_{kind}_{LONGER}x', DETECTOR_MS, seed, longer, weights)
+        for seed in seeds
+        for kind, weights in (('scratch', None), ('pretrained', pre_training(seed)))
+    ]
+    return tenth + hundredth
 
 
 def sparse(seeds: Sequence[int]) -> list[Run]:

@@ -39,8 +39,8 @@ AGAIN=work_dirs/again` repeats a part of it, in a folder of its own.
 - **Schedules**: 1x is {one} iterations, the paper's 90k / 400. The learning rate is constant, and
   drops for the last {first} and {second} iterations of any length. All lengths of one
   initialization and seed share the constant part; a schedule that branches off equals one trained
-  in one go, bit for bit (tests). In the results of seeds 0 to 2 the longest schedule of each kind
-  has its drops one iteration late, by a fault that was found and mended after they were run.
+  in one go, bit for bit (tests). In the results of seeds 0 to 2 the longest of those that share
+  it has its drops one iteration late, by a fault that was found and mended after they were run.
 - **Trained again**: on the same kind of processor seed 0 of claim 1 came to 51.8 (random) and 51.5
   (pre-trained) box AP at 6x, before 52.6 and 51.4, for that fault, and otherwise to the same
   results in every digit. Another processor rounds otherwise, so that a seed is a draw of its own
@@ -99,17 +99,13 @@ def draw_schedules(
 
 def draw_subsets(results: Results, out: Path) -> None:
     """Training loss and validation AP of the longest schedule against iterations, each seed."""
-    subsets = {'tenth_': plan.TENTH, 'hundredth_': plan.HUNDREDTH}
-    figure, axes = _figure(len(subsets), 2)
-    for (left, right), (prefix, images) in zip(axes, subsets.items()):
+    figure, axes = _figure(len(plan.SUBSETS), 2)
+    for (left, right), (prefix, (images, lengths)) in zip(axes, plan.SUBSETS.items()):
         for kind, color in COLORS.items():
-            stems, ends = (
-                {result['seed']: result for result in results[name]}
-                for name in (f'{prefix}{kind}_trunk', f'{prefix}{kind}_{plan.LONGEST}x')
-            )
-            for k, seed in enumerate(ends):
+            stems = {result['seed']: result for result in results[f'{prefix}{kind}_trunk']}
+            for k, end in enumerate(results[f'{prefix}{kind}_{lengths[-1]}x']):
                 style = dict(color=color, label=None if k else NAMES[kind], alpha=0.7)
-                parts = [stems[seed], ends[seed]] if seed in stems else [ends[seed]]
+                parts = [stems[end['seed']], end] if end['begin'] else [end]
                 losses = [point for part in parts for point in part['loss']]
                 left.plot(*zip(*_smooth(losses)), **style)
                 points = [
