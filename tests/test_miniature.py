@@ -514,6 +514,14 @@ def test_figures_are_made_of_results_alone(number, tmp_path):
     assert 5_000 < files[0].stat().st_size < 200_000
 
 
+def test_a_seed_without_its_constant_part_is_drawn(tmp_path):
+    runs = in_order([run for seed in (0, 1) for run in plan.less_data([seed])])
+    results = ending(**{run.name: [20.0, 21.0] for run in runs})
+    results['hundredth_scratch_trunk'].pop()
+    report.draw_subsets(results, tmp_path / 'claim5.svg')
+    assert (tmp_path / 'claim5.svg').exists()
+
+
 @pytest.mark.parametrize(
     'run',
     {run.config: run for claim in claims.CLAIMS for run in claim.runs([0])}.values(),

@@ -477,7 +477,7 @@ CLAIMS = (
         'best at 12x, the longest, may need more, and decides nothing.',
         runs=plan.less_data,
         judge=judge_less_data,
-        reason='From 6x to 12x scratch gains 13.7 with 300 images and pre-training 11.5, so that '
+        reason='From 6x to 12x scratch gains 13.6 with 300 images and pre-training 11.5, so that '
         'its lead shrinks, and both still rise: at 12x each of the 300 images has been seen 72 '
         'times; of COCO, each of the 10,000 was seen 96 times with pre-training and 352 times from '
         'scratch until it rose no more. With 30 images 12x was not tried.',

@@ -105,7 +105,8 @@ def draw_subsets(results: Results, out: Path) -> None:
             stems = {result['seed']: result for result in results[f'{prefix}{kind}_trunk']}
             for k, end in enumerate(results[f'{prefix}{kind}_{lengths[-1]}x']):
                 style = dict(color=color, label=None if k else NAMES[kind], alpha=0.7)
-                parts = [stems[end['seed']], end] if end['begin'] else [end]
+                branched = end['begin'] and end['seed'] in stems
+                parts = [stems[end['seed']], end] if branched else [end]
                 losses = [point for part in parts for point in part['loss']]
                 left.plot(*zip(*_smooth(losses)), **style)
                 points = [
