@@ -177,6 +177,16 @@ def load(
             f'{filename}: holds a {type(checkpoint).__name__}, not a checkpoint or state_dict; '
             'give a .pth file of a model'
         )
+    return without_program(checkpoint)
+
+
+def without_program(checkpoint: dict) -> dict:
+    """The same without ``meta['config']``, where old versions of MMEngine kept the config.
+
+    ``Runner.resume`` of MMEngine 0.10.7 executes it as Python, to compare numbers of GPUs.
+    """
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
     return checkpoint
 
 
@@ -194,7 +204,8 @@ def load_url(url: str, **kwargs) -> dict:
     """
     with refusals(url):
         try:
-            return torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+            loaded = torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
+            return without_program(loaded)
         except urllib.error.URLError as error:
             name = kwargs.get('file_name') or os.path.basename(urllib.parse.urlparse(url).path)
             folder = kwargs.get('model_dir') or os.path.join(torch.hub.get_dir(), 'checkpoints')

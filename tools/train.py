@@ -122,7 +122,12 @@ def configure(args: argparse.Namespace) -> Config:
     went_on = cfg.get('resume')
     cfg.resume = args.resume is not None
     if cfg.resume or (went_on and not args.init):
-        cfg.load_from = args.resume if args.resume != 'latest' else None
+        cfg.load_from = args.resume
+    if args.resume == 'latest':
+        checkpoints = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        latest = work_dir.last_checkpoint(Path(cfg.work_dir), checkpoints.get('out_dir'))
+        # without one the claim on the folder fails
+        cfg.load_from = latest and str(latest)
     if args.amp:
         if not torch.cuda.is_available():
             raise InputError('--amp needs a GPU, and there is none: leave it out')
@@ -144,7 +149,13 @@ def main() -> None:
 
     from mmengine.runner import Runner
 
+    from mmscratch.hooks.named_errors_hook import NamedErrorsHook
+    from mmscratch.hooks.own_folder_hook import OwnFolderHook
+
     runner = Runner.from_cfg(cfg)
+    # whatever hooks the config has
+    runner.register_hook(OwnFolderHook())
+    runner.register_hook(NamedErrorsHook())
     # mmengine logs the rate and the decay of every parameter, two lines each
     runner.logger.addFilter(lambda record: 'paramwise_options' not in record.getMessage())
     for line in [line for report in reports for line in report.lines()] + [backend.describe()]:
