@@ -358,7 +358,8 @@ def _registered() -> dict[str, Mapping[str, Callable[..., Any]]]:
 
 def registered_names() -> frozenset[str]:
     """Every name that a ``type`` can have without an import from elsewhere."""
-    return frozenset(name for names in _registered().values() for name in names)
+    names = (name for names in _registered().values() for name in names)
+    return frozenset(name for name in names if not name.startswith('_'))
 
 
 def _top_level_keys() -> frozenset[str]:

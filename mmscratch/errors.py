@@ -50,7 +50,7 @@ def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
             raise
         line = f'error: {describe(error)}'
         if not isinstance(error, InputError):
-            line += f'; the traceback is in {_log_traceback()}'
+            line += f' ({_place(error)}); the traceback is in {_log_traceback()}'
         print(line, file=sys.stderr, flush=True)
         sys.exit(2)
     finally:
@@ -88,11 +88,19 @@ def describe(error: BaseException) -> str:
     text = ' '.join(text.split())
     if len(text) > _LONGEST:
         text = f'{text[:_LONGEST]} ...'
-    if kind == InputError.__name__:
+    # OpenCV calls its errors "error", and begins their text with its name
+    if kind in (InputError.__name__, 'error'):
         return text
     if kind == 'OutOfMemoryError':
         return f'{text}; take fewer or smaller images at a time (train_dataloader.batch_size)'
     return f'{kind}: {text}' if text else kind
+
+
+def _place(error: BaseException) -> str:
+    """The innermost frame, in a form that does not name the machine's folders."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    file = frame.filename.rpartition('site-packages/')[2]
+    return f'raised in {file}, line {frame.lineno}, {frame.name}'
 
 
 def _log_traceback() -> str:

@@ -81,6 +81,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='leave out boxes without area or outside of their image, in place of stopping at them',
     )
+    parser.add_argument(
+        '--skip-decoding',
+        action='store_true',
+        help='do not decode every image before the first training on it; a damaged one is met when '
+        'its turn comes',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
@@ -143,7 +149,8 @@ def main() -> None:
     reports = []
     if distributed.is_main_process(args.launcher):
         work_dir.claim(Path(cfg.work_dir), args.config, args.resume)
-        reports = coco_check.check_config(cfg) + voc_check.check_config(cfg)
+        for check in (coco_check, voc_check):
+            reports += check.check_config(cfg, decode=not args.skip_decoding)
     if args.launcher == 'pytorch':
         distributed.prepare_for_cpu(cfg)
 

@@ -8,6 +8,8 @@ import numpy as np
 from mmscratch.datasets.coco_json import Rows, column
 from mmscratch.errors import InputError
 
+# Why an object is no object to train on, two of the reasons.
+THIN, IGNORED = 'boxes are thinner than 1 pixel', 'are marked to be ignored'
 _SMALL, _LARGE = 32**2, 96**2  # COCO's limits of object area, in square pixels.
 
 
@@ -24,6 +26,7 @@ class BoxTable:
         # Pycocotools reads iscrowd of every object at the end of the first validation.
         self.crowd = np.array(column(annotations, 'annotations', 'iscrowd', (int, bool), file))
         self.usable = np.ones(len(annotations), bool)
+        self.reasons: dict[str, np.ndarray] = {}
 
     def _read_boxes(self) -> np.ndarray:
         values = column(self.annotations, 'annotations', 'bbox', list, self.file)
@@ -41,7 +44,10 @@ class BoxTable:
         return np.array(values, float)
 
     def check(self, drop_bad_boxes: bool) -> list[str]:
-        """Refuse boxes nobody can train on, or with `drop_bad_boxes` note them; set `usable`."""
+        """Refuse boxes nobody can train on, or with `drop_bad_boxes` note them.
+
+        Sets `usable`, (annotations,) bool, and `reasons`, why the others are not.
+        """
         sizes = [
             (image['width'], image['height'])
             for image in (self.image_of[row['image_id']] for row in self.annotations)
@@ -51,6 +57,11 @@ class BoxTable:
         overlap = np.minimum(start + extent, limit) - np.maximum(start, 0)
         no_area = (extent <= 0).any(1) | (self.area <= 0)
         bad = no_area | (overlap <= 0).any(1) | ~np.isfinite(self.boxes).all(1)
+        if self._are_normalised(limit):
+            raise InputError(
+                f'{self.file}: no object of {len(bad)} can be trained on or found: all boxes lie '
+                'within 0..1, as shares of their image; write pixels [x, y, width, height]'
+            )
         if bad.any() and not drop_bad_boxes:
             raise InputError(self._describe_bad(bad, no_area))
 
@@ -58,13 +69,27 @@ class BoxTable:
         # COCO's own boxes are rounded to 0.01 pixel, other tools count the last pixel in.
         beyond = ~bad & ((start < -1) | (start + extent > limit + 1)).any(1)
         ignored = np.array([bool(row.get('ignore')) for row in self.annotations])
-        self.usable = ~(bad | thin | ignored | self.crowd.astype(bool))
+        self.leave_out(bad, 'boxes lie outside their image or have no area')
+        self.leave_out(thin, THIN)
+        self.leave_out(ignored, IGNORED)
+        self.leave_out(self.crowd.astype(bool), 'are crowds')
         told = (
             (bad, 'lie outside their image or have no area: left out of training'),
             (thin, 'are thinner than 1 pixel: MMDetection leaves them out of training'),
             (beyond, 'stick out of their image by more than 1 pixel: MMDetection clips them'),
         )
         return [f'{mask.sum()} boxes {what}' for mask, what in told if mask.any()]
+
+    def leave_out(self, objects: np.ndarray, why: str) -> None:
+        """Take `objects`, (annotations,) bool, from the usable ones; those of them say why."""
+        self.reasons[why] = self.usable & objects
+        self.usable = self.usable & ~objects
+
+    def _are_normalised(self, limit: np.ndarray) -> bool:
+        """Whether all boxes lie within 0..1, in images of more than 1 pixel."""
+        end = self.boxes[:, :2] + self.boxes[:, 2:]
+        within = (self.boxes >= 0).all(1) & (end <= 1).all(1) & (limit > 1).all(1)
+        return bool(within.all())
 
     def _describe_bad(self, bad: np.ndarray, no_area: np.ndarray) -> str:
         first = int(np.flatnonzero(bad)[0])

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from mmscratch.datasets import coco_json, voc_check
-from mmscratch.datasets.box_table import BoxTable
+from mmscratch.datasets import coco_json, repoint, voc_check
+from mmscratch.datasets.box_table import IGNORED, THIN, BoxTable
 from mmscratch.datasets.coco_json import Rows
 from mmscratch.datasets.data_report import DataReport
 from mmscratch.datasets.image_check import ImageFacts, look_at_all, remarks
+from mmscratch.datasets.image_decoding import decode_all
+from mmscratch.datasets.mask_table import MaskTable
 from mmscratch.errors import InputError
 
 
@@ -32,41 +34,61 @@ def check(
     image_dir: Path | None,
     drop_bad_boxes: bool = False,
     filter_cfg: Mapping[str, Any] | None = None,
+    pipeline: Sequence[Mapping[str, Any]] = (),
+    decode: bool = False,
 ) -> DataReport:
     """Check one split; without `image_dir` only the annotation file.
 
-    `drop_bad_boxes` counts boxes outside the image or without area instead of refusing them.
-    `filter_cfg` is that of the config's dataset: it decides what becomes of empty images.
+    Args:
+        annotation_file: the JSON.
+        image_dir: the folder of its images.
+        drop_bad_boxes: whether boxes outside the image or without area are counted in place of
+            being refused.
+        filter_cfg: of the config's dataset; it decides what becomes of empty and of small images.
+        pipeline: of the config's dataset; where it loads masks, objects without are no objects.
+        decode: whether each image is decoded, as the pipeline does it, unless it was once before.
+
+    Raises:
+        InputError: a fault that would stop or spoil a run.
     """
     images, annotations, categories, sha256 = coco_json.load(annotation_file)
     table = BoxTable(images, annotations, categories, annotation_file)
     notes = table.check(drop_bad_boxes)
-    notes += filter(None, [coco_json.check_masks(images, annotations, annotation_file)])
+    masks = MaskTable(images, annotations, annotation_file)
+    notes += masks.notes()
+    to_find = table.usable | table.reasons[THIN] | table.reasons[IGNORED]
+    _leave_out_masks(table, masks, pipeline)
+    _leave_out_small(table, images, filter_cfg)
     notes += _empty_images(images, annotations, table.usable, filter_cfg)
-    facts = _check_files(images, annotation_file, image_dir) if image_dir else {}
+    facts = {}
+    if image_dir:
+        facts = _check_files(images, annotation_file, image_dir, pipeline if decode else ())
     notes += remarks(facts.values())
     return DataReport(
         annotation_file=annotation_file,
         sha256=sha256,
         images=len(images),
         annotations=len(annotations),
-        masks=sum(bool(row.get('segmentation')) for row in annotations),
-        rle_masks=sum(
-            isinstance(row.get('segmentation'), dict) and not row['iscrowd'] for row in annotations
-        ),
+        masks=int(masks.usable.sum()),
+        without_masks=int((~masks.given).sum()),
+        rle_masks=int((masks.rle & ~table.crowd.astype(bool)).sum()),
+        to_find=int(to_find.sum()),
         instances=table.instances(),
         sizes=table.sizes(),
+        left_out={why: int(left.sum()) for why, left in table.reasons.items() if left.any()},
         notes=notes,
         fingerprints={fact.fingerprint: name for name, fact in facts.items() if fact.fingerprint},
     )
 
 
-def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[DataReport]:
+def check_config(
+    cfg: Config, splits: Sequence[str] = ('train', 'val'), decode: bool = False
+) -> list[DataReport]:
     """Check the data of `cfg`; the reports are in the order of `splits`.
 
-    What is trained on and what is not have to fit together. The config's own key `drop_bad_boxes`
-    is that of :func:`check`. Of PASCAL VOC it is asked only whether its files are there; other
-    datasets without a JSON file are passed over.
+    What is trained on and what is not have to fit together. The config's own key `drop_bad_boxes`,
+    and `decode`, are those of :func:`check`. Of PASCAL VOC it is asked only whether its files are
+    there; other datasets without a JSON file are passed over.
     """
     reports: dict[str, list[DataReport]] = {split: [] for split in splits}
     for split, checked in reports.items():
@@ -79,7 +101,16 @@ def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[
             images = (dataset.get('data_prefix') or {}).get('img', '')
             image_dir = Path(dataset.get('data_root') or '', images)
             filter_cfg = None if dataset.get('test_mode') else dataset.get('filter_cfg')
-            checked.append(check(file, image_dir, cfg.get('drop_bad_boxes', False), filter_cfg))
+            report = check(
+                file,
+                image_dir,
+                cfg.get('drop_bad_boxes', False),
+                filter_cfg,
+                dataset.get('pipeline') or (),
+                decode,
+            )
+            report.refuse_nothing(split)
+            checked.append(report)
     for train, val in itertools.product(reports.get('train', []), reports.get('val', [])):
         check_same_classes(train, val)
         val.note_copies_of(train)
@@ -95,6 +126,26 @@ def _leaves(dataset: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
         yield dataset
     for item in inner:
         yield from _leaves(item)
+
+
+def _leave_out_masks(
+    table: BoxTable, masks: MaskTable, pipeline: Sequence[Mapping[str, Any]]
+) -> None:
+    """Where masks are loaded, MMDetection ignores objects whose mask it cannot load."""
+    loaders = [step for step in repoint.walk(pipeline) if step.get('with_mask')]
+    if not loaders:
+        return
+    table.leave_out(masks.given & ~masks.usable, 'masks have no polygon of 3 points')
+    if any(step.get('poly2mask') is False for step in loaders):
+        table.leave_out(masks.rle, 'masks are RLEs, and poly2mask=False takes polygons alone')
+
+
+def _leave_out_small(table: BoxTable, images: Rows, filter_cfg: Mapping[str, Any] | None) -> None:
+    """`min_size` drops images, and with them their objects."""
+    if least := (filter_cfg or {}).get('min_size', 0):
+        small = {image['id'] for image in images if min(image['width'], image['height']) < least}
+        objects = np.array([row['image_id'] in small for row in table.annotations])
+        table.leave_out(objects, f'are on images with a side under {least} pixels (min_size)')
 
 
 def _empty_images(
@@ -120,8 +171,13 @@ def _empty_images(
     return notes
 
 
-def _check_files(images: Rows, file: Path, image_dir: Path) -> dict[str, ImageFacts]:
-    """Every image is there, whole, and of the size the JSON says; returns its facts by name."""
+def _check_files(
+    images: Rows, file: Path, image_dir: Path, pipeline: Sequence[Mapping[str, Any]]
+) -> dict[str, ImageFacts]:
+    """Every image is there, whole, and of the size the JSON says; returns its facts by name.
+
+    By a `pipeline` that is not empty each is decoded, too.
+    """
     names = [image['file_name'] for image in images]
     missing = _missing(names, image_dir)
     if missing:
@@ -129,8 +185,12 @@ def _check_files(images: Rows, file: Path, image_dir: Path) -> dict[str, ImageFa
             f'{file}: {len(missing)} of {len(names)} images are not in {image_dir}, the first is '
             f"'{missing[0]}'; add the files, or correct file_name (it is relative to that folder)"
         )
-    facts = look_at_all([image_dir / name for name in names])
+    paths = [image_dir / name for name in names]
+    facts = look_at_all(paths)
     faults = [(name, fact.fault) for name, fact in zip(names, facts) if fact.fault]
+    if not faults and pipeline:
+        decoded = decode_all(image_dir, paths, pipeline)
+        faults = [(name, fault) for name, fault in zip(names, decoded) if fault]
     if faults:
         name, fault = faults[0]
         raise InputError(
@@ -169,9 +229,12 @@ def check_same_classes(train: DataReport, val: DataReport) -> None:
         return
     odd = sorted(set(train.classes) ^ set(val.classes))
     if odd:
+        spaces = len({name.strip() for name in odd}) < len(odd)
         raise InputError(
-            f"{val.annotation_file}: {len(odd)} category names, the first is '{odd[0]}', are in "
+            f'{val.annotation_file}: {len(odd)} category names, the first is {odd[0]!r}, are in '
             f'only one of this file and {train.annotation_file}; give both the same categories'
+            + ', also in the white space around their names'
+            * spaces
         )
     raise InputError(
         f'{val.annotation_file}: lists its categories in another order than '

@@ -157,16 +157,21 @@ def _keypoint_metainfo(folder: CocoFolder, given: Mapping[str, Any]) -> dict[str
 
 
 def _settle_masks(cfg: Config, reports: Mapping[str, DataReport]) -> None:
-    """Full masks stay, no masks at all mean the box-only twin, anything between is an error."""
+    """Full masks stay, no masks at all mean the box-only twin, anything between is an error.
+
+    Polygons of fewer than 3 points are no masks. Where others are, MMDetection leaves out the
+    objects that have no better ones, and the report tells how many.
+    """
     if not any(report.masks for report in reports.values()):
         repoint.become_box_only(cfg, reports['train'].annotation_file)
         return
     for report in reports.values():
-        if report.masks < report.annotations:
+        if report.without_masks or not report.masks:
+            without = report.without_masks or report.annotations
             raise InputError(
-                f'{report.annotation_file}: {report.annotations - report.masks} of '
-                f'{report.annotations} annotations have no segmentation; add them, or remove '
-                f'all segmentations from both files to train on boxes alone'
+                f'{report.annotation_file}: {without} of {report.annotations} annotations have no '
+                'segmentation; add them, or remove all segmentations from both files to train on '
+                'boxes alone'
             )
     if any(report.rle_masks for report in reports.values()):
         # poly2mask=False is for polygons: MMDetection ignores each object with an RLE then.

@@ -124,6 +124,9 @@ def _check_categories(categories: Rows, file: Path) -> None:
     _refuse_duplicates(column(categories, 'categories', 'id', int, file), 'category ids', file)
     names = column(categories, 'categories', 'name', str, file)
     _refuse_duplicates(names, 'category names', file)
+    _refuse_duplicates(
+        [name.strip() for name in names], 'category names, but for white space around them,', file
+    )
 
 
 def _check_images(images: Rows, file: Path) -> None:
@@ -162,32 +165,3 @@ def _check_references(images: Rows, annotations: Rows, categories: Rows, file: P
                 f'the first is annotation {first["id"]} with {key} {first[key]}; '
                 f"add it to '{target}' or remove these annotations"
             )
-
-
-def check_masks(images: Rows, annotations: Rows, file: Path) -> str:
-    """Refuse segmentations that cannot be loaded; what to tell about the others, if anything."""
-    size_of = {image['id']: [image['height'], image['width']] for image in images}
-    wrong = []
-    short = 0
-    for row in annotations:
-        segmentation = row.get('segmentation') or []
-        if isinstance(segmentation, dict):
-            sound = isinstance(segmentation.get('counts'), str | list) and (
-                segmentation.get('size') == size_of[row['image_id']]
-            )
-        else:
-            sound = isinstance(segmentation, list) and all(
-                type(part) is list and set(map(type, part)) <= {int, float} for part in segmentation
-            )
-            short += sound and any(len(part) < 6 or len(part) % 2 for part in segmentation)
-        if not sound:
-            wrong.append(row)
-    if wrong:
-        raise InputError(
-            f'{file}: {len(wrong)} segmentations are neither polygons [[x1, y1, x2, y2, x3, y3, '
-            f'...], ...] nor an RLE with counts and the size [height, width] of its image, the '
-            f'first is that of annotation {wrong[0]["id"]}; correct or remove them'
-        )
-    if short:
-        return f'{short} masks have polygons without 3 points: MMDetection leaves those out'
-    return ''

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmscratch.errors import InputError
+
 
 @dataclass
 class DataReport:
@@ -11,9 +13,12 @@ class DataReport:
     `instances` counts, by class in the file's own order (that of MMDetection's labels), the
     objects that can be trained on: crowds, ignored ones and left-out boxes are not among them.
     `sizes` counts the same objects by COCO's area limits, 32 and 96 pixels squared.
-    `masks` counts the annotations with a segmentation, out of `annotations`; `rle_masks` those
-    of single objects with an RLE (crowds always have one). `fingerprints` maps what identifies an
-    image file to its name. `notes` are sentences for the log.
+    `masks` counts the annotations with a mask that can be loaded, out of `annotations`;
+    `without_masks` those whose segmentation is empty or missing; `rle_masks` those of single
+    objects with an RLE (crowds always have one). `to_find` counts the objects that evaluation looks
+    for. `left_out` says of the other objects why they cannot be trained on, and how many.
+    `fingerprints` maps what identifies an image file to its name. `notes` are sentences for the
+    log.
     """
 
     annotation_file: Path
@@ -21,9 +26,12 @@ class DataReport:
     images: int
     annotations: int
     masks: int
+    without_masks: int
     rle_masks: int
+    to_find: int
     instances: dict[str, int]
     sizes: dict[str, int]
+    left_out: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     fingerprints: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
 
@@ -36,6 +44,21 @@ class DataReport:
     def empty_classes(self) -> tuple[str, ...]:
         """Classes without an object to train on."""
         return tuple(name for name, count in self.instances.items() if count == 0)
+
+    def refuse_nothing(self, split: str) -> None:
+        """Refuse training data without an object to train on, and others without one to find.
+
+        Raises:
+            InputError: there is none; it tells why for all of them.
+        """
+        trains = split == 'train'
+        if sum(self.instances.values()) if trains else self.to_find:
+            return
+        reasons = ', '.join(f'{count} {why}' for why, count in self.left_out.items())
+        raise InputError(
+            f'{self.annotation_file}: none of its {self.annotations} objects can be '
+            f'{"trained on" if trains else "found"}: {reasons}; correct these'
+        )
 
     def note_copies_of(self, train: 'DataReport') -> None:
         """Note the images of this split that are trained on too, under whatever name."""
@@ -63,8 +86,10 @@ class DataReport:
         return [*lines, f'SHA-256 of the annotation file: {self.sha256}']
 
     def _class_table(self, columns: int = 4) -> list[str]:
-        name_width = max(map(len, self.instances))
-        count_width = len(str(max(self.instances.values())))
-        cells = [f'{name:<{name_width}} {n:>{count_width}}' for name, n in self.instances.items()]
+        # in a line, also with a line break in a name
+        counts = [(' '.join(name.split()), count) for name, count in self.instances.items()]
+        name_width = max(len(name) for name, _ in counts)
+        count_width = len(str(max(count for _, count in counts)))
+        cells = [f'{name:<{name_width}} {n:>{count_width}}' for name, n in counts]
         rows = (cells[start : start + columns] for start in range(0, len(cells), columns))
         return ['  ' + '   '.join(row) for row in rows]

@@ -14,6 +14,7 @@ from mmscratch.datasets import repoint, voc_xml
 from mmscratch.datasets.box_table import BoxTable
 from mmscratch.datasets.data_report import DataReport
 from mmscratch.datasets.image_check import ImageFacts, look_at_all, remarks
+from mmscratch.datasets.image_decoding import decode_all
 from mmscratch.datasets.voc_xml import IMAGE_SUFFIXES, VocObject
 from mmscratch.errors import InputError
 
@@ -82,17 +83,20 @@ def check(dataset: Mapping[str, Any]) -> None:
             )
 
 
-def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[DataReport]:
+def check_config(
+    cfg: Config, splits: Sequence[str] = ('train', 'val'), decode: bool = False
+) -> list[DataReport]:
     """Check the data of the VocFolderDatasets of `cfg`; the reports are in the order of `splits`.
 
-    The config's key `drop_bad_boxes` has boxes counted that would be refused.
+    The config's key `drop_bad_boxes` has boxes counted that would be refused. With `decode` each
+    image is decoded, as the data set's pipeline does it, unless it was once before.
 
     Raises:
         InputError: all faults of all lists; of each kind how many, the first of them, the cure.
     """
     checks = {
         split: [
-            _ListCheck(node, cfg.get('drop_bad_boxes', False))
+            _ListCheck(node, cfg.get('drop_bad_boxes', False), decode)
             for node in repoint.walk(cfg.get(f'{split}_dataloader'))
             if repoint.type_name(node) == 'VocFolderDataset'
         ]
@@ -123,7 +127,9 @@ def check_list(dataset: Mapping[str, Any]) -> None:
 class _ListCheck:
     """The files of one list, and what is wrong with them."""
 
-    def __init__(self, dataset: Mapping[str, Any], drop_bad_boxes: bool) -> None:
+    def __init__(
+        self, dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool = False
+    ) -> None:
         root = Path(dataset['data_root'])
         self.file = root / dataset['ann_file']
         root /= dataset['data_prefix']['sub_data_root']
@@ -141,6 +147,12 @@ class _ListCheck:
         for name, image in self.images.items():
             if image.fault:
                 self.faults['image'].append(f'{paths[name]}, which {image.fault}')
+        if decode and not self.faults['image']:
+            folder = root / 'JPEGImages'
+            decoded = decode_all(folder, list(paths.values()), dataset['pipeline'])
+            self.faults['image'] = [
+                f'{path}, which {fault}' for path, fault in zip(paths.values(), decoded) if fault
+            ]
         files = voc_xml.find_files(root / 'Annotations', self.names, ('.xml',))
         self.xml = {name: voc_xml.read(files[name]) for name in self.names if name in files}
         known = {_fold(name): name for name in found}
@@ -243,7 +255,9 @@ class _ListCheck:
             images=len(images),
             annotations=len(annotations),
             masks=0,
+            without_masks=len(annotations),
             rle_masks=0,
+            to_find=int(table.usable.sum()),
             instances=table.instances(),
             sizes=table.sizes(),
             notes=[*notes, *self._remarks()],

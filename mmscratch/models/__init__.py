@@ -1,5 +1,6 @@
 """Detectors and their parts, registered in MMDetection's registry."""
 
+from mmscratch.models import inside_anchors
 from mmscratch.models.detectron_tta import DetectronTTAModel
 from mmscratch.models.dsod_head import DSODHead
 from mmscratch.models.dsod_neck import DSODNeck
@@ -25,3 +26,5 @@ __all__ = [
     'RepairedSSDHead',
     'SingleMaskCascadeRoIHead',
 ]
+
+inside_anchors.install()
