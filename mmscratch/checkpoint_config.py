@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmscratch import config_check
+from mmscratch.datasets.repoint import walk
 from mmscratch.errors import InputError
 
 # Packages whose classes a type may name by a dotted path, if a registry holds them.
@@ -100,7 +101,9 @@ def _value(node: ast.expr) -> Any:
     raise _NotData(f'line {node.lineno} holds more than literals')
 
 
-def refuse_foreign_types(section: Any, file: str, buildable: bool = False) -> None:
+def refuse_foreign_types(
+    section: Config | Mapping[str, Any], file: str, buildable: bool = False
+) -> None:
     """Refuse a ``type`` or a scope by which a registry would import something from elsewhere.
 
     Args:
@@ -114,20 +117,21 @@ def refuse_foreign_types(section: Any, file: str, buildable: bool = False) -> No
             of ``PACKAGES``, or a scope is none of ``SCOPES``.
     """
     known = config_check.registered_names()
-    for path, node in config_check.walk(section):
+    for node in walk(section._cfg_dict if isinstance(section, Config) else section):
         scope = node.get('_scope_', 'mmdet')
         if scope not in SCOPES:
-            raise InputError(f'{file}: its config has the scope {scope!r} at {path}; {_CURE}')
+            raise InputError(f'{file}: its config has the scope {scope!r}; {_CURE}')
         if 'type' not in node:
             continue
         kind = node['type']
-        package, _, name = kind.rpartition('.') if isinstance(kind, str) else ('', '', '')
-        if name in known and (not package or package.partition('.')[0] in PACKAGES):
+        text = kind if isinstance(kind, str) else ''
+        package, dot, _ = text.partition('.')
+        if text.rpartition('.')[2] in known and (not dot or package in PACKAGES):
             continue
-        if package or buildable or not name.isidentifier():
+        if buildable or not text.isidentifier():
             shown = repr(kind) if len(repr(kind)) <= 60 else repr(kind)[:57] + '...'
             raise InputError(
-                f'{file}: its config has the type {shown} at {path}, which is not registered by '
+                f'{file}: its config has the type {shown}, which is not registered by '
                 f'MMDetection, MMEngine, mmcv or mmscratch; {_CURE}'
             )
 

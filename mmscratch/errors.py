@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PROJECT = Path(__file__).resolve().parents[1]
+_OUT_OF_MEMORY = 'OutOfMemoryError'  # torch's, which need not be imported for it
 _LONGEST = 500  # characters of another package's message
 # how torch's loader passes on the error of a worker: its traceback as the message
 _FROM_WORKER = 'Original Traceback (most recent call last):'
@@ -66,6 +67,8 @@ def is_bug(error: BaseException) -> bool:
     """
     if isinstance(error, InputError | OSError | MemoryError | ImportError):
         return False
+    if type(error).__name__ == _OUT_OF_MEMORY:
+        return False
     # a loader's worker sends its traceback as text
     files = _FRAME.findall(str(error)) if _FROM_WORKER in str(error) else []
     files = files or [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
@@ -91,7 +94,7 @@ def describe(error: BaseException) -> str:
     # OpenCV calls its errors "error", and begins their text with its name
     if kind in (InputError.__name__, 'error'):
         return text
-    if kind == 'OutOfMemoryError':
+    if kind == _OUT_OF_MEMORY:
         return f'{text}; take fewer or smaller images at a time (train_dataloader.batch_size)'
     return f'{kind}: {text}' if text else kind
 

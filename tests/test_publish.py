@@ -301,10 +301,10 @@ def test_the_config_is_released_without_its_run():
     cfg = Config.fromfile(ROOT / CONFIG)
     before = cfg.to_dict()
     cfg.update(work_dir='/home/me/run', launcher='none', resume=True, load_from='iter_1.pth')
-    ours = released_config(cfg.pretty_text)
+    ours = released_config(cfg.pretty_text, 'a.pth')
     assert ours.to_dict() == {**before, 'resume': False, 'load_from': None}
     # nor is anything lost when it is released again
-    assert released_config(ours.pretty_text).to_dict() == ours.to_dict()
+    assert released_config(ours.pretty_text, 'a.pth').to_dict() == ours.to_dict()
 
 
 def test_numpy_in_the_meta_becomes_plain(tmp_path):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mmscratch.errors import InputError
-from mmscratch.work_dir import claim, default_work_dir
+from mmscratch.work_dir import claim, default_work_dir, last_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,15 @@ def test_a_file_is_no_work_dir(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(InputError, match='is a file'):
         claim(tmp_path / 'file', Path('a.py'), resume=None)
+
+
+def test_the_last_checkpoint_is_the_folders_own(tmp_path):
+    run = tmp_path / 'run'
+    run.mkdir()
+    assert last_checkpoint(run) is None
+    (run / 'last_checkpoint').write_text('/elsewhere/run/iter_200.pth\n')
+    assert last_checkpoint(run) == run / 'iter_200.pth'
+    # where CheckpointHook saves with out_dir
+    assert last_checkpoint(run, str(tmp_path / 'out')) == tmp_path / 'out/run/iter_200.pth'
+    (run / 'last_checkpoint').write_bytes(b'\xff\x00/..')
+    assert last_checkpoint(run).parent == run

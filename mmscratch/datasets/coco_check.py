@@ -58,8 +58,8 @@ def check(
     notes += masks.notes()
     to_find = table.usable | table.reasons[THIN] | table.reasons[IGNORED]
     _leave_out_masks(table, masks, pipeline)
-    _leave_out_small(table, images, filter_cfg)
     notes += _empty_images(images, annotations, table.usable, filter_cfg)
+    _leave_out_small(table, images, filter_cfg)
     facts = {}
     if image_dir:
         facts = _check_files(images, annotation_file, image_dir, pipeline if decode else ())

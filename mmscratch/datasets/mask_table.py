@@ -53,8 +53,7 @@ class MaskTable:
                 largest = max(map(max, whole), default=2)
                 smallest = min(map(min, whole), default=0)
                 self.normalised[number] = smallest >= 0 and largest <= 1
-                # written so that NaN is far, too
-                if not -_FARTHEST <= smallest <= largest <= _FARTHEST:
+                if smallest < -_FARTHEST or largest > _FARTHEST:
                     far.append(row['id'])
         for wrong, fault in (
             (

@@ -55,8 +55,9 @@ def test_good_folder(make_coco):
     train = reports['train']
     assert (train.images, train.annotations, train.masks, train.rle_masks) == (3, 4, 4, 0)
     assert train.classes == ('star', 'disc')
-    assert train.instances == {'star': 2, 'disc': 2}
-    assert train.sizes == {'small': 4, 'medium': 0, 'large': 0}  # 20 x 30 = 600 < 32^2
+    # those of the image that min_size drops are not trained on
+    assert train.instances == {'star': 1, 'disc': 1}
+    assert train.sizes == {'small': 2, 'medium': 0, 'large': 0}  # 20 x 30 = 600 < 32^2
     assert train.empty_classes == ()
     assert len(train.fingerprints) == 3
     content = (root / 'annotations/instances_train.json').read_bytes()
@@ -68,9 +69,9 @@ def test_good_folder(make_coco):
     assert reports['val'].notes == []
     lines = '\n'.join(train.lines())
     for text in (
-        '3 images, 4 objects (4 small',
+        '3 images, 2 objects (2 small',
         '2 classes, masks for all',
-        'star 2',
+        'star 1',
         train.sha256,
     ):
         assert text in lines
@@ -409,3 +410,148 @@ def test_report_agrees_with_what_mmdetection_loads(make_coco):
     labels = [i['bbox_label'] for image in dataset for i in image['instances']]
     counts = {name: labels.count(label) for label, name in enumerate(report.classes)}
     assert counts == report.instances == {'star': 1, 'disc': 1}
+
+
+LOADS_MASKS = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_mask=True)]
+
+
+def every(**values):
+    """A change that gives all training annotations these values."""
+
+    def edit(data):
+        for row in data['annotations']:
+            row.update(values)
+
+    return spoil_train(edit)
+
+
+@pytest.mark.parametrize(
+    ('values', 'reason'),
+    [
+        (dict(iscrowd=1), '4 are crowds'),
+        (dict(ignore=1), '4 are marked to be ignored'),
+        (dict(bbox=[5.0, 5.0, 0.5, 20.0]), '4 boxes are thinner than 1 pixel'),
+        (dict(bbox=[900.0, 5.0, 20.0, 20.0]), '4 boxes lie outside their image or have no area'),
+        (dict(segmentation=[[1, 2, 3, 4]]), '4 masks have no polygon of 3 points'),
+        (dict(segmentation=[[]]), '4 masks have no polygon of 3 points'),
+    ],
+)
+def test_nothing_to_train_on_is_refused_with_the_reason(make_coco, values, reason):
+    message = refusal(make_coco(every(**values)), drop_bad_boxes=True, pipeline=LOADS_MASKS)
+    assert f'none of its 4 objects can be trained on: {reason}' in message
+
+
+def test_all_images_too_small_is_refused(make_coco):
+    message = refusal(make_coco(), filter_cfg=dict(min_size=99))
+    assert '4 are on images with a side under 99 pixels (min_size)' in message
+
+
+def test_rle_masks_are_none_where_polygons_are_asked_for(make_coco):
+    def change(name, data):
+        height = {image['id']: image['height'] for image in data['images']}
+        for row in data['annotations']:
+            size = [height[row['image_id']], 48]
+            row['segmentation'] = {'size': size, 'counts': [0, 48 * size[0]]}
+
+    steps = [LOADS_MASKS[0], dict(LOADS_MASKS[1], poly2mask=False)]
+    message = refusal(make_coco(change), pipeline=steps)
+    assert '4 masks are RLEs, and poly2mask=False takes polygons alone' in message
+    assert sum(check(make_coco(change), pipeline=LOADS_MASKS)['train'].instances.values()) == 4
+
+
+def test_nothing_to_find_is_refused_with_the_reason(make_coco):
+    def change(name, data):
+        if name == 'val':
+            for row in data['annotations']:
+                row['iscrowd'] = 1
+
+    assert 'none of its 4 objects can be found: 4 are crowds' in refusal(make_coco(change))
+
+
+def test_evaluation_finds_what_training_leaves_out(make_coco):
+    """COCO counts thin and ignored objects, so that a validation set of those is one."""
+
+    def change(name, data):
+        if name == 'val':
+            data['annotations'][0].update(bbox=[5.0, 5.0, 0.5, 20.0])
+            data['annotations'][1].update(ignore=1)
+            data['annotations'][2:] = []
+
+    report = check(make_coco(change))['val']
+    assert (report.to_find, sum(report.instances.values())) == (2, 0)
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize('drop', [False, True])
+def test_boxes_of_shares_in_place_of_pixels_are_named(make_coco, split, drop):
+    def change(name, data):
+        for row in data['annotations'] if name == split else ():
+            row.update(bbox=[0.1, 0.2, 0.5, 0.25], area=0.125)
+
+    message = refusal(make_coco(change), drop_bad_boxes=drop)
+    assert f'instances_{split}.json: no object of 4 can be trained on or found' in message
+    assert 'all boxes lie within 0..1' in message
+    assert 'write pixels' in message
+
+
+def test_a_share_that_is_dropped_is_told(make_coco):
+    def edit(data):
+        data['annotations'][0]['segmentation'] = [[]]
+        data['annotations'][1]['segmentation'] = [[0.1, 0.1, 0.5, 0.1, 0.5, 0.5]]
+
+    report = check(make_coco(spoil_train(edit)), pipeline=LOADS_MASKS)['train']
+    assert report.masks == 3
+    assert sum(report.instances.values()) == 3
+    assert any('1 masks have polygons without 3 points' in note for note in report.notes)
+    assert any('1 of 3 masks lie within 0..1 and cover no pixel' in note for note in report.notes)
+
+
+def test_names_that_differ_in_white_space_alone_are_told(make_coco):
+    def twice(data):
+        data['categories'].append({'id': 9, 'name': 'star '})
+
+    assert "white space around them, occur more than once, the first is 'star'" in refusal(
+        make_coco(spoil_train(twice))
+    )
+
+    def other(data):
+        data['categories'][0]['name'] = 'star\n'
+
+    message = refusal(make_coco(spoil_train(other)))
+    assert "the first is 'star'" in message
+    assert 'also in the white space around their names' in message
+
+
+def test_a_name_of_several_lines_is_one_line_of_the_report(make_coco):
+    def change(name, data):
+        data['categories'][0]['name'] = '\n star\n'
+
+    lines = check(make_coco(change))['train'].lines()
+    assert not any('\n' in line for line in lines)
+    assert '  star 2   disc 2' in lines
+
+
+def test_images_are_decoded_once(make_coco, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    cfg = config(make_coco(), pipeline=LOADS_MASKS)
+    cfg.val_dataloader.dataset.pipeline = LOADS_MASKS
+    file = tmp_path / 'data/train/2.png'
+    sound = file.read_bytes()
+    # the compressed pixels, between a header and an end that stay
+    file.write_bytes(sound[:60] + bytes(len(sound) - 80) + sound[-20:])
+    coco_check.check_config(cfg)
+    with pytest.raises(InputError, match=r'2\.png cannot be decoded; 1 of 3 images are unusable'):
+        coco_check.check_config(cfg, decode=True)
+    file.write_bytes(sound)
+    coco_check.check_config(cfg, decode=True)
+    seen = []
+    monkeypatch.setattr(
+        'mmcv.transforms.LoadImageFromFile.transform',
+        lambda self, results: seen.append(results['img_path']),
+    )
+    coco_check.check_config(cfg, decode=True)
+    assert seen == []
+    # one that has changed since is decoded again, and no other
+    file.write_bytes(sound + b' ')
+    coco_check.check_config(cfg, decode=True)
+    assert seen == [str(file)]
