@@ -158,8 +158,8 @@ def load(
 ) -> dict:
     """The checkpoint in a local file: tensors, plain types and what :func:`allowed_globals` names.
 
-    A ``.pkl`` is read as Detectron's (:func:`load_blobs`), a ``.safetensors`` as the weights alone,
-    or as a release (:mod:`mmscratch.safetensors_file`).
+    A ``.pkl`` is read as Detectron's (:func:`load_blobs`), a ``.safetensors`` as weights, or as a
+    release (:mod:`mmscratch.safetensors_file`).
 
     Raises:
         InputError: no such file, or the file is empty, damaged, no checkpoint, or holds any other
@@ -173,9 +173,9 @@ def load(
     if not head:
         raise InputError(f'{filename}: is empty; copy it again, or take another checkpoint')
     if filename.endswith('.pkl'):
-        return load_blobs(filename)
+        return without_program(load_blobs(filename))
     if filename.endswith('.safetensors'):
-        return safetensors_file.load(filename)
+        return without_program(safetensors_file.load(filename))
     if not head.startswith((ZIP_HEAD, OLD_HEAD)):
         raise InputError(
             f'{filename}: is not a checkpoint that torch.save has written; give a .pth file, or '
@@ -190,6 +190,16 @@ def load(
             f'{filename}: holds a {type(checkpoint).__name__}, not a checkpoint or state_dict; '
             'give a .pth file of a model'
         )
+    return without_program(checkpoint)
+
+
+def without_program(checkpoint: dict) -> dict:
+    """The same without ``meta['config']``, where old versions of MMEngine kept the config.
+
+    ``Runner.resume`` of MMEngine 0.10.7 executes it as Python, to compare numbers of GPUs.
+    """
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
     return checkpoint
 
 

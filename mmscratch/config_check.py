@@ -168,7 +168,7 @@ def check_keys(cfg: Config) -> None:
         # val_evaluator_2 or coco_train_dataloader is a variable of the config's own.
         if key not in known and near and not re.search(rf'(^|_){near[0]}(_|\d|$)', key):
             raise InputError(f"{_name(cfg)}: unknown section '{key}'; did you mean '{near[0]}'?")
-    for path, node in _walk(_used_sections(cfg)):
+    for path, node in walk(_used_sections(cfg)):
         if path:
             _check_type(cfg, path, node)
             _check_node(cfg, path, node)
@@ -216,7 +216,7 @@ def _check_option(cfg: Config, option: str) -> None:
     if first not in known:
         if first not in cfg:
             deeper = [
-                f'{path}.{first}' for path, node in _walk(_used_sections(cfg)) if first in node
+                f'{path}.{first}' for path, node in walk(_used_sections(cfg)) if first in node
             ]
             hint = f"; did you mean '{deeper[0]}'?" if deeper else _hint(first, known)
             raise InputError(f"--cfg-options {option}: the config has no '{first}'{hint}")
@@ -262,7 +262,7 @@ def _uses(cfg: Config, variable: str) -> str:
     named = isinstance(value, bool | int | float) or value is None
     places = [
         f'{path}.{key}'
-        for path, node in _walk(_used_sections(cfg))
+        for path, node in walk(_used_sections(cfg))
         for key, item in node.items()
         if path and (key == variable or not named) and _unscoped(item) == _unscoped(value)
     ]
@@ -356,13 +356,18 @@ def _registered() -> dict[str, Mapping[str, Callable[..., Any]]]:
     return views
 
 
+def registered_names() -> frozenset[str]:
+    """Every name that a ``type`` can have without an import from elsewhere."""
+    return frozenset(name for names in _registered().values() for name in names)
+
+
 def _top_level_keys() -> frozenset[str]:
     from mmengine.runner import Runner
 
     return accepted_arguments(Runner)[0] | _TOP_LEVEL
 
 
-def _walk(node: Any, path: str = '') -> Iterator[tuple[str, Mapping[str, Any]]]:
+def walk(node: Any, path: str = '') -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every dict below `node` with its dotted path, parents first."""
     if isinstance(node, dict):
         yield path, node
@@ -371,7 +376,7 @@ def _walk(node: Any, path: str = '') -> Iterator[tuple[str, Mapping[str, Any]]]:
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in items:
         if isinstance(value, dict | list | tuple):
-            yield from _walk(value, f'{path}.{key}' if path else str(key))
+            yield from walk(value, f'{path}.{key}' if path else str(key))
 
 
 def _nearest(name: str, names: Iterable[str], cutoff: float = 0.7) -> str | None:

@@ -1,11 +1,22 @@
 """The one kind of error that a user, not a developer, has to put right."""
 
 import contextlib
+import logging
 import os
+import re
 import signal
 import sys
+import tempfile
 import threading
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
+
+_PROJECT = Path(__file__).resolve().parents[1]
+_LONGEST = 500  # characters of another package's message
+# how torch's loader passes on the error of a worker: its traceback as the message
+_FROM_WORKER = 'Original Traceback (most recent call last):'
+_FRAME = re.compile(r'^  File "(.+?)", line', re.MULTILINE)
 
 
 class InputError(ValueError):
@@ -17,23 +28,88 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
-    """Turn an :class:`InputError` into one line on stderr and exit status 2.
+    """Turn what the user has to put right into one line on stderr and exit status 2.
 
-    A bug keeps its traceback. An interruption, by Ctrl-C or by the SIGTERM of a batch system, ends
-    with the line ``interrupted`` and status 130, and with all worker processes: those of a process
-    that SIGTERM kills at once may wait for it for ever.
+    That is an :class:`InputError`; an error that a library raised, since it was asked for something
+    that it cannot do; and an error of the operating system. The traceback of the latter two goes to
+    the run's log, which the line names. A bug of this project (:func:`is_bug`) keeps its traceback
+    on stderr.
+
+    An interruption, by Ctrl-C or by the SIGTERM of a batch system, ends with the line
+    ``interrupted`` and status 130, and with all worker processes: those of a process that SIGTERM
+    kills at once may wait for it for ever.
     """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr, flush=True)
-        sys.exit(2)
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr, flush=True)
         sys.exit(130)
+    except Exception as error:
+        if is_bug(error):
+            raise
+        line = f'error: {describe(error)}'
+        if not isinstance(error, InputError):
+            line += f'; the traceback is in {_log_traceback()}'
+        print(line, file=sys.stderr, flush=True)
+        sys.exit(2)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether code of this project raised the error, and not on purpose.
+
+    The innermost frame that is not of Python's own library decides: it is this project's, or that
+    of an installed package. Errors of the operating system and of exhausted memory are no bugs,
+    wherever they come from.
+    """
+    if isinstance(error, InputError | OSError | MemoryError | ImportError):
+        return False
+    # a loader's worker sends its traceback as text
+    files = _FRAME.findall(str(error)) if _FROM_WORKER in str(error) else []
+    files = files or [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    for file in map(Path, reversed(files)):
+        if file.is_relative_to(_PROJECT / 'mmscratch') or file.is_relative_to(_PROJECT / 'tools'):
+            return True
+        if 'site-packages' in file.parts:
+            return False
+    return True
+
+
+def describe(error: BaseException) -> str:
+    """The error in one line; before it its kind, if it is not an :class:`InputError`."""
+    text, kind = str(error), type(error).__name__
+    if _FROM_WORKER in text:
+        # the lines after the last frame, such as "mmscratch.errors.InputError: ..."
+        text = re.split(r'^ .*\n', text.strip(), flags=re.MULTILINE)[-1]
+        kind, _, text = text.partition(': ')
+        kind = kind.rpartition('.')[2]
+    text = ' '.join(text.split())
+    if len(text) > _LONGEST:
+        text = f'{text[:_LONGEST]} ...'
+    if kind == InputError.__name__:
+        return text
+    if kind == 'OutOfMemoryError':
+        return f'{text}; take fewer or smaller images at a time (train_dataloader.batch_size)'
+    return f'{kind}: {text}' if text else kind
+
+
+def _log_traceback() -> str:
+    """Write the traceback that is being handled to the run's log, or where there is none to a file.
+
+    Returns the file's name.
+    """
+    from mmengine.logging import MMLogger
+
+    text = traceback.format_exc()
+    for handler in MMLogger.get_current_instance().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(logging.LogRecord('mmscratch', logging.ERROR, '', 0, text, None, None))
+            return handler.baseFilename
+    with tempfile.NamedTemporaryFile('w', prefix='mmscratch-', suffix='.log', delete=False) as file:
+        file.write(text)
+    return file.name
 
 
 # Workers that are forked have to die of SIGTERM, as without the handler that they inherit: Python

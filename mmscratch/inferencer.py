@@ -6,30 +6,61 @@ from typing import Any
 
 import mmengine
 from mmdet.apis import DetInferencer
+from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.config import Config, ConfigDict
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import nn
 
-from mmscratch.errors import InputError
+import mmscratch.register_all  # noqa: F401
+from mmscratch import checkpoint_config
+from mmscratch.errors import InputError, describe
 
 
 class Inferencer(DetInferencer):
-    """``DetInferencer`` whose JSON has class names and keypoints too.
+    """``DetInferencer`` that never executes what a checkpoint holds, and writes more.
 
-    ``names`` has a string for each of the N ``labels``; ``keypoints``, where the model predicts
-    them, N lists of K ``[x, y, score]``, in pixels of the image.
+    Without ``model`` the config is that of the checkpoint ``weights``. It is read as data, and of
+    its parts the model and the test pipeline are built, from registered classes alone
+    (:mod:`mmscratch.checkpoint_config`). A config file given as ``model`` is a program, and is
+    executed.
 
-    Raises :class:`InputError` for an image that cannot be decoded.
+    The JSON has class names and keypoints too: ``names`` has a string for each of the N ``labels``;
+    ``keypoints``, where the model predicts them, N lists of K ``[x, y, score]``, in pixels of the
+    image.
+
+    Raises :class:`InputError` for a checkpoint whose config is no such data, and for an image that
+    cannot be used.
+
+    Example::
+
+        from mmscratch.inferencer import Inferencer
+
+        inferencer = Inferencer(weights='work_dirs/demo/iter_600.pth')
+        inferencer('image.jpg', out_dir='pictures', no_save_pred=False)
     """
 
-    def preprocess(self, *args, **kwargs) -> Iterator[Any]:
+    def _init_model(self, cfg: ConfigDict, weights: str | None, device: str) -> nn.Module:
+        """Build the model; an empty ``cfg`` is filled from the checkpoint."""
+        loaded = _load_checkpoint(weights, map_location='cpu') if weights else None
+        if not cfg:
+            cfg.update(parts_to_build(checkpoint_config.config_of(loaded, weights), weights))
+        # a network needs no initial weights where all are loaded
+        cfg.model.pop('pretrained', None)
+        model = MODELS.build(cfg.model)
+        model.cfg = cfg
+        self._load_weights_to_model(model, loaded, cfg)
+        return model.to(device).eval()
+
+    def preprocess(self, inputs: list, *args, **kwargs) -> Iterator[Any]:
         """Yield the batches of loaded images."""
         try:
-            yield from super().preprocess(*args, **kwargs)
-        except AssertionError as error:
-            # in mmcv's words, which end with the file
-            _, failed, file = str(error).partition('failed to load image: ')
-            if not failed:
-                raise
-            raise InputError(f'{file} cannot be decoded: replace it, or leave it out') from None
+            yield from super().preprocess(inputs, *args, **kwargs)
+        except Exception as error:
+            raise InputError(
+                f'{", ".join(map(str, inputs))}: cannot be used ({describe(error)}): replace it, '
+                'or leave it out'
+            ) from error
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> dict[str, Any]:
         """What is written of one image, to ``preds/<its name>.json`` below ``pred_out_dir``."""
@@ -42,3 +73,18 @@ class Inferencer(DetInferencer):
             name = Path(data_sample.img_path).stem
             mmengine.dump(result, Path(pred_out_dir) / 'preds' / f'{name}.json')
         return result
+
+
+def parts_to_build(cfg: Config, file: str) -> dict[str, Any]:
+    """The parts of a checkpoint's config that inference builds.
+
+    Raises:
+        InputError: one is missing, or has a type that is not registered.
+    """
+    try:
+        parts = dict(model=cfg.model, test_dataloader=dict(dataset=cfg.test_dataloader.dataset))
+    except AttributeError as error:
+        raise InputError(f'{file}: its config lacks model or test_dataloader ({error})') from None
+    checkpoint_config.refuse_foreign_types(parts, file, buildable=True)
+    # the checkpoint's own might write to disk or to the network
+    return parts | dict(visualizer=dict(type='KeypointVisualizer'))

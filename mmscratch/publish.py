@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from mmscratch import checkpoint, safetensors_file
+from mmscratch import checkpoint, checkpoint_config, safetensors_file
 from mmscratch.datasets.repoint import walk
 from mmscratch.errors import InputError
 from mmscratch.visualization import read_scalars
@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # with these weights carries on as its parent's, and which run this was.
 KEPT = ('dataset_meta', 'preflight', 'iter', 'epoch', 'seed')
 KEPT += ('experiment_name', 'time', 'mmengine_version')
+# What a file's name may be made of: no folder among it
+NAME = re.compile(r'[\w.+-]+')
 # init of the proof -> folder of configs/
 FOLDERS = {'random': 'scratch', 'pretrained': 'pretrained'}
 # in metrics.json -> task and metric in model-index.yml
@@ -148,14 +150,20 @@ def run_of(file: Path, meta: dict[str, Any], name: str | None) -> Run:
     """What the checkpoint ``file`` and its folder say of their run.
 
     Raises:
-        InputError: metrics.json is another run's, or ``name`` is no part of a file's name.
+        InputError: metrics.json is another run's, or ``name``, or what the checkpoint says of its
+            experiment, is no part of a file's name.
     """
     # without a run of mmengine's, as after tools/import_dsod.py, there is the file's name
-    stem = re.sub(r'_\d{8}_\d{6}$', '', meta.get('experiment_name', file.stem))
+    stem = re.sub(r'_\d{8}_\d{6}$', '', str(meta.get('experiment_name', file.stem)))
+    if not NAME.fullmatch(stem):
+        raise InputError(
+            f'{file}: says that it is of the experiment {stem!r}, which is no name for a file; '
+            'do not use this file, unless you trust who made it'
+        )
     report = report_beside(file, stem, meta.get('seed'))
-    cfg = released_config(meta['cfg'])
+    cfg = released_config(meta['cfg'], str(file))
     data = data_name(cfg) if name is None else name
-    if not re.fullmatch(r'[\w.+-]+', data):
+    if not NAME.fullmatch(data):
         raise InputError(f'{file}: {data!r} is no name for a file; name the data set with --name')
     return Run(stem, data, cfg, {key: plain(meta[key]) for key in KEPT if key in meta}, report)
 
@@ -179,9 +187,14 @@ def report_beside(file: Path, stem: str, seed: int | None) -> dict[str, Any] | N
     return report
 
 
-def released_config(text: str) -> Config:
-    """The config of a run for others to use: without its folder, its launcher, its resumption."""
-    cfg = Config.fromstring(text, '.py')
+def released_config(text: str, file: str) -> Config:
+    """The config of a run for others to use: without its folder, its launcher, its resumption.
+
+    Raises:
+        InputError: the config in the checkpoint ``file`` is more than data.
+    """
+    cfg = checkpoint_config.read(text, file)
+    checkpoint_config.refuse_foreign_types(cfg, file)
     cfg.pop('work_dir', None)
     cfg.pop('launcher', None)
     if cfg.get('resume'):
@@ -235,7 +248,7 @@ def index_text(release: str, run: Run) -> str:
     Name and Config are the repository's if the weights fit its config; else, as after ``--data``
     or ``--cfg-options``, the release's own.
     """
-    listed = f'{FOLDERS.get((run.meta.get("preflight") or {}).get("init"))}/{run.stem}'
+    listed = f'{FOLDERS.get(str((run.meta.get("preflight") or {}).get("init")))}/{run.stem}'
     file = ROOT / 'configs' / f'{listed}.py'
     fits = file.is_file() and Config.fromfile(file).model == run.cfg.model
     metadata: dict[str, Any] = {'Training Data': run.data}

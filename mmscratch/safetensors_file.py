@@ -40,7 +40,7 @@ def save(content: Mapping[str, Any], file: str | os.PathLike) -> None:
 
 
 def load(file: str | os.PathLike) -> dict[str, Any]:
-    """``meta`` and ``state_dict`` of a file that :func:`save` wrote; of others the weights alone.
+    """``state_dict`` and, of a file that :func:`save` wrote, ``meta``.
 
     Tensors are on the CPU, in memory of their own.
 
@@ -61,7 +61,7 @@ def load(file: str | os.PathLike) -> dict[str, Any]:
         meta = json.loads(text, object_hook=_untag)
     except (ValueError, TypeError, RecursionError):  # a text of another program
         meta = None
-    return dict(meta=meta, state_dict=weights) if isinstance(meta, dict) else weights
+    return dict(state_dict=weights, **(dict(meta=meta) if isinstance(meta, dict) else {}))
 
 
 def _tag(value: Any) -> Any:

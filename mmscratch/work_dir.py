@@ -45,7 +45,7 @@ def claim(work_dir: Path, config: Path, resume: str | None) -> None:
             f'{work_dir} already holds a run ({traces[0].name}): continue it with --resume, '
             'or name another folder with --work-dir'
         )
-    # without it mmengine would begin at iteration 0
+    # without it a run would begin at iteration 0
     if resume != 'latest' or (work_dir / 'last_checkpoint').exists():
         return
     if traces:
@@ -56,3 +56,21 @@ def claim(work_dir: Path, config: Path, resume: str | None) -> None:
     raise InputError(
         f'{work_dir} holds no run to go on with: correct --work-dir, or leave out --resume'
     )
+
+
+def last_checkpoint(work_dir: Path, out_dir: str | None = None) -> Path | None:
+    """The run's own checkpoint that the file ``last_checkpoint`` in ``work_dir`` names, if any.
+
+    MMEngine writes a path into that file, and reads it from there. Only its last part counts here:
+    the folder may have been moved, or copied from another run's.
+
+    Args:
+        work_dir: the run's folder.
+        out_dir: ``out_dir`` of the config's ``CheckpointHook``, which saves below it, in a folder
+            of ``work_dir``'s name.
+    """
+    file = work_dir / 'last_checkpoint'
+    if not file.is_file():
+        return None
+    name = Path(file.read_text(errors='replace').strip()).name
+    return (Path(out_dir, work_dir.name) if out_dir else work_dir) / name

@@ -333,7 +333,7 @@ def test_files_of_one_name_are_kept_apart(tmp_path):
             loaded = mmengine.runner.checkpoint.load_from_http(
                 (folder / 'model.safetensors').as_uri(), model_dir=str(tmp_path / 'hub')
             )
-            assert loaded['w'].tolist() == [number, number]
+            assert loaded['state_dict']['w'].tolist() == [number, number]
     assert len(list((tmp_path / 'hub').iterdir())) == 2
 
 

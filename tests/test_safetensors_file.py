@@ -67,7 +67,13 @@ def test_a_file_may_go_once_it_is_loaded(tmp_path):
     save_file({'w': torch.ones(5000)}, file)
     loaded = checkpoint.load(file)
     file.write_bytes(b'')
-    assert loaded['w'].sum() == 5000
+    assert loaded['state_dict']['w'].sum() == 5000
+
+
+def test_a_program_in_the_meta_is_dropped(tmp_path):
+    content = {'meta': {'config': 'print()', 'iter': 1}, 'state_dict': {'w': torch.ones(1)}}
+    safetensors_file.save(content, tmp_path / 'a.safetensors')
+    assert checkpoint.load(tmp_path / 'a.safetensors')['meta'] == {'iter': 1}
 
 
 @pytest.mark.parametrize(
@@ -76,9 +82,11 @@ def test_a_file_may_go_once_it_is_loaded(tmp_path):
     + [{'meta': text} for text in ('{"__dict__": [[[], 1]]}', '{"__tuple__": 1}', '"{}"')],
 )
 def test_files_of_others_are_weights_by_name(metadata, tmp_path):
-    save_file({'conv1.weight': torch.ones(2)}, tmp_path / 'timm.safetensors', metadata)
+    weights = {'conv1.weight': torch.ones(2), 'meta': torch.ones(3)}
+    save_file(weights, tmp_path / 'timm.safetensors', metadata)
     loaded = checkpoint.load(tmp_path / 'timm.safetensors')
-    assert loaded.keys() == {'conv1.weight'}
+    assert loaded.keys() == {'state_dict'}
+    assert loaded['state_dict'].keys() == weights.keys()
 
 
 def with_header(header: object, data: bytes = bytes(8)) -> bytes:
@@ -92,7 +100,7 @@ def tensor(**changes) -> dict:
 
 def test_this_header_is_right(tmp_path):
     (tmp_path / 'a.safetensors').write_bytes(with_header(tensor()))
-    assert checkpoint.load(tmp_path / 'a.safetensors')['w'].tolist() == [0, 0]
+    assert checkpoint.load(tmp_path / 'a.safetensors')['state_dict']['w'].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,10 @@ broken, are skipped and told of.
 import argparse
 import glob
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from mmscratch import checkpoint
 from mmscratch.datasets.image_check import look_at_all
 from mmscratch.errors import InputError, one_line_errors
 
@@ -29,6 +26,13 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', type=Path)
+    parser.add_argument(
+        '--config',
+        type=Path,
+        metavar='FILE',
+        help='build the model from this config file, and import what it imports, in place of the '
+        'config in the checkpoint, which is never executed',
+    )
     parser.add_argument('inputs', nargs='+', help='images, folders or quoted globs')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/infer'), metavar='DIR')
     parser.add_argument(
@@ -80,30 +84,20 @@ def refuse_same_names(images: list[str]) -> None:
             )
 
 
-def check_config(loaded: Mapping[str, Any], file: Path) -> None:
-    """Refuse a checkpoint without the config that its model is built from.
-
-    Raises:
-        InputError: it is not where MMEngine writes it.
-    """
-    runtime = (loaded.get('message_hub') or {}).get('runtime_info') or {}
-    if 'cfg' not in runtime and 'cfg' not in (loaded.get('meta') or {}):
-        raise InputError(
-            f'{file}: holds weights, but not the config of their model; give a checkpoint as '
-            'tools/train.py has saved it (iter_N.pth)'
-        )
-
-
 def main() -> None:
     args = parse_args()
     images = find_images(args.inputs)
-    check_config(checkpoint.load(args.checkpoint), args.checkpoint)
     facts = look_at_all([Path(image) for image in images])
     refuse_same_names([image for image, fact in zip(images, facts) if not fact.fault])
 
     from mmscratch.inferencer import Inferencer
 
-    inferencer = Inferencer(weights=str(args.checkpoint), device=args.device, show_progress=False)
+    inferencer = Inferencer(
+        model=args.config and str(args.config),
+        weights=str(args.checkpoint),
+        device=args.device,
+        show_progress=False,
+    )
     skipped = 0
     # one at a time: what is returned, the pictures among it, would pile up
     for image, fact in tqdm(zip(images, facts), total=len(images), unit='image'):

@@ -103,11 +103,13 @@ def main() -> None:
     from mmengine.runner import Runner
 
     from mmscratch.hooks.class_names_hook import ClassNamesHook
+    from mmscratch.hooks.named_errors_hook import NamedErrorsHook
 
     runner = Runner.from_cfg(cfg)
     for line in [line for report in reports for line in report.lines()]:
         print_log(line, logger='current')
     runner.register_hook(ClassNamesHook())
+    runner.register_hook(NamedErrorsHook())
     runner.test()
 
 

@@ -54,10 +54,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--init',
         metavar='FILE',
-        help='begin with these weights: a ResNet or VGG of torchvision, timm, MMDetection, Detectron '
-        'or detectron2, a MoCo checkpoint, or a detector of the same architecture (of MMDetection, '
-        'or an R-CNN with FPN of detectron2), whatever its classes; a .pth, .safetensors or .pkl '
-        'file, or its URL',
+        help='begin with these weights: a ResNet or VGG of torchvision, timm, MMDetection, '
+        'Detectron or detectron2, a MoCo checkpoint, or a detector of the same architecture (of '
+        'MMDetection, or an R-CNN with FPN of detectron2), whatever its classes; a .pth, '
+        '.safetensors or .pkl file, or its URL',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(
@@ -123,7 +123,12 @@ def configure(args: argparse.Namespace) -> Config:
     went_on = cfg.get('resume')
     cfg.resume = args.resume is not None
     if cfg.resume or (went_on and not args.init):
-        cfg.load_from = args.resume if args.resume != 'latest' else None
+        cfg.load_from = args.resume
+    if args.resume == 'latest':
+        checkpoints = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        latest = work_dir.last_checkpoint(Path(cfg.work_dir), checkpoints.get('out_dir'))
+        # without one the claim on the folder fails
+        cfg.load_from = latest and str(latest)
     if args.amp:
         if not torch.cuda.is_available():
             raise InputError('--amp needs a GPU, and there is none: leave it out')
@@ -145,7 +150,13 @@ def main() -> None:
 
     from mmengine.runner import Runner
 
+    from mmscratch.hooks.named_errors_hook import NamedErrorsHook
+    from mmscratch.hooks.own_folder_hook import OwnFolderHook
+
     runner = Runner.from_cfg(cfg)
+    # whatever hooks the config has
+    runner.register_hook(OwnFolderHook())
+    runner.register_hook(NamedErrorsHook())
     # mmengine logs the rate and the decay of every parameter, two lines each
     runner.logger.addFilter(lambda record: 'paramwise_options' not in record.getMessage())
     for line in [line for report in reports for line in report.lines()] + [backend.describe()]:

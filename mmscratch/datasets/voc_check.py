@@ -2,9 +2,10 @@
 
 import hashlib
 import itertools
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmengine.config import Config
@@ -12,16 +13,21 @@ from mmengine.config import Config
 from mmscratch.datasets import repoint, voc_xml
 from mmscratch.datasets.box_table import BoxTable
 from mmscratch.datasets.data_report import DataReport
-from mmscratch.datasets.image_check import look_at_all, remarks
-from mmscratch.datasets.voc_xml import VocObject
+from mmscratch.datasets.image_check import ImageFacts, look_at_all, remarks
+from mmscratch.datasets.voc_xml import IMAGE_SUFFIXES, VocObject
 from mmscratch.errors import InputError
 
 # What is told of all faults of a kind, and the cure.
 _ADD = 'add them, or take these names (which stand without suffix) out of the list'
 _FAULTS = {
     'twice': ('names stand there more than once', 'leave one of each'),
+    'spelling': (
+        'names are not spelled as the files are',
+        'names stand without suffix, JPEGImages/ and mark (1, -1), with / after a sub-folder, in '
+        'the same letters (case and Unicode form)',
+    ),
     'no xml': ('XML files are missing', _ADD),
-    'no image': ('images (.jpg, .jpeg or .png) are missing', _ADD),
+    'no image': (f'images ({", ".join(IMAGE_SUFFIXES)}) are missing', _ADD),
     'xml': ('XML files cannot be read', 'write them again'),
     'image': ('images are unusable', 'replace them, or take these names out of the list'),
     'entry': ('entries of XML files are missing or no good', 'correct them'),
@@ -33,6 +39,7 @@ _FAULTS = {
         'objects are of classes that the training list lacks',
         'correct <name>, or train on such objects too',
     ),
+    'normalised': ('boxes lie within 0..1, as if normalised', 'write pixels'),
     'box': (
         'boxes have no area or lie outside of their image',
         'correct or remove them, or leave them out with --drop-bad-boxes (drop_bad_boxes=True)',
@@ -103,6 +110,16 @@ def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> list[
     return list(reports.values())
 
 
+def check_list(dataset: Mapping[str, Any]) -> None:
+    """Check what one list of a VocFolderDataset's config leads to.
+
+    Raises:
+        InputError: all its faults.
+    """
+    if faults := _ListCheck(dataset, drop_bad_boxes=False).describe_faults():
+        raise InputError(faults)
+
+
 class _ListCheck:
     """The files of one list, and what is wrong with them."""
 
@@ -112,26 +129,31 @@ class _ListCheck:
         root /= dataset['data_prefix']['sub_data_root']
         self.names = voc_xml.read_names(self.file)
         self.classes = tuple(dataset['metainfo']['classes'])
-        self.filter_cfg = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
+        self.trains = not dataset.get('test_mode')
+        self.filter_cfg = (dataset.get('filter_cfg') or {}) if self.trains else {}
+        self.bbox_min_size = self.filter_cfg.get('bbox_min_size')
         self.drop_bad_boxes = drop_bad_boxes
         self.faults: dict[str, list[str]] = defaultdict(list)
         self.faults['twice'] = [name for name, n in Counter(self.names).items() if n > 1]
-        files = voc_xml.image_files(root / 'JPEGImages')
-        paths = {n: root / 'JPEGImages' / files[n] for n in self.names if n in files}
+        found = voc_xml.find_files(root / 'JPEGImages', self.names, IMAGE_SUFFIXES)
+        paths = {name: found[name] for name in self.names if name in found}
         self.images = dict(zip(paths, look_at_all(list(paths.values()))))
         for name, image in self.images.items():
             if image.fault:
                 self.faults['image'].append(f'{paths[name]}, which {image.fault}')
-        # one listing: to ask for each file is slow on network disks
-        present = {path.stem: path for path in (root / 'Annotations').glob('*.xml')}
-        self.xml = {n: voc_xml.read(present[n]) for n in self.names if n in present}
+        files = voc_xml.find_files(root / 'Annotations', self.names, ('.xml',))
+        self.xml = {name: voc_xml.read(files[name]) for name in self.names if name in files}
+        known = {_fold(name): name for name in found}
         for name in self.names:
+            if name not in paths and (meant := _meant(name, known)):
+                self.faults['spelling'].append(f"'{name}', where the image is called '{meant}'")
+                continue
             if name not in paths:
                 self.faults['no image'].append(str(root / 'JPEGImages' / name))
-            if name not in present:
+            if name not in files:
                 self.faults['no xml'].append(str(root / 'Annotations' / f'{name}.xml'))
             elif fault := self.xml[name].unreadable:
-                self.faults['xml'].append(f'{present[name]} ({fault})')
+                self.faults['xml'].append(f'{files[name]} ({fault})')
             else:
                 self._check_entries(name)
 
@@ -149,10 +171,10 @@ class _ListCheck:
                 f'{image.width} x {image.height}'
             )
         for item in xml.objects:
-            if not (self.drop_bad_boxes or voc_xml.is_usable(item.box, image.width, image.height)):
-                self.faults['box'].append(
+            if not (self.drop_bad_boxes or item.is_usable(image.width, image.height)):
+                self.faults['normalised' if item.is_normalised else 'box'].append(
                     f"'{item.name}' in {name}.xml ({image.width} x {image.height} pixels) with "
-                    f'xmin, ymin, xmax, ymax = {", ".join(map(str, item.corners))}'
+                    f'xmin, ymin, xmax, ymax = {", ".join(f"{x:g}" for x in item.corners)}'
                 )
 
     def describe_faults(self) -> str:
@@ -162,9 +184,44 @@ class _ListCheck:
             for kind, (what, cure) in _FAULTS.items()
             if self.faults[kind]
         ]
-        if not told and not any(xml.objects for xml in self.xml.values()):
-            told = ['no object in its XML files: annotate the images']
+        if not told and (nothing := self._nothing_left()):
+            told = [nothing]
         return f'{self.file}: {"; ".join(told)}' if told else ''
+
+    def _nothing_left(self) -> str:
+        """Why there is no object to train on, or to find, in files without fault; '' if one is."""
+        reasons = Counter(
+            self._left_out(item, self.images[name])
+            for name, xml in self.xml.items()
+            for item in xml.objects
+        )
+        if '' in reasons:
+            return ''
+        if not reasons:
+            name, first = next(iter(self.xml.items()))
+            tags = ', '.join(f'<{tag}>' for tag in first.tags) or 'nothing'
+            return (
+                f'no <object> in its {len(self.xml)} XML files, the first of which ({name}.xml) '
+                f'holds {tags}: annotate the images'
+            )
+        told = ', '.join(f'{count} {why}' for why, count in reasons.items())
+        aim = 'trained on' if self.trains else 'found'
+        return f'none of its {reasons.total()} objects can be {aim}: {told}; correct these'
+
+    def _left_out(self, item: VocObject, image: ImageFacts) -> str:
+        """Why the object doesn't count, '' if it does."""
+        least = self.filter_cfg.get('min_size', 0)
+        if item.is_normalised:
+            return 'lie within 0..1, as if normalised (write pixels)'
+        if not item.is_usable(image.width, image.height):
+            return 'have no area or lie outside of their image'
+        if item.difficult:
+            return 'are marked difficult'
+        if item.is_under(self.bbox_min_size):
+            return f'have a side under {self.bbox_min_size} pixels (bbox_min_size)'
+        if min(image.width, image.height) < least:
+            return f'are on images with a side under {least} pixels (min_size)'
+        return ''
 
     def report(self) -> DataReport:
         """The counts, of data without faults."""
@@ -173,7 +230,9 @@ class _ListCheck:
             for name, image in self.images.items()
         ]
         annotations = [
-            _coco_row(name, item) for name, xml in self.xml.items() for item in xml.objects
+            dict(_coco_row(name, item), ignore=item.difficult or item.is_under(self.bbox_min_size))
+            for name, xml in self.xml.items()
+            for item in xml.objects
         ]
         categories = [dict(id=name, name=name) for name in self.classes]
         table = BoxTable(images, annotations, categories, self.file)
@@ -196,13 +255,22 @@ class _ListCheck:
     def _remarks(self) -> list[str]:
         """What becomes of some objects and images, and the checksum of the XML files."""
         told = remarks(self.images.values())
-        objects = [item for xml in self.xml.values() for item in xml.objects]
+        usable = {
+            name: [item for item in self.xml[name].objects if item.is_usable(im.width, im.height)]
+            for name, im in self.images.items()
+        }
+        objects = list(itertools.chain(*usable.values()))
         if difficult := sum(item.difficult for item in objects):
             told.append(
                 f'{difficult} objects are marked difficult: not trained on, and in testing '
                 f'neither found nor missed'
             )
-        if empty := sum(not xml.objects for xml in self.xml.values()):
+        least = self.bbox_min_size
+        if small := sum(item.is_under(least) for item in objects if not item.difficult):
+            told.append(
+                f'{small} objects have a side under {least} pixels: not trained on (bbox_min_size)'
+            )
+        if empty := sum(not items for items in usable.values()):
             drops = self.filter_cfg.get('filter_empty_gt', False)
             fate = 'dropped (filter_empty_gt=True)' if drops else 'kept'
             told.append(f'{empty} of {len(self.xml)} images are without objects: {fate}')
@@ -223,8 +291,26 @@ def _coco_row(name: str, item: VocObject) -> dict[str, Any]:
         bbox=[x1, y1, x2 - x1, y2 - y1],
         area=(x2 - x1) * (y2 - y1),
         iscrowd=0,
-        ignore=item.difficult,
     )
+
+
+def _fold(name: str) -> str:
+    """The name whatever the case of its letters and the form in which Unicode has them."""
+    return unicodedata.normalize('NFC', name).casefold()
+
+
+def _meant(name: str, known: Mapping[str, str]) -> str:
+    """The one of `known` names, which are folded, that another spelling stands for; '' if none."""
+    text = _fold(name.replace('\\', '/'))
+    # "NAME 1" is in VOC's lists of a class, "IMAGE XML" in those of other tools
+    for spelled in (text, text.rsplit(maxsplit=1)[0]):
+        path = PurePosixPath(spelled)
+        if path.suffix in (*IMAGE_SUFFIXES, '.xml'):
+            path = path.with_suffix('')
+        for start in range(len(path.parts)):
+            if (below := '/'.join(path.parts[start:])) in known:
+                return known[below]
+    return ''
 
 
 def _names_in_both(train: _ListCheck, val: _ListCheck) -> str:

@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmscratch.datasets import repoint, voc_xml
+from mmscratch.datasets import repoint, voc_check, voc_xml
 from mmscratch.errors import InputError
 
 # The lists of each split; the first that is there counts.
@@ -70,9 +71,9 @@ def point_config_at(cfg: Config, folder: VocFolder) -> None:
 
     Classes are those of the XML files of the training list, sorted; head sizes follow. A config
     with masks becomes its box-only twin; VOC's mAP at IoU 0.5, the area under the curve, takes the
-    place of COCO's numbers. Raises InputError for a config that cannot use such data, and for
-    training images without an object. The data are not checked otherwise: see
-    :func:`mmscratch.datasets.voc_check.check_config`.
+    place of COCO's numbers. Raises InputError for a config that cannot use such data, and, if the
+    training list leads to no object, for what is wrong with its files. The data are not checked
+    otherwise: see :func:`mmscratch.datasets.voc_check.check_config`.
     """
     if repoint.keypoint_datasets(cfg):
         raise InputError(
@@ -113,25 +114,29 @@ def _candidates(root: Path, levels: int = 2) -> list[Path]:
 
 def _classes(folder: VocFolder) -> tuple[str, ...]:
     names = voc_xml.read_names(folder.lists['train'])
-    files = (voc_xml.read(folder.root / 'Annotations' / f'{name}.xml') for name in names)
-    classes = sorted({found.name for xml in files for found in xml.objects})
+    files = voc_xml.find_files(folder.root / 'Annotations', names, ('.xml',))
+    xml = (voc_xml.read(files[name]) for name in names if name in files)
+    classes = sorted({item.name for found in xml for item in found.objects})
     if not classes:
-        raise InputError(
-            f'{folder.lists["train"]}: no object in the {len(names)} XML files that it names, in '
-            f'{folder.root / "Annotations"}; annotate the images, or correct the names'
-        )
+        # the first cause is what is wrong with all of the files
+        voc_check.check_list(_files(folder, 'train', dict(classes=())))
     return tuple(classes)
 
 
-def _repoint(dataset: ConfigDict, split: str, folder: VocFolder, metainfo: dict) -> ConfigDict:
-    """The dataset config reading `split`."""
-    dataset = repoint.bare_dataset(dataset, 'VocFolderDataset')
-    dataset.update(
+def _files(folder: VocFolder, split: str, metainfo: dict) -> dict[str, Any]:
+    """What a VocFolderDataset reads for `split`."""
+    return dict(
         data_root=str(folder.root),
         ann_file=str(folder.lists[split].relative_to(folder.root)),
         data_prefix=dict(sub_data_root=''),
         metainfo=metainfo,
     )
+
+
+def _repoint(dataset: ConfigDict, split: str, folder: VocFolder, metainfo: dict) -> ConfigDict:
+    """The dataset config reading `split`."""
+    dataset = repoint.bare_dataset(dataset, 'VocFolderDataset')
+    dataset.update(_files(folder, split, metainfo))
     # MMDetection's VOC configs leave out boxes under 32 pixels; a folder in COCO layout keeps them
     (dataset.get('filter_cfg') or {}).pop('bbox_min_size', None)
     if split == 'val':

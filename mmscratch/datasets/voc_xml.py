@@ -1,13 +1,26 @@
 """Reads what a folder in PASCAL VOC layout holds: lists of names, XML files, names of images."""
 
+import codecs
+import posixpath
+import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmscratch.errors import InputError
 
-_SUFFIXES = ('.jpg', '.jpeg', '.png')  # of two images of one name the first counts
+# Of two images of one name the first suffix counts.
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+_DECLARED = re.compile(rb'\s*<\?xml[^>]*?encoding\s*=\s*["\']([\w.-]+)')
+# Windows calls its encodings by the names of standards that hold fewer characters.
+_WINDOWS = {
+    'gb2312': 'gb18030',
+    'gbk': 'gb18030',
+    'big5': 'cp950',
+    'shift_jis': 'cp932',
+    'euc_kr': 'cp949',
+}
 
 
 @dataclass(frozen=True)
@@ -16,25 +29,43 @@ class VocObject:
 
     name: str
     difficult: bool
-    corners: tuple[int, int, int, int]
+    corners: tuple[float, float, float, float]
 
     @property
     def box(self) -> tuple[int, ...]:
         """x1, y1, x2, y2 in pixels from 0, as MMDetection's XMLDataset has it."""
-        return tuple(value - 1 for value in self.corners)
+        return tuple(int(value) - 1 for value in self.corners)
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether the corners are shares of the image's size in place of pixels."""
+        x1, y1, x2, y2 = self.corners
+        return 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1
+
+    def is_usable(self, width: int, height: int) -> bool:
+        """Whether the box has area, and some of it in an image of that size (in pixels)."""
+        x1, y1, x2, y2 = self.box
+        return x1 < x2 and y1 < y2 and x1 < width and y1 < height and x2 > 0 and y2 > 0
+
+    def is_under(self, pixels: int | None) -> bool:
+        """Whether a side is shorter, in the way of XMLDataset's ``bbox_min_size``."""
+        x1, y1, x2, y2 = self.box
+        return min(x2 - x1, y2 - y1) < (pixels or 0)
 
 
 @dataclass
 class VocXml:
     """What one XML file says; `content` are its bytes.
 
-    `size` is (width, height) in pixels, None where the file gives none. `unreadable` says why the
-    file cannot be read at all, `faults` which of its entries cannot.
+    `size` is (width, height) in pixels, None where the file gives none. `tags` are those directly
+    below the root. `unreadable` says why the file cannot be read at all, `faults` which of its
+    entries cannot.
     """
 
     content: bytes = b''
     size: tuple[int, int] | None = None
     objects: list[VocObject] = field(default_factory=list)
+    tags: tuple[str, ...] = ()
     unreadable: str = ''
     faults: list[str] = field(default_factory=list)
 
@@ -42,37 +73,45 @@ class VocXml:
 def read_names(list_file: Path) -> list[str]:
     """The names in a list of images, one a line, without suffix; InputError for an empty list."""
     try:
-        # not split at spaces: annotation tools keep those of the image's name; Windows adds a BOM
-        lines = list_file.read_text(encoding='utf-8-sig').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        # not split at spaces: annotation tools keep those of the image's name
+        lines = _decode(list_file.read_bytes()).splitlines()
+    except (OSError, ValueError) as error:
         raise InputError(
             f'{list_file}: cannot be read ({error}); write one name a line, as UTF-8 text'
         ) from None
-    names = [line.strip() for line in lines if line.strip()]
+    names = [posixpath.normpath(line.strip()) for line in lines if line.strip()]
     if not names:
         raise InputError(f'{list_file}: lists no image; write one name a line, without suffix')
     return names
 
 
-def image_files(folder: Path) -> dict[str, str]:
-    """Name without suffix -> file name, of the images in the folder."""
-    # one listing: to ask for each file is slow on network disks
-    files = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES]
-    files.sort(key=lambda path: _SUFFIXES.index(path.suffix.lower()), reverse=True)
-    return {path.stem: path.name for path in files}
+def find_files(folder: Path, names: Iterable[str], suffixes: Sequence[str]) -> dict[str, Path]:
+    """Name without suffix -> file; of sub-folders only those that `names` name are looked into.
+
+    The case of a suffix doesn't matter. Of two files of one name the first suffix counts.
+    """
+    found = {}
+    # one listing a folder: to ask for each file is slow on network disks
+    for parent in {'', *map(posixpath.dirname, names)}:
+        if posixpath.isabs(parent) or not (folder / parent).is_dir():
+            continue
+        files = [path for path in (folder / parent).iterdir() if path.suffix.lower() in suffixes]
+        files.sort(key=lambda path: (suffixes.index(path.suffix.lower()), path), reverse=True)
+        found |= {posixpath.join(parent, path.stem): path for path in files}
+    return found
 
 
 def read(file: Path) -> VocXml:
     """Read an XML file; it raises nothing, faults are in the result."""
     try:
         content = file.read_bytes()
-        root = ET.fromstring(content)
+        root = _parse(content)
     except (OSError, ValueError, LookupError, ET.ParseError) as error:
         return VocXml(unreadable=str(error))
-    found = VocXml(content)
+    found = VocXml(content, tags=tuple(dict.fromkeys(node.tag for node in root)))
     try:
         if (size := root.find('size')) is not None:
-            found.size = _entry(size, 'width', int), _entry(size, 'height', int)
+            found.size = int(_number(size, 'width')), int(_number(size, 'height'))
     except ValueError as fault:
         found.faults.append(str(fault))
     for number, node in enumerate(root.findall('object'), 1):
@@ -80,35 +119,74 @@ def read(file: Path) -> VocXml:
             found.objects.append(_object(node))
         except ValueError as fault:
             found.faults.append(f'object {number}: {fault}')
+    if 'object' not in found.tags:
+        if any(node.tag in ('object', 'bndbox') for node in root.iter()):
+            found.faults.append(f'no <object> directly below <{root.tag}>, but boxes elsewhere')
+        elif root.tag != 'annotation':
+            found.faults.append(f'<{root.tag}> in place of <annotation>')
     return found
 
 
+def _decode(content: bytes) -> str:
+    """The text of a file; ValueError or LookupError says why there is none.
+
+    A byte order mark counts first, then the encoding that an XML declaration names, then UTF-8.
+    """
+    encoding = 'utf-8-sig'
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = 'utf-16'
+    elif content[:1] == b'\0':
+        encoding = 'utf-16-be'
+    elif content[1:2] == b'\0':
+        encoding = 'utf-16-le'
+    elif declared := _DECLARED.match(content):
+        name = codecs.lookup(declared[1].decode()).name
+        # .NET declares the UTF-16 of its strings in files that it saves as UTF-8
+        encoding = encoding if name.startswith('utf-16') else _WINDOWS.get(name, name)
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f'byte {error.start} is not {encoding.removesuffix("-sig").upper()}: save the file as '
+            f'UTF-8, or declare its encoding if it is XML'
+        ) from None
+
+
+def _parse(content: bytes) -> ET.Element:
+    """The root of an XML file; tags are in lower case and without namespace."""
+    # Python's expat knows no encoding of several bytes a character, and ignores the declaration
+    # of what is text already.
+    text = _decode(content).lstrip()
+    if '<!ENTITY' in text:
+        raise ValueError('it declares an <!ENTITY, which may grow without bound: take it out')
+    root = ET.fromstring(text)
+    for node in root.iter():
+        node.tag = node.tag.rpartition('}')[2].lower()
+    return root
+
+
 def _object(node: ET.Element) -> VocObject:
-    corners = (_entry(node, f'bndbox/{key}', _pixel) for key in ('xmin', 'ymin', 'xmax', 'ymax'))
+    corners = (_number(node, f'bndbox/{key}') for key in ('xmin', 'ymin', 'xmax', 'ymax'))
     return VocObject(
-        name=_entry(node, 'name', str),
-        difficult=node.find('difficult') is not None and _entry(node, 'difficult', int) != 0,
+        name=_text(node, 'name'),
+        difficult=bool((node.findtext('difficult') or '').strip() and _number(node, 'difficult')),
         corners=tuple(corners),
     )
 
 
-def _pixel(text: str) -> int:
-    """A whole number, in the way of XMLDataset."""
-    return int(float(text))
+def _text(node: ET.Element, path: str) -> str:
+    """The text of an element below `node`, in a line; ValueError if there is none."""
+    if text := ' '.join(node.findtext(path, '').split()):
+        return text
+    raise ValueError(f'no <{path}>')
 
 
-def _entry(node: ET.Element, path: str, kind: Callable[[str], int | str]) -> int | str:
-    """The value of an element below `node`; ValueError tells what is wrong with it."""
-    text = node.findtext(path)
+def _number(node: ET.Element, path: str) -> float:
+    """The finite number in an element below `node`; ValueError tells what is wrong with it."""
+    text = _text(node, path)
     try:
-        if text:
-            return kind(text)
+        number = float(text)
+        int(number)
     except (ValueError, OverflowError):
-        pass
-    raise ValueError(f'no <{path}>' if not text else f'<{path}> is {text!r}, not a whole number')
-
-
-def is_usable(box: Sequence[int], width: int, height: int) -> bool:
-    """Whether the box x1, y1, x2, y2 (pixels from 0) has area, and some of it in the image."""
-    x1, y1, x2, y2 = box
-    return x1 < x2 and y1 < y2 and x1 < width and y1 < height and x2 > 0 and y2 > 0
+        raise ValueError(f'<{path}> is {text!r}, not a number') from None
+    return number

@@ -12,6 +12,7 @@ import mmdet
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets import XMLDataset
 from mmdet.evaluation import VOCMetric
 from mmdet.registry import DATASETS, MODELS
 from mmdet.utils import register_all_modules
@@ -20,6 +21,7 @@ from PIL import Image
 
 from mmscratch import config_check
 from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
+from mmscratch.datasets.voc_folder_dataset import VocFolderDataset
 from mmscratch.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,6 +247,77 @@ def test_what_is_trained_on(folder):
     assert report.notes[1].startswith('3 objects are marked difficult: not trained on')
 
 
+@pytest.mark.parametrize('filter_cfg', [{}, dict(bbox_min_size=20, min_size=32)])
+def test_the_data_set_yields_what_mmdetections_does(tmp_path, filter_cfg):
+    """Of files that XMLDataset can read: the same values, key by key."""
+    for below in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (tmp_path / below).mkdir(parents=True)
+    (tmp_path / 'ImageSets/Main/train.txt').write_text('one\nsmall\nempty\n')
+    objects = [('star', 0, ('11.7', 11, 50, 50)), *OBJECTS[1:], ('sun', 0, (1, 1, 9, 9))]
+    for name, height in (('one', HEIGHT), ('small', 30), ('empty', HEIGHT)):
+        Image.new('RGB', (WIDTH, height)).save(tmp_path / f'JPEGImages/{name}.jpg')
+        text = annotation(objects if name == 'one' else objects[:1] * (name == 'small'), size='')
+        (tmp_path / f'Annotations/{name}.xml').write_text(text)
+    arguments = dict(
+        data_root=str(tmp_path),
+        ann_file='ImageSets/Main/train.txt',
+        data_prefix=dict(sub_data_root=''),
+        metainfo=dict(classes=('disc', 'star')),
+        filter_cfg=dict(filter_empty_gt=True, **filter_cfg),
+        pipeline=[],
+    )
+    ours, theirs = (
+        [dataset.get_data_info(index) for index in range(len(dataset))]
+        for dataset in (VocFolderDataset(**arguments), XMLDataset(**arguments))
+    )
+    assert ours == theirs
+    assert len(ours) == (1 if filter_cfg else 2)
+    assert [row['ignore_flag'] for row in ours[0]['instances']] == [0, int(bool(filter_cfg)), 1]
+
+
+@pytest.mark.parametrize('suffix', ['.bmp', '.JPEG', '.tif', '.TIFF', '.webp'])
+def test_image_formats_and_sub_folders(folder, suffix):
+    for path in list((folder / 'JPEGImages').iterdir()):
+        name = Path('scene.1', path.stem)
+        image = Image.open(path)
+        (folder / 'JPEGImages' / name).parent.mkdir(exist_ok=True)
+        image.save(folder / f'JPEGImages/{name}{suffix}')
+        path.unlink()
+        file = folder / f'Annotations/{name}.XML'
+        file.parent.mkdir(exist_ok=True)
+        (folder / f'Annotations/{path.stem}.xml').rename(file)
+    for split, names in LISTS.items():
+        lines = ''.join(f'scene.1/{name}\r\n' for name in names)
+        (folder / f'ImageSets/Main/{split}.txt').write_bytes(lines.encode('utf-16'))
+    cfg = point(folder)
+    assert voc_check.check_config(cfg)[0].instances == {'disc': 3, 'star': 3}
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    info = dataset.get_data_info(2)
+    assert info['img_id'] == 'scene.1/with space'
+    assert info['img_path'] == str(folder / f'JPEGImages/scene.1/with space{suffix}')
+    assert dataset[2]['inputs'].shape[0] == 3
+
+
+def test_names_with_white_space_are_one_class(folder):
+    replace(folder, 'one', objects=[('\n   star\n ', ' 0 ', (' 11 ', '\n11', 50, 50))])
+    replace(folder, 'five', objects=[(' disc', 0, (1, 1, 21, 13))])
+    cfg = point(folder)
+    train, val = voc_check.check_config(cfg)
+    assert train.instances == {'disc': 2, 'star': 3}
+    assert val.instances == {'disc': 2, 'star': 1}
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
+    assert dataset.metainfo['classes'] == ('disc', 'star')
+    labels = [row['bbox_label'] for info in dataset for row in info['instances']]
+    assert labels == [1, 1, 0, 1, 1, 0, 1]
+
+
+def test_the_data_set_stops_at_a_file_that_cannot_be_read(folder):
+    cfg = point(folder)
+    (folder / 'Annotations/two.xml').write_text('<annotation>')
+    with pytest.raises(InputError, match=r'two\.xml: no element found'):
+        DATASETS.build(cfg.train_dataloader.dataset)
+
+
 def test_perfect_detections_have_map_1(folder):
     """What VOCMetric is given as truth is in pixels of the file, though the image is resized."""
     cfg = point(folder, shipped('faster_rcnn/faster-rcnn_r50_fpn_1x_coco'))
@@ -345,15 +418,15 @@ def spoil(name: str, **kwargs) -> Callable[[Path], None]:
         ),
         (
             spoil('two', size='<size><width>many</width></size>'),
-            r"1 entries .* two\.xml, <width> is 'many', not a whole number: correct them",
+            r"1 entries .* two\.xml, <width> is 'many', not a number: correct them",
         ),
         (
             spoil('two', objects=[*OBJECTS, ('star', 'Unspecified', (1, 1, 5, 5))]),
-            r"two\.xml, object 4: <difficult> is 'Unspecified', not a whole number",
+            r"two\.xml, object 4: <difficult> is 'Unspecified', not a number",
         ),
         (
             spoil('two', objects=[('star', 0, (1, 'nan', 5, 5)), ('', 0, (1, 1, 5, 5))]),
-            r"2 entries .* two\.xml, object 1: <bndbox/ymin> is 'nan', not a whole number",
+            r"2 entries .* two\.xml, object 1: <bndbox/ymin> is 'nan', not a number",
         ),
         (spoil('two', objects=[('', 0, (1, 1, 5, 5))]), r'two\.xml, object 1: no <name>: correct'),
         (
@@ -376,7 +449,7 @@ def spoil(name: str, **kwargs) -> Callable[[Path], None]:
         ),
         (
             lambda root: [replace(root, name, objects=[]) for name in LISTS['val']],
-            r'val\.txt: no object in its XML files: annotate the images',
+            r'val\.txt: no <object> in its 2 XML files, .* \(four\.xml\) holds <size>: annotate',
         ),
     ],
 )
@@ -403,8 +476,166 @@ def test_all_faults_are_told_in_one_go(folder):
 def test_training_images_without_an_object_are_refused(folder, text):
     (folder / 'ImageSets/Main/train.txt').write_text(text)
     replace(folder, 'one', objects=[])
-    with pytest.raises(InputError, match=r'train\.txt: (lists no image|no object in the 1 XML)'):
+    with pytest.raises(InputError, match=r'train\.txt: (lists no image|no <object> in its 1 XML)'):
         point(folder)
+
+
+def of_all(change: Callable[[str], str]) -> Callable[[Path], None]:
+    """Change the text of all XML files."""
+
+    def harm(root: Path) -> None:
+        for file in (root / 'Annotations').iterdir():
+            file.write_bytes(change(file.read_text()).encode('latin-1'))
+
+    return harm
+
+
+def listed(form: str) -> Callable[[Path], None]:
+    """Write the names of both lists in another form."""
+
+    def harm(root: Path) -> None:
+        for split, names in LISTS.items():
+            lines = [form.format(name=name, NAME=name.upper()) for name in names]
+            (root / f'ImageSets/Main/{split}.txt').write_text('\n'.join(lines))
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    ('harm', 'message'),
+    [
+        *(
+            (listed(form), r"3 names are not spelled .* where the image is called 'one': names st")
+            for form in (
+                '{name}.jpg',
+                '{name}.xml',
+                '{name} 1',
+                '{name}  -1',
+                'JPEGImages/{name}.png',
+                '/data/voc/JPEGImages/{name}',
+                r'C:\data\JPEGImages\{name}.PNG',
+                '{NAME}',
+            )
+        ),
+        (listed('{name}x'), r'3 XML files are missing, .*; 3 images .* are missing'),
+        (
+            lambda root: [file.unlink() for file in (root / 'Annotations').iterdir()],
+            r'3 XML files are missing, the first is .*/one\.xml: add them',
+        ),
+        (
+            of_all(lambda text: text[:-5]),
+            r'3 XML files cannot be read, the first is .*/one\.xml \(',
+        ),
+        (
+            of_all(lambda text: text.replace('star', 'étoile')),
+            r'3 XML files cannot be read, .*one\.xml \(byte \d+ is not UTF-8: save the file as UTF',
+        ),
+        (
+            of_all(lambda text: f'<!DOCTYPE a [<!ENTITY b "c">]>{text}'),
+            r'3 XML files cannot be read, .* \(it declares an <!ENTITY',
+        ),
+        (
+            of_all(lambda text: text.replace('bndbox', 'polygon')),
+            r'9 entries .* no good, the first is one\.xml, object 1: no <bndbox/xmin>',
+        ),
+        (
+            of_all(lambda text: f'<file>{text}</file>'),
+            r'3 entries .* the first is one\.xml, no <object> directly below <file>',
+        ),
+        (
+            of_all(lambda text: re.sub('object|bndbox', 'item', text)),
+            r'no <object> in its 3 XML files, .* \(one\.xml\) holds <size>, <item>: annotate',
+        ),
+    ],
+)
+def test_what_is_wrong_with_all_files_is_told_first(folder, harm, message):
+    harm(folder)
+    with pytest.raises(InputError, match=rf'train\.txt: {message}') as error:
+        point(folder)
+    assert '\n' not in str(error.value)
+
+
+def test_an_image_spelled_in_another_form_of_unicode(folder):
+    """macOS decomposes the letters of file names."""
+    for below, suffix in (('JPEGImages', '.jpg'), ('Annotations', '.xml')):
+        (folder / below / f'one{suffix}').rename(folder / below / f'e\u0301{suffix}')
+    (folder / 'ImageSets/Main/train.txt').write_text('\u00e9\ntwo\n')
+    with pytest.raises(InputError, match=r'1 names are not spelled .* in the same letters'):
+        voc_check.check_config(point(folder))
+
+
+# ------------------------------------------------------------------------------ nothing left
+
+NO_AREA = ('star', 0, (5, 5, 5, 9))
+NORMALISED = ('disc', 0, ('0.1', '0.25', '0.5', '0.75'))
+DIFFICULT = ('star', 1, (61, 21, 90, 60))
+
+
+@pytest.mark.parametrize(
+    ('split', 'objects', 'message'),
+    [
+        ('train', [DIFFICULT], 'none of its 3 objects can be trained on: 3 are marked difficult;'),
+        ('train', [NO_AREA, DIFFICULT], 'trained on: 3 have no area or lie .*, 3 are marked diff'),
+        (
+            'train',
+            [NORMALISED, NO_AREA],
+            r'none of its 6 .*: 3 lie within 0\.\.1, as if normalised \(write pixels\), 3 have no',
+        ),
+        (
+            'train',
+            [('star', 0, (1, 1, 9, 50))],
+            r': 3 have a side under 9 pixels \(bbox_min_size\)',
+        ),
+        ('val', [NO_AREA], 'none of its 2 objects can be found: 2 have no area or lie outside'),
+        ('val', [DIFFICULT, DIFFICULT], 'can be found: 4 are marked difficult; correct these'),
+    ],
+)
+def test_nothing_to_train_on_or_to_find(folder, split, objects, message):
+    cfg = point(folder)
+    cfg.drop_bad_boxes = True
+    cfg.train_dataloader.dataset.filter_cfg.bbox_min_size = 9
+    for name in LISTS[split]:
+        replace(folder, name, objects=objects)
+    with pytest.raises(InputError, match=rf'{split}\.txt: .*{message}') as error:
+        voc_check.check_config(cfg)
+    assert '\n' not in str(error.value)
+
+
+def test_images_that_are_all_too_small(folder):
+    cfg = point(folder)
+    cfg.train_dataloader.dataset.filter_cfg.min_size = 65
+    with pytest.raises(InputError, match=r'6 are on .* under 65 pixels \(min_size\), 3 are'):
+        voc_check.check_config(cfg)
+
+
+def test_normalised_boxes_are_called_so(folder):
+    for names in LISTS.values():
+        for name in names:
+            replace(folder, name, objects=[NORMALISED])
+    with pytest.raises(InputError) as error:
+        voc_check.check_config(point(folder))
+    assert str(error.value).startswith(
+        f'{folder}/ImageSets/Main/train.txt: 3 boxes lie within 0..1, as if normalised, the first '
+        "is 'disc' in one.xml (96 x 64 pixels) with xmin, ymin, xmax, ymax = 0.1, 0.25, 0.5, 0.75: "
+        'write pixels; '
+    )
+
+
+def test_a_share_that_is_dropped_is_noted(folder):
+    replace(folder, 'one', objects=[NORMALISED, NO_AREA])
+    cfg = point(folder)
+    cfg.drop_bad_boxes = True
+    cfg.train_dataloader.dataset.filter_cfg.bbox_min_size = 15
+    train, _ = voc_check.check_config(cfg)
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
+    assert len(dataset) == 2
+    flags = [row['ignore_flag'] for info in dataset for row in info['instances']]
+    assert train.instances == {'disc': 0, 'star': flags.count(0)} == {'disc': 0, 'star': 2}
+    notes = '; '.join(train.notes)
+    assert '2 boxes lie outside their image or have no area: left out of training' in notes
+    assert '2 objects are marked difficult' in notes
+    assert '2 objects have a side under 15 pixels: not trained on (bbox_min_size)' in notes
+    assert '1 of 3 images are without objects: dropped (filter_empty_gt=True)' in notes
 
 
 # ------------------------------------------------------------------------------ the tools
