@@ -34,12 +34,13 @@ class WeightsHook(Hook):
     """Fit what ``load_from`` loads to the model, and log how much of it fitted.
 
     MMEngine takes the weights whose names it knows and leaves all others at random, which can be
-    every one of them. Here the names of published classifiers are translated
-    (:mod:`mmscratch.weight_names`), and a file is refused with an :class:`InputError` if
+    every one of them. Here the names of published classifiers and of detectron2's R-CNNs are
+    translated (:mod:`mmscratch.weight_names`), and a file is refused with an :class:`InputError` if
 
     - training begins with it, and it has less than 90 % of the backbone's weights; or it is a
       detector's checkpoint, and less than 90 % of the model's
     - it is resumed from or tested, and anything is missing or of another shape
+    - it is resumed from, and holds weights alone
     """
 
     # before InitHook and PreflightHook, which look at what is loaded
