@@ -6,7 +6,9 @@ it, and numpy scalars among the metrics. Importing this module allows exactly th
 ``load_from`` and mmdet's inferencers refuse any other object by its name.
 """
 
+import codecs
 import contextlib
+import hashlib
 import os
 import pickle
 import re
@@ -22,21 +24,24 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
+from mmscratch import safetensors_file
 from mmscratch.errors import InputError
 
 # How a file begins that torch.save has written: a zip, or before torch 1.6 a pickled number.
 ZIP_HEAD = b'PK\x03\x04'
 OLD_HEAD = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
-# What pickled numpy arrays refer to, by numpy before and since version 2.
+# What pickled numpy arrays refer to, in all protocols, by numpy before and since version 2.
 BLOB_GLOBALS = {
-    '_codecs.encode',
-    'numpy.core.multiarray._reconstruct',
-    'numpy.core.multiarray.scalar',
-    'numpy._core.multiarray._reconstruct',
-    'numpy._core.multiarray.scalar',
-    'numpy.dtype',
-    'numpy.ndarray',
+    '_codecs.encode': codecs.encode,
+    'numpy.dtype': np.dtype,
+    'numpy.ndarray': np.ndarray,
 }
+for _core in ('numpy.core', 'numpy._core'):
+    BLOB_GLOBALS |= {
+        f'{_core}.multiarray._reconstruct': np.empty(0).__reduce__()[0],
+        f'{_core}.multiarray.scalar': np.float64(0).__reduce__()[0],
+        f'{_core}.numeric._frombuffer': np.empty(0).__reduce_ex__(5)[0],
+    }
 
 
 def statistic(owner: type, name: str) -> Callable:
@@ -115,20 +120,21 @@ def refusals(filename: str) -> Iterator[None]:
 
 
 class _BlobUnpickler(pickle.Unpickler):
-    """Reads numpy arrays and plain types: what Detectron's ``utils/net.py`` pickles."""
+    """Reads numpy arrays and plain types: what Detectron and detectron2 pickle."""
 
     def find_class(self, module: str, name: str) -> type | Callable:
         """Refuse what is neither numpy's nor the bytes that Python 2 wrote."""
-        if f'{module}.{name}' not in BLOB_GLOBALS:
+        found = BLOB_GLOBALS.get(f'{module}.{name}')
+        if found is None:
             # in the words of torch's own refusal, for `refusals` to find the name
             raise pickle.UnpicklingError(
                 f'GLOBAL {module}.{name} was not an allowed global by default.'
             )
-        return super().find_class(module, name)
+        return found
 
 
 def load_blobs(filename: str) -> dict:
-    """The dict in a ``.pkl`` of Detectron's; what makes it another kind of file is refused.
+    """The dict in a ``.pkl`` of Detectron or detectron2; any other kind of file is refused.
 
     Raises:
         InputError: the file is damaged, is no pickle, or holds another object.
@@ -152,7 +158,8 @@ def load(
 ) -> dict:
     """The checkpoint in a local file: tensors, plain types and what :func:`allowed_globals` names.
 
-    A ``.pkl`` is read as Detectron's (:func:`load_blobs`).
+    A ``.pkl`` is read as Detectron's (:func:`load_blobs`), a ``.safetensors`` as weights, or as a
+    release (:mod:`mmscratch.safetensors_file`).
 
     Raises:
         InputError: no such file, or the file is empty, damaged, no checkpoint, or holds any other
@@ -161,13 +168,19 @@ def load(
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise InputError(f'{filename}: no such checkpoint file; check the path')
-    if filename.endswith('.pkl'):
-        return load_blobs(filename)
     with open(filename, 'rb') as file:
         head = file.read(len(OLD_HEAD))
+    if not head:
+        raise InputError(f'{filename}: is empty; copy it again, or take another checkpoint')
+    if filename.endswith('.pkl'):
+        return without_program(load_blobs(filename))
+    if filename.endswith('.safetensors'):
+        return without_program(safetensors_file.load(filename))
     if not head.startswith((ZIP_HEAD, OLD_HEAD)):
-        state = 'not a checkpoint that torch.save has written' if head else 'empty'
-        raise InputError(f'{filename}: is {state}; give a .pth file')
+        raise InputError(
+            f'{filename}: is not a checkpoint that torch.save has written; give a .pth file, or '
+            'one that ends in .safetensors or, of Detectron or detectron2, in .pkl'
+        )
     with refusals(filename):
         if head.startswith(ZIP_HEAD) and not zipfile.is_zipfile(filename):
             raise EOFError
@@ -196,23 +209,36 @@ def load_from_local(filename: str, map_location: str | torch.device | Callable |
     return load(filename, map_location)
 
 
-def load_url(url: str, **kwargs) -> dict:
-    """Download as :func:`torch.hub.load_state_dict_from_url` does, which by itself loads anything.
+def load_url(
+    url: str,
+    model_dir: str | None = None,
+    map_location: str | torch.device | Callable | None = 'cpu',
+    progress: bool = True,
+    file_name: str | None = None,
+) -> dict:
+    """What :func:`load` makes of the file, downloaded into torch's folder unless it is there.
+
+    A ``.pth`` has the name that :func:`torch.hub.load_state_dict_from_url` gives it. Others are
+    seldom named after what they hold (``model.safetensors``): theirs begin with the URL's hash.
 
     Raises:
         InputError: as for :func:`load`, or there is no way to the server.
     """
-    with refusals(url):
+    name = file_name or os.path.basename(urllib.parse.urlparse(url).path)
+    if name.endswith(('.pkl', '.safetensors')):
+        name = f'{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}'
+    folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        os.makedirs(folder, exist_ok=True)
         try:
-            loaded = torch.hub.load_state_dict_from_url(url, weights_only=True, **kwargs)
-            return without_program(loaded)
+            torch.hub.download_url_to_file(url, path, progress=progress)
         except urllib.error.URLError as error:
-            name = kwargs.get('file_name') or os.path.basename(urllib.parse.urlparse(url).path)
-            folder = kwargs.get('model_dir') or os.path.join(torch.hub.get_dir(), 'checkpoints')
             raise InputError(
-                f'{url}: cannot be downloaded ({error.reason}); download {name} elsewhere and put '
-                f'it into {folder}, or name the file with --init'
+                f'{url}: cannot be downloaded ({error.reason}); download it elsewhere and put it '
+                f'into {folder} as {name}, or name the file with --init'
             ) from None
+    return load(path, map_location)
 
 
 torch.serialization.add_safe_globals(allowed_globals())

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from mmscratch import checkpoint, checkpoint_config
+from mmscratch import checkpoint, checkpoint_config, safetensors_file
 from mmscratch.datasets.repoint import walk
 from mmscratch.errors import InputError
 from mmscratch.visualization import read_scalars
@@ -67,13 +67,14 @@ def publish(
 ) -> list[Path]:
     """Write the release of the checkpoint ``file`` into ``out_dir`` and return its files.
 
-    They are ``CONFIG_NAME-HASH`` and a suffix; HASH is the beginning of the weights' SHA-256:
+    They are ``CONFIG_NAME-HASH`` and a suffix; HASH is the beginning of the ``.pth``'s SHA-256:
 
     - ``.py``: the run's config in one piece
     - ``.metrics.json``, ``.scalars.json``: the run's numbers and log, if they are beside ``file``
     - ``.yml``: the entry for model-index.yml
     - ``.pth``: weights and meta that ``torch.load(weights_only=True)`` reads; where EMAHook ran,
       the averaged weights, which it puts into ``state_dict`` when it saves
+    - ``.safetensors``: the same again, for programs that read no pickle
 
     Args:
         file: The checkpoint, in the work directory of its run.
@@ -83,9 +84,10 @@ def publish(
             the best one of a run that has ended.
 
     Raises:
-        InputError: there is no config or no weight in ``file``, a weight is not finite, the run has
-            not ended, metrics.json is another run's, a name does not fit, ``out_dir`` holds other
-            files of these names, or what was written reads back otherwise.
+        InputError: there is no config or no weight in ``file``, a weight is not finite, the meta
+            holds other than plain types, the run has not ended, metrics.json is another run's, a
+            name does not fit, ``out_dir`` holds other files of these names, or what was written
+            reads back otherwise.
     """
     loaded = checkpoint.load(file)
     refuse_unfit(file, loaded)
@@ -103,7 +105,16 @@ def publish(
         # torch writes this name into the file: with a fixed one, equal weights have equal hashes
         weights = Path(folder) / 'release.pth'
         torch.save(released, weights)
-        refuse_difference(weights, released, out_dir)
+        tensors = Path(folder) / 'release.safetensors'
+        try:
+            safetensors_file.save(released, tensors)
+        except TypeError as error:
+            raise InputError(
+                f'{file}: its meta cannot be written as JSON ({error}); take what is no number, '
+                "text, list or dict out of the dataset's metainfo"
+            ) from None
+        for written in (weights, tensors):
+            refuse_difference(written, released, out_dir)
         release = f'{title}-{hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}'
         texts = {'.py': text, '.yml': index_text(release, run)}
         if run.report:
@@ -114,6 +125,7 @@ def publish(
         made = {out_dir / f'{release}{suffix}': Path(folder) / suffix for suffix in texts}
         for part, content in zip(made.values(), texts.values()):
             part.write_text(content, encoding='utf-8')
+        made[out_dir / f'{release}.safetensors'] = tensors
         # last: where the weights are, everything is
         made[out_dir / f'{release}.pth'] = weights
         move_together(made)
@@ -224,7 +236,7 @@ def refuse_difference(written: Path, released: dict[str, Any], out_dir: Path) ->
     ours, theirs = released['state_dict'], again['state_dict']
     if (
         again['meta'] != released['meta']
-        or list(theirs) != list(ours)
+        or theirs.keys() != ours.keys()  # safetensors has an order of its own
         or any(theirs[k].dtype != v.dtype or not torch.equal(theirs[k], v) for k, v in ours.items())
     ):
         raise InputError(f'{out_dir}: what was written there reads back otherwise; check the disk')

@@ -11,6 +11,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from safetensors.torch import save_file
 
 from mmscratch import checkpoint
 from mmscratch.errors import InputError
@@ -323,6 +324,19 @@ def test_downloads_are_checked_as_well(tmp_path):
     assert loaded['state_dict']['w'].tolist() == [1, 1]
 
 
+def test_files_of_one_name_are_kept_apart(tmp_path):
+    for number in range(2):
+        folder = tmp_path / f'timm-{number}'
+        folder.mkdir()
+        save_file({'w': torch.full((2,), float(number))}, folder / 'model.safetensors')
+        for _ in range(2):
+            loaded = mmengine.runner.checkpoint.load_from_http(
+                (folder / 'model.safetensors').as_uri(), model_dir=str(tmp_path / 'hub')
+            )
+            assert loaded['state_dict']['w'].tolist() == [number, number]
+    assert len(list((tmp_path / 'hub').iterdir())) == 2
+
+
 # --- unfit files
 
 
@@ -344,6 +358,34 @@ def test_detectrons_pickle(tmp_path):
     assert loaded['cfg'] == 'MODEL: {}'
 
 
+@pytest.mark.parametrize('core', ['numpy.core', 'numpy._core'])
+@pytest.mark.parametrize('protocol', range(2, 6))
+def test_numpy_arrays_pickled_by_any_protocol(protocol, core, tmp_path):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    held = {'whole': array, 'turned': array.T, 'part': array[:, 1:], 'count': np.array(7)}
+    text = pickle.dumps({'model': held, '__author__': 'someone'}, protocol=protocol)
+    # since protocol 4 names have their length before them, and all of it is a frame
+    text = text[:2] + text[11:] if protocol > 3 else text
+    for module in ('.multiarray', '.numeric'):
+        names = [f'numpy._core{module}', f'{core}{module}']
+        lengths = [chr(len(name)) if protocol > 3 else '' for name in names]
+        text = text.replace(*((length + name).encode() for length, name in zip(lengths, names)))
+    file = tmp_path / 'model_final.pkl'
+    file.write_bytes(text)
+    loaded = checkpoint.load(file)['model']
+    for name, value in held.items():
+        np.testing.assert_array_equal(loaded[name], value)
+
+
+@pytest.mark.parametrize('call', [(np.fromfile, '/etc/hostname'), (eval, '1'), (os.getcwd,)])
+@pytest.mark.parametrize('protocol', range(2, 6))
+def test_a_call_in_a_pickle_is_refused(protocol, call, tmp_path):
+    file = tmp_path / 'weights.pkl'
+    file.write_bytes(pickle.dumps({'model': {'w': Calls(*call)}}, protocol=protocol))
+    with pytest.raises(InputError, match=rf'weights\.pkl: holds \S+\.{call[0].__name__},'):
+        checkpoint.load(file)
+
+
 @pytest.mark.parametrize(
     ('content', 'said'),
     [
@@ -358,6 +400,13 @@ def test_other_pickles_are_refused(content, said, tmp_path):
     file.write_bytes(content)
     with pytest.raises(InputError, match=rf'weights\.pkl: (is )?{said}'):
         checkpoint.load(file)
+
+
+def test_an_empty_file(tmp_path):
+    for suffix in ('.pth', '.pkl', '.safetensors'):
+        file = tmp_path / f'made{suffix}'
+        file.touch()
+        assert 'is empty' in refusal(file)
 
 
 def test_missing_file(tmp_path):

@@ -76,7 +76,7 @@ def released(trained, tmp_path_factory) -> Path:
     out_dir = tmp_path_factory.mktemp('release') / 'zoo'
     printed = python('tools/publish.py', trained / 'iter_2.pth', out_dir)
     [weights] = out_dir.glob('*.pth')
-    suffixes = ('.metrics.json', '.pth', '.py', '.scalars.json', '.yml')
+    suffixes = ('.metrics.json', '.pth', '.py', '.safetensors', '.scalars.json', '.yml')
     # nothing unfinished, and each file told
     assert sorted(out_dir.iterdir()) == [weights.with_suffix(suffix) for suffix in suffixes]
     assert all(str(file) in printed for file in out_dir.iterdir())
@@ -134,8 +134,21 @@ def test_the_files_beside_it_are_the_run_s(trained, released):
     ]
 
 
-def test_testing_it_gives_the_numbers_of_the_run(trained, released, tmp_path):
-    python('tools/test.py', released.with_suffix('.py'), released, '--work-dir', tmp_path)
+SUFFIXES = ['.pth', '.safetensors']
+
+
+def test_both_files_hold_the_same(released):
+    weights, others = (checkpoint.load(released.with_suffix(suffix)) for suffix in SUFFIXES)
+    assert others['meta'] == weights['meta']
+    assert others['state_dict'].keys() == weights['state_dict'].keys()
+    for name, value in weights['state_dict'].items():
+        assert torch.equal(others['state_dict'][name], value)
+
+
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_testing_it_gives_the_numbers_of_the_run(suffix, trained, released, tmp_path):
+    weights = released.with_suffix(suffix)
+    python('tools/test.py', released.with_suffix('.py'), weights, '--work-dir', tmp_path)
     tested = json.loads((tmp_path / 'test_metrics.json').read_text())['test']
     last = json.loads((trained / 'metrics.json').read_text())['last']
     assert {'bbox_mAP', 'segm_mAP'} <= tested.keys()
@@ -143,18 +156,21 @@ def test_testing_it_gives_the_numbers_of_the_run(trained, released, tmp_path):
         assert value == pytest.approx(last[key], abs=1e-6)
 
 
-def test_inference_with_it(released, shapes, tmp_path):
-    inputs = [released, shapes / 'val', '--out', tmp_path, '--device', 'cpu']
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_inference_with_it(suffix, released, shapes, tmp_path):
+    inputs = [released.with_suffix(suffix), shapes / 'val', '--out', tmp_path, '--device', 'cpu']
     python('tools/infer.py', *inputs)
     assert len(list((tmp_path / 'vis').iterdir())) == 2
     for file in (tmp_path / 'preds').iterdir():
         assert {'labels', 'names', 'masks'} <= json.loads(file.read_text()).keys()
 
 
-def test_training_begins_with_it(released, tmp_path):
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_training_begins_with_it(suffix, released, tmp_path):
     """With the released config, too, which trains what the run trained."""
     config = released.with_suffix('.py')
-    arguments = [config, '--init', released, '--work-dir', tmp_path / 'run']
+    init = released.with_suffix(suffix)
+    arguments = [config, '--init', init, '--work-dir', tmp_path / 'run']
     # a learning rate of 0 keeps what was loaded
     log = python('tools/train.py', *arguments, '--cfg-options', 'optim_wrapper.optimizer.lr=0.0')
     weights = checkpoint.load(released)
@@ -217,7 +233,7 @@ def refusal(file: Path, out_dir: Path, **arguments) -> str:
 
 def test_a_checkpoint_without_a_run_s_folder(tmp_path):
     files = publish(made(tmp_path / 'run'), tmp_path / 'out')
-    assert [file.suffix for file in files] == ['.py', '.yml', '.pth']
+    assert [file.suffix for file in files] == ['.py', '.yml', '.safetensors', '.pth']
     [name] = {file.stem for file in files}
     assert re.fullmatch('mine_some-[0-9a-f]{8}', name)
     assert entry(files) == {
@@ -235,7 +251,7 @@ def test_again_is_the_same_and_another_is_another(tmp_path):
     again = publish(files[-1], tmp_path / 'elsewhere')
     assert [file.name for file in again] == [file.name for file in files]
     assert publish(made(tmp_path / 'run', seed=8), tmp_path / 'out') != files
-    assert len(list((tmp_path / 'out').iterdir())) == 6
+    assert len(list((tmp_path / 'out').iterdir())) == 8
 
 
 def test_another_file_of_that_name_stays(tmp_path):
@@ -314,6 +330,11 @@ def test_numpy_in_the_meta_becomes_plain(tmp_path):
         classes=('a', 'b'), sigmas=[0.5, 0.25], counts=[3]
     )
     assert b'numpy' not in file.read_bytes()
+
+
+def test_a_meta_that_is_no_json(tmp_path):
+    file = made(tmp_path / 'run', dataset_meta=dict(classes=('a',), of=torch.ones(2)))
+    assert 'its meta cannot be written as JSON' in refusal(file, tmp_path / 'out')
 
 
 def test_unfit_checkpoints_are_refused(tmp_path):

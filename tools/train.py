@@ -54,9 +54,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--init',
         metavar='FILE',
-        help='begin with these weights: a ResNet or VGG of torchvision, timm, MMDetection or '
-        'Detectron, a MoCo checkpoint, or a detector of the same architecture, whatever its '
-        'classes; a local file or a URL',
+        help='begin with these weights: a ResNet or VGG of torchvision, timm, MMDetection, '
+        'Detectron or detectron2, a MoCo checkpoint, or a detector of the same architecture (of '
+        'MMDetection, or an R-CNN with FPN of detectron2), whatever its classes; a .pth, '
+        '.safetensors or .pkl file, or its URL',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(

@@ -12,10 +12,21 @@ from torch import Tensor
 from mmscratch.errors import InputError
 from mmscratch.weight_names import Fit, fit
 
-# Where checkpoints keep their weights: MMEngine and MoCo, DeiT and others, Detectron.
-CONTAINERS = ('state_dict', 'model', 'blobs')
+# Where checkpoints keep their weights: MMEngine and MoCo; DeiT, MAE, detectron2; Detectron; DINO.
+CONTAINERS = ('state_dict', 'model', 'blobs', 'teacher')
 # Published backbones lack nothing; room is left for a layer that a fork has added.
 LEAST_SHARE = 0.9
+# What to do about detectron2's files that do not fit, and what else to know of those that do.
+DETECTRON2_CURE = (
+    "of detectron2's models those with ResNet and FPN can be loaded (Faster, Mask, Keypoint and "
+    "Cascade R-CNN): give one of the config's depth, heads and norm layers, or its ResNet alone, "
+    'which is what begins with backbone.bottom_up.'
+)
+DETECTRON2_NOTE = (
+    'a detectron2 file tells neither PIXEL_MEAN and PIXEL_STD of its training nor STRIDE_IN_1X1: '
+    'where they were others, set model.data_preprocessor.mean and .std, and '
+    'model.backbone.style=caffe for a stride in the first 1x1 conv'
+)
 
 
 @HOOKS.register_module()
@@ -23,12 +34,13 @@ class WeightsHook(Hook):
     """Fit what ``load_from`` loads to the model, and log how much of it fitted.
 
     MMEngine takes the weights whose names it knows and leaves all others at random, which can be
-    every one of them. Here the names of published classifiers are translated
-    (:mod:`mmscratch.weight_names`), and a file is refused with an :class:`InputError` if
+    every one of them. Here the names of published classifiers and of detectron2's R-CNNs are
+    translated (:mod:`mmscratch.weight_names`), and a file is refused with an :class:`InputError` if
 
     - training begins with it, and it has less than 90 % of the backbone's weights; or it is a
       detector's checkpoint, and less than 90 % of the model's
     - it is resumed from or tested, and anything is missing or of another shape
+    - it is resumed from, and holds weights alone
     """
 
     # before InitHook and PreflightHook, which look at what is loaded
@@ -39,16 +51,31 @@ class WeightsHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        begins = isinstance(runner._train_loop, BaseLoop) and not runner._resume
-        found = fit(weights_of(checkpoint), model.state_dict(), whole=not begins)
         # resuming without a name takes the work directory's last one
-        file = runner._load_from or find_latest_checkpoint(runner.work_dir)
-        refuse_poor(found, str(file), str(runner.cfg.filename), complete=not begins)
-        if begins:
-            checkpoint.pop('model', None)
-            checkpoint.pop('blobs', None)
+        file = str(runner._load_from or find_latest_checkpoint(runner.work_dir))
+        if runner._resume and not {'meta', 'message_hub'} <= checkpoint.keys():
+            raise InputError(
+                f'{file}: holds weights, but not the state of their run, and cannot be resumed '
+                'from; begin a run with them by --init'
+            )
+        begins = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+        found = fit(
+            weights_of(checkpoint),
+            model.state_dict(),
+            whole=not begins,
+            # images are read as BGR
+            rgb=getattr(model.data_preprocessor, '_channel_conversion', None),
+            author=str(checkpoint.get('__author__')),
+        )
+        refuse_poor(found, file, str(runner.cfg.filename), complete=not begins)
+        is_detectron2 = found.scheme == 'detectron2'
+        if begins or is_detectron2:
+            for key in CONTAINERS:
+                checkpoint.pop(key, None)
             checkpoint['state_dict'] = found.weights
             runner.logger.info(f'{file}: {found.describe()}')
+        if is_detectron2:
+            runner.logger.warning(f'{file}: {DETECTRON2_NOTE}')
 
 
 def weights_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
@@ -61,15 +88,17 @@ def weights_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
 
 def refuse_poor(found: Fit, file: str, config: str, complete: bool) -> None:
     """Raise an :class:`InputError` for weights that do not fit well enough, see above."""
+    detectron2 = found.scheme == 'detectron2' and DETECTRON2_CURE
     if complete and found.wanting:
         first = (found.mismatched or found.missing)[0]
         raise InputError(
             f'{file}: does not fit the model of {config}: {len(found.missing)} weights are '
             f'missing, {len(found.mismatched)} of another shape, the first is {first}; '
-            'use the config that it was trained with, and the same --data'
+            + (detectron2 or 'use the config that it was trained with, and the same --data')
         )
     if found.share < LEAST_SHARE:
         raise InputError(
             f'{file}: only {found.share:.0%} of the weights that it should have fit the model of '
-            f'{config} ({found.describe()}); give weights of the same architecture and norm layers'
+            f'{config} ({found.describe()}); '
+            + (detectron2 or 'give weights of the same architecture and norm layers')
         )

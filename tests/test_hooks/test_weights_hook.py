@@ -1,11 +1,15 @@
 """Loading under a translated name, and refusing what hardly fits, in real runs of a toy."""
 
+import pickle
+
 import pytest
 import torch
 
 import mmscratch.checkpoint  # noqa: F401  (for mmengine to load its own checkpoints)
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook, WeightsHook
+
+NO_STEP = dict(optimizer=dict(type='SGD', lr=0.0))
 
 
 def saved(path, state) -> str:
@@ -85,3 +89,58 @@ def test_testing_needs_every_weight(make_runner, tmp_path):
     runner._test_evaluator = Evaluator([])
     with pytest.raises(InputError, match=r'2 weights are missing'):
         runner.test()
+
+
+def test_weights_alone_are_not_resumed_from(make_runner, tmp_path):
+    file = saved(tmp_path / 'released.pth', {'state_dict': make_runner().model.state_dict()})
+    runner = make_runner(WeightsHook(), load_from=file, resume=True)
+    with pytest.raises(InputError, match=r'released\.pth: holds weights, but not the .* --init'):
+        runner.train()
+
+
+def test_a_teacher_is_the_one_of_two_that_counts(make_runner, tmp_path, classifier, log_of):
+    def named(shift: float) -> dict:
+        return {f'module.backbone.{k}': v + shift for k, v in classifier.items() if 'fc' not in k}
+
+    file = saved(tmp_path / 'dino.pth', {'student': named(1), 'teacher': named(0), 'epoch': 3})
+    runner = make_runner(WeightsHook(), load_from=file, optim_wrapper=NO_STEP)
+    runner.train()
+    torch.testing.assert_close(runner.model.backbone.conv1.weight, classifier['conv1.weight'])
+    assert '7 weights matched, 0 missing' in log_of(runner)
+
+
+def in_detectron2s_names(classifier: dict) -> dict:
+    """What detectron2 has a name for, which the toy's second convolution is not."""
+    layers = {'conv1': 'stem.conv1', 'bn1': 'stem.conv1.norm', 'fc': 'stem.fc', 'conv2': 'odd'}
+    names = {name: name.partition('.') for name in classifier}
+    return {
+        f'backbone.bottom_up.{layers[n[0]]}.{n[2]}': classifier[name].numpy()
+        for name, n in names.items()
+    }
+
+
+def test_detectron2s_weights_for_rgb_images(make_runner, tmp_path, classifier, log_of, monkeypatch):
+    monkeypatch.setattr('mmscratch.hooks.weights_hook.LEAST_SHARE', 0.7)
+    file = tmp_path / 'model_final.pkl'
+    content = {'model': in_detectron2s_names(classifier), '__author__': 'Detectron2 Model Zoo'}
+    file.write_bytes(pickle.dumps(content))
+    model = make_runner().model
+    model.data_preprocessor._channel_conversion = True
+    runner = make_runner(WeightsHook(), model=model, load_from=str(file), optim_wrapper=NO_STEP)
+    runner.train()
+    torch.testing.assert_close(model.backbone.conv1.weight, classifier['conv1.weight'].flip(1))
+    assert 'detectron2 names: 5 weights matched, red and blue swapped in conv1' in log_of(runner)
+    assert 'tells neither PIXEL_MEAN' in log_of(runner)
+
+
+def test_detectron2s_other_models_are_refused_with_what_can_be_done(
+    make_runner, tmp_path, classifier
+):
+    file = tmp_path / 'model_final.pkl'
+    file.write_bytes(pickle.dumps({'model': in_detectron2s_names(classifier)}))
+    runner = make_runner(WeightsHook(), load_from=str(file))
+    with pytest.raises(
+        InputError, match=r'final\.pkl: only 71% .* its ResNet alone, which'
+    ) as error:
+        runner.train()
+    assert '\n' not in str(error.value)
