@@ -58,7 +58,7 @@ class Inferencer(DetInferencer):
             yield from super().preprocess(inputs, *args, **kwargs)
         except Exception as error:
             raise InputError(
-                f'{", ".join(map(str, inputs))}: cannot be used ({describe(error)}): replace it, '
+                f'{", ".join(map(str, inputs))} cannot be used ({describe(error)}): replace it, '
                 'or leave it out'
             ) from error
 

@@ -230,6 +230,63 @@ def test_a_stopped_run_goes_on(trained, shapes, tmp_path):
         torch.testing.assert_close(ours[name], value, rtol=0, atol=0)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+def test_a_moved_run_goes_on_from_its_own_files(trained, shapes, tmp_path):
+    """A copy, whose last_checkpoint and best checkpoint are named by paths of the original."""
+    moved, before = tmp_path / 'moved', contents(trained)
+    shutil.copytree(trained, moved)
+    (moved / 'iter_4.pth').unlink()
+    (moved / 'last_checkpoint').write_text(str(trained / 'iter_2.pth'))
+    arguments = [CONFIG, '--data', shapes, '--work-dir', moved]
+    python('train.py', *arguments, '--resume', '--cfg-options', *SHORT)
+    assert contents(trained) == before
+    assert len(list(moved.glob('best_*'))) == 1
+    assert (moved / 'last_checkpoint').read_text() == str(moved / 'iter_4.pth')
+
+
+def test_a_strangers_checkpoint_deletes_and_runs_nothing(trained, shapes, tmp_path):
+    """It names another folder's best checkpoint, and has a program where old MMEngine looks."""
+    victim, ran = tmp_path / 'best_victim.pth', tmp_path / 'ran'
+    victim.touch()
+    stranger = checkpoint.load(trained / 'iter_2.pth')
+    stranger['meta']['config'] = f'__import__("os").mkdir({str(ran)!r})'
+    runtime = stranger['message_hub']['runtime_info']
+    runtime.update(best_ckpt=str(victim), best_score=-2.0)
+    file = tmp_path / 'iter_2.pth'
+    torch.save(stranger, file)
+    work_dir = tmp_path / 'run'
+    arguments = [CONFIG, '--data', shapes, '--work-dir', work_dir]
+    python('train.py', *arguments, '--resume', file, '--cfg-options', *SHORT)
+    assert victim.exists()
+    assert not ran.exists()
+    # a best of its own
+    assert len(list(work_dir.glob('best_*'))) == 1
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_an_image_that_breaks_in_a_worker_is_named(shapes, tmp_path, split):
+    root = tmp_path / 'data'
+    shutil.copytree(shapes, root)
+    broken = sorted((root / split).iterdir())[1]
+    content = bytearray(broken.read_bytes())
+    content[60:-60] = bytes(len(content) - 120)
+    broken.write_bytes(content)
+    options = [o for o in SHORT if 'worker' not in o]
+    options += [f'{loader}_dataloader.num_workers=1' for loader in ('train', 'val')]
+    arguments = [CONFIG, '--data', root, '--work-dir', tmp_path / 'run']
+    error = python('train.py', *arguments, '--cfg-options', *options, expect=2)
+    assert re.search(
+        rf'^error: {broken} cannot be decoded; 1 of \d images are unusable', error, re.M
+    )
+    assert not (tmp_path / 'run').exists()
+    error = python('train.py', *arguments, '--skip-decoding', '--cfg-options', *options, expect=2)
+    assert re.search(rf'^error: {broken} cannot be used .*: replace the image', error, re.M)
+    assert 'Traceback' not in error
+
+
 def test_what_a_batch_system_stops_leaves_no_worker(shapes, tmp_path):
     command = [sys.executable, ROOT / 'tools/train.py', CONFIG, '--data', shapes]
     command += ['--work-dir', tmp_path / 'run', '--cfg-options', 'train_dataloader.batch_size=2']

@@ -49,6 +49,6 @@ class NamedErrors(Compose):
             if is_bug(error):
                 raise
             raise InputError(
-                f'{data.get("img_path")}: cannot be used ({describe(error)}): replace the image or '
+                f'{data.get("img_path")} cannot be used ({describe(error)}): replace the image or '
                 'correct its annotation, or take it out'
             ) from error

@@ -28,7 +28,7 @@ def test_a_librarys_error_names_the_image(tmp_path):
     file = tmp_path / 'broken.png'
     file.write_bytes(b'no image')
     pipeline = NamedErrors(Compose([LoadImageFromFile()]))
-    with pytest.raises(InputError, match=r'broken\.png: cannot be used \(.*\): replace the image'):
+    with pytest.raises(InputError, match=r'broken\.png cannot be used \(.*\): replace the image'):
         pipeline(dict(img_path=str(file)))
 
 
