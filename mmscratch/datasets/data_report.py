@@ -12,8 +12,9 @@ class DataReport:
     objects that can be trained on: crowds, ignored ones and left-out boxes are not among them.
     `sizes` counts the same objects by COCO's area limits, 32 and 96 pixels squared.
     `masks` counts the annotations with a segmentation, out of `annotations`; `rle_masks` those
-    of single objects with an RLE (crowds always have one). `fingerprints` maps what identifies an
-    image file to its name. `notes` are sentences for the log.
+    of single objects with an RLE (crowds always have one). `crowding` has for each image with such
+    objects their number, and that of the class with the most of them. `fingerprints` maps what
+    identifies an image file to its name. `notes` are sentences for the log.
     """
 
     annotation_file: Path
@@ -25,6 +26,7 @@ class DataReport:
     instances: dict[str, int]
     sizes: dict[str, int]
     notes: list[str] = field(default_factory=list)
+    crowding: list[tuple[int, int]] = field(default_factory=list, repr=False)
     fingerprints: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
 
     @property
