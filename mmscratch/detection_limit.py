@@ -54,7 +54,7 @@ def set_max_detections(cfg: Config, number: int) -> None:
     proposals = [node['rpn'] for node in walk(models) if isinstance(node.get('rpn'), dict)]
     for stage in [*stages, *proposals]:
         for key in (*_CANDIDATES, *_KEPT):
-            if 0 < stage.get(key, 0) < number:
+            if 0 < (stage.get(key) or 0) < number:
                 stage[key] = number
     for metric in _metrics(cfg, 'val') + _metrics(cfg, 'test'):
         if type_name(metric) == 'CocoMetric':

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,18 +203,11 @@ def _repoint(dataset: ConfigDict, split: str, folder: CocoFolder, metainfo: dict
 
 def _repoint_evaluator(cfg: Config, key: str, annotation_file: Path) -> None:
     for metric in repoint.known_metrics(cfg, key):
-        if repoint.type_name(metric) in repoint.METRICS and not _counts_proposals(metric):
+        # 'proposal' and 'proposal_fast' are of an RPN alone, and of MMDetection's metric
+        proposals = 'proposal' in str(metric.get('metric'))
+        if repoint.type_name(metric) in repoint.METRICS and not proposals:
             _become_full_coco_metric(cfg, metric)
         metric['ann_file'] = str(annotation_file)
-
-
-def _counts_proposals(metric: Mapping[str, Any]) -> bool:
-    """Whether it is the metric of an RPN alone."""
-    return bool({'proposal', 'proposal_fast'}.intersection(_names(metric.get('metric', ()))))
-
-
-def _names(metric: str | Sequence[str]) -> list[str]:
-    return [metric] if isinstance(metric, str) else list(metric)
 
 
 def _become_full_coco_metric(cfg: Config, metric: ConfigDict) -> None:
