@@ -158,6 +158,12 @@ def test_bad_boxes_are_dropped_where_that_is_said(
     assert configured(config, *data, *arguments).drop_bad_boxes == expected
 
 
+def test_one_option_raises_what_is_kept_and_what_is_counted(configured, shapes):
+    cfg = configured(CONFIG, '--data', shapes, '--max-detections', '300')
+    assert cfg.model.test_cfg.rcnn.max_per_img == 300
+    assert cfg.val_evaluator.proposal_nums == [1, 10, 300]
+
+
 @pytest.mark.parametrize(
     ('own_data', 'options', 'expected'),
     [

@@ -4,8 +4,8 @@
 
 The checkpoint knows its config and its class names. Pictures go to vis/ below --out, and to preds/
 a JSON file an image: labels, names, scores, bboxes (x1, y1, x2, y2 in pixels), masks (COCO's RLE)
-and keypoints (x, y, score), all detections whatever their score. Files that are no image, or
-broken, are skipped and told of.
+and keypoints (x, y, score), of all detections that the model keeps, whatever their score: at most
+max_per_img of its config an image. Files that are no image, or broken, are skipped and told of.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from mmscratch import checkpoint, config_check, distributed, work_dir
 from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
+from mmscratch.detection_limit import set_max_detections
 from mmscratch.errors import InputError, one_line_errors
 
 
@@ -40,6 +41,13 @@ def parse_args() -> argparse.Namespace:
         help='go on in spite of boxes without area or outside of their image, in place of stopping '
         'at them; the evaluation of COCO counts them still',
     )
+    parser.add_argument(
+        '--max-detections',
+        type=int,
+        metavar='N',
+        help="keep N detections an image and let COCO's metric count them, for images with more "
+        'than 100 objects',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
@@ -58,6 +66,8 @@ def configure(args: argparse.Namespace) -> Config:
             cfg.drop_bad_boxes = False
     if args.drop_bad_boxes:
         cfg.drop_bad_boxes = True
+    if args.max_detections is not None:
+        set_max_detections(cfg, args.max_detections)
     folder = args.work_dir or work_dir.default_work_dir(args.config, args.data)
     if args.work_dir is None:
         folder /= 'test_tta' if args.tta else 'test'

@@ -19,6 +19,7 @@ from mmengine.logging import print_log
 
 from mmscratch import batch_plan, config_check, distributed, schedule_length, work_dir
 from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
+from mmscratch.detection_limit import set_max_detections
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
 
@@ -88,6 +89,13 @@ def parse_args() -> argparse.Namespace:
         help='do not decode every image before the first training on it; a damaged one is met when '
         'its turn comes',
     )
+    parser.add_argument(
+        '--max-detections',
+        type=int,
+        metavar='N',
+        help="keep N detections an image and let COCO's metric count them, for images with more "
+        'than 100 objects',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
@@ -114,6 +122,8 @@ def configure(args: argparse.Namespace) -> Config:
             cfg.train_dataloader.sampler.pop('subset', None)
     if args.drop_bad_boxes:
         cfg.drop_bad_boxes = True
+    if args.max_detections is not None:
+        set_max_detections(cfg, args.max_detections)
     if args.iterations:
         schedule_length.set_iterations(cfg, args.iterations)
     default = work_dir.default_work_dir(args.config, args.data, args.init)

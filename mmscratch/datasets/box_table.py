@@ -1,6 +1,6 @@
 """The boxes of a COCO annotation file as arrays."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +114,11 @@ class BoxTable:
         classes = np.digitize(self.area[self.usable], (_SMALL, _LARGE))
         small, medium, large = np.bincount(classes, minlength=3).tolist()
         return {'small': small, 'medium': medium, 'large': large}
+
+    def crowding(self) -> list[tuple[int, int]]:
+        """Usable objects of each image that has some: all, and those of its most frequent class."""
+        counts: dict[int, Counter] = defaultdict(Counter)
+        for row, usable in zip(self.annotations, self.usable):
+            if usable:
+                counts[row['image_id']][row['category_id']] += 1
+        return [(count.total(), max(count.values())) for count in counts.values()]

@@ -26,6 +26,7 @@ from mmscratch.datasets.data_report import DataReport
 from mmscratch.datasets.image_check import ImageFacts, look_at_all, remarks
 from mmscratch.datasets.image_decoding import decode_all
 from mmscratch.datasets.mask_table import MaskTable
+from mmscratch.detection_limit import note_crowded_images
 from mmscratch.errors import InputError
 
 
@@ -77,6 +78,7 @@ def check(
         sizes=table.sizes(),
         left_out={why: int(left.sum()) for why, left in table.reasons.items() if left.any()},
         notes=notes,
+        crowding=table.crowding(),
         fingerprints={fact.fingerprint: name for name, fact in facts.items() if fact.fingerprint},
     )
 
@@ -114,7 +116,39 @@ def check_config(
     for train, val in itertools.product(reports.get('train', []), reports.get('val', [])):
         check_same_classes(train, val)
         val.note_copies_of(train)
+    for split in {'val', 'test'}.intersection(splits):
+        _check_coco_metric(cfg, split)
+        for report in reports[split]:
+            note_crowded_images(cfg, split, report)
     return [report for checked in reports.values() for report in checked]
+
+
+def _check_coco_metric(cfg: Config, split: str) -> None:
+    """Refuse ids that MMDetection's own CocoMetric, which is pycocotools', takes for others.
+
+    Measured with pycocotools 2.0 and numpy 2.4: ids below 0 or beyond 2**63 are fine, unless a
+    list has both, which numpy makes floats.
+    """
+    for metric in repoint.walk(cfg.get(f'{split}_evaluator')):
+        if repoint.type_name(metric) != 'CocoMetric' or not metric.get('ann_file'):
+            continue
+        images, annotations, categories, _ = coco_json.load(Path(metric['ann_file']))
+        category_ids = [row['id'] for row in categories]
+        if any(row['id'] == 0 for row in annotations):
+            # evaluateImg in cocoeval.py stores the id of the matched object, 0 for none
+            fault = 'an annotation has the id 0, which it takes for "not found"'
+        elif any(
+            np.array([row['id'] for row in rows]).dtype == float for rows in (images, categories)
+        ):
+            fault = 'ids of images or categories lie on both sides of 2**63, which it rounds'
+        elif metric.get('classwise') and category_ids != sorted(category_ids):
+            fault = 'category ids do not ascend, so that its AP of a class would be that of another'
+        else:
+            continue
+        raise InputError(
+            f"{metric['ann_file']}: not for MMDetection's CocoMetric ({split}_evaluator): {fault}; "
+            f"use type='FullCocoMetric' (custom_imports: mmscratch.evaluation), or number anew"
+        )
 
 
 def _leaves(dataset: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

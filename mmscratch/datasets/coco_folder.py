@@ -17,6 +17,19 @@ from mmscratch.errors import InputError
 
 SPLITS = ('train', 'val')
 _SUFFIXES = ('', '2017', '2014')  # Ours, then COCO's own names.
+# What FullCocoMetric takes of MMDetection's CocoMetric; its ann_file is the folder's.
+_COCO_METRIC_KEYS = (
+    'type',
+    'ann_file',
+    'metric',
+    'classwise',
+    'format_only',
+    'outfile_prefix',
+    'backend_args',
+    'collect_device',
+    'prefix',
+    '_scope_',
+)
 # OKS's sigma for keypoints whose own is not known: in the middle of COCO's, 0.025 to 0.107.
 _UNKNOWN_SIGMA = 0.05
 
@@ -195,21 +208,34 @@ def _repoint(dataset: ConfigDict, split: str, folder: CocoFolder, metainfo: dict
 
 def _repoint_evaluator(cfg: Config, key: str, annotation_file: Path) -> None:
     for metric in repoint.known_metrics(cfg, key):
-        name = repoint.type_name(metric)
-        if name in repoint.METRICS and name != 'CocoMetric':
-            masks = any(node.get('with_mask') for node in repoint.annotation_loaders(cfg))
-            metric.clear()
-            # the metric of our runtime's other hooks, where the config imports it
-            imports = (cfg.get('custom_imports') or {}).get('imports', [])
-            kind = 'FullCocoMetric' if 'mmscratch.evaluation' in imports else 'CocoMetric'
-            metric.update(type=kind, metric=['bbox', 'segm'] if masks else ['bbox'])
-            _repoint_save_best(cfg)
+        # 'proposal' and 'proposal_fast' are of an RPN alone, and of MMDetection's metric
+        proposals = 'proposal' in str(metric.get('metric'))
+        if repoint.type_name(metric) in repoint.METRICS and not proposals:
+            _become_full_coco_metric(cfg, metric)
         metric['ann_file'] = str(annotation_file)
 
 
-def _repoint_save_best(cfg: Config) -> None:
-    """What VOC's metric calls mAP is nothing that COCO's returns."""
-    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    best = checkpoint.get('save_best')
-    if isinstance(best, str) and '/' in best and not best.startswith('coco/'):
-        checkpoint['save_best'] = 'coco/bbox_mAP'
+def _become_full_coco_metric(cfg: Config, metric: ConfigDict) -> None:
+    """MMDetection's metrics do not take all ids, and mix up the classes where ids do not ascend."""
+    repoint.import_module(cfg, 'mmscratch.evaluation')
+    name = repoint.type_name(metric)
+    given = dict(metric)
+    if name == 'CocoMetric':
+        kept = {key: value for key, value in given.items() if key in _COCO_METRIC_KEYS}
+        dropped = [f'{key}={given[key]!r}' for key in given if key not in kept]
+        if dropped:
+            print_log(
+                f'{cfg.filename}: CocoMetric becomes FullCocoMetric, without {", ".join(dropped)}: '
+                "COCO's own thresholds and numbers count, --max-detections raises the last one",
+                logger='current',
+                level=logging.WARNING,
+            )
+    else:
+        masks = any(node.get('with_mask') for node in repoint.annotation_loaders(cfg))
+        kept = dict(metric=['bbox', 'segm'] if masks else ['bbox'])
+        # what VOC's metric calls mAP is nothing that COCO's returns
+        repoint.rename_watched(
+            cfg, lambda n: 'coco/bbox_mAP' if '/' in n and not n.startswith('coco/') else n
+        )
+    metric.clear()
+    metric.update(kept, type='FullCocoMetric')

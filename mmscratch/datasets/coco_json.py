@@ -145,12 +145,6 @@ def _check_images(images: Rows, file: Path) -> None:
 def _check_references(images: Rows, annotations: Rows, categories: Rows, file: Path) -> None:
     ids = column(annotations, 'annotations', 'id', int, file)
     _refuse_duplicates(ids, 'annotation ids', file)
-    if 0 in ids:
-        # pycocotools (cocoeval.py, evaluateImg) stores the id of the matched object, 0 for none.
-        raise InputError(
-            f'{file}: an annotation has the id 0, which COCO evaluation takes for "not found"; '
-            f'number the annotations from 1'
-        )
     for key, rows, target in (
         ('image_id', images, 'images'),
         ('category_id', categories, 'categories'),

@@ -17,8 +17,9 @@ class DataReport:
     `without_masks` those whose segmentation is empty or missing; `rle_masks` those of single
     objects with an RLE (crowds always have one). `to_find` counts the objects that evaluation looks
     for. `left_out` says of the other objects why they cannot be trained on, and how many.
-    `fingerprints` maps what identifies an image file to its name. `notes` are sentences for the
-    log.
+    `crowding` has for each image with such objects their number, and that of the class with the
+    most of them. `fingerprints` maps what identifies an image file to its name. `notes` are
+    sentences for the log.
     """
 
     annotation_file: Path
@@ -33,6 +34,7 @@ class DataReport:
     sizes: dict[str, int]
     left_out: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    crowding: list[tuple[int, int]] = field(default_factory=list, repr=False)
     fingerprints: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
 
     @property

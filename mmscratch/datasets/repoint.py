@@ -2,7 +2,9 @@
 
 import colorsys
 import functools
+import importlib
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,15 +124,42 @@ def become_box_only(cfg: Config, annotation_file: Path) -> None:
             if 'segm' in metric.get('metric', ()):
                 kept = [name for name in metric['metric'] if name == 'keypoints']
                 metric['metric'] = ['bbox', *kept]
-    checkpoint = cfg.get('default_hooks', {}).get('checkpoint', {})
-    if isinstance(checkpoint.get('save_best'), str):
-        checkpoint['save_best'] = checkpoint['save_best'].replace('segm', 'bbox')
+    rename_watched(cfg, lambda name: re.sub('^([^/]*/)?segm_', r'\1bbox_', name))
     print_log(
         f'{annotation_file.parent}: no masks, so {name} is trained on boxes alone '
         f'({_BOX_TWINS[name]})',
         logger='current',
         level=logging.INFO,
     )
+
+
+def rename_watched(cfg: Config, rename: Callable[[str], str]) -> None:
+    """Rename the metrics that hooks and schedulers look at: ``save_best`` and ``monitor``.
+
+    Of names in a list that become the same the first one stays, with its rule.
+    """
+    for node in walk(
+        [cfg.get(key) for key in ('default_hooks', 'custom_hooks', 'param_scheduler')]
+    ):
+        if node.get('monitor'):
+            node['monitor'] = rename(node['monitor'])
+        best = node.get('save_best')
+        if isinstance(best, str) and best not in ('', 'auto'):
+            node['save_best'] = rename(best)
+        elif isinstance(best, list):
+            names = [rename(name) if name != 'auto' else name for name in best]
+            kept = [i for i, name in enumerate(names) if name not in names[:i]]
+            node['save_best'] = [names[i] for i in kept]
+            if isinstance(node.get('rule'), list) and len(node['rule']) == len(names):
+                node['rule'] = [node['rule'][i] for i in kept]
+
+
+def import_module(cfg: Config, module: str) -> None:
+    """Import a module that registers classes, now and wherever the config is loaded again."""
+    importlib.import_module(module)
+    known = cfg.get('custom_imports') or {}
+    modules = dict.fromkeys([*known.get('imports', []), module])
+    cfg.custom_imports = dict(known, imports=list(modules))
 
 
 def _as_list(evaluator: Any) -> list[dict]:

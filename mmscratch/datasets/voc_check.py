@@ -16,6 +16,7 @@ from mmscratch.datasets.data_report import DataReport
 from mmscratch.datasets.image_check import ImageFacts, look_at_all, remarks
 from mmscratch.datasets.image_decoding import decode_all
 from mmscratch.datasets.voc_xml import IMAGE_SUFFIXES, VocObject
+from mmscratch.detection_limit import note_crowded_images
 from mmscratch.errors import InputError
 
 # What is told of all faults of a kind, and the cure.
@@ -111,6 +112,9 @@ def check_config(
     reports = {check: check.report() for check in every}
     for train, val in pairs:
         reports[val].note_copies_of(reports[train])
+    for split in {'val', 'test'}.intersection(checks):
+        for check in checks[split]:
+            note_crowded_images(cfg, split, reports[check])
     return list(reports.values())
 
 
@@ -261,6 +265,7 @@ class _ListCheck:
             instances=table.instances(),
             sizes=table.sizes(),
             notes=[*notes, *self._remarks()],
+            crowding=table.crowding(),
             fingerprints={
                 image.fingerprint: name for name, image in self.images.items() if image.fingerprint
             },

@@ -5,7 +5,6 @@ names in ``ImageSets/Main/``.
 """
 
 import functools
-import importlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from mmscratch.errors import InputError
 
 # The lists of each split; the first that is there counts.
 _LISTS = {'train': ('train.txt', 'trainval.txt'), 'val': ('val.txt', 'test.txt')}
-_DATASET_MODULE = 'mmscratch.datasets.voc_folder_dataset'
+# Of VOCMetric at IoU 0.5.
+_NUMBERS = ('pascal_voc/mAP', 'pascal_voc/AP50')
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ def point_config_at(cfg: Config, folder: VocFolder) -> None:
         if cfg.get(key):
             repoint.known_metrics(cfg, key)
             cfg[key] = dict(type='VOCMetric', eval_mode='area')
-    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    if checkpoint.get('save_best') not in (None, 'auto'):
-        checkpoint['save_best'] = 'pascal_voc/mAP'
+    repoint.rename_watched(
+        cfg, lambda name: name if '/' not in name or name in _NUMBERS else _NUMBERS[0]
+    )
     repoint.set_variables(cfg, folder.root, metainfo)
     repoint.set_num_classes(cfg.model, len(classes))
-    _register_dataset(cfg)
+    repoint.import_module(cfg, 'mmscratch.datasets.voc_folder_dataset')
 
 
 def _folders(root: Path) -> list[str]:
@@ -154,11 +154,3 @@ def _with_ground_truth(pipeline: list[dict]) -> Iterator[dict]:
             yield dict(type='LoadAnnotations', with_bbox=True)
         if repoint.type_name(step) != 'LoadAnnotations':
             yield step
-
-
-def _register_dataset(cfg: Config) -> None:
-    """The dataset is known now, and wherever the config is loaded again."""
-    importlib.import_module(_DATASET_MODULE)
-    known = cfg.get('custom_imports') or {}
-    modules = dict.fromkeys([*known.get('imports', []), _DATASET_MODULE])
-    cfg.custom_imports = dict(known, imports=list(modules))

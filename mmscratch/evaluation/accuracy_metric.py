@@ -18,6 +18,10 @@ class AccuracyMetric(BaseMetric):
             [label] = sample['gt_instances']['labels']
             self.results.append(bool(sample['pred_scores'].argmax() == label))
 
+    def metric_names(self) -> list[str]:
+        """The key of what ``evaluate`` returns."""
+        return [f'{self.prefix}/accuracy']
+
     def compute_metrics(self, results: list[bool]) -> dict[str, float]:
         """``accuracy``."""
         return dict(accuracy=sum(results) / len(results))

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from faster_coco_eval import COCO, COCOeval_faster
 from mmdet.registry import METRICS
 from mmengine.fileio import dump
 
 from mmscratch.datasets.coco_keypoint_dataset import PIXEL_CENTRE
-from mmscratch.evaluation.full_coco_metric import FullCocoMetric
+from mmscratch.evaluation.full_coco_metric import PROPOSAL_NUMS, FullCocoMetric
+from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 
-# In the order of COCOeval.summarize() for keypoints: 20 detections an image; no small objects,
-# since COCO annotates no keypoints on them.
+# How many detections of a class in an image count: COCOeval's own number for keypoints.
+DETECTIONS = 20
+# In the order of COCOeval.summarize() for keypoints; no small objects, since COCO annotates no
+# keypoints on them.
 KEYPOINT_NUMBERS = (
     'mAP',
     'mAP_50',
@@ -40,15 +42,27 @@ class CocoKeypointMetric(FullCocoMetric):
 
     Args:
         metric: of 'bbox', 'segm' and 'keypoints', one or a list.
-        kwargs: those of ``CocoMetric``.
+        proposal_nums: as ``FullCocoMetric`` has it. Without it COCO's own numbers count, which are
+            1, 10 and 100 for boxes and masks and 20 for keypoints; given, its last one counts for
+            keypoints too.
+        kwargs: those of ``FullCocoMetric``.
     """
 
+    known_metrics = (*FullCocoMetric.known_metrics, 'keypoints')
+
     def __init__(
-        self, *, metric: str | Sequence[str] = ('bbox', 'keypoints'), **kwargs: Any
+        self,
+        *,
+        metric: str | Sequence[str] = ('bbox', 'keypoints'),
+        proposal_nums: Sequence[int] | None = None,
+        **kwargs: Any,
     ) -> None:
-        metrics = [metric] if isinstance(metric, str) else list(metric)
-        super().__init__(metric=[name for name in metrics if name != 'keypoints'], **kwargs)
-        self.metrics = metrics
+        super().__init__(
+            metric=metric,
+            proposal_nums=PROPOSAL_NUMS if proposal_nums is None else proposal_nums,
+            **kwargs,
+        )
+        self._keypoint_detections = DETECTIONS if proposal_nums is None else proposal_nums[-1]
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the predictions of a batch."""
@@ -81,28 +95,20 @@ class CocoKeypointMetric(FullCocoMetric):
         dump(rows, files['keypoints'])
         return files
 
-    def _evaluate(
-        self, metric: str, detections: list[dict], image_ids: list[int]
-    ) -> dict[str, float]:
-        if metric != 'keypoints':
-            return super()._evaluate(metric, detections, image_ids)
-        sigmas = self.dataset_meta['keypoint_sigmas']
-        for row in self._coco_api.dataset['annotations']:
-            # what COCO writes for every object, and other tools do not
-            row.setdefault('keypoints', [0] * 3 * len(sigmas))
-            row.setdefault('num_keypoints', sum(v > 0 for v in row['keypoints'][2::3]))
-        truth = COCO(self._coco_api.dataset)
-        evaluation = COCOeval_faster(
-            truth, truth.loadRes(detections), metric, kpt_oks_sigmas=sigmas
-        )
-        evaluation.params.catIds = self.cat_ids
-        evaluation.params.imgIds = image_ids
-        evaluation.run()
-        names = (f'keypoints_{name}' for name in KEYPOINT_NUMBERS)
-        numbers = dict(zip(names, map(float, evaluation.all_stats)))
-        # (OKS thresholds, recall, classes, area ranges, 20 detections an image): all areas
-        precision = evaluation.eval['precision'][:, :, :, 0, 0]
-        for k, name in enumerate(self.dataset_meta['classes']):
-            valid = precision[:, :, k][precision[:, :, k] > -1]
-            numbers[f'keypoints_AP/{name}'] = float(valid.mean()) if valid.size else -1.0
-        return numbers
+    def _numbers(self, metric: str) -> tuple[str, ...]:
+        return KEYPOINT_NUMBERS if metric == 'keypoints' else super()._numbers(metric)
+
+    def _detections_counted(self, metric: str) -> list[int]:
+        if metric == 'keypoints':
+            return [self._keypoint_detections]
+        return super()._detections_counted(metric)
+
+    def _ground_truth(self, metric: str, truth: RenumberedTruth) -> dict[str, list[dict]]:
+        data = super()._ground_truth(metric, truth)
+        if metric == 'keypoints':
+            none = [0] * 3 * len(self.dataset_meta['keypoint_sigmas'])
+            for row in data['annotations']:
+                # what COCO writes for every object, and other tools do not
+                row.setdefault('keypoints', none)
+                row.setdefault('num_keypoints', sum(v > 0 for v in row['keypoints'][2::3]))
+        return data

@@ -9,21 +9,20 @@ from faster_coco_eval import COCO, COCOeval_faster
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
-# In the order of COCOeval.summarize() with its default 1, 10 and 100 detections an image.
-COCO_NUMBERS = (
-    'mAP',
-    'mAP_50',
-    'mAP_75',
-    'mAP_s',
-    'mAP_m',
-    'mAP_l',
-    'AR@1',
-    'AR@10',
-    'AR@100',
-    'AR_s@100',
-    'AR_m@100',
-    'AR_l@100',
-)
+from mmscratch.errors import InputError
+from mmscratch.evaluation.renumbered_truth import RenumberedTruth
+
+PROPOSAL_NUMS = (1, 10, 100)
+
+
+def coco_numbers(proposal_nums: Sequence[int] = PROPOSAL_NUMS) -> tuple[str, ...]:
+    """Names of the twelve numbers, in the order of COCOeval.summarize()."""
+    recalls = [f'AR@{count}' for count in proposal_nums]
+    recalls += [f'AR_{size}@{proposal_nums[-1]}' for size in 'sml']
+    return ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l', *recalls)
+
+
+COCO_NUMBERS = coco_numbers()
 
 
 @METRICS.register_module()
@@ -31,53 +30,158 @@ class FullCocoMetric(CocoMetric):
     """``CocoMetric`` that reports what the COCO server reports.
 
     MMDetection's class rounds to three digits, evaluates recall at 100, 300 and 1000 detections
-    where COCO means 1, 10 and 100, gives box and mask AP of a class the same key, and yields no
-    number at all for a detector that finds nothing, which a young detector from random
-    initialization does.
+    where COCO means 1, 10 and 100, gives box and mask AP of a class the same key, names the wrong
+    class where category ids do not ascend in the file, and yields no number at all for a detector
+    that finds nothing, which a young detector from random initialization does.
 
     Returned keys, each in 0..1, or -1 where the ground truth holds no such object:
-    ``{bbox,segm}_{COCO_NUMBERS}`` and ``{bbox,segm}_AP/<class name>``.
+    ``{bbox,segm}_{coco_numbers(proposal_nums)}`` and ``{bbox,segm}_AP/<class name>``.
 
-    The matching is faster-coco-eval's, tested to be equal to pycocotools'.
+    The matching is faster-coco-eval's, tested to be equal to pycocotools'. Ids of images,
+    annotations and categories may be any whole numbers: the evaluator sees others, see
+    :class:`RenumberedTruth`. The file of ``outfile_prefix`` has the user's.
+
+    Args:
+        ann_file: A COCO JSON.
+        metric: 'bbox', 'segm' or a list of them.
+        proposal_nums: Three ascending numbers. The recall AR is reported for each; AP, and AR by
+            size, for the last, which is how many detections of a class in an image count.
+        classwise: Whether to report the AP of each class.
+        format_only, outfile_prefix, backend_args, collect_device, prefix: those of ``CocoMetric``.
+
+    Raises:
+        InputError: for another metric, or other numbers; in evaluation, for a class or an image
+            that ``ann_file`` lacks.
     """
+
+    known_metrics: tuple[str, ...] = ('bbox', 'segm')
+
+    def __init__(
+        self,
+        *,
+        ann_file: str,
+        metric: str | Sequence[str] = 'bbox',
+        proposal_nums: Sequence[int] = PROPOSAL_NUMS,
+        classwise: bool = True,
+        format_only: bool = False,
+        outfile_prefix: str | None = None,
+        backend_args: dict | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        metrics = [metric] if isinstance(metric, str) else list(metric)
+        name = type(self).__name__
+        for unknown in set(metrics) - set(self.known_metrics):
+            raise InputError(f'{name}: metric={unknown!r}: give of {", ".join(self.known_metrics)}')
+        if not _ascend(proposal_nums):
+            raise InputError(
+                f'{name}: proposal_nums={proposal_nums!r}: give three ascending numbers of '
+                'detections, such as [1, 10, 300]'
+            )
+        super().__init__(
+            ann_file=ann_file,
+            metric=[],
+            classwise=classwise,
+            proposal_nums=proposal_nums,
+            format_only=format_only,
+            outfile_prefix=outfile_prefix,
+            backend_args=backend_args,
+            collect_device=collect_device,
+            prefix=prefix,
+        )
+        self.ann_file = ann_file
+        self.metrics = metrics
+
+    def metric_names(self) -> list[str]:
+        """The keys of what ``evaluate`` returns, in its order; ``dataset_meta`` has to be set."""
+        if self.format_only:
+            return []
+        return [
+            f'{self.prefix}/{metric}_{name}'
+            for metric in self.metrics
+            for name in (*self._numbers(metric), *(f'AP/{name}' for name in self._classes()))
+        ]
 
     def compute_metrics(self, results: Sequence[tuple[dict, dict]]) -> dict[str, float]:
         """``results``: (ground truth, prediction) of each image, as ``process`` stores them."""
         predictions = [prediction for _, prediction in results]
-        self.cat_ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
+        image_ids = [prediction['img_id'] for prediction in predictions]
+        self.cat_ids = self._category_ids()
+        for unknown in set(image_ids) - set(self._coco_api.imgs):
+            raise InputError(
+                f'{self.ann_file}: has no image {unknown}, which was evaluated; give the evaluator '
+                'the ann_file of its data set'
+            )
         with tempfile.TemporaryDirectory() as folder:
             files = self.results2json(predictions, self.outfile_prefix or f'{folder}/results')
             if self.format_only:
                 return {}
-            image_ids = [prediction['img_id'] for prediction in predictions]
+            truth = RenumberedTruth(self._coco_api.dataset, image_ids, self.cat_ids)
             numbers: dict[str, float] = {}
             for metric in self.metrics:
                 detections = json.loads(Path(files[metric]).read_text())
-                numbers |= self._evaluate(metric, detections, image_ids)
+                numbers |= self._evaluate(metric, truth, detections)
         return numbers
 
+    def _category_ids(self) -> list[int]:
+        """The file's ids, in the order of the classes."""
+        ids = {row['name']: row['id'] for row in self._coco_api.dataset['categories']}
+        missing = [name for name in self.dataset_meta['classes'] if name not in ids]
+        if missing:
+            raise InputError(
+                f'{self.ann_file}: lacks {len(missing)} of the classes, the first is '
+                f"'{missing[0]}'; name the classes in metainfo as the categories of the file"
+            )
+        return [ids[name] for name in self.dataset_meta['classes']]
+
+    def _classes(self) -> Sequence[str]:
+        return self.dataset_meta['classes'] if self.classwise else ()
+
+    def _numbers(self, metric: str) -> tuple[str, ...]:
+        """Names of what COCOeval.summarize() yields."""
+        return coco_numbers(self.proposal_nums)
+
+    def _detections_counted(self, metric: str) -> list[int]:
+        """COCOeval's ``maxDets``."""
+        return self.proposal_nums
+
+    def _ground_truth(self, metric: str, truth: RenumberedTruth) -> dict[str, list[dict]]:
+        return truth.ground_truth()
+
     def _evaluate(
-        self, metric: str, detections: list[dict], image_ids: list[int]
+        self, metric: str, truth: RenumberedTruth, detections: list[dict]
     ) -> dict[str, float]:
         if metric == 'segm':
             for detection in detections:
                 # with a box, COCO would file the mask under the area of its box
                 detection.pop('bbox')
-        truth = COCO(self._coco_api.dataset)
-        evaluation = COCOeval_faster(truth, truth.loadRes(detections), metric)
-        evaluation.params.catIds = self.cat_ids
-        evaluation.params.imgIds = image_ids
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
+        coco = COCO(self._ground_truth(metric, truth))
+        evaluation = COCOeval_faster(
+            coco,
+            coco.loadRes(truth.detections(detections)),
+            metric,
+            kpt_oks_sigmas=self.dataset_meta.get('keypoint_sigmas'),
+        )
+        evaluation.params.catIds = coco.getCatIds()
+        evaluation.params.maxDets = self._detections_counted(metric)
+        evaluation.run()
         numbers = {
             f'{metric}_{name}': float(number)
-            for name, number in zip(COCO_NUMBERS, evaluation.all_stats)
+            for name, number in zip(self._numbers(metric), evaluation.all_stats)
         }
-        # (IoU thresholds, recall, classes, area ranges, detections an image): all areas, 100
+        # (IoU or OKS thresholds, recall, classes, area ranges, detections): all areas, the most
         # detections
         precision = evaluation.eval['precision'][:, :, :, 0, -1]
-        for k, name in enumerate(self.dataset_meta['classes']):
+        for k, name in enumerate(self._classes()):
             valid = precision[:, :, k][precision[:, :, k] > -1]
             numbers[f'{metric}_AP/{name}'] = float(valid.mean()) if valid.size else -1.0
         return numbers
+
+
+def _ascend(numbers: Sequence[int]) -> bool:
+    """Whether they are three whole numbers, each larger than the one before, the first from 1."""
+    return (
+        isinstance(numbers, list | tuple)
+        and [type(number) for number in numbers] == [int] * 3
+        and 0 < numbers[0] < numbers[1] < numbers[2]
+    )

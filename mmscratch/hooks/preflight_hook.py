@@ -38,8 +38,9 @@ class PreflightHook(Hook):
     - ``classes``: class names of the train and val config, class names of the COCO JSON, and the
       sizes of the heads disagree
     - ``schedule``: the run would never save or never validate, or a learning-rate drop never comes;
-      or a run is resumed whose learning rate was another one up to there; if it was the same, it
-      goes on with the drops and the end of the config
+      ``save_best`` or ``monitor`` names a number that validation does not yield; or a run is
+      resumed whose learning rate was another one up to there; if it was the same, it goes on with
+      the drops and the end of the config
     - ``batch``: a run is resumed with other GPUs, images per GPU or accumulation than it began with
     - ``subset``: a run is resumed on other images than it began with
 

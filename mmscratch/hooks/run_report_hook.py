@@ -17,8 +17,6 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 import mmscratch
-from mmscratch.evaluation.coco_keypoint_metric import KEYPOINT_NUMBERS
-from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS
 from mmscratch.visualization import draw_curves
 
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'faster-coco-eval')
@@ -158,23 +156,36 @@ def metrics_table(numbers: dict[str, float]) -> str:
     for kind, label in (('voc_mAP', 'VOC mAP'), ('accuracy', 'accuracy')):
         if kind in numbers:
             return f'{label} {100 * numbers[kind]:.1f}'
-    rows = [_header(COCO_NUMBERS)]
-    for metric, label in (('bbox', 'box'), ('segm', 'mask')):
-        if f'{metric}_mAP' in numbers:
-            rows.append(_row(label, [numbers[f'{metric}_{name}'] for name in COCO_NUMBERS]))
-    if 'keypoints_mAP' in numbers:
-        rows.append(_header(KEYPOINT_NUMBERS))
-        rows.append(_row('keyp.', [numbers[f'keypoints_{name}'] for name in KEYPOINT_NUMBERS]))
+    rows: list[str] = []
+    header = ''
+    for metric, label in (('bbox', 'box'), ('segm', 'mask'), ('keypoints', 'keyp.')):
+        own = {
+            key.removeprefix(f'{metric}_'): value
+            for key, value in numbers.items()
+            if key.startswith(f'{metric}_') and '/' not in key
+        }
+        # of bbox and segm the same, unless each has a metric of its own
+        if own and _header(own) != header:
+            header = _header(own)
+            rows.append(header)
+        if own:
+            rows.append(_row(label, own))
     return '\n'.join(rows)
 
 
-def _header(names: tuple[str, ...]) -> str:
-    return ' ' * 6 + ''.join(f'{name.replace("mAP", "AP"):>9}' for name in names)
+def _header(numbers: dict[str, float]) -> str:
+    names = (name.replace('mAP', 'AP') for name in numbers)
+    return ' ' * 6 + ''.join(f'{name:>{_width(numbers)}}' for name in names)
 
 
-def _row(label: str, values: list[float]) -> str:
-    cells = (f'{100 * value:9.1f}' if value >= 0 else f'{"-":>9}' for value in values)
+def _row(label: str, numbers: dict[str, float]) -> str:
+    width = _width(numbers)
+    cells = (f'{100 * v:{width}.1f}' if v >= 0 else f'{"-":>{width}}' for v in numbers.values())
     return f'{label:6}' + ''.join(cells)
+
+
+def _width(numbers: dict[str, float]) -> int:
+    return max(9, 1 + max(map(len, numbers)))
 
 
 def _quality(entry: dict) -> float:

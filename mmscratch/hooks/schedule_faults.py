@@ -1,15 +1,22 @@
 """What a schedule leaves out: saving, validating, learning-rate drops, the cascade."""
 
+import difflib
+import re
 from typing import Any
 
-from mmengine.hooks import CheckpointHook
+from mmdet.evaluation import VOCMetric
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmscratch.hooks.start_cascade_hook import StartCascadeHook
+from mmscratch.hooks.val_loss_hook import ValLossHook
 
 
 def schedule_faults(runner: Runner) -> list[str]:
-    """Find what the schedule leaves out: saving, validating, learning-rate drops, the cascade."""
+    """Find what the schedule leaves out: saving, validating, learning-rate drops, the cascade.
+
+    And a hook that looks at a number that validation does not yield.
+    """
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
     length = loop.max_epochs if by_epoch else loop.max_iters
@@ -18,6 +25,7 @@ def schedule_faults(runner: Runner) -> list[str]:
         faults.append('it never validates: val_cfg, val_dataloader and val_evaluator are None')
     elif loop.val_begin > length:
         faults.append(f'it never validates: val_begin={loop.val_begin} lies past the end, {length}')
+    faults += _metric_faults(runner)
     faults += _cascade_faults(runner)
     schedulers = runner.param_schedulers or []
     lists = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
@@ -43,6 +51,48 @@ def _saving_faults(runner: Runner, by_epoch: bool) -> list[str]:
                 f'{hook.save_begin} and save_last=False, and the end is {length}'
             )
     return faults
+
+
+def _metric_faults(runner: Runner) -> list[str]:
+    """Find hooks that look at a number that validation does not yield."""
+    known = _metric_names(runner)
+    if known is None:
+        return []
+    wanted = [
+        (hook, 'save_best', name)
+        for hook in runner.hooks
+        if isinstance(hook, CheckpointHook)
+        for name in hook.save_best or ()
+        if name != 'auto'
+    ]
+    wanted += [
+        (hook, 'monitor', hook.monitor)
+        for hook in runner.hooks
+        if isinstance(hook, EarlyStoppingHook)
+    ]
+    has_losses = any(isinstance(hook, ValLossHook) for hook in runner.hooks)
+    return [
+        f'{type(hook).__name__} has {option}={name!r}, which validation does not yield; nearest: '
+        f'{", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0)) or "nothing"}'
+        for hook, option, name in wanted
+        if name not in known and not (has_losses and re.fullmatch('val_.*loss.*', name))
+    ]
+
+
+def _metric_names(runner: Runner) -> list[str] | None:
+    """The keys of what validation yields; None if one of its metrics does not tell them."""
+    if runner.val_loop is None:
+        return None
+    names = []
+    for metric in runner.val_loop.evaluator.metrics:
+        if hasattr(metric, 'metric_names'):
+            names += metric.metric_names()
+        elif type(metric) is VOCMetric and metric.metric == 'mAP':
+            thresholds = [f'AP{int(threshold * 100):02d}' for threshold in metric.iou_thrs]
+            names += [f'{metric.prefix}/{name}' for name in ('mAP', *thresholds)]
+        else:
+            return None
+    return names
 
 
 def _cascade_faults(runner: Runner) -> list[str]:

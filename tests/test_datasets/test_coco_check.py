@@ -128,7 +128,6 @@ BAD_JSON = {
     'image id twice': (put('images', id=1), '1 image ids occur more than once, the first is 1'),
     'file name twice': (put('images', file_name='1.png'), 'file names occur more than once'),
     'annotation id twice': (put('annotations', id=10), 'annotation ids occur more than once'),
-    'annotation id 0': (put('annotations', id=0), 'an annotation has the id 0'),
     'category id twice': (put('categories', id=7), 'category ids occur more than once'),
     'category name twice': (put('categories', name='star'), 'category names occur more than once'),
     'unknown image': (put('annotations', image_id=99), 'annotation 11 with image_id 99'),
@@ -555,3 +554,67 @@ def test_images_are_decoded_once(make_coco, tmp_path, monkeypatch):
     file.write_bytes(sound + b' ')
     coco_check.check_config(cfg, decode=True)
     assert seen == [str(file)]
+
+
+def test_annotation_ids_from_0_are_fine(make_coco):
+    def change(name, data):
+        for number, row in enumerate(data['annotations']):
+            row['id'] = number
+
+    assert check(make_coco(change))['train'].annotations == 4
+
+
+def spoil_val(edit):
+    return lambda name, data: edit(data) if name == 'val' else None
+
+
+def annotation_0(data):
+    data['annotations'][1]['id'] = 0
+
+
+def huge_ids(data):
+    data['images'][0]['id'] = 2**63 + 5
+    for row in data['annotations'][:2]:
+        row['image_id'] = 2**63 + 5
+
+
+@pytest.mark.parametrize(
+    ('edit', 'metric', 'fault'),
+    [
+        (annotation_0, {}, 'an annotation has the id 0'),
+        (huge_ids, {}, r'ids of images or categories lie on both sides of 2\*\*63'),
+        (lambda data: None, dict(classwise=True), 'category ids do not ascend'),
+    ],
+)
+def test_ids_that_mmdetections_metric_cannot_take(make_coco, edit, metric, fault):
+    root = make_coco(spoil_val(edit))
+    cfg = config(root)
+    file = root / 'annotations/instances_val.json'
+    cfg.val_evaluator = dict(type='CocoMetric', ann_file=str(file), **metric)
+    with pytest.raises(InputError, match=rf"instances_val\.json: not for .*{fault}.*'FullCocoM"):
+        coco_check.check_config(cfg)
+    cfg.val_evaluator = [dict(type='FullCocoMetric', ann_file=str(file))]
+    coco_check.check_config(cfg)
+    if metric:
+        cfg.val_evaluator = dict(type='CocoMetric', ann_file=str(file))
+        coco_check.check_config(cfg)
+
+
+def test_images_with_more_objects_than_can_be_found(make_coco):
+    """Crowds, and boxes that are left out, are not among them."""
+
+    def change(name, data):
+        row = data['annotations'][0]
+        extra = [dict(row, id=1000 + k, category_id=7 - 4 * (k % 2)) for k in range(120)]
+        extra += [dict(row, id=2000, iscrowd=1), dict(row, id=2001, bbox=[1, 1, 0.5, 9])]
+        data['annotations'] += extra
+
+    cfg = config(make_coco(change))
+    cfg.model = dict(test_cfg=dict(rpn=dict(max_per_img=50), rcnn=dict(max_per_img=100)))
+    cfg.val_evaluator = dict(type='FullCocoMetric', ann_file='')
+    train, val = coco_check.check_config(cfg)
+    assert not [note for note in train.notes if 'max-detections' in note]
+    (note,) = [note for note in val.notes if 'max-detections' in note]
+    assert (
+        '1 of 2 images have more objects than can be found, up to 122, of one class up to' in note
+    )

@@ -192,8 +192,9 @@ def test_wrappers_and_other_data_sets(make_coco):
     assert outer.type == 'RepeatDataset'
     assert outer.dataset.type == 'CocoDataset'
     assert outer.dataset.data_prefix == dict(img='train/')
-    assert cfg.val_evaluator.type == 'CocoMetric'
+    assert cfg.val_evaluator.type == 'FullCocoMetric'
     assert cfg.val_evaluator.metric == ['bbox']
+    assert 'mmscratch.evaluation' in cfg.custom_imports.imports
     assert cfg.model.roi_head.bbox_head.num_classes == 2
     config_check.check_keys(cfg)
 
@@ -205,6 +206,67 @@ def test_a_box_detector_whose_pipeline_loads_masks(make_coco):
     assert cfg.model.type == 'FasterRCNN'
     assert not cfg.train_dataloader.dataset.pipeline[1].with_mask
     assert cfg.val_evaluator.metric in ('bbox', ['bbox'])
+
+
+def test_mmdetections_metric_becomes_ours(make_coco, caplog):
+    """Its ids, its thresholds and its numbers of proposals are not COCO's."""
+    cfg = shipped('rtmdet/rtmdet_tiny_8xb32-300e_coco')
+    cfg.val_evaluator.update(outfile_prefix='out', classwise=True, iou_thrs=[0.5])
+    root = make_coco()
+    with caplog.at_level('WARNING', 'mmengine'):
+        point(cfg, root)
+    assert cfg.val_evaluator == dict(
+        type='FullCocoMetric',
+        metric='bbox',
+        classwise=True,
+        format_only=False,
+        backend_args=None,
+        outfile_prefix='out',
+        ann_file=str(root / 'annotations/instances_val.json'),
+    )
+    config_check.check_keys(cfg)
+
+
+def test_an_rpn_keeps_its_metric(make_coco):
+    cfg = shipped('rpn/rpn_r50_fpn_1x_coco')
+    point(cfg, make_coco())
+    assert (cfg.val_evaluator.type, cfg.val_evaluator.metric) == ('CocoMetric', 'proposal_fast')
+
+
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [
+        (dict(save_best='coco/segm_mAP'), dict(save_best='coco/bbox_mAP')),
+        (dict(save_best='segm_mAP_50'), dict(save_best='bbox_mAP_50')),
+        (dict(save_best='coco/bbox_AP/segm_x'), dict(save_best='coco/bbox_AP/segm_x')),
+        (dict(save_best='auto'), dict(save_best='auto')),
+        (dict(save_best=''), dict(save_best='')),
+        (dict(save_best=None), dict(save_best=None)),
+        (dict(save_best=['auto']), dict(save_best=['auto'])),
+        (
+            dict(save_best=['coco/bbox_mAP', 'coco/segm_mAP'], rule='greater'),
+            dict(save_best=['coco/bbox_mAP'], rule='greater'),
+        ),
+        (
+            dict(
+                save_best=['coco/bbox_mAP', 'coco/segm_mAP', 'val_loss'],
+                rule=['greater', 'greater', 'less'],
+            ),
+            dict(save_best=['coco/bbox_mAP', 'val_loss'], rule=['greater', 'less']),
+        ),
+        (
+            dict(save_best=['coco/segm_mAP', 'coco/segm_mAP_50'], rule=['greater']),
+            dict(save_best=['coco/bbox_mAP', 'coco/bbox_mAP_50'], rule=['greater']),
+        ),
+    ],
+)
+def test_the_best_of_a_box_only_twin(make_coco, mask_rcnn, before, after):
+    mask_rcnn.default_hooks.checkpoint.update(before)
+    mask_rcnn.custom_hooks = [dict(type='EarlyStoppingHook', monitor='coco/segm_mAP')]
+    point(mask_rcnn, make_coco(no_masks))
+    checkpoint = mask_rcnn.default_hooks.checkpoint
+    assert {key: checkpoint[key] for key in after} == after
+    assert mask_rcnn.custom_hooks[0].monitor == 'coco/bbox_mAP'
 
 
 def test_our_own_voc_config(make_coco):

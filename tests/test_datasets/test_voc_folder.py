@@ -165,6 +165,32 @@ def test_a_mask_config_becomes_its_box_twin(folder):
     assert not MODELS.build(cfg.model).with_mask
 
 
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [
+        (dict(save_best='coco/segm_AP/disc'), dict(save_best='pascal_voc/mAP')),
+        (dict(save_best='pascal_voc/AP50'), dict(save_best='pascal_voc/AP50')),
+        (dict(save_best='val_loss', rule='less'), dict(save_best='val_loss', rule='less')),
+        (dict(save_best=None), dict(save_best=None)),
+        (
+            dict(
+                save_best=['coco/bbox_mAP', 'coco/segm_mAP', 'val_loss'],
+                rule=['greater', 'greater', 'less'],
+            ),
+            dict(save_best=['pascal_voc/mAP', 'val_loss'], rule=['greater', 'less']),
+        ),
+    ],
+)
+def test_the_best_by_vocs_number(folder, tmp_path, before, after):
+    file = tmp_path / 'config.py'
+    base = ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
+    file.write_text(
+        f'_base_ = {str(base)!r}\ndefault_hooks = dict(checkpoint=dict(**{before!r}))\n'
+    )
+    checkpoint = point(folder, file).default_hooks.checkpoint
+    assert {key: checkpoint[key] for key in after} == after
+
+
 @pytest.mark.parametrize('name', ['ssd/ssd300_coco', 'retinanet/retinanet_r18_fpn_1x_coco'])
 def test_single_stage_detectors(folder, name):
     cfg = point(folder, shipped(name))

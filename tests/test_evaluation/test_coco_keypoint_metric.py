@@ -185,3 +185,61 @@ def test_boxes_alone(truth):
     numbers = evaluate(truth, noisy(truth), metric='bbox')
     assert 'coco/bbox_mAP' in numbers
     assert not [name for name in numbers if 'keypoints' in name]
+
+
+def test_ids_may_be_any_whole_numbers_and_classes_keep_their_ap(truth, tmp_path):
+    """'car' has no keypoints, and in the other file the lower id."""
+    data = json.loads(truth.read_text())
+    data['categories'].append(dict(id=2, name='car'))
+    plain, other = tmp_path / 'plain.json', tmp_path / 'other.json'
+    plain.write_text(json.dumps(data))
+    for row in data['images']:
+        row['id'] += 2**63
+    for row in data['annotations']:
+        row.update(
+            id=1 - row['id'], image_id=row['image_id'] + 2**63, category_id=-row['category_id']
+        )
+    for row in data['categories']:
+        row['id'] *= -1
+    other.write_text(json.dumps(data))
+    meta = dict(META, classes=('person', 'car'))
+    renamed = [dict(one, img_id=one['img_id'] + 2**63) for one in noisy(truth)]
+    expected = evaluate(truth, noisy(truth))
+    for numbers in (evaluate(plain, noisy(truth), meta), evaluate(other, renamed, meta)):
+        assert {name: numbers[name] for name in expected} == expected
+        assert numbers['coco/keypoints_AP/car'] == numbers['coco/bbox_AP/car'] == -1
+
+
+def test_20_detections_count_or_as_many_as_asked_for(tmp_path):
+    row = dict(image_id=1, category_id=1, iscrowd=0, area=400)
+    annotations, boxes, points = [], [], []
+    for k in range(30):
+        x, y = 60 * (k % 6), 60 * (k // 6)
+        keypoints = [[x + k % 5, y + k % 7, 2] for k in range(17)]
+        boxes.append([x, y, x + 20, y + 20])
+        points.append(keypoints)
+        annotations.append(
+            dict(row, id=k, bbox=[x, y, 20, 20], keypoints=np.ravel(keypoints).tolist())
+        )
+    data = dict(
+        images=[dict(id=1, width=400, height=400, file_name='1.png')],
+        annotations=annotations,
+        categories=[dict(id=1, name='person')],
+    )
+    file = tmp_path / 'truth.json'
+    file.write_text(json.dumps(data))
+    keypoints = torch.tensor(points, dtype=torch.float32)
+    keypoints[..., :2] += 0.5
+    samples = [sample(1, torch.tensor(boxes, dtype=torch.float32), keypoints)]
+    usual = evaluate(file, samples)
+    assert usual['coco/keypoints_AR'] == pytest.approx(2 / 3)
+    assert usual['coco/bbox_AR@100'] == 1
+    numbers = evaluate(file, samples, proposal_nums=[1, 10, 30])
+    assert numbers['coco/keypoints_AR'] == numbers['coco/bbox_AR@30'] == 1
+
+
+def test_names_are_the_keys_of_what_is_returned(truth):
+    metric = CocoKeypointMetric(ann_file=str(truth))
+    metric.dataset_meta = META
+    metric.process({}, noisy(truth))
+    assert list(metric.evaluate(5)) == metric.metric_names()

@@ -13,8 +13,9 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mmscratch.errors import InputError
 from mmscratch.evaluation import FullCocoMetric
-from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS
+from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS, coco_numbers
 
 CLASSES = ('a', 'b', 'c')
 
@@ -69,14 +70,14 @@ def truth_and_samples(tmp_path_factory) -> tuple[Path, list[dict]]:
     return file, samples
 
 
-def evaluate(file: Path, samples: list[dict], metric: list[str]) -> dict[str, float]:
-    full = FullCocoMetric(ann_file=str(file), metric=metric)
+def evaluate(file: Path, samples: list[dict], metric: list[str], **kwargs) -> dict[str, float]:
+    full = FullCocoMetric(ann_file=str(file), metric=metric, **kwargs)
     full.dataset_meta = dict(classes=CLASSES)
     full.process({}, copy.deepcopy(samples))
     return full.evaluate(len(samples))
 
 
-def reference(file: Path, samples: list[dict], metric: str) -> np.ndarray:
+def reference(file: Path, samples: list[dict], metric: str, max_dets=(1, 10, 100)) -> COCOeval:
     detections = []
     for sample in samples:
         pred = sample['pred_instances']
@@ -95,10 +96,11 @@ def reference(file: Path, samples: list[dict], metric: str) -> np.ndarray:
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(file))
         evaluation = COCOeval(coco, coco.loadRes(detections), metric)
+        evaluation.params.maxDets = list(max_dets)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation.stats
+    return evaluation
 
 
 @pytest.mark.parametrize('metric', ['bbox', 'segm'])
@@ -106,7 +108,7 @@ def test_the_twelve_numbers_are_those_of_pycocotools(truth_and_samples, metric):
     file, samples = truth_and_samples
     numbers = evaluate(file, samples, ['bbox', 'segm'])
     ours = [numbers[f'coco/{metric}_{name}'] for name in COCO_NUMBERS]
-    expected = reference(file, samples, metric)
+    expected = reference(file, samples, metric).stats
     assert 0.1 < expected[0] < 0.9
     assert len(set(np.round(expected, 6))) > 8, 'the case is too simple to tell the numbers apart'
     np.testing.assert_allclose(ours, expected, atol=1e-12)
@@ -129,3 +131,169 @@ def test_a_detector_that_finds_nothing_has_ap_0(truth_and_samples):
     numbers = evaluate(file, empty, ['bbox', 'segm'])
     assert numbers['coco/bbox_mAP'] == numbers['coco/segm_mAP'] == 0
     assert numbers['coco/segm_AR@100'] == 0
+
+
+def rle(row: dict, size: int) -> dict:
+    mask = rectangle_mask(*row['bbox'], size)
+    found = mask_api.encode(np.asfortranarray(mask))
+    return dict(size=found['size'], counts=found['counts'].decode())
+
+
+def with_other_ids(file: Path, samples: list[dict], to: Path, images, annotations, categories):
+    """The same data under other ids, crowds as RLE, in a mixed order of annotations."""
+    data = json.loads(file.read_text())
+    for row in data['images']:
+        row['id'] = images(row['id'])
+    for row in data['annotations']:
+        if row['iscrowd']:
+            row['segmentation'] = rle(row, 200)
+        row['image_id'] = images(row['image_id'])
+        row['category_id'] = categories(row['category_id'])
+        row['id'] = annotations(row['id'])
+    for row in data['categories']:
+        row['id'] = categories(row['id'])
+    to.write_text(json.dumps(data))
+    return [dict(sample, img_id=images(sample['img_id'])) for sample in samples]
+
+
+IDS = {
+    'annotations from 0': (lambda i: i, lambda i: i - 1, lambda i: i),
+    'negative': (lambda i: i - 100, lambda i: -i, lambda i: -i),
+    'both sides of 0': (lambda i: i - 3, lambda i: i - 20, lambda i: i - 11),
+    'beyond 2**53': (*[lambda i: 2**53 + i] * 2, lambda i: 2**53 + 100 - i),
+    'beyond 2**63': (*[lambda i: 2**63 + 7 * i] * 2, lambda i: 2**63 + 100 - 7 * i),
+    'beyond 2**64': (*[lambda i: 2**64 + i] * 2, lambda i: 2**70 - i),
+    'both signs of 64 bits': (lambda i: (i - 3) * 2**62, lambda i: (i - 20) * 2**60, lambda i: -i),
+    'gaps': (lambda i: i**5, lambda i: (7 * i) % 101 * 13 + 5, {10: 90, 11: 2, 12: 40}.get),
+}
+
+
+@pytest.mark.parametrize('case', IDS)
+def test_ids_may_be_any_whole_numbers(truth_and_samples, tmp_path, case):
+    file, samples = truth_and_samples
+    other = tmp_path / 'other.json'
+    renamed = with_other_ids(file, samples, other, *IDS[case])
+    out = tmp_path / 'out'
+    numbers = evaluate(other, renamed, ['bbox', 'segm'], outfile_prefix=str(out))
+    assert numbers == evaluate(file, samples, ['bbox', 'segm'])
+    for metric in ('bbox', 'segm'):
+        written = json.loads(Path(f'{out}.{metric}.json').read_text())
+        images, _, categories = IDS[case]
+        assert {row['image_id'] for row in written} == {images(i) for i in range(1, 7)}
+        assert {row['category_id'] for row in written} == {categories(10), categories(11)}
+
+
+def test_ap_is_that_of_the_class_whatever_the_order_of_ids(truth_and_samples, tmp_path):
+    """a and b are labels 0 and 1, listed in this order; c, the third, occurs nowhere."""
+    file, samples = truth_and_samples
+    expected = reference(file, samples, 'bbox').eval['precision'][..., 0, -1]
+    other = tmp_path / 'other.json'
+    renamed = with_other_ids(file, samples, other, lambda i: i, lambda i: i, lambda i: 30 - i)
+    numbers = evaluate(other, renamed, ['bbox'])
+    assert numbers['coco/bbox_AP/a'] == expected[:, :, 0].mean()
+    assert numbers['coco/bbox_AP/b'] == expected[:, :, 1].mean()
+    assert numbers['coco/bbox_AP/a'] != numbers['coco/bbox_AP/b']
+    assert numbers['coco/bbox_AP/c'] == -1
+
+
+def test_only_images_that_were_evaluated_count(truth_and_samples, tmp_path):
+    file, samples = truth_and_samples
+    data = json.loads(file.read_text())
+    for key, name in (('images', 'id'), ('annotations', 'image_id')):
+        data[key] = [row for row in data[key] if row[name] in (2, 5)]
+    part = tmp_path / 'part.json'
+    part.write_text(json.dumps(data))
+    few = [sample for sample in samples if sample['img_id'] in (2, 5)]
+    assert evaluate(file, few, ['bbox']) == evaluate(part, few, ['bbox'])
+
+
+def test_a_second_validation_yields_the_same(truth_and_samples):
+    file, samples = truth_and_samples
+    metric = FullCocoMetric(ann_file=str(file), metric=['segm', 'bbox'])
+    metric.dataset_meta = dict(classes=CLASSES)
+    before = copy.deepcopy(metric._coco_api.dataset)
+    found = []
+    for _ in range(2):
+        metric.process({}, copy.deepcopy(samples))
+        found.append(metric.evaluate(len(samples)))
+    assert found[0] == found[1]
+    assert metric._coco_api.dataset == before
+    assert metric.metric_names() == list(found[0])
+
+
+@pytest.mark.parametrize('limits', [(1, 2, 3), (1, 10, 300), (2, 5, 100)])
+def test_proposal_nums_are_those_of_pycocotools(truth_and_samples, limits):
+    """pycocotools' own AP is -1 without 100 detections; its arrays have it."""
+    file, samples = truth_and_samples
+    numbers = evaluate(file, samples, ['bbox'], proposal_nums=limits)
+    assert list(numbers)[6:12] == [
+        *(f'coco/bbox_AR@{limit}' for limit in limits),
+        *(f'coco/bbox_AR_{size}@{limits[-1]}' for size in 'sml'),
+    ]
+    found = reference(file, samples, 'bbox', limits).eval
+    precision, recall = found['precision'], found['recall']
+
+    def mean(values):
+        return values[values > -1].mean()
+
+    expected = [mean(precision[..., 0, 2]), mean(precision[0, ..., 0, 2])]
+    expected += [mean(precision[5, ..., 0, 2])]
+    expected += [mean(precision[..., area, 2]) for area in (1, 2, 3)]
+    expected += [mean(recall[..., 0, k]) for k in range(3)]
+    expected += [mean(recall[..., area, 2]) for area in (1, 2, 3)]
+    ours = [numbers[f'coco/bbox_{name}'] for name in coco_numbers(limits)]
+    np.testing.assert_allclose(ours, expected, atol=1e-12)
+
+
+def test_300_objects_of_a_class_in_an_image(tmp_path):
+    boxes = [[12 * (k % 20), 12 * (k // 20), 10, 10] for k in range(300)]
+    row = dict(image_id=1, category_id=1, iscrowd=0, area=100)
+    data = dict(
+        images=[dict(id=1, width=240, height=180, file_name='1.png')],
+        annotations=[dict(row, id=k, bbox=box) for k, box in enumerate(boxes)],
+        categories=[dict(id=1, name='a'), dict(id=2, name='b'), dict(id=3, name='c')],
+    )
+    file = tmp_path / 'truth.json'
+    file.write_text(json.dumps(data))
+    corners = torch.tensor(boxes, dtype=torch.float32)
+    corners[:, 2:] += corners[:, :2]
+    pred = dict(bboxes=corners, scores=torch.ones(300), labels=torch.zeros(300, dtype=torch.long))
+    samples = [dict(img_id=1, ori_shape=(180, 240), pred_instances=pred)]
+    assert evaluate(file, samples, ['bbox'])['coco/bbox_mAP'] == pytest.approx(0.337, abs=1e-3)
+    numbers = evaluate(file, samples, ['bbox'], proposal_nums=[1, 10, 300])
+    assert numbers['coco/bbox_mAP'] == numbers['coco/bbox_AR@300'] == 1
+
+
+@pytest.mark.parametrize(
+    'proposal_nums', [[300], [100, 1, 10], [0, 10, 100], [1, 10, 10], [1, 10, 1e3], '123', 300]
+)
+def test_proposal_nums_of_another_kind_are_refused(truth_and_samples, proposal_nums):
+    with pytest.raises(InputError, match=r'proposal_nums=.*: give three ascending numbers'):
+        FullCocoMetric(ann_file=str(truth_and_samples[0]), proposal_nums=proposal_nums)
+
+
+def test_what_would_have_no_effect_is_refused(truth_and_samples):
+    file = str(truth_and_samples[0])
+    with pytest.raises(InputError, match="metric='proposal': give of bbox, segm"):
+        FullCocoMetric(ann_file=file, metric=['bbox', 'proposal'])
+    for argument in ('iou_thrs', 'metric_items', 'use_mp_eval', 'sort_categories'):
+        with pytest.raises(TypeError, match=argument):
+            FullCocoMetric(ann_file=file, **{argument: None})
+
+
+def test_without_ap_of_each_class(truth_and_samples):
+    numbers = evaluate(*truth_and_samples, ['bbox'], classwise=False)
+    assert list(numbers) == [f'coco/bbox_{name}' for name in COCO_NUMBERS]
+
+
+def test_an_image_or_a_class_that_the_file_lacks_is_refused(truth_and_samples, tmp_path):
+    file, samples = truth_and_samples
+    strange = [dict(sample, img_id=sample['img_id'] + 2**60) for sample in samples]
+    with pytest.raises(InputError, match=r'truth\.json: has no image 1152921504606846977, which'):
+        evaluate(file, strange[:1], ['bbox'])
+    data = json.loads(file.read_text())
+    data['categories'].pop()
+    other = tmp_path / 'other.json'
+    other.write_text(json.dumps(data))
+    with pytest.raises(InputError, match=r"other\.json: lacks 1 of the classes, the first is 'c'"):
+        evaluate(other, samples, ['bbox'])

@@ -3,12 +3,15 @@ import re
 
 import pytest
 import torch
+from mmdet.registry import METRICS
 from mmengine.dataset import ConcatDataset, RepeatDataset
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModule
 from torch import nn
 
 from mmscratch import checkpoint
 from mmscratch.errors import InputError
+from mmscratch.evaluation import AccuracyMetric, FullCocoMetric
 from mmscratch.hooks import InitHook, PreflightHook
 from mmscratch.hooks.preflight_hook import (
     frozen_faults,
@@ -16,6 +19,7 @@ from mmscratch.hooks.preflight_hook import (
     norm_faults,
     pretrained_keys,
 )
+from mmscratch.hooks.val_loss_hook import ValLossHook
 from mmscratch.samplers import InfiniteSubsetSampler
 
 
@@ -422,6 +426,61 @@ def test_schedule_faults(make_runner, coco, train_cfg, changes, message):
     train = RepeatDataset(coco(), times=20)
     with pytest.raises(InputError, match=message):
         make_runner(PreflightHook(), train=train, train_cfg=train_cfg, **changes).train()
+
+
+def watching(*names, **kwargs):
+    """CheckpointHook and EarlyStoppingHook, and what validation yields."""
+    hook = dict(type='CheckpointHook', by_epoch=False, save_best=list(names), rule='greater')
+    stop = dict(type='EarlyStoppingHook', monitor=names[-1], rule='greater', priority='LOWEST')
+    return dict(default_hooks=dict(checkpoint=hook, stop=stop), **kwargs)
+
+
+class UnknownMetric(BaseMetric):
+    process = compute_metrics = None
+
+
+def test_a_best_that_validation_does_not_yield(make_runner, coco):
+    val = coco('val')
+    evaluator = Evaluator(FullCocoMetric(ann_file=val.ann_file, metric=['bbox']))
+    changes = watching('coco/bbox_mAP', 'coco/bbox_AP/hors', val_evaluator=evaluator)
+    message = refusal(make_runner(PreflightHook(), val=val, train_cfg=ITERS, **changes))
+    for hook in ("CheckpointHook has save_best='", "EarlyStoppingHook has monitor='"):
+        assert f"{hook}coco/bbox_AP/hors', which validation does not yield; " in message
+    assert 'nearest: coco/bbox_AP/horse, ' in message
+    assert "'coco/bbox_mAP'" not in message
+
+
+def test_a_best_by_the_loss_on_validation_images(make_runner, coco):
+    val = coco('val')
+    evaluator = Evaluator(FullCocoMetric(ann_file=val.ann_file))
+    changes = watching('val_loss', 'val_loss_cls', val_evaluator=evaluator)
+    assert 'save_best' in refusal(make_runner(PreflightHook(), val=val, train_cfg=ITERS, **changes))
+    runner = make_runner(StopAfterwards(), val=val, train_cfg=ITERS, **changes)
+    losses = ValLossHook()
+    losses.before_train = lambda runner: None
+    runner.register_hook(losses)
+    with pytest.raises(Stop):
+        runner.train()
+
+
+@pytest.mark.parametrize(
+    ('metric', 'names'),
+    [
+        (
+            lambda file: FullCocoMetric(ann_file=file, proposal_nums=[1, 10, 300]),
+            ['coco/bbox_AP/horse', 'coco/bbox_AR@300', 'coco/bbox_mAP_50'],
+        ),
+        (lambda file: METRICS.build(dict(type='VOCMetric')), ['pascal_voc/mAP', 'pascal_voc/AP50']),
+        (lambda file: AccuracyMetric(), ['classifier/accuracy']),
+        (lambda file: UnknownMetric(), ['whatever']),
+    ],
+)
+def test_a_best_that_validation_yields(make_runner, coco, metric, names):
+    val = coco('val')
+    changes = watching(*names, val_evaluator=Evaluator(metric(val.ann_file)))
+    runner = make_runner(StopAfterwards(), val=val, train_cfg=ITERS, **changes)
+    with pytest.raises(Stop):
+        runner.train()
 
 
 class Stop(Exception):

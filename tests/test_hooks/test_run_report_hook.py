@@ -8,7 +8,7 @@ from mmengine.evaluator import BaseMetric, Evaluator
 
 import mmscratch.checkpoint  # lets mmengine load what it has saved
 from mmscratch.evaluation.coco_keypoint_metric import KEYPOINT_NUMBERS
-from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS
+from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS, coco_numbers
 from mmscratch.hooks.run_report_hook import RunReportHook, _git_commit, metrics_table
 
 
@@ -142,6 +142,13 @@ def test_table_has_a_row_for_each_kind(metric):
     assert (
         metrics_table(numbers).splitlines()[1].startswith({'bbox': 'box', 'segm': 'mask'}[metric])
     )
+
+
+def test_table_names_as_many_detections_as_count():
+    names = coco_numbers((1, 10, 1000))
+    header, row = metrics_table({f'bbox_{name}': 0.5 for name in names}).splitlines()
+    assert header.split() == [name.replace('mAP', 'AP') for name in names]
+    assert len(header) == len(row)
 
 
 def test_vocs_number_is_reported_and_the_best_one_kept(tmp_path):

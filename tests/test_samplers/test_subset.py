@@ -62,6 +62,14 @@ def test_the_order_of_the_annotation_file_does_not_matter():
     assert other.indices.tolist() == sorted(other.indices)
 
 
+def test_ids_beyond_what_a_double_holds_stay_apart(tmp_path):
+    ids = [2**53, 2**53 + 1, 2**63 + 1, 2**63 + 2, 2**70, -(2**60) - 1]
+    chosen = select_subset(Images(ids), 3, 0)
+    file = tmp_path / 'subset.json'
+    file.write_text(json.dumps(dict(ids=chosen.ids, sha256=chosen.sha256)))
+    assert select_subset(Images(ids), str(file), 0).ids == chosen.ids
+
+
 def test_an_image_less_takes_no_other_image_away():
     before = set(choose_ids(range(100), 20, seed=0))
     gone = min(before)
