@@ -85,7 +85,16 @@ def test_mmdetections_config_on_a_folder(tmp_path):
 
 
 def notes(cfg: Config, *crowding: tuple[int, int]) -> list[str]:
-    report = DataReport('val.json', '', 9, 0, 0, 0, {}, {}, crowding=list(crowding))
+    counts = dict.fromkeys(('annotations', 'masks', 'without_masks', 'rle_masks', 'to_find'), 0)
+    report = DataReport(
+        annotation_file=Path('val.json'),
+        sha256='',
+        images=9,
+        **counts,
+        instances={},
+        sizes={},
+        crowding=list(crowding),
+    )
     note_crowded_images(cfg, 'val', report)
     return report.notes
 

@@ -47,7 +47,7 @@ class MaskTable:
             elif not _is_polygons(value):
                 malformed.append(row['id'])
             else:
-                whole = [part for part in value if len(part) >= 6 and len(part) % 2 == 0]
+                whole = whole_polygons(value)
                 self.usable[number] = bool(whole)
                 self.short[number] = len(whole) < len(value)
                 largest = max(map(max, whole), default=2)
@@ -85,6 +85,11 @@ class MaskTable:
                 'cover no pixel: write polygons in pixels, not as shares of the image'
             )
         return told
+
+
+def whole_polygons(segmentation: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """Those of the polygons [x1, y1, x2, y2, ...] that MMDetection loads: of 3 points or more."""
+    return [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
 
 
 def _is_polygons(value: Any) -> bool:

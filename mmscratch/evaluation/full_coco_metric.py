@@ -2,13 +2,14 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from faster_coco_eval import COCO, COCOeval_faster
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
+from mmscratch.datasets.mask_table import whole_polygons
 from mmscratch.errors import InputError
 from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 
@@ -146,7 +147,10 @@ class FullCocoMetric(CocoMetric):
         return self.proposal_nums
 
     def _ground_truth(self, metric: str, truth: RenumberedTruth) -> dict[str, list[dict]]:
-        return truth.ground_truth()
+        content = truth.ground_truth()
+        if metric == 'segm':
+            content['annotations'] = list(_with_masks(content['annotations']))
+        return content
 
     def _evaluate(
         self, metric: str, truth: RenumberedTruth, detections: list[dict]
@@ -176,6 +180,19 @@ class FullCocoMetric(CocoMetric):
             valid = precision[:, :, k][precision[:, :, k] > -1]
             numbers[f'{metric}_AP/{name}'] = float(valid.mean()) if valid.size else -1.0
         return numbers
+
+
+def _with_masks(rows: Iterable[dict]) -> Iterator[dict]:
+    """The objects that have a mask; polygons of fewer than 3 points, which are none, are left out.
+
+    As in training. The evaluator would stop at them.
+    """
+    for row in rows:
+        segmentation = row.get('segmentation')
+        if isinstance(segmentation, list):
+            segmentation = whole_polygons(segmentation)
+        if segmentation:
+            yield dict(row, segmentation=segmentation)
 
 
 def _ascend(numbers: Sequence[int]) -> bool:

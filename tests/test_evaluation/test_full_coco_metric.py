@@ -297,3 +297,22 @@ def test_an_image_or_a_class_that_the_file_lacks_is_refused(truth_and_samples, t
     other.write_text(json.dumps(data))
     with pytest.raises(InputError, match=r"other\.json: lacks 1 of the classes, the first is 'c'"):
         evaluate(other, samples, ['bbox'])
+
+
+def test_polygons_that_are_none_are_left_out_of_masks(truth_and_samples, tmp_path):
+    """As in training; pycocotools would stop at them."""
+    file, samples = truth_and_samples
+    content = json.loads(file.read_text())
+    first, second, *others = content['annotations']
+    kept = dict(content, annotations=[second, *others])
+    broken = dict(second, segmentation=[[], [1, 2, 3, 4], *second['segmentation']])
+    spoilt = dict(content, annotations=[dict(first, segmentation=[[1, 2]]), broken, *others])
+    numbers = []
+    for name, data in (('kept', kept), ('spoilt', spoilt)):
+        (tmp_path / f'{name}.json').write_text(json.dumps(data))
+        numbers.append(evaluate(tmp_path / f'{name}.json', samples, ['bbox', 'segm']))
+    segm = [{k: v for k, v in found.items() if 'segm' in k} for found in numbers]
+    assert segm[0] == segm[1]
+    # the object is still a box
+    assert numbers[1]['coco/bbox_mAP'] == evaluate(file, samples, ['bbox'])['coco/bbox_mAP']
+    assert numbers[0]['coco/bbox_mAP'] != numbers[1]['coco/bbox_mAP']
