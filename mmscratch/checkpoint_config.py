@@ -114,13 +114,17 @@ def refuse_foreign_types(
 
     Raises:
         InputError: a type is neither a registered name nor the dotted path of such a class in one
-            of ``PACKAGES``, or a scope is none of ``SCOPES``.
+            of ``PACKAGES``, a scope is none of ``SCOPES``, or a config file is named, which
+            building a model would execute.
     """
     known = config_check.registered_names()
     for node in walk(section._cfg_dict if isinstance(section, Config) else section):
         scope = node.get('_scope_', 'mmdet')
         if scope not in SCOPES:
             raise InputError(f'{file}: its config has the scope {scope!r}; {_CURE}')
+        if isinstance(node.get('teacher_config'), str):
+            # MMDetection's KnowledgeDistillationSingleStageDetector executes the file
+            raise InputError(f'{file}: its config names the config file of a teacher; {_CURE}')
         if 'type' not in node:
             continue
         kind = node['type']

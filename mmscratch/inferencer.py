@@ -49,6 +49,10 @@ class Inferencer(DetInferencer):
         cfg.model.pop('pretrained', None)
         model = MODELS.build(cfg.model)
         model.cfg = cfg
+        if self.palette == 'none':
+            # else MMDetection builds the config's data set, which may read any file, to ask it
+            dataset_meta = (loaded or {}).get('meta', {}).get('dataset_meta') or {}
+            self.palette = dataset_meta.get('palette') or 'random'
         self._load_weights_to_model(model, loaded, cfg)
         return model.to(device).eval()
 

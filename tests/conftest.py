@@ -16,6 +16,14 @@ def _metafiles_are_read_once():
         yield
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _own_cache(tmp_path_factory):
+    """Which images were decoded is not remembered in the user's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _fresh_registries():
     """Runners of one test must not be found by name in the next."""

@@ -184,6 +184,13 @@ def changed(**options) -> str:
     return cfg.pretty_text
 
 
+def program(ran: Path) -> str:
+    """A config file that leaves a trace where it is executed."""
+    file = ran.with_name('evil.py')
+    file.write_text(f'__import__("os").mkdir({str(ran)!r})')
+    return str(file)
+
+
 HOSTILE = {
     'a program': lambda ran: f'__import__("os").system("touch {ran}")\n' + SMALL.pretty_text,
     'a model': lambda ran: changed(model=dict(_delete_=True, type='os.mkdir', path=str(ran))),
@@ -193,8 +200,11 @@ HOSTILE = {
     'a transform': lambda ran: changed(
         test_dataloader__dataset__pipeline=[dict(type='os.mkdir', path=str(ran))]
     ),
+    'the config file of a teacher': lambda ran: changed(model__teacher_config=program(ran)),
     'a data set': lambda ran: changed(
-        test_dataloader__dataset=dict(_delete_=True, type='os.mkdir', path=str(ran))
+        test_dataloader__dataset=dict(
+            _delete_=True, type='os.mkdir', path=str(ran), pipeline=SMALL.test_pipeline
+        )
     ),
 }
 
