@@ -21,7 +21,7 @@ class CfgOptions(DictAction):
             key, equals, _ = item.partition('=')
             if not (key and equals):
                 raise ArgumentError(self, f'{item!r} is not of the form KEY=VALUE')
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except AssertionError as error:  # brackets that do not match
-            raise ArgumentError(self, str(error)) from error
+            try:
+                super().__call__(parser, namespace, [item], option_string)
+            except AssertionError:
+                raise ArgumentError(self, f'{item!r}: its brackets do not match') from None

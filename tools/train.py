@@ -130,9 +130,10 @@ def configure(args: argparse.Namespace) -> Config:
         cfg.load_from = args.init
         if cfg.get('default_hooks') is None:
             cfg.default_hooks = {}
-        preflight = cfg.default_hooks.setdefault('preflight', dict(type='PreflightHook'))
-        if preflight is not None:  # None: disabled
-            preflight['init'] = 'pretrained'
+        if 'preflight' not in cfg.default_hooks:
+            cfg.default_hooks.preflight = dict(type='PreflightHook')
+        if cfg.default_hooks.preflight is not None:  # None: disabled
+            cfg.default_hooks.preflight.init = 'pretrained'
     # where a run that wrote this config went on from is no initialization
     went_on = cfg.get('resume')
     cfg.resume = args.resume is not None
