@@ -133,7 +133,7 @@ def _stretch(cfg: Config, factor: float, later: int = 0, then_later: int = 0) ->
         _stretch_scheduler(scheduler, factor, later, then_later)
     lengths = ('max_iters', 'val_begin', 'val_interval', 'dynamic_intervals')
     _multiply(cfg.train_cfg, lengths, factor)
-    hooks = cfg.get('default_hooks', {})
+    hooks = cfg.get('default_hooks') or {}
     _multiply(hooks.get('checkpoint') or {}, ('interval', 'save_begin'), factor)
     _multiply(hooks.get('logger') or {}, ('interval',), factor)
     _multiply(hooks.get('start_cascade') or {}, ('begin',), factor)

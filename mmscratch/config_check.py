@@ -2,12 +2,14 @@
 
 mmengine accepts any key: a misspelt one is ignored, or fails deep inside of some constructor
 minutes later. Here each dict with a ``type`` is compared with the arguments of that class, each
-section without a type with what mmengine 0.10.7 or MMDetection 3.3.0 reads from it.
+section without a type with what mmengine 0.10.7 or MMDetection 3.3.0 reads from it. Of the values,
+those are checked that this project computes with before MMEngine sees them.
 """
 
 import ast
 import difflib
 import functools
+import math
 import re
 import traceback
 from collections import ChainMap
@@ -115,6 +117,142 @@ _PARAMWISE_SECTIONS = (
     ),
     (r'^optim_wrapper\.paramwise_cfg\.custom_keys\..+$', 'lr_mult decay_mult', True),
 )
+
+
+def _section(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value
+    raise ValueError
+
+
+def _sections(value: Any) -> Any:
+    if isinstance(value, list | tuple) and all(isinstance(item, dict) for item in value):
+        return value
+    return _section(value)
+
+
+def _whole(least: int, most: float = math.inf) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        # 9e4 is how people write 90000
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _list_of(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def read_all(value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise ValueError
+        return type(value)(map(read, value))
+
+    return read_all
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if value not in (True, False):
+        raise ValueError
+    return bool(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _class(value: Any) -> Any:
+    return value if callable(value) else _text(value)
+
+
+def _or_else(other: Any, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: value if value == other else read(value)
+
+
+# What the project's own code computes with: dotted path, what has to stand there, and a function
+# that returns it, or raises ValueError. What MMEngine and torch check is left to them.
+_SCHEDULER = r'param_scheduler(\.\d+)?\.'
+_VALUES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+    (r'.+\.type', 'the name of a class', _class),
+    (r'model|env_cfg|.+_dataloader\.(.+\.)?dataset', 'a section (a dict)', _section),
+    (
+        r'(train|val|test)_(cfg|dataloader)|.+_dataloader\.(sampler|(.+\.)?filter_cfg)|randomness|'
+        r'optim_wrapper(\.optimizer)?|auto_scale_lr|default_hooks(\.\w+)?|log_processor',
+        'a section (a dict), or None',
+        _or_else(None, _section),
+    ),
+    (
+        r'(val|test)_evaluator|param_scheduler',
+        'a section (a dict), a list of them, or None',
+        _or_else(None, _sections),
+    ),
+    (
+        r'train_dataloader\.batch_size|train_cfg\.(max_iters|val_interval)|'
+        r'optim_wrapper\.accumulative_counts|auto_scale_lr\.base_batch_size|'
+        r'default_hooks\.(logger\.interval|visualization\.min_side|finite_loss\.max_skipped)|'
+        rf'log_processor\.window_size|{_SCHEDULER}(end|step_size)',
+        'a whole number from 1',
+        _whole(1),
+    ),
+    (rf'{_SCHEDULER}T_max', 'a whole number from 1, or None', _or_else(None, _whole(1))),
+    (
+        r'default_hooks\.checkpoint\.interval',
+        'a whole number from 1, or -1 for never',
+        _or_else(-1, _whole(1)),
+    ),
+    (
+        r'train_dataloader\.sampler\.subset',
+        'a number of images from 1, a file of image ids, or None',
+        _or_else(
+            None, lambda value: value if value and isinstance(value, str) else _whole(1)(value)
+        ),
+    ),
+    (
+        r'train_cfg\.val_begin|default_hooks\.(checkpoint\.save_begin|start_cascade\.begin|'
+        rf'visualization\.num_images)|{_SCHEDULER}begin',
+        'a whole number from 0',
+        _whole(0),
+    ),
+    (
+        r'randomness\.seed|train_dataloader\.sampler\.seed',
+        'a whole number from 0 to 4294967295, or None',
+        _or_else(None, _whole(0, 2**32 - 1)),
+    ),
+    (rf'{_SCHEDULER}milestones', 'a list of whole numbers from 0', _list_of(_whole(0))),
+    (rf'{_SCHEDULER}periods', 'a list of whole numbers from 1', _list_of(_whole(1))),
+    (
+        r'train_cfg\.dynamic_intervals',
+        'a list of pairs of whole numbers, or None',
+        _or_else(None, _list_of(_list_of(_whole(0)))),
+    ),
+    (
+        rf'optim_wrapper\.optimizer\.lr|{_SCHEDULER}gamma|.+\.filter_cfg\.min_size|'
+        r'default_hooks\.visualization\.score_thr',
+        'a number from 0',
+        _number,
+    ),
+    (rf'{_SCHEDULER}eta_min', 'a number from 0, or None', _or_else(None, _number)),
+    (
+        r'drop_bad_boxes|auto_scale_lr\.enable|.+\.filter_cfg\.filter_empty_gt|'
+        rf'train_dataloader\.sampler\.shuffle|{_SCHEDULER}by_epoch',
+        'True or False',
+        _flag,
+    ),
+    (
+        r'.+_dataloader\.(.+\.)?(data_root|ann_file|data_prefix\.img)',
+        'a path, or None',
+        _or_else(None, _text),
+    ),
+)
 _ALWAYS = frozenset({'type', '_scope_', '_delete_'})
 _SCOPES = ('mmdet', 'mmengine', 'mmcv')
 _NEAR = 0.85  # Similarity, by difflib, from which an unknown name is taken for a misspelt one.
@@ -145,6 +283,7 @@ def load(path: Path, options: Mapping[str, Any] | None = None) -> Config:
     except Exception as error:  # A config is a program: it can raise anything.
         raise InputError(_describe(path, error)) from error
     apply_options(cfg, options or {})
+    check_values(cfg, options or {})
     return cfg
 
 
@@ -172,6 +311,44 @@ def check_keys(cfg: Config) -> None:
         if path:
             _check_type(cfg, path, node)
             _check_node(cfg, path, node)
+
+
+def check_values(cfg: Config, options: Iterable[str] = ()) -> None:
+    """Refuse a value that the project could not compute with; 9e4 becomes 90000 where it counts.
+
+    `options` are the dotted paths that the command line has set.
+    """
+    for parent, node in list(walk(_used_sections(cfg))):
+        for key, value in list(node.items()):
+            path = f'{parent}.{key}' if parent else key
+            for rule, words, read in _VALUES:
+                if not re.fullmatch(rule, path):
+                    continue
+                try:
+                    found = read(value)
+                except ValueError:
+                    raise InputError(
+                        f'{_source(cfg, path, options)}{path}={value!r}: give {words}'
+                    ) from None
+                if found is not value:
+                    (node if parent else cfg)[key] = found
+
+
+def require(cfg: Config, *paths: str) -> None:
+    """Refuse a config that lacks one of the dotted paths."""
+    for path in paths:
+        node: Any = cfg
+        keys = path.split('.')
+        for depth, key in enumerate(keys, start=1):
+            node = node.get(key)
+            if node is None:
+                raise InputError(f'{_name(cfg)}: {".".join(keys[:depth])} is missing; set it')
+
+
+def _source(cfg: Config, path: str, options: Iterable[str]) -> str:
+    """What the user gave the value with."""
+    given = any(f'{path}.'.startswith(f'{option}.') for option in options)
+    return '--cfg-options ' if given else f'{_name(cfg)}: '
 
 
 def _used_sections(cfg: Config) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from mmscratch.datasets.data_report import DataReport
 from mmscratch.datasets.repoint import type_name, walk
@@ -18,7 +18,7 @@ _CANDIDATES = ('nms_pre', 'topk', 'top_k', 'corner_topk')
 _QUERIES = ('num_queries', 'num_query', 'num_proposals')
 
 
-def set_max_detections(cfg: Config, number: int) -> None:
+def set_max_detections(cfg: Config | ConfigDict, number: int) -> None:
     """Let the model keep, and COCO's metrics count, so many detections an image.
 
     Every ``max_per_img`` of the final stage becomes ``number``, ``proposal_nums`` of our metrics
@@ -40,13 +40,13 @@ def set_max_detections(cfg: Config, number: int) -> None:
     stages = list(_final_stages(models))
     if not stages:
         raise InputError(
-            f'{option}: model.test_cfg of {cfg.filename} has no max_per_img; leave the option out'
+            f'{option}: model.test_cfg of the config has no max_per_img; leave the option out'
         )
     for node in walk(models):
         for key in _QUERIES:
             if isinstance(node.get(key), int) and node[key] < number:
                 raise InputError(
-                    f'{option}: the model of {cfg.filename} finds {node[key]} objects an image at '
+                    f'{option}: the model finds {node[key]} objects an image at '
                     f'most ({key}); give {node[key]}, or train it with more'
                 )
     for stage in stages:
@@ -59,7 +59,7 @@ def set_max_detections(cfg: Config, number: int) -> None:
     for metric in _metrics(cfg, 'val') + _metrics(cfg, 'test'):
         if type_name(metric) == 'CocoMetric':
             raise InputError(
-                f"{option}: AP of {cfg.filename}'s CocoMetric is that of 100 detections; use "
+                f"{option}: AP of MMDetection's CocoMetric is that of 100 detections; use "
                 f"type='FullCocoMetric' (custom_imports: mmscratch.evaluation)"
             )
         if type_name(metric) in ('FullCocoMetric', 'CocoKeypointMetric'):

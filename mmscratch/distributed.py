@@ -22,24 +22,32 @@ def _started(launcher: str) -> tuple[int, int]:
     """How many processes there are, and the number of this one.
 
     Raises:
-        InputError: there are several, and ``launcher`` is ``'none'``.
+        InputError: there are several, and ``launcher`` is ``'none'``; what the environment says is
+            no number.
     """
-    torchrun = _number('WORLD_SIZE', 1), _number('RANK', 0)
     if launcher == 'pytorch':
-        return torchrun
+        return _number('WORLD_SIZE', 1), _number('RANK', 0)
     if launcher == 'slurm':
         return _number('SLURM_NTASKS', 1), _number('SLURM_PROCID', 0)
     # SLURM_NTASKS is no sign: a batch script has that of the job, and is a single process.
     step = _number('SLURM_STEP_NUM_TASKS', 1)
-    if torchrun[0] > 1 and 'RANK' in os.environ:
-        raise _forgotten(f'WORLD_SIZE={torchrun[0]}', 'pytorch')
+    # without RANK, WORLD_SIZE is left over, or meant for another program
+    if 'RANK' in os.environ and (processes := _number('WORLD_SIZE', 1)) > 1:
+        raise _forgotten(f'WORLD_SIZE={processes}', 'pytorch')
     if step > 1:
         raise _forgotten(f'SLURM_STEP_NUM_TASKS={step}', 'slurm')
     return 1, 0
 
 
-def _number(variable: str, default: int) -> int:
-    return int(os.environ.get(variable) or default)
+def _number(variable: str, least: int) -> int:
+    """The value of the environment's variable, and `least` without one."""
+    text = os.environ.get(variable) or str(least)
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(
+            f'{variable}={text}: the launcher sets it to a whole number from {least}; unset it, or '
+            'start with tools/dist_train.sh or tools/slurm_train.sh'
+        )
+    return int(text)
 
 
 def _forgotten(sign: str, launcher: str) -> InputError:

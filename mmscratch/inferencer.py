@@ -14,6 +14,7 @@ from torch import nn
 
 import mmscratch.register_all  # noqa: F401
 from mmscratch import checkpoint_config
+from mmscratch.detection_limit import set_max_detections
 from mmscratch.errors import InputError, describe
 
 
@@ -38,13 +39,23 @@ class Inferencer(DetInferencer):
 
         inferencer = Inferencer(weights='work_dirs/demo/iter_600.pth')
         inferencer('image.jpg', out_dir='pictures', no_save_pred=False)
+
+    Args:
+        max_detections: an image, from 11 on; default: ``max_per_img`` of the config.
+        kwargs: those of ``DetInferencer``.
     """
+
+    def __init__(self, *args: Any, max_detections: int | None = None, **kwargs: Any) -> None:
+        self.max_detections = max_detections
+        super().__init__(*args, **kwargs)
 
     def _init_model(self, cfg: ConfigDict, weights: str | None, device: str) -> nn.Module:
         """Build the model; an empty ``cfg`` is filled from the checkpoint."""
         loaded = _load_checkpoint(weights, map_location='cpu') if weights else None
         if not cfg:
             cfg.update(parts_to_build(checkpoint_config.config_of(loaded, weights), weights))
+        if self.max_detections is not None:
+            set_max_detections(cfg, self.max_detections)
         # a network needs no initial weights where all are loaded
         cfg.model.pop('pretrained', None)
         model = MODELS.build(cfg.model)

@@ -182,7 +182,11 @@ SAMPLE = sorted(glob.glob(f'{SHIPPED}/*/*.py'))[::40] + [
 
 @pytest.mark.parametrize('file', SAMPLE, ids=lambda file: Path(file).stem)
 def test_shipped_config_is_accepted(file):
-    config_check.check_keys(Config.fromfile(file))
+    cfg = Config.fromfile(file)
+    before = cfg.to_dict()
+    config_check.check_keys(cfg)
+    config_check.check_values(cfg)
+    assert cfg.to_dict() == before
 
 
 def test_shipped_config_that_cannot_be_built_is_refused():
@@ -284,3 +288,110 @@ def test_failing_import(write):
     message = refusal(config_check.load, file)
     assert message.startswith(f'{file}: ')
     assert message.endswith("No module named 'no_such_module_here'; correct the config")
+
+
+WHOLE = 'give a whole number from 1'
+SECTION = 'give a section (a dict), or None'
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'expected'),
+    [
+        *(
+            ('train_dataloader.batch_size', value, WHOLE)
+            for value in (0, -3, 1.5, '', '4k', [], [2, 3], None, True, float('nan'), float('inf'))
+        ),
+        ('train_cfg.max_iters', '4k', WHOLE),
+        ('train_cfg.val_interval', 0, WHOLE),
+        ('train_cfg.val_begin', -1, 'give a whole number from 0'),
+        ('train_cfg.dynamic_intervals', [5], 'give a list of pairs of whole numbers, or None'),
+        ('optim_wrapper.accumulative_counts', 0, WHOLE),
+        ('optim_wrapper.optimizer', 'SGD', SECTION),
+        ('optim_wrapper.optimizer.lr', '1e-2x', 'give a number from 0'),
+        ('optim_wrapper.optimizer.lr', float('nan'), 'give a number from 0'),
+        ('optim_wrapper.optimizer.lr', True, 'give a number from 0'),
+        ('auto_scale_lr.base_batch_size', None, WHOLE),
+        ('auto_scale_lr.enable', 'no', 'give True or False'),
+        ('drop_bad_boxes', 'no', 'give True or False'),
+        ('param_scheduler', 5, 'give a section (a dict), a list of them, or None'),
+        ('param_scheduler.1.type', None, 'give the name of a class'),
+        ('param_scheduler.1.begin', '0', 'give a whole number from 0'),
+        ('param_scheduler.1.end', 0, WHOLE),
+        ('param_scheduler.1.milestones', 8, 'give a list of whole numbers from 0'),
+        ('param_scheduler.1.milestones', [8, 'x'], 'give a list of whole numbers from 0'),
+        ('param_scheduler.1.gamma', -0.1, 'give a number from 0'),
+        ('param_scheduler.1.T_max', 0, 'give a whole number from 1, or None'),
+        ('param_scheduler.1.periods', [0], 'give a list of whole numbers from 1'),
+        ('param_scheduler.1.eta_min', '', 'give a number from 0, or None'),
+        ('param_scheduler.1.step_size', 2.5, WHOLE),
+        ('default_hooks.checkpoint', False, SECTION),
+        ('default_hooks.checkpoint.interval', 0, 'give a whole number from 1, or -1 for never'),
+        ('default_hooks.checkpoint.save_begin', -1, 'give a whole number from 0'),
+        ('default_hooks.logger.interval', 0, WHOLE),
+        ('log_processor.window_size', 'x', WHOLE),
+        ('randomness.seed', -3, 'give a whole number from 0 to 4294967295, or None'),
+        ('randomness.seed', 2**32, 'give a whole number from 0 to 4294967295, or None'),
+        ('train_dataloader.sampler.subset', 0, 'give a number of images from 1, a file of '),
+        ('train_dataloader.sampler.subset', '', 'give a number of images from 1, a file of '),
+        ('train_dataloader.dataset', None, 'give a section (a dict)'),
+        ('train_dataloader.dataset.ann_file', 5, 'give a path, or None'),
+        ('train_dataloader.dataset.filter_cfg.min_size', 'x', 'give a number from 0'),
+    ],
+)
+def test_a_value_that_cannot_be_computed_with_is_refused(cfg, path, value, expected):
+    put(cfg, path, value)
+    said = f'{path}={value!r}: {expected}'
+    assert refusal(config_check.check_values, cfg).startswith(f'{cfg.filename}: {said}')
+    for option in (path, path.rpartition('.')[0]):
+        if option:
+            given = refusal(config_check.check_values, cfg, [option])
+            assert given.startswith(f'--cfg-options {said}')
+    # of another option of a name that begins alike
+    assert refusal(config_check.check_values, cfg, [path[:-1]]).startswith(cfg.filename)
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'becomes'),
+    [
+        ('train_cfg.val_interval', 1e3, 1000),
+        ('param_scheduler.1.milestones', [6e4, 8e4], [60_000, 80_000]),
+        ('default_hooks.checkpoint.interval', -1, -1),
+        ('optim_wrapper.optimizer.lr', 0.0, 0.0),
+        ('optim_wrapper.optimizer.lr', 1, 1),
+        ('train_dataloader.sampler.subset', 'ids.json', 'ids.json'),
+        ('train_dataloader.sampler.subset', 1e4, 10_000),
+        ('randomness.seed', None, None),
+        ('default_hooks.logger', None, None),
+        ('param_scheduler', None, None),
+        ('val_dataloader', None, None),
+        ('drop_bad_boxes', 1, True),
+    ],
+)
+def test_a_value_that_says_what_it_means_is_taken(cfg, path, value, becomes):
+    put(cfg, path, value)
+    config_check.check_values(cfg)
+    *parents, key = path.split('.')
+    for parent in parents:
+        cfg = cfg[int(parent)] if parent.isdigit() else cfg[parent]
+    assert cfg[key] == becomes
+    assert type(cfg[key]) is type(becomes)
+
+
+def test_loading_checks_values(write):
+    file = write(BASE)
+    with pytest.raises(InputError, match=r'^--cfg-options train_dataloader\.batch_size=0: give '):
+        config_check.load(file, {'train_dataloader.batch_size': 0})
+    file.write_text(f'{BASE}train_dataloader = dict(batch_size=0)\n')
+    with pytest.raises(InputError, match=rf'^{file}: train_dataloader\.batch_size=0: give '):
+        config_check.load(file)
+
+
+def test_what_is_needed_has_to_be_there(cfg):
+    config_check.require(cfg, 'train_cfg', 'optim_wrapper.optimizer.lr')
+    del cfg.optim_wrapper.optimizer['lr']
+    message = refusal(config_check.require, cfg, 'train_cfg', 'optim_wrapper.optimizer.lr')
+    assert message.startswith(f'{cfg.filename}: optim_wrapper.optimizer.lr is missing; set it')
+    cfg.optim_wrapper = None
+    assert 'optim_wrapper is missing' in refusal(
+        config_check.require, cfg, 'optim_wrapper.optimizer'
+    )

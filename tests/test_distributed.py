@@ -139,6 +139,7 @@ def environment(monkeypatch, variables: dict[str, str]) -> None:
         (SLURM_STEP | TORCHRUN | dict(RANK='0'), 'pytorch', (2, True)),
         # left over, or meant for another program
         (dict(WORLD_SIZE='2'), 'none', (1, True)),
+        (dict(WORLD_SIZE='x'), 'none', (1, True)),
     ],
 )
 def test_world_size_and_main_process_come_from_the_launcher(
@@ -162,3 +163,23 @@ def test_a_forgotten_launcher_is_told(monkeypatch, variables, words):
         distributed.world_size('none')
     with pytest.raises(InputError, match=words):
         distributed.is_main_process('none')
+
+
+@pytest.mark.parametrize(
+    ('variables', 'launcher', 'words'),
+    [
+        (TORCHRUN | dict(WORLD_SIZE='x'), 'pytorch', 'WORLD_SIZE=x: .* whole number from 1'),
+        (TORCHRUN | dict(WORLD_SIZE='x'), 'none', 'WORLD_SIZE=x: .* whole number from 1'),
+        (TORCHRUN | dict(WORLD_SIZE='0'), 'pytorch', 'WORLD_SIZE=0: .* whole number from 1'),
+        (TORCHRUN | dict(RANK='-1'), 'pytorch', 'RANK=-1: .* whole number from 0'),
+        (SLURM_STEP | dict(SLURM_NTASKS='2(x3)'), 'slurm', r'SLURM_NTASKS=2\(x3\): '),
+        (SLURM_STEP | dict(SLURM_PROCID='1.5'), 'slurm', 'SLURM_PROCID=1.5: '),
+        (dict(SLURM_STEP_NUM_TASKS='x'), 'none', 'SLURM_STEP_NUM_TASKS=x: '),
+    ],
+)
+def test_what_the_environment_says_has_to_be_a_number(monkeypatch, variables, launcher, words):
+    environment(monkeypatch, variables)
+    with pytest.raises(InputError, match=words):
+        distributed.world_size(launcher)
+    with pytest.raises(InputError, match=words):
+        distributed.is_main_process(launcher)

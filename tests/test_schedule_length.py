@@ -71,9 +71,98 @@ def test_curves_that_reach_the_end_still_do():
     assert cfg.param_scheduler[0].end == 501
 
 
-def test_a_run_that_is_shorter_than_its_warm_up_is_refused():
-    with pytest.raises(InputError, match=r'--iterations 500: the first drop .* 444, .* takes 501'):
-        set_iterations(config(), 500)
+SMALL = 'mask_rcnn_r18_gn_600i_shapes'
+
+
+@pytest.mark.parametrize(
+    ('name', 'iterations', 'end', 'drops'),
+    [
+        # a sixth of the run, as of 600
+        (SMALL, 150, 26, [90, 130]),
+        (SMALL, 100, 18, [60, 87]),
+        (SMALL, 10, 3, [6, 9]),
+        (SMALL, 4, 2, [2, 3]),
+        # in proportion the second would come at the end, which is never
+        (SMALL, 3, 2, [2, 2]),
+        ('mask_rcnn_r50_gn_6x', 500, 2, [444, 481]),
+        # it fits, and stays as it is
+        (SMALL, 170, 101, [102, 147]),
+        ('mask_rcnn_r50_gn_6x', 564, 501, [501, 543]),
+    ],
+)
+def test_a_warm_up_that_does_not_fit_shrinks_in_proportion(name, iterations, end, drops):
+    cfg = config(name)
+    set_iterations(cfg, iterations)
+    warm_up, steps = cfg.param_scheduler
+    assert (warm_up.begin, warm_up.end) == (0, end)
+    assert (steps.milestones, steps.end) == (drops, iterations)
+    assert all(end <= drop < iterations for drop in drops)
+
+
+def test_a_shorter_warm_up_is_told(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        'mmscratch.schedule_length.print_log', lambda line, **options: lines.append(line)
+    )
+    set_iterations(config(SMALL), 170)
+    assert not lines
+    set_iterations(config(SMALL), 10)
+    assert lines == ['--iterations 10: the warm-up is shortened from 100 iterations to 2']
+
+
+def test_what_begins_with_the_end_of_the_warm_up_still_does():
+    cfg = config()
+    warm_up = dict(type='LinearLR', by_epoch=False, end=5401)
+    curve = dict(
+        type='CosineAnnealingLR', by_epoch=False, begin=5400, end=540_000, T_max=540_000 - 5400
+    )
+    cfg.param_scheduler = [dict(warm_up), dict(curve)]
+    set_iterations(cfg, 6000)
+    assert cfg.param_scheduler == [
+        warm_up,
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=5400, end=6000),
+    ]
+    cfg = config()
+    cfg.param_scheduler = [dict(warm_up), dict(curve)]
+    set_iterations(cfg, 1000)
+    assert cfg.param_scheduler[0].end == 11
+    # MMEngine takes 1000 - 10 for T_max
+    assert cfg.param_scheduler[1] == dict(
+        type='CosineAnnealingLR', by_epoch=False, begin=10, end=1000
+    )
+
+
+def test_a_drop_waits_for_the_warm_up():
+    cfg = config(SMALL)
+    cfg.param_scheduler[1].milestones = [30, 520]
+    set_iterations(cfg, 60)
+    assert cfg.param_scheduler[0].end == 11
+    assert cfg.param_scheduler[1].milestones == [11, 52]
+
+
+@pytest.mark.parametrize('iterations', [3, 10, 150, 400])
+@pytest.mark.parametrize('policy', ['accumulate', 'scale'])
+def test_a_short_run_is_planned_alike_from_the_recipe_and_from_its_dump(policy, iterations):
+    recipe, dumped = config(SMALL), config(SMALL)
+    for cfg in (recipe, dumped):
+        cfg.train_dataloader.batch_size = 2
+    plan_batch(dumped, gpus=1, policy='accumulate')
+    assert dumped.optim_wrapper.accumulative_counts == 4
+    for cfg in (recipe, dumped):
+        set_iterations(cfg, iterations)
+    plan = plan_batch(recipe, gpus=1, policy=policy)
+    assert plan_batch(dumped, gpus=1, policy=policy) == plan
+    assert dumped.param_scheduler == recipe.param_scheduler
+    assert dumped.train_cfg == recipe.train_cfg
+    warm_up, steps = recipe.param_scheduler
+    assert warm_up.begin < warm_up.end <= min(steps.milestones)
+    assert max(steps.milestones) < steps.end == recipe.train_cfg.max_iters
+
+
+@pytest.mark.parametrize('iterations', [1, 2])
+def test_a_run_without_room_for_a_warm_up_and_a_drop_is_refused(iterations):
+    with pytest.raises(InputError, match=rf'--iterations {iterations}: .*give more than 2'):
+        set_iterations(config(), iterations)
 
 
 def test_a_run_of_epochs_is_refused():

@@ -11,11 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 
 from mmscratch import checkpoint
+from mmscratch.batch_plan import plan_batch
 from mmscratch.datasets.shapes import ShapesConfig, generate
 from mmscratch.errors import InputError
 
@@ -32,11 +35,8 @@ SHORT = [
     'train_dataloader.batch_size=2',
     'auto_scale_lr.base_batch_size=2',
     'train_dataloader.num_workers=0',
-    'train_dataloader.persistent_workers=False',
     'val_dataloader.num_workers=0',
-    'val_dataloader.persistent_workers=False',
     'test_dataloader.num_workers=0',
-    'test_dataloader.persistent_workers=False',
 ]
 
 
@@ -137,6 +137,37 @@ def test_a_config_that_a_resumed_run_has_dumped_begins_anew(configured, tmp_path
     assert configured(file, '--init', 'own.pth').load_from == 'own.pth'
     cfg = configured(file, '--resume')
     assert (cfg.resume, cfg.load_from) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ('hooks', 'expected'),
+    [
+        (
+            'default_hooks.preflight.allow=[]',
+            dict(type='PreflightHook', allow=[], init='pretrained'),
+        ),
+        ('default_hooks.preflight=None', None),
+        ('default_hooks=None', dict(type='PreflightHook', init='pretrained')),
+    ],
+)
+def test_the_preflight_is_told_of_weights_unless_it_is_disabled(configured, hooks, expected):
+    cfg = configured(CONFIG, '--init', 'own.pth', '--cfg-options', hooks)
+    assert cfg.default_hooks.get('preflight') == expected
+    assert cfg.load_from == 'own.pth'
+
+
+def test_short_runs_are_planned_without_hooks_to_save_and_to_log(configured):
+    options = ['default_hooks.checkpoint=None', 'default_hooks.logger=None']
+    cfg = configured(CONFIG, '--iterations', '12', '--cfg-options', *options)
+    assert plan_batch(cfg, gpus=4, policy='scale').steps == 3
+    assert (cfg.default_hooks.checkpoint, cfg.default_hooks.logger) == (None, None)
+
+
+@pytest.mark.parametrize('seed', ['-1', '4294967296'])
+def test_a_seed_that_numpy_does_not_take_is_a_usage_error(configured, seed, capsys):
+    with pytest.raises(SystemExit):
+        configured(CONFIG, '--seed', seed)
+    assert 'error: --seed is 0 to 4294967295' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -407,6 +438,47 @@ def test_inference_skips_what_is_no_image(trained, shapes, tmp_path):
     assert len(list((out / 'preds').glob('*.json'))) == 2
 
 
+@pytest.fixture
+def find_images():
+    spec = importlib.util.spec_from_file_location('infer', ROOT / 'tools/infer.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.find_images
+
+
+def test_inference_tells_which_images_of_a_folder_it_passes_over(find_images, tmp_path, capsys):
+    for name in ('a.png', 'b.SVG', 'c.heic', 'd.svg', 'notes.txt', '._e.heic'):
+        (tmp_path / name).write_text('nothing that OpenCV reads')
+    assert find_images([str(tmp_path)]) == [str(tmp_path / 'a.png')]
+    told = capsys.readouterr().err
+    assert told.startswith(f'{tmp_path}: passed over: 3 files with .heic or .svg, which ')
+    (tmp_path / 'a.png').unlink()
+    with pytest.raises(
+        InputError, match=r'no image there .*passed over: 3 files with \.heic or \.svg'
+    ):
+        find_images([str(tmp_path)])
+
+
+@pytest.mark.parametrize('suffix', ['.gif', '.avif', '.jp2', '.ppm'])
+def test_inference_takes_what_opencv_reads_and_writes(find_images, tmp_path, capsys, suffix):
+    file = tmp_path / f'x{suffix}'
+    if not (cv2.haveImageWriter(file.name) and cv2.imwrite(str(file), np.zeros((40, 50, 3), 'u1'))):
+        pytest.skip('not in this build of OpenCV')
+    taken = cv2.haveImageReader(str(file))
+    (tmp_path / 'y.png').touch()
+    assert (str(file) in find_images([str(tmp_path)])) == taken
+    assert ('passed over' in capsys.readouterr().err) != taken
+
+
+def test_inference_tells_of_images_in_sub_folders(find_images, tmp_path):
+    (tmp_path / 'a/b').mkdir(parents=True)
+    (tmp_path / '.thumbnails').mkdir()
+    for name in ('a/b/1.jpg', 'a/b/2.jpg', 'a/notes.txt', '.thumbnails/1.jpg'):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=f'images are in its sub-folders: give {tmp_path}/a/b; '):
+        find_images([str(tmp_path)])
+
+
 def test_inference_needs_a_config(trained, shapes, tmp_path):
     state = checkpoint.load(trained / 'iter_4.pth')['state_dict']
     torch.save(dict(state_dict=state), tmp_path / 'weights.pth')
@@ -471,6 +543,12 @@ def test_subsets_are_written(shapes, tmp_path):
         ('train.py', [CONFIG, '--data', 'no/such/folder'], ['no/such/folder']),
         ('train.py', [CONFIG, '--cfg-options', 'model.backbone.deptth=50'], ['deptth', 'depth']),
         ('train.py', [CONFIG, '--cfg-options', 'train_cfg.max_iter=5'], ['max_iter', 'max_iters']),
+        (
+            'train.py',
+            [CONFIG, '--cfg-options', 'train_dataloader.batch_size=0'],
+            ['--cfg-options train_dataloader.batch_size=0: give a whole number from 1'],
+        ),
+        ('train.py', [CONFIG, '--cfg-options', 'optim_wrapper=None'], ['optim_wrapper is missing']),
         ('infer.py', ['nothing.pth', 'README.md'], ['nothing.pth']),
         ('infer.py', ['nothing.pth', 'no_image.png'], ['no_image.png']),
         ('test.py', [CONFIG, 'nothing.pth'], ['nothing.pth']),
@@ -492,8 +570,47 @@ def test_a_mistake_is_told_in_one_line(tool, arguments, words, tmp_path):
         assert word in lines[0]
 
 
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+@pytest.mark.parametrize('item', ['resume', '=5', CONFIG, 'param_scheduler.1.milestones=[2,(3]'])
+def test_an_option_that_is_no_key_and_value_is_a_usage_error(tool, item):
+    output = python(tool, CONFIG, 'x.pth', '--cfg-options', 'a.b=1', item, expect=2)
+    assert 'Traceback' not in output
+    assert re.search(r'^\w+\.py: error: argument --cfg-options: ', output, re.M)
+    assert item in output
+
+
+# one of MMDetection's own, but small: no custom_imports, epochs, weights to download
+STOCK = """
+_base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py']
+model = dict(
+    backbone=dict(depth=18, init_cfg=dict(checkpoint='nowhere/resnet18.pth')),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+)
+resize = dict(type='Resize', scale=(128, 96), keep_ratio=True)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    resize,
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    resize,
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+"""
+
+
 def test_configs_are_timed_side_by_side(tmp_path):
-    configs = [CONFIG, 'configs/scratch/dsod192_small_bn_600i_shapes.py']
+    stock = tmp_path / 'faster-rcnn_r18_fpn_1x_coco.py'
+    stock.write_text(STOCK)
+    configs = [CONFIG, 'configs/scratch/dsod192_small_bn_600i_shapes.py', stock]
     out = tmp_path / 'speed.json'
     once = ['--batch', '2', '--rounds', '1', '--steps', '1', '--out', out]
     table = python('analysis/benchmark.py', *configs, *once)

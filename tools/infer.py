@@ -5,20 +5,28 @@
 The checkpoint knows its config and its class names. Pictures go to vis/ below --out, and to preds/
 a JSON file an image: labels, names, scores, bboxes (x1, y1, x2, y2 in pixels), masks (COCO's RLE)
 and keypoints (x, y, score), of all detections that the model keeps, whatever their score: at most
-max_per_img of its config an image. Files that are no image, or broken, are skipped and told of.
+max_per_img of its config an image, or --max-detections. Files that are no image, or broken, are
+skipped and told of; so are images in a folder that OpenCV cannot read or write.
 """
 
 import argparse
 import glob
 import sys
+from collections import Counter
 from pathlib import Path
 
+import cv2
 from tqdm import tqdm
 
-from mmscratch.datasets.image_check import look_at_all
+from mmscratch.datasets.image_check import IMAGE_SUFFIXES, look_at_all
 from mmscratch.errors import InputError, one_line_errors
 
-SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+# Other images, which some builds of OpenCV can read, and write pictures of the same name.
+OTHER_SUFFIXES = {
+    *('.arw', '.avif', '.cr2', '.cr3', '.dng', '.exr', '.gif', '.hdr', '.heic', '.heif', '.ico'),
+    *('.j2k', '.jfif', '.jp2', '.jpe', '.jpx', '.jxl', '.mpo', '.nef', '.orf', '.pbm', '.pgm'),
+    *('.pnm', '.ppm', '.psd', '.raw', '.rw2', '.svg', '.svgz', '.tga'),
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,6 +46,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--score', type=float, default=0.5, help='draw from this score (default 0.5)'
     )
+    parser.add_argument(
+        '--max-detections',
+        type=int,
+        metavar='N',
+        help="of an image (default: max_per_img of the model's config)",
+    )
     parser.add_argument('--device', help='such as cuda:0 or cpu; default: a GPU if there is one')
     return parser.parse_args()
 
@@ -50,22 +64,54 @@ def find_images(inputs: list[str]) -> list[str]:
     """
     images: list[str] = []
     for name in inputs:
-        path = Path(name)
+        path, remarks = Path(name), []
         if path.is_dir():
-            # macOS leaves a hidden ._x.jpg beside x.jpg
-            found = sorted(
-                str(p)
-                for p in path.iterdir()
-                if p.suffix.lower() in SUFFIXES and not p.name.startswith('.')
-            )
+            found, remarks = images_in(path)
+            if not found and (folders := sub_folders_with_images(path)):
+                remarks.append(f'images are in its sub-folders: give {" ".join(folders)}')
         else:
             found = [name] if path.is_file() else sorted(glob.glob(name))
         if not found:
-            raise InputError(
-                f'{name}: no image there; give image files, a folder of them or a glob'
-            )
+            remarks.append('give image files, a folder of them or a glob')
+            raise InputError(f'{name}: no image there that can be used; {"; ".join(remarks)}')
+        for remark in remarks:
+            print(f'{name}: {remark}', file=sys.stderr)
         images += found
     return list(dict.fromkeys(images))
+
+
+def images_in(folder: Path) -> tuple[list[str], list[str]]:
+    """The images directly in a folder, and a remark on others that are passed over."""
+    # macOS leaves a hidden ._x.jpg beside x.jpg
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith('.'))
+    found, passed_over = [], Counter()
+    for file in files:
+        suffix = file.suffix.lower()
+        if suffix in IMAGE_SUFFIXES or (suffix in OTHER_SUFFIXES and opencv_can(file)):
+            found.append(str(file))
+        elif suffix in OTHER_SUFFIXES:
+            passed_over[suffix] += 1
+    if not passed_over:
+        return found, []
+    names = ' or '.join(sorted(passed_over))
+    return found, [
+        f'passed over: {passed_over.total()} files with {names}, which this OpenCV cannot load, or '
+        'cannot write under that name: convert them to PNG or JPEG'
+    ]
+
+
+def opencv_can(file: Path) -> bool:
+    """Whether this build reads the file, and writes pictures of its name."""
+    return cv2.haveImageReader(str(file)) and cv2.haveImageWriter(file.name)
+
+
+def sub_folders_with_images(folder: Path) -> list[str]:
+    """The first three below the folder, at any depth."""
+    suffixes = {*IMAGE_SUFFIXES, *OTHER_SUFFIXES}
+    files = (p.relative_to(folder) for p in sorted(folder.rglob('*')))
+    visible = (p for p in files if not any(part.startswith('.') for part in p.parts))
+    found = [str(folder / p.parent) for p in visible if p.suffix.lower() in suffixes]
+    return list(dict.fromkeys(found))[:3]
 
 
 def refuse_same_names(images: list[str]) -> None:
@@ -97,6 +143,7 @@ def main() -> None:
         weights=str(args.checkpoint),
         device=args.device,
         show_progress=False,
+        max_detections=args.max_detections,
     )
     skipped = 0
     # one at a time: what is returned, the pictures among it, would pile up

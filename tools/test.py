@@ -7,13 +7,15 @@ tools/dist_test.sh CONFIG CHECKPOINT 8
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from mmscratch import checkpoint, config_check, distributed, work_dir
+from mmscratch.cfg_options import CfgOptions
 from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
 from mmscratch.detection_limit import set_max_detections
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.runner_config import fit_to_runner
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+        '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE'
     )
     return parser.parse_args()
 
@@ -58,6 +60,7 @@ def parse_args() -> argparse.Namespace:
 def configure(args: argparse.Namespace) -> Config:
     """The config with the command line's wishes in it."""
     cfg = config_check.load(args.config, args.cfg_options)
+    config_check.require(cfg, 'test_dataloader.dataset')
     if args.data:
         layout = voc_folder if voc_folder.is_voc(args.data) else coco_folder
         layout.point_config_at(cfg, layout.find(args.data))
@@ -74,6 +77,7 @@ def configure(args: argparse.Namespace) -> Config:
     cfg.work_dir = str(folder)
     cfg.launcher = args.launcher
     cfg.load_from = str(args.checkpoint)
+    fit_to_runner(cfg)
     return cfg
 
 

@@ -14,14 +14,16 @@ import argparse
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mmscratch import batch_plan, config_check, distributed, schedule_length, work_dir
+from mmscratch.cfg_options import CfgOptions
 from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
 from mmscratch.detection_limit import set_max_detections
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
+from mmscratch.runner_config import fit_to_runner
 
 # Keys that --cfg-options cannot set, since these options do.
 OPTIONS = {
@@ -98,11 +100,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+        '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE'
     )
     args = parser.parse_args()
     if args.iterations is not None and args.iterations < 1:
         parser.error('--iterations is at least 1')
+    if args.seed is not None and not 0 <= args.seed < 2**32:
+        parser.error('--seed is 0 to 4294967295')
     return args
 
 
@@ -112,6 +116,13 @@ def configure(args: argparse.Namespace) -> Config:
         if key in args.cfg_options:
             raise InputError(f'--cfg-options {key}={args.cfg_options[key]}: give it with {option}')
     cfg = config_check.load(args.config, args.cfg_options)
+    config_check.require(
+        cfg,
+        'train_cfg',
+        'train_dataloader.batch_size',
+        'train_dataloader.dataset',
+        'optim_wrapper.optimizer.lr',
+    )
     if args.data:
         layout = voc_folder if voc_folder.is_voc(args.data) else coco_folder
         layout.point_config_at(cfg, layout.find(args.data))
@@ -119,7 +130,7 @@ def configure(args: argparse.Namespace) -> Config:
         if 'drop_bad_boxes' not in args.cfg_options:
             cfg.drop_bad_boxes = False
         if 'train_dataloader.sampler.subset' not in args.cfg_options:
-            cfg.train_dataloader.sampler.pop('subset', None)
+            (cfg.train_dataloader.get('sampler') or {}).pop('subset', None)
     if args.drop_bad_boxes:
         cfg.drop_bad_boxes = True
     if args.max_detections is not None:
@@ -134,7 +145,12 @@ def configure(args: argparse.Namespace) -> Config:
         cfg.randomness.seed = args.seed
     if args.init:
         cfg.load_from = args.init
-        cfg.default_hooks.setdefault('preflight', dict(type='PreflightHook')).init = 'pretrained'
+        if cfg.get('default_hooks') is None:
+            cfg.default_hooks = {}
+        if 'preflight' not in cfg.default_hooks:
+            cfg.default_hooks.preflight = dict(type='PreflightHook')
+        if cfg.default_hooks.preflight is not None:  # None: disabled
+            cfg.default_hooks.preflight.init = 'pretrained'
     # where a run that wrote this config went on from is no initialization
     went_on = cfg.get('resume')
     cfg.resume = args.resume is not None
@@ -149,6 +165,7 @@ def configure(args: argparse.Namespace) -> Config:
         if not torch.cuda.is_available():
             raise InputError('--amp needs a GPU, and there is none: leave it out')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    fit_to_runner(cfg)
     return cfg
 
 

@@ -12,6 +12,7 @@ list (not the ids), `filter_empty_gt` drops images without any annotation.
 
 import itertools
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -217,7 +218,8 @@ def _check_files(
     if missing:
         raise InputError(
             f'{file}: {len(missing)} of {len(names)} images are not in {image_dir}, the first is '
-            f"'{missing[0]}'; add the files, or correct file_name (it is relative to that folder)"
+            f"'{missing[0]}'{_hint(missing[0], image_dir)}; add the files, or correct file_name "
+            f'(it is relative to that folder)'
         )
     paths = [image_dir / name for name in names]
     facts = look_at_all(paths)
@@ -255,6 +257,33 @@ def _missing(names: Sequence[str], image_dir: Path) -> list[str]:
         folder = image_dir / parent
         present[parent] = set(os.listdir(folder)) if folder.is_dir() else set()
     return [name for name, (parent, base) in zip(names, parts) if base not in present[parent]]
+
+
+def _hint(name: str, image_dir: Path) -> str:
+    """The file that is there under nearly the same name, and what to do; '' without one."""
+    found = image_dir
+    for part in Path(name).parts:
+        entries = sorted(os.listdir(found)) if found.is_dir() else []
+        near = [entry for entry in entries if _folded(entry) == _folded(part)]
+        if not near:
+            return ''
+        found /= part if part in near else near[0]
+    there = found.relative_to(image_dir).as_posix()
+    if unicodedata.normalize('NFC', there) != unicodedata.normalize('NFC', name):
+        return f", and '{there}' is there: letter case counts; rename one as the other"
+    return (
+        f", and '{there}' is there: the same letters, in another Unicode normalisation (macOS and "
+        f'zip files change it); rename the files by "convmv -r --notest -f utf8 -t utf8 '
+        f'--{_form(name)} {image_dir}"'
+    )
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
+
+
+def _form(name: str) -> str:
+    return 'nfc' if unicodedata.is_normalized('NFC', name) else 'nfd'
 
 
 def check_same_classes(train: DataReport, val: DataReport) -> None:

@@ -13,6 +13,8 @@ import cv2
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+# Of two images of one name in VOC layout the first suffix counts.
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 # What the file of a whole image ends with; cameras and editors may add bytes after it.
 _END_MARKERS = {
     'JPEG': b'\xff\xd9',

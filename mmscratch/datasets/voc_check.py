@@ -13,9 +13,9 @@ from mmengine.config import Config
 from mmscratch.datasets import repoint, voc_xml
 from mmscratch.datasets.box_table import BoxTable
 from mmscratch.datasets.data_report import DataReport
-from mmscratch.datasets.image_check import ImageFacts, look_at_all, remarks
+from mmscratch.datasets.image_check import IMAGE_SUFFIXES, ImageFacts, look_at_all, remarks
 from mmscratch.datasets.image_decoding import decode_all
-from mmscratch.datasets.voc_xml import IMAGE_SUFFIXES, VocObject
+from mmscratch.datasets.voc_xml import VocObject
 from mmscratch.detection_limit import note_crowded_images
 from mmscratch.errors import InputError
 

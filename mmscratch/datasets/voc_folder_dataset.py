@@ -7,6 +7,7 @@ from mmdet.datasets import XMLDataset
 from mmdet.registry import DATASETS
 
 from mmscratch.datasets import voc_xml
+from mmscratch.datasets.image_check import IMAGE_SUFFIXES
 from mmscratch.errors import InputError
 
 
@@ -24,7 +25,7 @@ class VocFolderDataset(XMLDataset):
         self.cat2label = {name: label for label, name in enumerate(self.metainfo['classes'])}
         names = voc_xml.read_names(Path(self.ann_file))
         root = Path(self.sub_data_root)
-        images = voc_xml.find_files(root / self.img_subdir, names, voc_xml.IMAGE_SUFFIXES)
+        images = voc_xml.find_files(root / self.img_subdir, names, IMAGE_SUFFIXES)
         files = voc_xml.find_files(root / self.ann_subdir, names, ('.xml',))
         return [
             self.parse_data_info(dict(img_id=name, img_path=images[name], xml_path=files[name]))

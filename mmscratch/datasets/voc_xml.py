@@ -10,8 +10,6 @@ from pathlib import Path
 
 from mmscratch.errors import InputError
 
-# Of two images of one name the first suffix counts.
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 _DECLARED = re.compile(rb'\s*<\?xml[^>]*?encoding\s*=\s*["\']([\w.-]+)')
 # Windows calls its encodings by the names of standards that hold fewer characters.
 _WINDOWS = {

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import json
 
 import cv2
 import numpy as np
@@ -160,6 +161,34 @@ BAD_JSON = {
     'image missing': (put('images', file_name='x.png'), '1 of 3 images are not in'),
     'folder missing': (put('images', file_name='a/2.png'), "the first is 'a/2.png'"),
 }
+
+
+@pytest.mark.parametrize(
+    ('in_json', 'on_disk', 'cure'),
+    [
+        ('caf\u00e9.png', 'cafe\u0301.png', '--nfc'),
+        ('cafe\u0301.png', 'caf\u00e9.png', '--nfd'),
+        ('\u00fc/\ud55c.png', 'u\u0308/\u1112\u1161\u11ab.png', '--nfc'),
+        ('IMG_1.jpg', 'IMG_1.JPG', 'letter case counts'),
+        ('Photos/1.png', 'photos/1.png', 'letter case counts'),
+        ('\u00c9.png', 'e\u0301.png', 'letter case counts'),
+    ],
+)
+def test_a_file_of_nearly_the_same_name_is_told(make_coco, in_json, on_disk, cure):
+    root = make_coco()
+    file = root / 'annotations/instances_train.json'
+    data = json.loads(file.read_text())
+    before = root / 'train' / data['images'][1]['file_name']
+    (root / 'train' / on_disk).parent.mkdir(exist_ok=True)
+    before.rename(root / 'train' / on_disk)
+    data['images'][1]['file_name'] = in_json
+    file.write_text(json.dumps(data))
+    with pytest.raises(InputError) as error:
+        coco_check.check(file, root / 'train')
+    message = str(error.value)
+    assert f"the first is '{in_json}', and '{on_disk}' is there: " in message
+    assert cure in message
+    assert '\n' not in message
 
 
 @pytest.mark.parametrize('case', BAD_JSON)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mmscratch.datasets import voc_xml
-from mmscratch.datasets.voc_xml import IMAGE_SUFFIXES, VocObject
+from mmscratch.datasets.image_check import IMAGE_SUFFIXES
+from mmscratch.datasets.voc_xml import VocObject
 from mmscratch.errors import InputError
 
 XML = (

@@ -1,0 +1,41 @@
+"""What the Runner cannot take of a config whose values are fine each for itself."""
+
+from mmengine.config import Config
+
+# PyTorch's DataLoader refuses these where no worker exists that they could mean.
+_OPTIONS_OF_WORKERS = (
+    'persistent_workers',
+    'prefetch_factor',
+    'timeout',
+    'multiprocessing_context',
+)
+# MMEngine 0.10.7 registers these without being asked: None keeps it from that.
+_HOOKS_OF_MMENGINE = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
+
+
+def fit_to_runner(cfg: Config) -> None:
+    """Take out of ``cfg`` what would stop the Runner.
+
+    - options of a data loader's workers, where ``num_workers`` is 0
+    - hooks that are None, which says that they are disabled; MMEngine asserts on those that are
+      not its own
+    - pictures of detections, where ``visualizer`` is None: MMEngine's own cannot draw any
+    """
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader') or {}
+        if loader.get('num_workers', 0) == 0:
+            for option in _OPTIONS_OF_WORKERS:
+                loader.pop(option, None)
+    hooks = cfg.get('default_hooks') or {}
+    for name, hook in list(hooks.items()):
+        if hook is None and name not in _HOOKS_OF_MMENGINE:
+            del hooks[name]
+    if cfg.get('visualizer') is None:
+        hooks.pop('visualization', None)
