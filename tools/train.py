@@ -71,7 +71,8 @@ def parse_args() -> argparse.Namespace:
         type=int,
         metavar='N',
         help="end after N iterations of the recipe's batch; drops of the learning rate keep their "
-        'distance from the end, or come in proportion where that is short',
+        'distance from the end, or come in proportion where that is short, as does the end of a '
+        'warm-up that would not fit',
     )
     parser.add_argument(
         '--batch',
