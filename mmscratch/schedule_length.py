@@ -8,6 +8,10 @@ from mmengine.logging import print_log
 from mmscratch.batch_plan import schedulers_of
 from mmscratch.errors import InputError
 
+# Of a run whose warm-up has to be shortened: a recipe's share would be nothing of a much shorter
+# run, and random weights diverge without one.
+LEAST_WARM_UP = 0.1
+
 
 def set_iterations(cfg: Config, iterations: int) -> None:
     """Let a run end after so many iterations of the recipe's batch.
@@ -16,7 +20,7 @@ def set_iterations(cfg: Config, iterations: int) -> None:
     any length (section 3). Where the first would leave less of the run to the whole rate than the
     third that the paper's 1x leaves, all move in proportion. The warm-up stays as long as it is;
     where the first drop would come before its end, or the run would end before, it is shortened in
-    proportion, to one iteration at least, which the log tells. A cascade starts in proportion.
+    proportion, to a tenth of the run at least, which the log tells. A cascade starts in proportion.
     Validation and saving come nine times at least, as in 1x here.
 
     Args:
@@ -55,8 +59,10 @@ def set_iterations(cfg: Config, iterations: int) -> None:
             scheduler.milestones = _moved(drops, before, iterations, passes)
     # MMEngine counts milestones from begin
     firsts = [s.get('begin', 0) + min(s.milestones) for s in others if s.get('milestones')]
-    if max((s.end for s in warm_ups), default=0) > min([iterations, *firsts]):
-        _shorten_warm_up(cfg, warm_ups, others, iterations / before)
+    warm_up = max((s.end for s in warm_ups), default=0)
+    if warm_up > min([iterations, *firsts]):
+        share = max(iterations / before, LEAST_WARM_UP * iterations / warm_up)
+        _shorten_warm_up(cfg, warm_ups, others, share)
 
 
 def _moved(drops: list[int], before: int, iterations: int, passes: int) -> list[int]:
