@@ -51,7 +51,11 @@ def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
             raise
         line = f'error: {describe(error)}'
         if not isinstance(error, InputError):
-            line += f' ({_place(error)}); the traceback is in {_log_traceback()}'
+            file = _log_traceback() or _save_traceback()
+            line += f' ({_place(error)}); the traceback is in {file}'
+        elif error.__cause__ or _FROM_WORKER in str(error):
+            # a library's error that was given its file or option: the line says enough
+            _log_traceback()
         print(line, file=sys.stderr, flush=True)
         sys.exit(2)
     finally:
@@ -106,20 +110,22 @@ def _place(error: BaseException) -> str:
     return f'raised in {file}, line {frame.lineno}, {frame.name}'
 
 
-def _log_traceback() -> str:
-    """Write the traceback that is being handled to the run's log, or where there is none to a file.
-
-    Returns the file's name.
-    """
+def _log_traceback() -> str | None:
+    """Write the traceback that is being handled to the run's log; return the log's name, if any."""
     from mmengine.logging import MMLogger
 
-    text = traceback.format_exc()
     for handler in MMLogger.get_current_instance().handlers:
         if isinstance(handler, logging.FileHandler):
+            text = traceback.format_exc()
             handler.emit(logging.LogRecord('mmscratch', logging.ERROR, '', 0, text, None, None))
             return handler.baseFilename
+    return None
+
+
+def _save_traceback() -> str:
+    """Write the traceback that is being handled to a temporary file, and return its name."""
     with tempfile.NamedTemporaryFile('w', prefix='mmscratch-', suffix='.log', delete=False) as file:
-        file.write(text)
+        file.write(traceback.format_exc())
     return file.name
 
 

@@ -127,6 +127,22 @@ def test_the_traceback_goes_to_the_log_of_a_run(tmp_path):
     assert list(tmp_path.iterdir()) == [log]
 
 
+def test_the_log_tells_what_an_input_error_was_made_of(tmp_path):
+    log = tmp_path / 'run.log'
+    body = f"""
+        from mmengine.logging import MMLogger
+        MMLogger.get_instance('run', log_file={str(log)!r})
+        try:
+            {{}}
+        except ValueError as error:
+            raise InputError('a.png: is wrong; replace it') from error
+    """
+    done = edge(body.format('raise ValueError("no such colour")'), tmp_path)
+    assert (done.returncode, done.stderr) == (2, 'error: a.png: is wrong; replace it\n')
+    assert 'ValueError: no such colour' in log.read_text()
+    assert list(tmp_path.iterdir()) == [log]
+
+
 def test_a_bug_keeps_its_traceback(tmp_path):
     for body in (
         'from mmscratch.batch_plan import plan_batch; plan_batch(None, 1, "scale")',
