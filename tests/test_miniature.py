@@ -167,7 +167,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(data, tmp_path, monkeypatch)
     again = Executor(executor.results, executor.work_dirs)
     assert again.execute([run]) == {}
     assert run.result(executor.results)['history'][-1]['iteration'] == 1
-    assert 'Auto resumed' in (executor.folder(run) / 'output.log').read_text()
+    assert 'resumed epoch' in (executor.folder(run) / 'output.log').read_text()
 
 
 def test_a_run_without_its_last_validation_fails(study, tmp_path):
