@@ -1,5 +1,6 @@
 """The study: schedules that branch off, runs that are known again, verdicts, the page."""
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 import torch
+from mmengine.config import Config
 
 from mmscratch import checkpoint
 from mmscratch.datasets.shapes import generate
@@ -17,7 +19,7 @@ from mmscratch.errors import InputError
 from mmscratch.miniature import claims, plan, report
 from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION, LARGE
 from mmscratch.miniature.executor import Executor
-from mmscratch.miniature.run import Run, in_order
+from mmscratch.miniature.run import Run, in_order, meaning
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -626,7 +628,8 @@ def test_the_page_is_made_from_results_alone(tmp_path):
         of_seeds = results[run.name]
         row = of_seeds[run.seed % len(of_seeds)]
         told = dict(key=run.key, train_seconds=1800.0, hardware='4 GPUs', begin=run.begin)
-        (tmp_path / f'{run.label}.json').write_text(json.dumps({**told, **row}))
+        (tmp_path / 'runs').mkdir(exist_ok=True)
+        (tmp_path / f'runs/{run.label}.json').write_text(json.dumps({**told, **row}))
     pages = []
     for _ in range(2):
         report.write(tmp_path, [claim for claim in claims.CLAIMS if claim.number in (1, 8)])
@@ -680,13 +683,84 @@ def test_the_tool_tells_mistakes_in_one_line(arguments, told, tmp_path):
     assert told in done.stderr.splitlines()[-1]
 
 
+def test_the_committed_study_has_nothing_to_train(tmp_path):
+    """Of all claims and seeds, and every result belongs to a run of theirs."""
+    committed = ROOT / 'results/miniature/runs'
+    every = in_order([run for claim in claims.CLAIMS for run in claim.runs(range(3))])
+    lacking = [run.label for run in every if run.result(committed) is None]
+    assert lacking == []
+    # what a run of more seeds left is of a run, too
+    more = in_order([run for claim in claims.CLAIMS for run in claim.runs(range(4))])
+    assert {file.stem for file in committed.iterdir()} <= {run.label for run in more}
+
+
+def spoil(cfg: Config, **options) -> Config:
+    cfg = copy.deepcopy(cfg)
+    cfg.merge_from_dict({key.replace('__', '.'): value for key, value in options.items()})
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def detector() -> Config:
+    return Config.fromfile(ROOT / plan.DETECTOR)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(model__backbone__depth=34),
+        dict(model__test_cfg__rcnn__score_thr=0.1),
+        dict(train_dataloader__batch_size=4),
+        dict(train_dataloader__sampler__subset=30),
+        dict(train_dataloader__dataset__pipeline__2__scale=(96, 96)),
+        dict(train_dataloader__dataset__filter_cfg__min_size=9),
+        dict(train_dataloader__dataset__metainfo__classes=('disc',)),
+        dict(train_cfg__max_iters=7),
+        dict(optim_wrapper__optimizer__lr=0.5),
+        dict(optim_wrapper__clip_grad=dict(max_norm=1)),
+        dict(param_scheduler__1__milestones=[5]),
+        dict(auto_scale_lr__base_batch_size=32),
+        dict(val_evaluator__metric='bbox'),
+        dict(default_hooks__init__rules=[dict(pattern='backbone', fill='msra')]),
+        dict(default_hooks__ema__type='EMAHook'),
+        dict(custom_hooks=[dict(type='EMAHook')]),
+        dict(drop_bad_boxes=True),
+    ],
+)
+def test_what_decides_a_result_is_meant(detector, options):
+    assert meaning(spoil(detector, **options)) != meaning(detector)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(custom_imports=dict(imports=['mmscratch.elsewhere'])),
+        dict(work_dir='elsewhere', log_level='DEBUG'),
+        dict(train_dataloader__dataset__data_root='elsewhere'),
+        dict(train_dataloader__dataset__ann_file='other.json'),
+        dict(train_dataloader__dataset__data_prefix=dict(img='other')),
+        dict(train_dataloader__num_workers=7, train_dataloader__persistent_workers=False),
+        dict(val_evaluator__ann_file='other.json'),
+        dict(default_hooks__logger__interval=3),
+        dict(default_hooks__checkpoint__interval=3),
+        dict(default_hooks__preflight__init='pretrained'),
+        dict(default_hooks__visualization=None),
+        dict(visualizer__vis_backends=[]),
+        dict(env_cfg__dist_cfg__backend='gloo'),
+        dict(train_pipeline=[], data_root='elsewhere'),
+        dict(tta_pipeline=[]),
+    ],
+)
+def test_names_and_pictures_are_not_meant(detector, options):
+    assert meaning(spoil(detector, **options)) == meaning(detector)
+
+
 def test_the_committed_page_is_that_of_the_committed_results(tmp_path):
     committed = ROOT / 'results/miniature'
-    for file in committed.glob('*.json'):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(committed / 'runs', tmp_path / 'runs')
     report.write(tmp_path)
-    drawn = {file.name for file in tmp_path.iterdir()}
-    assert drawn == {file.name for file in committed.iterdir()}
+    drawn = {file.name for file in tmp_path.iterdir()} - {'runs'}
+    assert drawn == {file.name for file in committed.iterdir()} - {'runs'}
     cure = 'run python tools/analysis/miniature.py --report'
     for name in sorted(drawn):
         ours, theirs = ((folder / name).read_bytes() for folder in (committed, tmp_path))

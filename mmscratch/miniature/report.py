@@ -170,15 +170,16 @@ FIGURES = {
     ),
 }
 MOST_SEEDS = 20
+RUNS = 'runs'  # the folder of the results, beside the page
 
 
 def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
-    """Write ``README.md`` and the figures into ``folder``, whose JSON files are the results."""
+    """Write ``README.md`` and the figures into ``folder``; the results are in its ``RUNS``."""
     folder.mkdir(parents=True, exist_ok=True)
     sections: list[str] = []
     summary = ['| | claim | verdict |', '| ---: | --- | --- |']
     for claim in claims:
-        results = collect(claim.runs(range(MOST_SEEDS)), folder)
+        results = collect(claim.runs(range(MOST_SEEDS)), folder / RUNS)
         wanted = [run.name for run in claim.runs([0])]
         sections += [f'## {claim.number}. {claim.title}', '']
         sections += [f'*{claim.source}.* {claim.full_size}', '', f'*Here:* {claim.setup}', '']
@@ -221,7 +222,7 @@ def _introduction(folder: Path, claims: Sequence[Claim]) -> str:
         images=counts['classification']['train'],
         small=CLASSIFICATION.size[0],
     )
-    results = collect([run for c in claims for run in c.runs(range(MOST_SEEDS))], folder)
+    results = collect([run for c in claims for run in c.runs(range(MOST_SEEDS))], folder / RUNS)
     every = [result for of_seeds in results.values() for result in of_seeds]
     if every:
         machines = '; '.join(sorted({result['hardware'] for result in every}))

@@ -4,18 +4,58 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-import mmscratch
 from mmscratch.miniature import data
 
-# Hooks that watch: no result depends on them
-WATCHERS = ('finite_loss', 'logger', 'report', 'subset', 'timer', 'visualization')
+# The parts of a config that decide what a run's result is.
+DECIDING = (
+    'model',
+    'train_dataloader',
+    'train_cfg',
+    'optim_wrapper',
+    'param_scheduler',
+    'auto_scale_lr',
+    'val_dataloader',
+    'val_evaluator',
+    'default_hooks',
+    'custom_hooks',
+    'drop_bad_boxes',
+)
+# Hooks among them that neither change weights nor choose what they are trained on.
+WATCHERS = (
+    'checkpoint',
+    'finite_loss',
+    'logger',
+    'mean_over_ranks',
+    'param_scheduler',
+    'preflight',
+    'report',
+    'sampler_seed',
+    'subset',
+    'timer',
+    'val_loss',
+    'visualization',
+    'weights',
+)
+# Keys at any depth that say where files are, how fast they come, and how pictures look.
+SILENT = (
+    'ann_file',
+    'backend_args',
+    'data_prefix',
+    'data_root',
+    'num_workers',
+    'palette',
+    'persistent_workers',
+    'pin_memory',
+    'prefetch_factor',
+    '_scope_',
+)
 
 
 @functools.cache
@@ -74,19 +114,16 @@ class Run:
 
     @functools.cached_property
     def key(self) -> str:
-        """SHA-256 of all that decides its result: config, data, seed, version, what it begins with.
+        """SHA-256 of what the run means, which decides its result.
 
-        The version is that of the package, so that a word in a comment doesn't cost hours; nor
-        does a change of what is logged and drawn.
+        That is model, data, schedule, optimizer, evaluation, seed, and the same of what it begins
+        with; not the names of modules, files and folders, nor what is logged, saved and drawn. The
+        data are told by what they are drawn from, with the version of the drawing.
         """
-        config = self.load().to_dict()
-        for name in WATCHERS:
-            config['default_hooks'].pop(name, None)
         parts = [
-            json.dumps(config, sort_keys=True, default=str),
+            json.dumps(meaning(self.load().to_dict()), sort_keys=True, default=str),
             data.recipe(self.data),
             str(self.seed),
-            mmscratch.__version__,
             *(run.key for run in self.needs),
             str(self.begin),
         ]
@@ -99,6 +136,23 @@ class Run:
             return None
         result = json.loads(file.read_text())
         return result if result['key'] == self.key else None
+
+
+def meaning(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config decides a run's result."""
+    parts = {name: config[name] for name in DECIDING if name in config}
+    hooks = parts.get('default_hooks') or {}
+    parts['default_hooks'] = {name: hook for name, hook in hooks.items() if name not in WATCHERS}
+    return _spoken(parts)
+
+
+def _spoken(node: Any) -> Any:
+    """The same without the silent keys."""
+    if isinstance(node, Mapping):
+        return {key: _spoken(value) for key, value in node.items() if key not in SILENT}
+    if isinstance(node, list | tuple):
+        return [_spoken(item) for item in node]
+    return node
 
 
 def in_order(runs: Sequence[Run]) -> list[Run]:

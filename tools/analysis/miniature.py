@@ -5,9 +5,10 @@
     python tools/analysis/miniature.py --claim 1 --seeds 1 --again work_dirs/again  # repeat it
     python tools/analysis/miniature.py --report        # draw alone, from the results that are there
 
-Results are in results/miniature/, one JSON file a run, and stay valid as long as the run's config,
-its seed and the package's version do; those that the repository has are not trained again, except
-into a folder of their own. Stopped, the same command goes on where it was.
+The page is results/miniature/README.md, the results are in runs/ beside it, one JSON file a run. A
+result stays valid as long as the run means the same: model, data, schedule, optimizer, seed. Those
+that the repository has are not trained again, except into a folder of their own. Stopped, the same
+command goes on where it was.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def main() -> None:
     if not args.report:
         data.draw(sorted({run.data for run in in_order(runs)}), workers=os.cpu_count() or 1)
         work_dirs = args.again / 'work_dirs' if args.again else WORK_DIRS
-        executor = Executor(results_dir, work_dirs, args.jobs)
+        executor = Executor(results_dir / report.RUNS, work_dirs, args.jobs)
         if not executor.missing(runs):
             print(f'{results_dir} has all of these runs; --again FOLDER trains them anew')
         failed = executor.execute(runs)
@@ -75,9 +76,13 @@ def main() -> None:
     every = {claim: claim.runs(range(report.MOST_SEEDS)) for claim in chosen}
     if args.again:
         repeated = [run for runs in every.values() for run in runs]
-        print(report.compare(*(report.collect(repeated, d) for d in (args.again, RESULTS))))
+        print(
+            report.compare(
+                *(report.collect(repeated, d / report.RUNS) for d in (args.again, RESULTS))
+            )
+        )
     for claim, its_runs in every.items():
-        results = report.collect(its_runs, results_dir)
+        results = report.collect(its_runs, results_dir / report.RUNS)
         if {run.name for run in claim.runs([0])} <= set(results):
             verdict = claim.verdict(results)
             print(f'{claim.number}. {claim.title}: {verdict.word} ({verdict.numbers})')
