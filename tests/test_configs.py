@@ -210,7 +210,16 @@ def test_at_most_three_steps_to_the_base_of_mmdetection(leaf):
         listed = [listed] if isinstance(listed, str) else listed
         return 1 + max(0 if '::' in base else depth(path.parent / base) for base in listed)
 
-    assert depth(leaf) <= 3
+    # a twin is one step from its scratch config
+    assert depth(leaf) <= 3 + (leaf.parent.name == 'pretrained')
+
+
+def test_a_twin_says_only_what_differs(leaf):
+    """A config of pretrained/ inherits its twin of scratch/, where there is one."""
+    if leaf.parent.name == 'pretrained' and (CONFIGS / 'scratch' / leaf.name).exists():
+        text = leaf.read_text()
+        assert f"\n_base_ = '../scratch/{leaf.name}'\n" in text
+        assert re.findall(r'^(\w+) = ', text, re.M) == ['_base_', 'load_from', 'default_hooks']
 
 
 def test_every_key_is_one_that_something_reads(leaf):

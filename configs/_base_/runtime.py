@@ -24,7 +24,8 @@ default_hooks = dict(
         interval=10_000,
         by_epoch=False,
         max_keep_ckpts=2,
-        save_best='coco/bbox_mAP',
+        # the evaluator's first number: keypoint AP if it has one, else box AP, or VOC's mAP
+        save_best='auto',
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),

@@ -1,17 +1,6 @@
 # Table 3, cascade + train aug: ResNeXt-152-8x32d-GN from ImageNet weights, 9x
-_base_ = [
-    '../_base_/models/cascade_mask_rcnn_r50_gn.py',
-    '../_base_/datasets/coco_instance_ms.py',
-    '../_base_/schedules/9x.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/cascade_mask_rcnn_x152_gn_9x_ms.py'
 
-# 8 groups of 32 channels and stride in the 3x3: 4.2 times the multiply-adds of R101
-model = dict(backbone=dict(type='ResNeXt', depth=152, groups=8, base_width=32))
 # nobody has published ImageNet weights of this backbone: put your own there
 load_from = 'data/pretrained/resnext152_8x32d_gn.pth'
-# a plain Mask R-CNN until the last 270k of 810k iterations, as its twin from scratch
-default_hooks = dict(
-    preflight=dict(init='pretrained'),
-    start_cascade=dict(type='StartCascadeHook', begin=540_000),
-)
+default_hooks = dict(preflight=dict(init='pretrained'))

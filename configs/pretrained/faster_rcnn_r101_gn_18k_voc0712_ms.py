@@ -8,4 +8,4 @@ _base_ = [
 
 model = dict(backbone=dict(depth=101), roi_head=dict(bbox_head=dict(num_classes=20)))
 load_from = 'open-mmlab://detectron/resnet101_gn'
-default_hooks = dict(preflight=dict(init='pretrained'), checkpoint=dict(save_best='pascal_voc/mAP'))
+default_hooks = dict(preflight=dict(init='pretrained'))

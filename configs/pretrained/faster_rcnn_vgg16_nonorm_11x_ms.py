@@ -1,10 +1,5 @@
 # Section 5, VGG-16 without norm layers: from ImageNet weights, 11x
-_base_ = [
-    '../_base_/models/faster_rcnn_vgg16_nonorm.py',
-    '../_base_/datasets/coco_detection_ms.py',
-    '../_base_/schedules/11x.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/faster_rcnn_vgg16_nonorm_11x_ms.py'
 
 load_from = 'torchvision://vgg16'
 default_hooks = dict(preflight=dict(init='pretrained'))

@@ -1,12 +1,5 @@
 # Figure 6: keypoints, R50-GN with ImageNet pre-training, 3x
-_base_ = [
-    '../_base_/models/keypoint_rcnn_r50_gn.py',
-    '../_base_/datasets/coco_keypoint_ms.py',
-    '../_base_/schedules/3x.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/keypoint_rcnn_r50_gn_3x_ms.py'
 
 load_from = 'open-mmlab://detectron/resnet50_gn'
-default_hooks = dict(
-    checkpoint=dict(save_best='coco/keypoints_mAP'), preflight=dict(init='pretrained')
-)
+default_hooks = dict(preflight=dict(init='pretrained'))

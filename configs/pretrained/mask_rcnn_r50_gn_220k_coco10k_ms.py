@@ -1,11 +1,5 @@
 # Figure 7, right: 10k images drawn at random, from ImageNet weights, 220k iterations
-_base_ = [
-    '../_base_/models/mask_rcnn_r50_gn.py',
-    '../_base_/datasets/coco_instance_ms512.py',
-    '../_base_/schedules/220k.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/mask_rcnn_r50_gn_220k_coco10k_ms.py'
 
-train_dataloader = dict(sampler=dict(subset=10_000, subset_seed=0))
 load_from = 'open-mmlab://detectron/resnet50_gn'
 default_hooks = dict(preflight=dict(init='pretrained'))

@@ -1,11 +1,6 @@
 # The control's twin: R50-GN, 3x, stem and res2 frozen at ImageNet weights
-_base_ = [
-    '../_base_/models/mask_rcnn_r50_gn.py',
-    '../_base_/datasets/coco_instance.py',
-    '../_base_/schedules/3x.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/mask_rcnn_r50_gn_3x_freeze2.py'
 
-model = dict(backbone=dict(frozen_stages=1))
 load_from = 'open-mmlab://detectron/resnet50_gn'
-default_hooks = dict(preflight=dict(init='pretrained'))
+# nothing has to be allowed: what is frozen is not random
+default_hooks = dict(preflight=dict(_delete_=True, type='PreflightHook', init='pretrained'))

@@ -1,10 +1,5 @@
 # Table 1: R50-GN from ImageNet weights, 4x
-_base_ = [
-    '../_base_/models/mask_rcnn_r50_gn.py',
-    '../_base_/datasets/coco_instance.py',
-    '../_base_/schedules/4x.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/mask_rcnn_r50_gn_4x.py'
 
 load_from = 'open-mmlab://detectron/resnet50_gn'
 default_hooks = dict(preflight=dict(init='pretrained'))

@@ -1,10 +1,5 @@
 # Table 1: R50-GN from ImageNet weights, 6x
-_base_ = [
-    '../_base_/models/mask_rcnn_r50_gn.py',
-    '../_base_/datasets/coco_instance.py',
-    '../_base_/schedules/6x.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/mask_rcnn_r50_gn_6x.py'
 
 load_from = 'open-mmlab://detectron/resnet50_gn'
 default_hooks = dict(preflight=dict(init='pretrained'))

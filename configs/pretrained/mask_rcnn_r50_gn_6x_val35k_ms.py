@@ -1,11 +1,5 @@
 # Figure 7, left: the old val35k (tools/data/subset.py), from ImageNet weights, 6x
-_base_ = [
-    '../_base_/models/mask_rcnn_r50_gn.py',
-    '../_base_/datasets/coco_instance_ms512.py',
-    '../_base_/schedules/6x_35k.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/mask_rcnn_r50_gn_6x_val35k_ms.py'
 
-train_dataloader = dict(sampler=dict(subset='data/coco/val35k.json'))
 load_from = 'open-mmlab://detectron/resnet50_gn'
 default_hooks = dict(preflight=dict(init='pretrained'))

@@ -1,10 +1,5 @@
 # detectron2's large-scale jitter, R50-SyncBN from ImageNet weights, 200 epochs
-_base_ = [
-    '../_base_/models/mask_rcnn_r50_syncbn_lsj.py',
-    '../_base_/datasets/coco_instance_lsj.py',
-    '../_base_/schedules/200e.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/mask_rcnn_r50_syncbn_200e_lsj.py'
 
 load_from = 'torchvision://resnet50'
 default_hooks = dict(preflight=dict(init='pretrained'))

@@ -1,10 +1,5 @@
 # Figure 4: R50-SyncBN from ImageNet weights, 2x
-_base_ = [
-    '../_base_/models/mask_rcnn_r50_syncbn.py',
-    '../_base_/datasets/coco_instance.py',
-    '../_base_/schedules/2x.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/mask_rcnn_r50_syncbn_2x.py'
 
 load_from = 'torchvision://resnet50'
 default_hooks = dict(preflight=dict(init='pretrained'))

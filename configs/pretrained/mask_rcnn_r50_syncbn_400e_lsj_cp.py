@@ -1,10 +1,5 @@
 # Copy-Paste on large-scale jitter, R50-SyncBN from ImageNet weights, 400 epochs
-_base_ = [
-    '../_base_/models/mask_rcnn_r50_syncbn_lsj.py',
-    '../_base_/datasets/coco_instance_lsj_cp.py',
-    '../_base_/schedules/400e.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/mask_rcnn_r50_syncbn_400e_lsj_cp.py'
 
 load_from = 'torchvision://resnet50'
 default_hooks = dict(preflight=dict(init='pretrained'))

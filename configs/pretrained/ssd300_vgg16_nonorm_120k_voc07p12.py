@@ -1,11 +1,5 @@
 # SSD300 with VGG-16 from ImageNet weights, VOC 07+12
-_base_ = [
-    '../_base_/models/ssd300_vgg16.py',
-    '../_base_/datasets/voc07p12_ssd300.py',
-    '../_base_/schedules/ssd_120k.py',
-    '../_base_/runtime.py',
-]
+_base_ = '../scratch/ssd300_vgg16_nonorm_120k_voc07p12.py'
 
-train_dataloader = dict(batch_size=8)
 load_from = 'open-mmlab://vgg16_caffe'
-default_hooks = dict(preflight=dict(init='pretrained'), checkpoint=dict(save_best='pascal_voc/mAP'))
+default_hooks = dict(preflight=dict(init='pretrained'))

@@ -13,4 +13,3 @@ model = dict(
     neck=dict(in_channels=(96, 112)),
     bbox_head=dict(in_channels=(96, 112, 512, 256, 256, 256)),
 )
-default_hooks = dict(checkpoint=dict(save_best='pascal_voc/mAP'))

@@ -11,4 +11,3 @@ model = dict(
     neck=dict(in_channels=(288, 544)),
     bbox_head=dict(in_channels=(288, 544, 512, 256, 256, 256)),
 )
-default_hooks = dict(checkpoint=dict(save_best='pascal_voc/mAP'))

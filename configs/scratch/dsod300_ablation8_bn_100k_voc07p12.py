@@ -9,4 +9,3 @@ _base_ = [
 model = dict(
     backbone=dict(bottleneck=36),
 )
-default_hooks = dict(checkpoint=dict(save_best='pascal_voc/mAP'))

@@ -5,5 +5,3 @@ _base_ = [
     '../_base_/schedules/dsod_100k.py',
     '../_base_/runtime.py',
 ]
-
-default_hooks = dict(checkpoint=dict(save_best='pascal_voc/mAP'))

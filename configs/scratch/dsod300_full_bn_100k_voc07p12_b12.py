@@ -9,4 +9,3 @@ _base_ = [
 
 train_dataloader = dict(batch_size=12)
 auto_scale_lr = dict(base_batch_size=192)
-default_hooks = dict(checkpoint=dict(save_best='pascal_voc/mAP'))

@@ -7,4 +7,3 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(depth=101), roi_head=dict(bbox_head=dict(num_classes=20)))
-default_hooks = dict(checkpoint=dict(save_best='pascal_voc/mAP'))

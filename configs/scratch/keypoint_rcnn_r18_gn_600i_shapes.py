@@ -7,6 +7,4 @@ _base_ = [
 ]
 
 model = dict(roi_head=dict(bbox_head=dict(num_classes=3)))
-default_hooks = dict(
-    checkpoint=dict(interval=200, save_best='coco/keypoints_mAP'), logger=dict(interval=20)
-)
+default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=20))

@@ -5,5 +5,3 @@ _base_ = [
     '../_base_/schedules/2x.py',
     '../_base_/runtime.py',
 ]
-
-default_hooks = dict(checkpoint=dict(save_best='coco/keypoints_mAP'))

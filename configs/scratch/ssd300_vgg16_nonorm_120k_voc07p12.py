@@ -7,4 +7,3 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size=8)
-default_hooks = dict(checkpoint=dict(save_best='pascal_voc/mAP'))

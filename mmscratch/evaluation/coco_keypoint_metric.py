@@ -41,7 +41,7 @@ class CocoKeypointMetric(FullCocoMetric):
     0..1, or -1 where no object of the ground truth has a labelled keypoint.
 
     Args:
-        metric: of 'bbox', 'segm' and 'keypoints', one or a list.
+        metric: of 'bbox', 'segm' and 'keypoints', one or a list; keypoints are reported first.
         proposal_nums: as ``FullCocoMetric`` has it. Without it COCO's own numbers count, which are
             1, 10 and 100 for boxes and masks and 20 for keypoints; given, its last one counts for
             keypoints too.
@@ -62,6 +62,8 @@ class CocoKeypointMetric(FullCocoMetric):
             proposal_nums=PROPOSAL_NUMS if proposal_nums is None else proposal_nums,
             **kwargs,
         )
+        # CheckpointHook's save_best='auto' takes the first number
+        self.metrics.sort(key=lambda name: name != 'keypoints')
         self._keypoint_detections = DETECTIONS if proposal_nums is None else proposal_nums[-1]
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:

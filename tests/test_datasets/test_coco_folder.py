@@ -276,7 +276,7 @@ def test_our_own_voc_config(make_coco):
     point(cfg, make_coco())
     assert cfg.train_dataloader.dataset.type == 'CocoDataset'
     assert cfg.val_evaluator.type == cfg.test_evaluator.type == 'FullCocoMetric'
-    assert cfg.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
+    assert cfg.default_hooks.checkpoint.save_best == 'auto'
     assert cfg.model.roi_head.bbox_head.num_classes == 2
     config_check.check_keys(cfg)
 

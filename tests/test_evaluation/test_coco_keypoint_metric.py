@@ -243,3 +243,13 @@ def test_names_are_the_keys_of_what_is_returned(truth):
     metric.dataset_meta = META
     metric.process({}, noisy(truth))
     assert list(metric.evaluate(5)) == metric.metric_names()
+
+
+def test_keypoints_come_first(tmp_path):
+    """CheckpointHook's save_best='auto' takes the first number."""
+    file = tmp_path / 'truth.json'
+    file.write_text(json.dumps(dict(images=[], annotations=[], categories=[])))
+    for metric in (['bbox', 'keypoints'], ['segm', 'keypoints', 'bbox']):
+        evaluator = CocoKeypointMetric(ann_file=str(file), metric=metric)
+        evaluator.dataset_meta = dict(classes=('a',))
+        assert evaluator.metric_names()[0] == 'coco/keypoints_mAP'
