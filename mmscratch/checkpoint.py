@@ -9,6 +9,7 @@ it, and numpy scalars among the metrics. Importing this module allows exactly th
 import codecs
 import contextlib
 import hashlib
+import numbers
 import os
 import pickle
 import re
@@ -17,6 +18,7 @@ import urllib.error
 import urllib.parse
 import zipfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import mmengine.runner.checkpoint
 import numpy as np
@@ -173,9 +175,9 @@ def load(
     if not head:
         raise InputError(f'{filename}: is empty; copy it again, or take another checkpoint')
     if filename.endswith('.pkl'):
-        return without_program(load_blobs(filename))
+        return checked(load_blobs(filename), filename)
     if filename.endswith('.safetensors'):
-        return without_program(safetensors_file.load(filename))
+        return checked(safetensors_file.load(filename), filename)
     if not head.startswith((ZIP_HEAD, OLD_HEAD)):
         raise InputError(
             f'{filename}: is not a checkpoint that torch.save has written; give a .pth file, or '
@@ -190,17 +192,86 @@ def load(
             f'{filename}: holds a {type(checkpoint).__name__}, not a checkpoint or state_dict; '
             'give a .pth file of a model'
         )
-    return without_program(checkpoint)
+    return checked(checkpoint, filename)
 
 
-def without_program(checkpoint: dict) -> dict:
-    """The same without ``meta['config']``, where old versions of MMEngine kept the config.
+def checked(checkpoint: dict, file: str) -> dict:
+    """The same, without what cannot be a run's state, and without ``meta['config']``.
 
-    ``Runner.resume`` of MMEngine 0.10.7 executes it as Python, to compare numbers of GPUs.
+    Old versions of MMEngine kept the config there. ``Runner.resume`` of MMEngine 0.10.7 executes
+    it as Python, to compare numbers of GPUs.
+
+    Raises:
+        InputError: an entry of the state is of another kind than a run here writes.
     """
-    if isinstance(checkpoint.get('meta'), dict):
-        checkpoint['meta'].pop('config', None)
+    for key in ('meta', 'message_hub'):
+        if key in checkpoint and not isinstance(checkpoint[key], dict):
+            del checkpoint[key]
+    meta = checkpoint.get('meta', {})
+    meta.pop('config', None)
+    runtime = checkpoint.get('message_hub', {}).get('runtime_info', {})
+    if not isinstance(runtime, dict):
+        runtime = {None: runtime}
+    wrong = [f'meta.{key}' for key, fits in META.items() if key in meta and not fits(meta[key])]
+    wrong += [
+        f'message_hub.runtime_info ({key!r})'
+        for key, value in runtime.items()
+        if not _fits_run(key, value)
+    ]
+    if wrong:
+        raise InputError(
+            f'{file}: its {wrong[0]} is not what a training run writes there; do not use this '
+            'file, unless you trust who made it: then export its state_dict alone'
+        )
     return checkpoint
+
+
+def _is_proof(value: Any) -> bool:
+    """Whether it is built as what :class:`mmscratch.hooks.preflight_hook.PreflightHook` writes."""
+    if not value or not isinstance(value, dict):
+        return value is None or value == {}
+    batch, subset, files = value.get('batch'), value.get('subset'), value.get('annotations')
+    return (
+        isinstance(value.get('init'), str)
+        and isinstance(value.get('allowed'), list | tuple)
+        and all(isinstance(name, str) for name in value['allowed'])
+        and isinstance(files, list | tuple)
+        and all(isinstance(file, dict) and 'sha256' in file for file in files)
+        and ('batch' not in value or (isinstance(batch, dict) and batch.keys() >= BATCH))
+        and (subset is None or (isinstance(subset, dict) and isinstance(subset.get('sha256'), str)))
+    )
+
+
+def _is_dataset_meta(value: Any) -> bool:
+    """Whether it is a data set's metainfo, or a list of several."""
+    metas = value if isinstance(value, list) else [value or {}]
+    return all(
+        isinstance(meta, dict)
+        and all(isinstance(key, str) for key in meta)
+        and isinstance(meta.get('classes') or (), list | tuple)
+        and all(isinstance(name, str) for name in meta.get('classes') or ())
+        for meta in metas
+    )
+
+
+def _fits_run(key: Any, value: Any) -> bool:
+    if not isinstance(key, str):
+        return False
+    if key == 'keep_ckpt_ids':
+        return isinstance(value, list | tuple)
+    return not key.startswith('best_score') or isinstance(value, numbers.Real)
+
+
+BATCH = {'gpus', 'images_per_gpu', 'accumulation'}
+# What code here and MMEngine's compute with
+META = {
+    'epoch': lambda value: isinstance(value, numbers.Integral) and value >= 0,
+    'iter': lambda value: isinstance(value, numbers.Integral) and value >= 0,
+    'seed': lambda value: value is None or isinstance(value, numbers.Integral),
+    'train_seconds': lambda value: isinstance(value, numbers.Real),
+    'dataset_meta': _is_dataset_meta,
+    'preflight': _is_proof,
+}
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)

@@ -7,10 +7,13 @@ of something that a registry already holds. Only a config file that the user nam
 """
 
 import ast
+import contextlib
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import mmengine.registry.registry as mmengine_registry
 from mmengine.config import Config
 
 from mmscratch import config_check
@@ -21,6 +24,12 @@ from mmscratch.errors import InputError
 PACKAGES = ('mmcv', 'mmdet', 'mmengine', 'mmscratch', 'torch', 'torchvision')
 SCOPES = ('mmcv', 'mmdet', 'mmengine')
 _NUMBERS = {'inf': math.inf, 'nan': math.nan}
+# What MMDetection does with strings under these keys, and a stranger's may not have done.
+_HARMFUL = {
+    'teacher_config': 'executed as a config file',
+    'teacher_ckpt': 'opened or downloaded',
+    'warp_mode': 'executed as Python',
+}
 
 
 class _NotData(ValueError):
@@ -114,30 +123,63 @@ def refuse_foreign_types(
 
     Raises:
         InputError: a type is neither a registered name nor the dotted path of such a class in one
-            of ``PACKAGES``, a scope is none of ``SCOPES``, or a config file is named, which
-            building a model would execute.
+            of ``PACKAGES``, a scope is none of ``SCOPES``, or there is a text that MMDetection
+            would execute, open or download.
     """
     known = config_check.registered_names()
     for node in walk(section._cfg_dict if isinstance(section, Config) else section):
         scope = node.get('_scope_', 'mmdet')
         if scope not in SCOPES:
             raise InputError(f'{file}: its config has the scope {scope!r}; {_CURE}')
-        if isinstance(node.get('teacher_config'), str):
-            # MMDetection's KnowledgeDistillationSingleStageDetector executes the file
-            raise InputError(f'{file}: its config names the config file of a teacher; {_CURE}')
-        if 'type' not in node:
-            continue
-        kind = node['type']
-        text = kind if isinstance(kind, str) else ''
-        package, dot, _ = text.partition('.')
-        if text.rpartition('.')[2] in known and (not dot or package in PACKAGES):
-            continue
-        if buildable or not text.isidentifier():
-            shown = repr(kind) if len(repr(kind)) <= 60 else repr(kind)[:57] + '...'
-            raise InputError(
-                f'{file}: its config has the type {shown}, which is not registered by '
-                f'MMDetection, MMEngine, mmcv or mmscratch; {_CURE}'
-            )
+        for key, done in _HARMFUL.items():
+            if isinstance(node.get(key), str):
+                raise InputError(f'{file}: its config has {key}, which would be {done}; {_CURE}')
+        for key, kind in node.items():
+            text = kind if isinstance(kind, str) else ''
+            if key == 'type':
+                fits = text in known or (text.isidentifier() and not buildable)
+            else:
+                # resize_type, conv_type, padding_mode ...: layers make types of them
+                fits = '.' not in text or not str(key).endswith(('type', 'mode'))
+            if not fits and registered(text) is None:
+                shown = repr(kind) if len(repr(kind)) <= 60 else repr(kind)[:57] + '...'
+                raise InputError(
+                    f'{file}: its config has the {key} {shown}, which is not registered by '
+                    f'MMDetection, MMEngine, mmcv or mmscratch; {_CURE}'
+                )
+
+
+def registered(path: str) -> Any:
+    """What a dotted path stands for, if it is in one of ``PACKAGES`` and a registry holds it.
+
+    Nothing is imported for it. ``mmdet.ResNet``, with a scope in place of a module, counts too.
+
+    Returns:
+        None for anything else.
+    """
+    module, _, name = path.rpartition('.')
+    if module.partition('.')[0] not in PACKAGES:
+        return None
+    if module in SCOPES and name in config_check.registered_names():
+        return path
+    found = getattr(sys.modules.get(module), name, None)
+    return found if config_check.is_registered(found) else None
+
+
+@contextlib.contextmanager
+def no_imports() -> Iterator[None]:
+    """Let MMEngine's registries import nothing, whichever key of a config a dotted name is from."""
+    original = mmengine_registry.get_object_from_string
+    mmengine_registry.get_object_from_string = _registered_class
+    try:
+        yield
+    finally:
+        mmengine_registry.get_object_from_string = original
+
+
+def _registered_class(path: str) -> Any:
+    found = registered(path)
+    return None if isinstance(found, str) else found
 
 
 _CURE = (

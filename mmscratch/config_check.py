@@ -539,6 +539,16 @@ def registered_names() -> frozenset[str]:
     return frozenset(name for name in names if not name.startswith('_'))
 
 
+def is_registered(thing: Any) -> bool:
+    """Whether a registry holds this very object."""
+    return any(
+        thing is known
+        for names in _registered().values()
+        for name, known in names.items()
+        if not name.startswith('_')
+    )
+
+
 def _top_level_keys() -> frozenset[str]:
     from mmengine.runner import Runner
 

@@ -1,12 +1,13 @@
 """Detections of one image after another, as pictures and JSON."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import mmengine
 from mmdet.apis import DetInferencer
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.runner.checkpoint import _load_checkpoint
@@ -16,6 +17,8 @@ import mmscratch.register_all  # noqa: F401
 from mmscratch import checkpoint_config
 from mmscratch.detection_limit import set_max_detections
 from mmscratch.errors import InputError, describe
+from mmscratch.hooks.weights_hook import refuse_poor, weights_of
+from mmscratch.weight_names import fit
 
 
 class Inferencer(DetInferencer):
@@ -30,8 +33,8 @@ class Inferencer(DetInferencer):
     ``keypoints``, where the model predicts them, N lists of K ``[x, y, score]``, in pixels of the
     image.
 
-    Raises :class:`InputError` for a checkpoint whose config is no such data, and for an image that
-    cannot be used.
+    Raises :class:`InputError` for a checkpoint whose config is no such data, or whose weights are
+    not all those of the model, and for an image that cannot be used.
 
     Example::
 
@@ -45,9 +48,12 @@ class Inferencer(DetInferencer):
         kwargs: those of ``DetInferencer``.
     """
 
-    def __init__(self, *args: Any, max_detections: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, model: Any = None, *args: Any, max_detections: int | None = None, **kwargs: Any
+    ) -> None:
         self.max_detections = max_detections
-        super().__init__(*args, **kwargs)
+        with contextlib.nullcontext() if model else checkpoint_config.no_imports():
+            super().__init__(model, *args, **kwargs)
 
     def _init_model(self, cfg: ConfigDict, weights: str | None, device: str) -> nn.Module:
         """Build the model; an empty ``cfg`` is filled from the checkpoint."""
@@ -60,10 +66,22 @@ class Inferencer(DetInferencer):
         cfg.model.pop('pretrained', None)
         model = MODELS.build(cfg.model)
         model.cfg = cfg
+        if loaded:
+            found = fit(
+                weights_of(loaded),
+                model.state_dict(),
+                whole=True,
+                rgb=getattr(model.data_preprocessor, '_channel_conversion', None),
+                author=str(loaded.get('__author__')),
+            )
+            refuse_poor(
+                found, weights, getattr(cfg, 'filename', None) or 'its config', complete=True
+            )
+            dataset_meta = named_classes(loaded, weights, cfg)
+            loaded = dict(state_dict=found.weights, meta=dict(dataset_meta=dataset_meta))
         if self.palette == 'none':
             # else MMDetection builds the config's data set, which may read any file, to ask it
-            dataset_meta = (loaded or {}).get('meta', {}).get('dataset_meta') or {}
-            self.palette = dataset_meta.get('palette') or 'random'
+            self.palette = (dataset_meta if loaded else {}).get('palette') or 'random'
         self._load_weights_to_model(model, loaded, cfg)
         return model.to(device).eval()
 
@@ -90,6 +108,30 @@ class Inferencer(DetInferencer):
         return result
 
 
+def named_classes(loaded: Mapping[str, Any], file: str, cfg: ConfigDict) -> dict[str, Any]:
+    """What the checkpoint says of its data, or, if it names no classes, the config.
+
+    Raises:
+        InputError: neither does, or the checkpoint names those of several data sets.
+    """
+    meta = loaded.get('meta', {})
+    # the latter is MMDetection 2's
+    trained = meta.get('dataset_meta') or {'classes': meta.get('CLASSES')}
+    several = trained if isinstance(trained, list) else [trained]
+    if len({tuple(one.get('classes') or ()) for one in several}) > 1:
+        raise InputError(f'{file}: names the classes of several data sets, which differ')
+    dataset = cfg.test_dataloader.dataset
+    own = getattr(DATASETS.get(dataset.get('type', '')), 'METAINFO', {})
+    candidates = (*several, dataset.get('metainfo') or {}, own)
+    found = next((one for one in candidates if one.get('classes')), None)
+    if found is None:
+        raise InputError(
+            f'{file}: does not name its classes; give --config a config file with metainfo.classes '
+            'in test_dataloader.dataset'
+        )
+    return dict(found)
+
+
 def parts_to_build(cfg: Config, file: str) -> dict[str, Any]:
     """The parts of a checkpoint's config that inference builds.
 
@@ -98,8 +140,11 @@ def parts_to_build(cfg: Config, file: str) -> dict[str, Any]:
     """
     try:
         parts = dict(model=cfg.model, test_dataloader=dict(dataset=cfg.test_dataloader.dataset))
-    except AttributeError as error:
-        raise InputError(f'{file}: its config lacks model or test_dataloader ({error})') from None
+        parts['model']['type'], parts['test_dataloader']['dataset']['pipeline'][-1]['type']
+    except (AttributeError, LookupError, TypeError) as error:
+        raise InputError(
+            f'{file}: its config lacks model or test_dataloader.dataset.pipeline ({error})'
+        ) from None
     checkpoint_config.refuse_foreign_types(parts, file, buildable=True)
     # the checkpoint's own might write to disk or to the network
     return parts | dict(visualizer=dict(type='KeypointVisualizer'))

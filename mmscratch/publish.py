@@ -134,8 +134,11 @@ def publish(
 
 def refuse_unfit(file: Path, loaded: dict[str, Any]) -> None:
     """Raise an :class:`InputError` for a checkpoint without a config, or with broken weights."""
-    weights, text = loaded.get('state_dict'), (loaded.get('meta') or {}).get('cfg')
-    for what, held in (('state_dict', weights), ('config (meta.cfg)', text)):
+    weights, text = loaded.get('state_dict'), loaded.get('meta', {}).get('cfg')
+    is_state = isinstance(weights, dict) and all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in weights.items()
+    )
+    for what, held in (('state_dict', is_state and weights), ('config (meta.cfg)', text)):
         if not held:
             raise InputError(f'{file}: holds no {what}; give a checkpoint of tools/train.py')
     broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
@@ -195,6 +198,12 @@ def released_config(text: str, file: str) -> Config:
     """
     cfg = checkpoint_config.read(text, file)
     checkpoint_config.refuse_foreign_types(cfg, file)
+    # MMEngine writes keys as they are: one with a quote in it may end as a program
+    if checkpoint_config.read(cfg.pretty_text, file).to_dict() != cfg.to_dict():
+        raise InputError(
+            f'{file}: MMEngine writes its config otherwise than it reads it; do not use this file, '
+            'unless you trust who made it'
+        )
     cfg.pop('work_dir', None)
     cfg.pop('launcher', None)
     if cfg.get('resume'):

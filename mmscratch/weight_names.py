@@ -144,7 +144,7 @@ def fit(
     tensors = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in state.items()
-        if isinstance(value, Tensor | np.ndarray)
+        if isinstance(value, Tensor | np.ndarray) and isinstance(name, str)
     }
     plain = {name.removeprefix('module.'): value for name, value in tensors.items()}
     backbone = {name for name in model_state if name.startswith('backbone.')}

@@ -1,8 +1,13 @@
 """Where a run's outputs go, and that no run writes over another."""
 
+import os
+import shutil
 from pathlib import Path
 
 from mmscratch.errors import InputError
+
+# Of a run's files those that are overwritten in place.
+WRITTEN = ('*.pth', 'last_checkpoint', 'init_stats.json', 'curves.png', 'pictures/*')
 
 
 def default_work_dir(config: Path, data: Path | None, init: str | None = None) -> Path:
@@ -19,17 +24,21 @@ def default_work_dir(config: Path, data: Path | None, init: str | None = None) -
     return folder.with_name('_'.join([folder.name, *given]))
 
 
-def claim(work_dir: Path, config: Path, resume: str | None) -> None:
+def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None = None) -> None:
     """Refuse a folder that holds another run, or none to go on with.
+
+    Links to files in a folder that is taken become copies, since a run writes through a link.
 
     Args:
         work_dir: where the outputs will go.
         config: what will be trained.
         resume: a checkpoint, ``'latest'`` for that which ``work_dir`` names, None for a new run.
+        out_dir: as for :func:`checkpoint_folder`.
 
     Raises:
-        InputError: ``work_dir`` holds checkpoints or metrics and ``resume`` is not asked for, or it
-            holds the run of another config, or does not name the latest checkpoint.
+        InputError: ``work_dir`` holds checkpoints or metrics and ``resume`` is not asked for, or
+            names a checkpoint of another folder; or it holds the run of another config, or does
+            not name the latest checkpoint; or another run saves in the same folder.
     """
     if work_dir.exists() and not work_dir.is_dir():
         raise InputError(f'{work_dir} is a file: name another folder with --work-dir')
@@ -39,12 +48,21 @@ def claim(work_dir: Path, config: Path, resume: str | None) -> None:
             f'{work_dir} holds a run of {configs[0]}, not of {config.name}: '
             'name another folder with --work-dir'
         )
-    traces = [*work_dir.glob('*.pth'), *work_dir.glob('metrics.json')]
+    folder = checkpoint_folder(work_dir, out_dir)
+    traces = [*folder.glob('*.pth'), *work_dir.glob('metrics.json')]
     if traces and not resume:
         raise InputError(
-            f'{work_dir} already holds a run ({traces[0].name}): continue it with --resume, '
-            'or name another folder with --work-dir'
+            f'{traces[0].parent} already holds a run ({traces[0].name}): continue it with '
+            '--resume, or name another folder with --work-dir'
         )
+    # a best one alone is written before a run that begins with another's checkpoint saves its first
+    saved = [path for path in traces if path.suffix == '.pth' and not path.name.startswith('best_')]
+    if saved and resume != 'latest' and Path(resume).parent.resolve() != folder.resolve():
+        raise InputError(
+            f'{folder} already holds a run ({saved[0].name}), which going on from {resume} would '
+            'overwrite: continue it with --resume alone, or name another folder with --work-dir'
+        )
+    unlink_from_others({work_dir, folder}, config.name)
     # without it a run would begin at iteration 0
     if resume != 'latest' or (work_dir / 'last_checkpoint').exists():
         return
@@ -73,4 +91,24 @@ def last_checkpoint(work_dir: Path, out_dir: str | None = None) -> Path | None:
     if not file.is_file():
         return None
     name = Path(file.read_text(errors='replace').strip()).name
-    return (Path(out_dir, work_dir.name) if out_dir else work_dir) / name
+    return checkpoint_folder(work_dir, out_dir) / name
+
+
+def checkpoint_folder(work_dir: Path, out_dir: str | None = None) -> Path:
+    """Where ``CheckpointHook`` saves: in ``work_dir``, or below ``out_dir`` in one of its name.
+
+    As MMEngine has it, an ``out_dir`` that is ``work_dir``, in full, is ``work_dir`` itself.
+    """
+    full = os.path.abspath(work_dir)
+    return work_dir if out_dir in (None, full) else Path(out_dir, os.path.basename(full))
+
+
+def unlink_from_others(folders: set[Path], config: str) -> None:
+    """Put a copy in the place of each link, symbolic or hard, that a run would write through."""
+    patterns = (*WRITTEN, config)
+    files = {file for folder in folders for pattern in patterns for file in folder.glob(pattern)}
+    for file in files:
+        if file.is_file() and (file.is_symlink() or file.stat().st_nlink > 1):
+            copy = file.with_name(f'{file.name}.tmp')
+            shutil.copy2(file, copy)
+            copy.replace(file)

@@ -460,3 +460,46 @@ def test_tensor_alone(tmp_path):
 def test_a_fault_of_the_machine_is_not_blamed_on_the_file(trained):
     with pytest.raises(RuntimeError, match='nowhere'):
         checkpoint.load(trained[1], map_location='nowhere')
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('iter', 'x'),
+        ('iter', None),
+        ('iter', -1),
+        ('epoch', {}),
+        ('seed', [1]),
+        ('train_seconds', '3'),
+        ('dataset_meta', 5),
+        ('dataset_meta', [1]),
+        ('dataset_meta', {1: 2}),
+        ('dataset_meta', dict(classes='abc')),
+        ('dataset_meta', dict(classes=[1, 2])),
+        ('preflight', [1]),
+        ('preflight', dict(init='random')),
+        ('preflight', dict(init='random', allowed=5, annotations=[])),
+        ('preflight', dict(init='random', allowed=[], annotations=[], batch=dict(gpus=1))),
+        ('preflight', dict(init='random', allowed=[], annotations=[], subset=[])),
+    ],
+)
+def test_an_entry_of_another_kind_is_told(tmp_path, key, value):
+    torch.save(dict(meta={key: value}, state_dict={}), tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=rf'a\.pth: its meta\.{key} is not what a training run'):
+        checkpoint.load(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    'runtime',
+    [5, [], {5: 1}, dict(best_score='x'), dict(keep_ckpt_ids=5), dict(keep_ckpt_ids=None)],
+)
+def test_a_state_of_another_kind_is_told(tmp_path, runtime):
+    torch.save(dict(message_hub=dict(runtime_info=runtime)), tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=r'message_hub\.runtime_info'):
+        checkpoint.load(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('value', [None, [1], 5, 'x'])
+def test_what_is_no_state_at_all_is_left_out(tmp_path, value):
+    torch.save(dict(meta=value, message_hub=value, state_dict={}), tmp_path / 'a.pth')
+    assert checkpoint.load(tmp_path / 'a.pth') == dict(state_dict={})

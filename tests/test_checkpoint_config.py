@@ -116,6 +116,9 @@ FOREIGN = [
     'nms or exit()',
     '',
     '.ResNet',
+    "torch.os.mkdir('x') or torch.nms",
+    'torch.os.nms',
+    'mmcv.ops.x.nms',
     None,
     ['ResNet'],
     5,
@@ -200,6 +203,22 @@ HOSTILE = {
     'a transform': lambda ran: changed(
         test_dataloader__dataset__pipeline=[dict(type='os.mkdir', path=str(ran))]
     ),
+    'an expression that ends in a registered name': lambda ran: changed(
+        model__test_cfg__rcnn__nms__type=f'torch.os.mkdir({str(ran)!r}) or torch.nms'
+    ),
+    'a text that MMDetection evaluates': lambda ran: changed(
+        model__roi_head__bbox_head__bbox_coder=dict(
+            _delete_=True,
+            type='CameraMotionCompensation',
+            warp_mode=f'__import__("os").mkdir({str(ran)!r})',
+        )
+    ),
+    'a type under another key': lambda ran: changed(
+        test_dataloader__dataset__pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='RandomResize', scale=(9, 9), resize_type='os.mkdir', path=str(ran)),
+        ]
+    ),
     'the config file of a teacher': lambda ran: changed(model__teacher_config=program(ran)),
     'a data set': lambda ran: changed(
         test_dataloader__dataset=dict(
@@ -264,3 +283,28 @@ def test_the_check_of_types_sees_every_dict():
     nested = dict(a=(dict(type='Albu', transforms=[dict(type='os.system')]),))
     with pytest.raises(InputError, match=r"'os\.system', which is not registered"):
         checkpoint_config.refuse_foreign_types(nested, 'a.pth')
+
+
+def test_registries_import_nothing_for_a_stranger(tmp_path):
+    """Whatever key a dotted name stands under."""
+    ran = tmp_path / 'ran'
+    with checkpoint_config.no_imports():
+        assert MODELS.get('mmdet.models.backbones.ResNet') is MODELS.get('ResNet')
+        with pytest.raises(KeyError, match=r'os\.mkdir'):
+            MODELS.build(dict(type='os.mkdir', path=str(ran)))
+    assert not ran.exists()
+
+
+def test_a_key_cannot_end_as_a_program_in_a_release(save, tmp_path):
+    """MMEngine writes keys between quotes, without escaping those within."""
+    key = """x': __import__('os').system('true'), 'y"""
+    file = save(f'{SMALL.pretty_text}\nextra = dict({{{key!r}: 1}})\n')
+    with pytest.raises(InputError, match='do not use this file'):
+        publish(file, tmp_path / 'release', 'shapes', allow_unfinished=True)
+    assert not list(tmp_path.glob('release/*'))
+
+
+@pytest.mark.parametrize('model', ['[]', '5', 'None', '"x"', 'dict()', '[dict(type="ResNet")]'])
+def test_a_model_that_is_none_is_told(save, tmp_path, model):
+    with pytest.raises(InputError, match='its config lacks model'):
+        infer(save(f'{SMALL.pretty_text}\nmodel = {model}\n'), tmp_path)

@@ -12,6 +12,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
 
+from mmscratch.errors import InputError
 from mmscratch.inferencer import Inferencer
 
 ROOT = Path(__file__).parents[1]
@@ -77,3 +78,54 @@ def test_pictures_do_not_pile_up(random, tmp_path, monkeypatch):
     infer.main()
     assert len(list((tmp_path / 'out/preds').iterdir())) == 3
     assert counts == [0, 0, 0]
+
+
+def changed(file: Path, folder: Path, **entries) -> str:
+    loaded = torch.load(file)
+    torch.save(loaded | entries, folder / 'changed.pth')
+    return str(folder / 'changed.pth')
+
+
+def test_a_model_without_its_weights_detects_nothing(random, tmp_path):
+    """MMEngine would go on with random ones."""
+    state = torch.load(random)['state_dict']
+    state.popitem()
+    file = changed(random, tmp_path, state_dict=state)
+    with pytest.raises(InputError, match=r'changed\.pth: does not fit the model .* 1 weights are'):
+        Inferencer(weights=file, device='cpu')
+    other = str(ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
+    with pytest.raises(InputError, match=r'random\.pth: does not fit the model of .*mask_rcnn'):
+        Inferencer(other, str(random), device='cpu')
+
+
+def test_classes_come_from_the_checkpoint_or_else_from_the_config(random, tmp_path):
+    cfg = torch.load(random)['meta']['cfg']
+    own = Config.fromfile(CONFIG).test_dataloader.dataset.metainfo.classes
+    for meta, expected in [
+        (dict(dataset_meta=[dict(classes=CLASSES, palette=[]), dict(classes=CLASSES)]), CLASSES),
+        (dict(CLASSES=CLASSES), CLASSES),
+        (dict(dataset_meta=None), own),
+        ({}, own),
+    ]:
+        file = changed(random, tmp_path, meta=dict(cfg=cfg, **meta))
+        assert Inferencer(weights=file, device='cpu').model.dataset_meta['classes'] == expected
+    several = [dict(classes=('a',)), dict(classes=('b',))]
+    file = changed(random, tmp_path, meta=dict(cfg=cfg, dataset_meta=several))
+    with pytest.raises(InputError, match='several data sets'):
+        Inferencer(weights=file, device='cpu')
+
+
+def test_no_picture_is_written_over_an_image(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location('infer', ROOT / 'tools/infer.py')
+    infer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(infer)
+    (tmp_path / 'vis').mkdir()
+    draw(tmp_path / 'vis/a.png')
+    before = (tmp_path / 'vis/a.png').read_bytes()
+    (tmp_path / 'link').symlink_to(tmp_path)
+    for folder in ('vis', 'link/vis'):
+        arguments = ['a.pth', tmp_path / folder, '--out', tmp_path]
+        monkeypatch.setattr('sys.argv', ['infer.py', *map(str, arguments)])
+        with pytest.raises(InputError, match=r'a\.png: a picture would be written over it'):
+            infer.main()
+    assert (tmp_path / 'vis/a.png').read_bytes() == before

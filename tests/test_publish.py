@@ -268,7 +268,8 @@ def test_another_file_of_that_name_stays(tmp_path):
 def test_an_entry_of_the_index_keeps_its_name(tmp_path):
     """And its keys, so that it can be pasted."""
     text = Config.fromfile(ROOT / CONFIG).pretty_text
-    meta = dict(iter=600, experiment_name=f'{TITLE}_20300101_000000', preflight=dict(init='random'))
+    meta = dict(iter=600, experiment_name=f'{TITLE}_20300101_000000')
+    meta['preflight'] = dict(init='random', allowed=[], annotations=[])
     ours = entry(publish(made(tmp_path / 'run', text, **meta), tmp_path / 'out'))
     listed = INDEX[f'scratch/{TITLE}']
     assert (ours['Name'], ours['Config']) == (listed['Name'], listed['Config'])

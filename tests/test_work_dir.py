@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from mmscratch.errors import InputError
-from mmscratch.work_dir import claim, default_work_dir, last_checkpoint
+from mmscratch.work_dir import checkpoint_folder, claim, default_work_dir, last_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,52 @@ def test_the_last_checkpoint_is_the_folders_own(tmp_path):
     assert last_checkpoint(run, str(tmp_path / 'out')) == tmp_path / 'out/run/iter_200.pth'
     (run / 'last_checkpoint').write_bytes(b'\xff\x00/..')
     assert last_checkpoint(run).parent == run
+
+
+def test_a_run_is_not_written_over_by_one_that_goes_on_from_elsewhere(tmp_path):
+    run, other = tmp_path / 'run', tmp_path / 'other/iter_2.pth'
+    run.mkdir()
+    (run / 'metrics.json').touch()
+    (run / 'best_coco_bbox_mAP_iter_2.pth').touch()
+    # not yet saved: begun so, and stopped
+    claim(run, Path('a.py'), resume=str(other))
+    (run / 'iter_4.pth').touch()
+    with pytest.raises(InputError, match=r'iter_4\.pth.*would overwrite: .*--resume alone'):
+        claim(run, Path('a.py'), resume=str(other))
+    claim(run, Path('a.py'), resume=f'{run}/./iter_4.pth')
+
+
+def test_runs_of_one_name_do_not_share_an_out_dir(tmp_path):
+    out = tmp_path / 'out'
+    claim(tmp_path / 'x/run', Path('a.py'), None, str(out))
+    (out / 'run').mkdir(parents=True)
+    (out / 'run/iter_4.pth').touch()
+    with pytest.raises(InputError, match=r'out/run already holds a run'):
+        claim(tmp_path / 'y/run', Path('a.py'), None, str(out))
+
+
+def test_checkpoints_are_where_mmengine_saves_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint_folder(Path('run'), 'out') == Path('out/run')
+    assert checkpoint_folder(Path('.'), 'out') == Path('out') / tmp_path.name
+    assert checkpoint_folder(Path('run')) == Path('run')
+    assert checkpoint_folder(Path('run'), str(tmp_path / 'run')) == Path('run')
+
+
+@pytest.mark.parametrize('link', [os.symlink, os.link])
+def test_a_folder_of_links_becomes_one_of_copies(tmp_path, link):
+    """MMEngine writes checkpoints and configs through links, into the other run's files."""
+    a, b = tmp_path / 'A', tmp_path / 'B'
+    names = ['iter_2.pth', 'best_x_iter_2.pth', 'last_checkpoint', 'a.py', 'pictures/1.png']
+    for name in names:
+        for folder in (a, b):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (a / name).write_text(name)
+        link(a / name, b / name)
+    link(a / 'iter_2.pth', b / 'notes.txt')
+    claim(b, Path('a.py'), resume='latest')
+    for name in names:
+        assert (b / name).read_text() == name
+        assert not (b / name).is_symlink()
+        assert not (b / name).samefile(a / name)
+    assert (b / 'notes.txt').samefile(a / 'iter_2.pth')

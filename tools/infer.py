@@ -130,9 +130,28 @@ def refuse_same_names(images: list[str]) -> None:
             )
 
 
+def refuse_overwriting(images: list[str], out: Path) -> None:
+    """Pictures have their image's file name.
+
+    Raises:
+        InputError: the picture of an image would take its place, or that of another one.
+    """
+    given = {Path(image).resolve(): image for image in images}
+    for image in images:
+        picture = out / 'vis' / Path(image).name
+        if picture.resolve() in given:
+            raise InputError(
+                f'{given[picture.resolve()]}: a picture would be written over it; name another '
+                'folder with --out'
+            )
+
+
 def main() -> None:
     args = parse_args()
+    if args.config and not args.config.is_file():
+        raise InputError(f'{args.config}: no such config file; correct --config')
     images = find_images(args.inputs)
+    refuse_overwriting(images, args.out)
     facts = look_at_all([Path(image) for image in images])
     refuse_same_names([image for image, fact in zip(images, facts) if not fact.fault])
 

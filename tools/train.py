@@ -158,8 +158,7 @@ def configure(args: argparse.Namespace) -> Config:
     if cfg.resume or (went_on and not args.init):
         cfg.load_from = args.resume
     if args.resume == 'latest':
-        checkpoints = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-        latest = work_dir.last_checkpoint(Path(cfg.work_dir), checkpoints.get('out_dir'))
+        latest = work_dir.last_checkpoint(Path(cfg.work_dir), out_dir_of(cfg))
         # without one the claim on the folder fails
         cfg.load_from = latest and str(latest)
     if args.amp:
@@ -170,6 +169,11 @@ def configure(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def out_dir_of(cfg: Config) -> str | None:
+    """``out_dir`` of the config's CheckpointHook."""
+    return ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir')
+
+
 def main() -> None:
     args = parse_args()
     cfg = configure(args)
@@ -177,7 +181,7 @@ def main() -> None:
     plan = batch_plan.plan_batch(cfg, distributed.world_size(args.launcher), args.batch)
     reports = []
     if distributed.is_main_process(args.launcher):
-        work_dir.claim(Path(cfg.work_dir), args.config, args.resume)
+        work_dir.claim(Path(cfg.work_dir), args.config, args.resume, out_dir_of(cfg))
         for check in (coco_check, voc_check):
             reports += check.check_config(cfg, decode=not args.skip_decoding)
     if args.launcher == 'pytorch':

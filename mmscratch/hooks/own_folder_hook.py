@@ -6,6 +6,8 @@ from typing import Any
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
+from mmscratch.work_dir import checkpoint_folder
+
 
 class OwnFolderHook(Hook):
     """Keep ``CheckpointHook`` to the run's own folder, whatever a checkpoint says of paths.
@@ -46,6 +48,6 @@ class OwnFolderHook(Hook):
 def _checkpoint_folder(runner: Runner) -> Path:
     """Where the run saves; ``CheckpointHook`` joins these parts only when training begins."""
     for hook in runner.hooks:
-        if isinstance(hook, CheckpointHook) and hook.out_dir:
-            return Path(hook.out_dir, Path(runner.work_dir).name)
+        if isinstance(hook, CheckpointHook):
+            return checkpoint_folder(Path(runner.work_dir), hook.out_dir)
     return Path(runner.work_dir)

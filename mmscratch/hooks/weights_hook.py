@@ -53,10 +53,15 @@ class WeightsHook(Hook):
             model = model.module
         # resuming without a name takes the work directory's last one
         file = str(runner._load_from or find_latest_checkpoint(runner.work_dir))
-        if runner._resume and not {'meta', 'message_hub'} <= checkpoint.keys():
+        state = {'meta', 'message_hub', 'optimizer'}
+        # without these a run would go on with the learning rate of its begin
+        state |= {'param_schedulers'} if runner.param_schedulers else set()
+        if runner._resume and not state <= checkpoint.keys():
             raise InputError(
-                f'{file}: holds weights, but not the state of their run, and cannot be resumed '
-                'from; begin a run with them by --init'
+                f'{file}: holds weights, but not the whole state of their run '
+                f'({", ".join(sorted(state - checkpoint.keys()))}), as releases and best '
+                'checkpoints do, and cannot be resumed from; resume from an iter_N.pth, or begin a '
+                'run with these weights by --init'
             )
         begins = isinstance(runner._train_loop, BaseLoop) and not runner._resume
         found = fit(

@@ -98,6 +98,20 @@ def test_weights_alone_are_not_resumed_from(make_runner, tmp_path):
         runner.train()
 
 
+@pytest.mark.parametrize('lost', ['optimizer', 'param_schedulers'])
+def test_a_best_checkpoint_is_not_resumed_from(make_runner, tmp_path, lost):
+    """MMEngine would go on with the learning rate of the begin, and without momentum."""
+    schedule = dict(param_scheduler=[dict(type='LinearLR', start_factor=0.5, by_epoch=False)])
+    runner = make_runner(WeightsHook(), **schedule)
+    runner.train()
+    state = torch.load(f'{runner.work_dir}/iter_2.pth')
+    del state[lost]
+    file = saved(tmp_path / 'best.pth', state)
+    runner = make_runner(WeightsHook(), load_from=file, resume=True, **schedule)
+    with pytest.raises(InputError, match=rf'best\.pth: holds weights, but not .*\({lost}\)'):
+        runner.train()
+
+
 def test_a_teacher_is_the_one_of_two_that_counts(make_runner, tmp_path, classifier, log_of):
     def named(shift: float) -> dict:
         return {f'module.backbone.{k}': v + shift for k, v in classifier.items() if 'fc' not in k}
