@@ -23,7 +23,7 @@ import mmengine.config.utils
 import torch
 from mmengine.config import Config, ConfigDict
 
-import mmscratch  # noqa: F401  (before mmdet: it stands in for mmcv's compiled ops)
+import mmscratch
 from mmscratch.config.learning_rate import learning_rate
 from mmscratch.models.complexity import detector_multiply_adds
 from mmscratch.models.speed import speed_rows
@@ -254,7 +254,7 @@ def speed_table() -> str:
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
-    for path in sorted((ROOT / 'mmscratch').iterdir()):
+    for path in sorted(Path(mmscratch.__file__).parent.iterdir()):
         file = path / '__init__.py' if path.is_dir() else path
         if file.suffix == '.py' and file.is_file() and path.name != '__init__.py':
             text = ast.get_docstring(ast.parse(file.read_text())).splitlines()[0]

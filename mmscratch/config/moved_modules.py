@@ -7,19 +7,30 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+# All that configs have ever named in custom_imports and that is elsewhere now.
+NAMED = frozenset(
+    {
+        'mmscratch.checkpoint',
+        'mmscratch.datasets',
+        'mmscratch.datasets.coco_keypoint_dataset',
+        'mmscratch.datasets.voc_folder_dataset',
+        'mmscratch.datasets.voc_with_difficult',
+    }
+)
+
 
 class MovedModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Makes a module that mmscratch no longer has an empty one, whose import registers everything.
+    """Makes each of ``NAMED`` an empty module, whose import registers every class.
 
     Configs that were dumped or released name in ``custom_imports`` what they needed when they were
-    written, such as ``mmscratch.checkpoint``. All they want of it is that classes are registered.
+    written. All they want of it is that classes are registered.
     """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """The spec of a module below mmscratch that no other finder knows; this one comes last."""
-        if not fullname.startswith('mmscratch.'):
+        """The spec of one of ``NAMED``; this finder comes last."""
+        if fullname not in NAMED:
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmscratch.dsod import DSODHead, DSODNet
 from mmscratch.errors import InputError
-from mmscratch.models import DSODHead, DSODNet
 from mmscratch.models.complexity import detector_multiply_adds
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/scratch'
