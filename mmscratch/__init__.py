@@ -1,11 +1,26 @@
-"""Detectors trained from random initialization, on MMDetection."""
+"""Detectors trained from random initialization, on MMDetection.
 
+The life of a run of ``tools/train.py``:
+
+1. ``config`` checks keys and values, fits batch, learning rate and length, and claims the folder.
+2. ``data`` points the config at the user's images and checks them.
+3. ``weights`` loads what the run begins or goes on with, in the model's names.
+4. ``hooks`` initialize and check the model before the first step, and watch it after each.
+5. ``loops`` and ``samplers`` choose the images of each step, the same on any number of GPUs.
+6. ``evaluation`` and ``visualization`` make numbers, curves and pictures of each validation.
+
+``import mmscratch`` before ``mmdet``: it supplies the compiled operators that mmcv-lite lacks
+(``ops``).
+"""
+
+from mmscratch.config import moved_modules
 from mmscratch.ops import backend
 
 __version__ = '0.1.0'
 
 # Before anything imports mmcv.ops, which looks for mmcv._ext at once.
 backend.install()
+moved_modules.install()
 
 from mmscratch.ops import rescale_size  # noqa: E402
 

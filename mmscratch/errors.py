@@ -1,4 +1,4 @@
-"""The one kind of error that a user, not a developer, has to put right."""
+"""What ends a tool: one line for what the user can put right, a traceback for a bug."""
 
 import contextlib
 import logging

@@ -1,16 +1,13 @@
-"""Registers every class of mmscratch with MMDetection, whatever a config imports.
+"""Registers every class of mmscratch with MMDetection, for a config's ``custom_imports``."""
 
-A checkpoint's config is data and imports nothing: who builds from it imports this module.
-"""
-
-import mmscratch.checkpoint
-import mmscratch.datasets.coco_keypoint_dataset
-import mmscratch.datasets.voc_folder_dataset
-import mmscratch.datasets.voc_with_difficult
+import mmscratch.data.coco_keypoint_dataset
+import mmscratch.data.voc_folder_dataset
+import mmscratch.dsod
 import mmscratch.evaluation
 import mmscratch.hooks
 import mmscratch.loops
 import mmscratch.models
 import mmscratch.samplers
 import mmscratch.transforms
-import mmscratch.visualization  # noqa: F401
+import mmscratch.visualization
+import mmscratch.weights.checkpoint  # noqa: F401  (lets mmengine load what it has saved)

@@ -19,9 +19,9 @@ from mmengine.runner import Runner
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmscratch import config_check
-from mmscratch.datasets import coco_folder
-from mmscratch.datasets.shapes import ShapesConfig, generate
+from mmscratch.config import config_check
+from mmscratch.data import coco_folder
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 LEAVES = sorted(

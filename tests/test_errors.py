@@ -145,9 +145,11 @@ def test_the_log_tells_what_an_input_error_was_made_of(tmp_path):
 
 def test_a_bug_keeps_its_traceback(tmp_path):
     for body in (
-        'from mmscratch.batch_plan import plan_batch; plan_batch(None, 1, "scale")',
+        'from mmscratch.config.batch_plan import plan_batch; plan_batch(None, 1, "scale")',
         '1 / 0',
-        WORKER.format('from mmscratch.batch_plan import plan_batch; plan_batch(None, 1, "scale")'),
+        WORKER.format(
+            'from mmscratch.config.batch_plan import plan_batch; plan_batch(None, 1, "scale")'
+        ),
     ):
         done = edge(body, tmp_path)
         assert done.returncode == 1

@@ -21,7 +21,7 @@ from torchvision.models.detection import (
 )
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 
-from mmscratch.learning_rate import learning_rate
+from mmscratch.config.learning_rate import learning_rate
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 FROM_SCRATCH = dict(weights=None, weights_backbone=None)

@@ -13,13 +13,13 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmscratch import checkpoint
-from mmscratch.datasets.shapes import generate
+from mmscratch.data.shapes.drawing import generate
 from mmscratch.errors import InputError
 from mmscratch.miniature import claims, plan, report
 from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION, LARGE
 from mmscratch.miniature.executor import Executor
 from mmscratch.miniature.run import Run, in_order, meaning
+from mmscratch.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 

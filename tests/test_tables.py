@@ -9,7 +9,7 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from mmscratch.benchmark import METRICS
+from mmscratch.models.speed import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -191,3 +191,11 @@ def test_cells_of_a_config(tables):
     assert cells[0] == '3.99'
     assert 4 < float(cells[1]) < 5
     assert cells[2:] == ['8', '600', '0.01333, 0.004, 0.004, 0.0004', '360, 520']
+
+
+def test_the_package_is_small_enough_to_be_found_through(tables):
+    entries = [p for p in (ROOT / 'mmscratch').iterdir() if p.name != '__pycache__']
+    assert len([p for p in entries if p.suffix == '.py' or (p / '__init__.py').exists()]) <= 16
+    rows = tables.layout_table().splitlines()
+    assert len(rows) == 2 + 15
+    assert all(row.count('|') == 3 and len(row) < 110 for row in rows)

@@ -17,10 +17,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmscratch import checkpoint
-from mmscratch.batch_plan import plan_batch
-from mmscratch.datasets.shapes import ShapesConfig, generate
+from mmscratch.config.batch_plan import plan_batch
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
+from mmscratch.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from mmscratch import config_check
+from mmscratch.config import config_check
 from mmscratch.errors import one_line_errors
 
 
@@ -34,7 +34,7 @@ def main() -> None:
 
     from mmdet.registry import DATASETS, MODELS
 
-    from mmscratch.caffe_weights import import_dsod
+    from mmscratch.dsod.caffe_weights import import_dsod
 
     with torch.device('meta'):
         model = MODELS.build(cfg.model)

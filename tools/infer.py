@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from mmscratch.datasets.image_check import IMAGE_SUFFIXES, look_at_all
+from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
 from mmscratch.errors import InputError, one_line_errors
 
 # Other images, which some builds of OpenCV can read, and write pictures of the same name.
@@ -155,7 +155,7 @@ def main() -> None:
     facts = look_at_all([Path(image) for image in images])
     refuse_same_names([image for image, fact in zip(images, facts) if not fact.fault])
 
-    from mmscratch.inferencer import Inferencer
+    from mmscratch.visualization.inferencer import Inferencer
 
     inferencer = Inferencer(
         model=args.config and str(args.config),

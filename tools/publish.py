@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
 
-    from mmscratch.publish import publish
+    from mmscratch.weights.publish import publish
 
     files = publish(args.checkpoint, args.out_dir, args.name, args.allow_unfinished)
     print(*files, sep='\n')

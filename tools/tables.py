@@ -6,10 +6,11 @@
 configs/README.md lists every config, and beside it what others report for it, in the order of
 model-index.yml; exit 2 if that has no entry for a config, or one too many. README.md lists the runs
 of results/: results/NAME/seed*.json are the metrics.json of the seeds of one row. results/speed/ is
-what tools/analysis/benchmark.py wrote.
+what tools/analysis/benchmark.py wrote. The table of the package has the first lines of its parts.
 """
 
 import argparse
+import ast
 import functools
 import json
 import sys
@@ -22,10 +23,10 @@ import mmengine.config.utils
 import torch
 from mmengine.config import Config, ConfigDict
 
-import mmscratch  # noqa: F401  (before mmdet: it stands in for mmcv's compiled ops)
-from mmscratch.benchmark import speed_rows
-from mmscratch.complexity import detector_multiply_adds
-from mmscratch.learning_rate import learning_rate
+import mmscratch
+from mmscratch.config.learning_rate import learning_rate
+from mmscratch.models.complexity import detector_multiply_adds
+from mmscratch.models.speed import speed_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {'scratch': 'scratch', 'pretrained': 'pre-trained'}
@@ -250,9 +251,21 @@ def speed_table() -> str:
     return markdown(speed_rows(measured['rounds']), 'lrrr')
 
 
+def layout_table() -> str:
+    """The entries of the package, in the words of the first line of each."""
+    rows = [['`mmscratch/`', '']]
+    for path in sorted(Path(mmscratch.__file__).parent.iterdir()):
+        file = path / '__init__.py' if path.is_dir() else path
+        if file.suffix == '.py' and file.is_file() and path.name != '__init__.py':
+            text = ast.get_docstring(ast.parse(file.read_text())).splitlines()[0]
+            rows.append([f'`{path.name}{"/" * path.is_dir()}`', text.replace('``', '`')])
+    return markdown(rows, 'll')
+
+
 # file, the line before its table, what makes the table
 TABLES = (
     ('README.md', '<!-- table: tools/tables.py -->', results_table),
+    ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
     ('configs/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ('configs/README.md', '<!-- table of configs: tools/tables.py -->', configs_table),
     ('configs/README.md', '<!-- table of reported results: tools/tables.py -->', reported_table),

@@ -10,12 +10,13 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmscratch import checkpoint, config_check, distributed, work_dir
-from mmscratch.cfg_options import CfgOptions
-from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
-from mmscratch.detection_limit import set_max_detections
+from mmscratch.config import config_check, distributed, work_dir
+from mmscratch.config.cfg_options import CfgOptions
+from mmscratch.config.detection_limit import set_max_detections
+from mmscratch.config.runner_config import fit_to_runner
+from mmscratch.data import coco_check, coco_folder, voc_check, voc_folder
 from mmscratch.errors import InputError, one_line_errors
-from mmscratch.runner_config import fit_to_runner
+from mmscratch.weights import checkpoint
 
 
 def parse_args() -> argparse.Namespace:

@@ -17,13 +17,13 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmscratch import batch_plan, config_check, distributed, schedule_length, work_dir
-from mmscratch.cfg_options import CfgOptions
-from mmscratch.datasets import coco_check, coco_folder, voc_check, voc_folder
-from mmscratch.detection_limit import set_max_detections
+from mmscratch.config import batch_plan, config_check, distributed, schedule_length, work_dir
+from mmscratch.config.cfg_options import CfgOptions
+from mmscratch.config.detection_limit import set_max_detections
+from mmscratch.config.runner_config import fit_to_runner
+from mmscratch.data import coco_check, coco_folder, voc_check, voc_folder
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
-from mmscratch.runner_config import fit_to_runner
 
 # Keys that --cfg-options cannot set, since these options do.
 OPTIONS = {

@@ -1,19 +1,7 @@
 # Everything counts in iterations. Hooks are named keys of default_hooks, not a custom_hooks list,
 # so that a config can change one of them without writing down the others.
 default_scope = 'mmdet'
-custom_imports = dict(
-    imports=[
-        'mmscratch.checkpoint',
-        'mmscratch.datasets.coco_keypoint_dataset',
-        'mmscratch.datasets.voc_with_difficult',
-        'mmscratch.evaluation',
-        'mmscratch.hooks',
-        'mmscratch.loops',
-        'mmscratch.models',
-        'mmscratch.samplers',
-        'mmscratch.transforms',
-    ]
-)
+custom_imports = dict(imports=['mmscratch.register_all'])
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

@@ -1,4 +1,4 @@
-"""Metrics, registered in MMDetection's registry."""
+"""Metrics: COCO's numbers of boxes, masks and keypoints; accuracy."""
 
 from mmscratch.evaluation.accuracy_metric import AccuracyMetric
 from mmscratch.evaluation.coco_keypoint_metric import CocoKeypointMetric

@@ -6,7 +6,7 @@ from typing import Any
 from mmdet.registry import METRICS
 from mmengine.fileio import dump
 
-from mmscratch.datasets.coco_keypoint_dataset import PIXEL_CENTRE
+from mmscratch.data.coco_keypoint_dataset import PIXEL_CENTRE
 from mmscratch.evaluation.full_coco_metric import PROPOSAL_NUMS, FullCocoMetric
 from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 

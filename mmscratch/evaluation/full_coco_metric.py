@@ -9,7 +9,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
-from mmscratch.datasets.mask_table import whole_polygons
+from mmscratch.data.mask_table import whole_polygons
 from mmscratch.errors import InputError
 from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 

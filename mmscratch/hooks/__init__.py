@@ -1,4 +1,4 @@
-"""Hooks: what happens around the steps of a run."""
+"""Hooks: initialization, preflight, weights, divergence, report, pictures."""
 
 from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook
 from mmscratch.hooks.finite_loss_hook import FiniteLossHook

@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from mmscratch.work_dir import checkpoint_folder
+from mmscratch.config.work_dir import checkpoint_folder
 
 
 class OwnFolderHook(Hook):

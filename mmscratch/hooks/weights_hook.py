@@ -10,7 +10,7 @@ from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import Tensor
 
 from mmscratch.errors import InputError
-from mmscratch.weight_names import Fit, fit
+from mmscratch.weights.weight_names import Fit, fit
 
 # Where checkpoints keep their weights: MMEngine and MoCo; DeiT, MAE, detectron2; Detectron; DINO.
 CONTAINERS = ('state_dict', 'model', 'blobs', 'teacher')
@@ -35,7 +35,8 @@ class WeightsHook(Hook):
 
     MMEngine takes the weights whose names it knows and leaves all others at random, which can be
     every one of them. Here the names of published classifiers and of detectron2's R-CNNs are
-    translated (:mod:`mmscratch.weight_names`), and a file is refused with an :class:`InputError` if
+    translated (:mod:`mmscratch.weights.weight_names`), and a file is refused with an
+    :class:`InputError` if
 
     - training begins with it, and it has less than 90 % of the backbone's weights; or it is a
       detector's checkpoint, and less than 90 % of the model's

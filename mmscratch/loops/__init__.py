@@ -1,4 +1,4 @@
-"""Training loops."""
+"""The training loop, which resumes at once and exactly."""
 
 from mmscratch.loops.resumable_iter_based_train_loop import ResumableIterBasedTrainLoop
 

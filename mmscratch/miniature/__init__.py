@@ -1,1 +1,1 @@
-"""The paper's claims, tested on SHAPES: what is run, how it is judged and drawn."""
+"""The paper's claims on SHAPES: what is run, how it is judged and drawn."""

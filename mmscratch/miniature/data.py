@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from mmscratch.datasets.shapes import VERSION, ShapesConfig, generate
+from mmscratch.data.shapes.drawing import VERSION, ShapesConfig, generate
 
 ROOT = Path('data/miniature')
 # Small, crowded and half hidden, so that the longest schedule ends far from the ceiling.

@@ -1,10 +1,7 @@
-"""Detectors and their parts, registered in MMDetection's registry."""
+"""Heads, backbones, detectors, test-time augmentation; what a model costs."""
 
 from mmscratch.models import inside_anchors
 from mmscratch.models.detectron_tta import DetectronTTAModel
-from mmscratch.models.dsod_head import DSODHead
-from mmscratch.models.dsod_neck import DSODNeck
-from mmscratch.models.dsod_net import DSODNet
 from mmscratch.models.float32_roi_extractor import Float32RoIExtractor
 from mmscratch.models.image_classifier import ImageClassifier
 from mmscratch.models.keypoint_head import KeypointRCNNHead
@@ -15,9 +12,6 @@ from mmscratch.models.vgg import VGG
 
 __all__ = [
     'VGG',
-    'DSODHead',
-    'DSODNeck',
-    'DSODNet',
     'DetectronTTAModel',
     'Float32RoIExtractor',
     'ImageClassifier',

@@ -1,1 +1,1 @@
-"""A stand-in for mmcv's compiled operators, on torchvision's kernels."""
+"""mmcv's compiled operators, from torchvision's kernels."""

@@ -1,4 +1,4 @@
-"""Which images a run sees, and in which order and batches."""
+"""Samplers: which images a run sees, in which order and batches; subsets of the data."""
 
 from mmscratch.samplers.aspect_ratio_grouped_batch_sampler import AspectRatioGroupedBatchSampler
 from mmscratch.samplers.finite_subset_sampler import FiniteSubsetSampler

@@ -1,4 +1,4 @@
-"""Data transforms, registered in MMDetection's registry."""
+"""Data transforms: resizing that never enlarges, keypoints."""
 
 from mmscratch.transforms.load_keypoint_annotations import LoadKeypointAnnotations
 from mmscratch.transforms.pack_keypoint_inputs import PackKeypointInputs

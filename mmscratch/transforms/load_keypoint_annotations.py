@@ -4,7 +4,7 @@ import numpy as np
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
 
-from mmscratch.datasets.coco_keypoint_dataset import PIXEL_CENTRE
+from mmscratch.data.coco_keypoint_dataset import PIXEL_CENTRE
 
 
 @TRANSFORMS.register_module()

@@ -1,4 +1,4 @@
-"""Drawing what a run leaves."""
+"""Curves, pictures, detections of one image after another."""
 
 from mmscratch.visualization.curves import draw_curves, read_scalars
 from mmscratch.visualization.keypoint_visualizer import KeypointVisualizer

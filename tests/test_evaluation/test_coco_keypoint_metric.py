@@ -12,7 +12,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mmscratch.datasets.coco_keypoint_dataset import CocoKeypointDataset
+from mmscratch.data.coco_keypoint_dataset import CocoKeypointDataset
 from mmscratch.evaluation import CocoKeypointMetric
 from mmscratch.evaluation.coco_keypoint_metric import KEYPOINT_NUMBERS
 from mmscratch.models import KeypointRCNNHead

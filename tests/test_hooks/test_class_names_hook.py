@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.evaluator import Evaluator
 
-import mmscratch.checkpoint  # noqa: F401  (for mmengine to load its own checkpoints)
+import mmscratch.weights.checkpoint  # noqa: F401  (for mmengine to load its own checkpoints)
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook
 from mmscratch.hooks.class_names_hook import ClassNamesHook

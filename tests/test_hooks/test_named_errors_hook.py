@@ -7,7 +7,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 from mmengine.runner import BaseLoop
 
-from mmscratch.batch_plan import plan_batch
+from mmscratch.config.batch_plan import plan_batch
 from mmscratch.errors import InputError
 from mmscratch.hooks.named_errors_hook import NamedErrors, NamedErrorsHook
 

@@ -9,7 +9,6 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModule
 from torch import nn
 
-from mmscratch import checkpoint
 from mmscratch.errors import InputError
 from mmscratch.evaluation import AccuracyMetric, FullCocoMetric
 from mmscratch.hooks import InitHook, PreflightHook
@@ -21,6 +20,7 @@ from mmscratch.hooks.preflight_hook import (
 )
 from mmscratch.hooks.val_loss_hook import ValLossHook
 from mmscratch.samplers import InfiniteSubsetSampler
+from mmscratch.weights import checkpoint
 
 
 def proof_of(file):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
 
-import mmscratch.checkpoint  # lets mmengine load what it has saved
+import mmscratch.weights.checkpoint  # lets mmengine load what it has saved
 from mmscratch.evaluation.coco_keypoint_metric import KEYPOINT_NUMBERS
 from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS, coco_numbers
 from mmscratch.hooks.run_report_hook import RunReportHook, _git_commit, metrics_table

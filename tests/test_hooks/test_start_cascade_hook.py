@@ -10,13 +10,13 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
-from mmscratch import checkpoint
-from mmscratch.batch_plan import plan_batch
-from mmscratch.datasets import coco_folder
-from mmscratch.datasets.shapes import ShapesConfig, generate
+from mmscratch.config.batch_plan import plan_batch
+from mmscratch.data import coco_folder
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook, StartCascadeHook
 from mmscratch.hooks.init_hook import bare_model
+from mmscratch.weights import checkpoint
 
 LEAF = (
     Path(__file__).resolve().parents[2] / 'configs/scratch/cascade_mask_rcnn_r18_gn_600i_shapes.py'

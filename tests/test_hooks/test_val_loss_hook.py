@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmscratch.datasets.shapes import ShapesConfig, generate
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
 from mmscratch.hooks.val_loss_hook import ValLossHook, losses, with_annotations_first
 

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-import mmscratch.checkpoint  # noqa: F401  (for mmengine to load its own checkpoints)
+import mmscratch.weights.checkpoint  # noqa: F401  (for mmengine to load its own checkpoints)
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook, WeightsHook
 

@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-import mmscratch.checkpoint  # noqa: F401  (lets mmengine load what it has saved)
+import mmscratch.weights.checkpoint  # noqa: F401  (lets mmengine load what it has saved)
 from mmscratch.loops import ResumableIterBasedTrainLoop
 from mmscratch.samplers import (
     AspectRatioGroupedBatchSampler,

@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from mmscratch import config_check
-from mmscratch.benchmark import METRICS, measure, speed_rows
-from mmscratch.datasets.shapes import ShapesConfig, generate
+from mmscratch.config import config_check
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.models.speed import METRICS, measure, speed_rows
 
 
 def parse_args() -> argparse.Namespace:

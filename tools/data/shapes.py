@@ -12,7 +12,7 @@ Interrupted, the same command goes on where it was; on a finished data set it do
 import argparse
 import os
 
-from mmscratch.datasets.shapes import CLASSES, TEXTURES, ShapesConfig, generate
+from mmscratch.data.shapes.drawing import CLASSES, TEXTURES, ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
 
 

@@ -17,7 +17,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmscratch.datasets import coco_json
+from mmscratch.data import coco_json
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.samplers.subset import choose_ids, sha256_of_ids
 

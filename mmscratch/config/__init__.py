@@ -1,0 +1,1 @@
+"""Before a run: keys, values, batch, learning rate, length, work directory, launch."""

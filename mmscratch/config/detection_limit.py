@@ -1,0 +1,130 @@
+"""How many detections an image may have: what the model keeps and what COCO's metrics count."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmscratch.data.data_report import DataReport
+from mmscratch.data.repoint import type_name, walk
+from mmscratch.errors import InputError
+
+# Sections of a model's config that are not about its final detections.
+_OTHER_STAGES = ('rpn', 'rpn_head', 'rpn_proposal', 'train_cfg')
+_KEPT = ('max_per_img', 'max_per_image')
+# Candidates of an earlier step, of which the detections are chosen: in test_cfg ...
+_CANDIDATES = ('nms_pre', 'topk', 'top_k', 'corner_topk')
+# ... and of detectors whose weights fix the number.
+_QUERIES = ('num_queries', 'num_query', 'num_proposals')
+
+
+def set_max_detections(cfg: Config | ConfigDict, number: int) -> None:
+    """Let the model keep, and COCO's metrics count, so many detections an image.
+
+    Every ``max_per_img`` of the final stage becomes ``number``, ``proposal_nums`` of our metrics
+    (1, 10, ``number``). Fewer proposals of an RPN, and fewer candidates before NMS, are raised to
+    ``number``. VOC's metric counts all.
+
+    Args:
+        cfg: changed in place.
+        number: from 11 on.
+
+    Raises:
+        InputError: the number is too small, the model has no such limit or fewer queries, or
+            MMDetection's own CocoMetric counts.
+    """
+    option = f'--max-detections {number}'
+    if number <= 10:
+        raise InputError(f"{option}: give 11 or more, since COCO's AR@10 counts 10 already")
+    models = [cfg.model, cfg.get('tta_model') or {}]
+    stages = list(_final_stages(models))
+    if not stages:
+        raise InputError(
+            f'{option}: model.test_cfg of the config has no max_per_img; leave the option out'
+        )
+    for node in walk(models):
+        for key in _QUERIES:
+            if isinstance(node.get(key), int) and node[key] < number:
+                raise InputError(
+                    f'{option}: the model finds {node[key]} objects an image at '
+                    f'most ({key}); give {node[key]}, or train it with more'
+                )
+    for stage in stages:
+        stage.update({key: number for key in _KEPT if key in stage})
+    proposals = [node['rpn'] for node in walk(models) if isinstance(node.get('rpn'), dict)]
+    for stage in [*stages, *proposals]:
+        for key in (*_CANDIDATES, *_KEPT):
+            if 0 < (stage.get(key) or 0) < number:
+                stage[key] = number
+    for metric in _metrics(cfg, 'val') + _metrics(cfg, 'test'):
+        if type_name(metric) == 'CocoMetric':
+            raise InputError(
+                f"{option}: AP of MMDetection's CocoMetric is that of 100 detections; use "
+                f"type='FullCocoMetric' (custom_imports: mmscratch.evaluation)"
+            )
+        if type_name(metric) in ('FullCocoMetric', 'CocoKeypointMetric'):
+            metric['proposal_nums'] = [1, 10, number]
+
+
+def note_crowded_images(cfg: Config, split: str, report: DataReport) -> None:
+    """Note how many images of 'val' or 'test' have more objects than are kept or counted."""
+    kept = min(
+        (stage[key] for stage in _final_stages(cfg.get('model')) for key in _KEPT if key in stage),
+        default=None,
+    )
+    counted = min(
+        (limit for metric in _metrics(cfg, split) for limit in _counted(metric)), default=None
+    )
+    crowded = [
+        (objects, of_a_class)
+        for objects, of_a_class in report.crowding
+        if (kept and objects > kept) or (counted and of_a_class > counted)
+    ]
+    if not crowded:
+        return
+    most, most_of_a_class = map(max, zip(*crowded))
+    limits = []
+    if kept:
+        limits.append(f'the model keeps {kept} detections an image (max_per_img)')
+    if counted:
+        limits.append(f"COCO's metric counts {counted} of a class (proposal_nums)")
+    report.notes.append(
+        f'WARNING: {len(crowded)} of {report.images} images have more objects than can be found, '
+        f'up to {most}, of one class up to {most_of_a_class}: {" and ".join(limits)}; '
+        f'--max-detections {max(most, kept or 0, 100)} sets {"both" if len(limits) == 2 else "it"}'
+    )
+
+
+def _final_stages(node: Any) -> Iterator[dict]:
+    """The dicts with a max_per_img, without those of an RPN."""
+    if isinstance(node, dict):
+        # -1 stands for all
+        if any(isinstance(node.get(key), int) and node[key] > 0 for key in _KEPT):
+            yield node
+        node = [value for key, value in node.items() if key not in _OTHER_STAGES]
+    if isinstance(node, list | tuple):
+        for item in node:
+            yield from _final_stages(item)
+
+
+def _metrics(cfg: Config, split: str) -> list[dict]:
+    evaluator = cfg.get(f'{split}_evaluator') or []
+    return [evaluator] if isinstance(evaluator, dict) else list(evaluator)
+
+
+def _counted(metric: dict) -> Iterator[int]:
+    """How many detections of a class in an image COCO's metrics count."""
+    from mmscratch.evaluation.coco_keypoint_metric import DETECTIONS
+    from mmscratch.evaluation.full_coco_metric import PROPOSAL_NUMS
+
+    name, numbers = type_name(metric), metric.get('proposal_nums')
+    if name == 'CocoMetric':
+        yield PROPOSAL_NUMS[-1]  # whatever its proposal_nums are, which are for recall
+    elif name in ('FullCocoMetric', 'CocoKeypointMetric'):
+        yield (numbers or PROPOSAL_NUMS)[-1]
+        if (
+            name == 'CocoKeypointMetric'
+            and not numbers
+            and 'keypoints' in metric.get('metric', 'keypoints')
+        ):
+            yield DETECTIONS

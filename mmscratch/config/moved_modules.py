@@ -1,0 +1,45 @@
+"""Configs that name modules of mmscratch which are elsewhere now."""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+# All that configs have ever named in custom_imports and that is elsewhere now.
+NAMED = frozenset(
+    {
+        'mmscratch.checkpoint',
+        'mmscratch.datasets',
+        'mmscratch.datasets.coco_keypoint_dataset',
+        'mmscratch.datasets.voc_folder_dataset',
+        'mmscratch.datasets.voc_with_difficult',
+    }
+)
+
+
+class MovedModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Makes each of ``NAMED`` an empty module, whose import registers every class.
+
+    Configs that were dumped or released name in ``custom_imports`` what they needed when they were
+    written. All they want of it is that classes are registered.
+    """
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """The spec of one of ``NAMED``; this finder comes last."""
+        if fullname not in NAMED:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Register every class."""
+        importlib.import_module('mmscratch.register_all')
+
+
+def install() -> None:
+    """Append the finder to ``sys.meta_path``, once."""
+    if not any(isinstance(finder, MovedModuleFinder) for finder in sys.meta_path):
+        sys.meta_path.append(MovedModuleFinder())

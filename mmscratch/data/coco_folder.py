@@ -1,0 +1,241 @@
+"""Point any config at any folder in COCO layout: ``--data DIR`` of the tools."""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+from mmscratch.data import coco_check, coco_json, repoint
+from mmscratch.data.data_report import DataReport
+from mmscratch.errors import InputError
+
+SPLITS = ('train', 'val')
+_SUFFIXES = ('', '2017', '2014')  # Ours, then COCO's own names.
+# What FullCocoMetric takes of MMDetection's CocoMetric; its ann_file is the folder's.
+_COCO_METRIC_KEYS = (
+    'type',
+    'ann_file',
+    'metric',
+    'classwise',
+    'format_only',
+    'outfile_prefix',
+    'backend_args',
+    'collect_device',
+    'prefix',
+    '_scope_',
+)
+# OKS's sigma for keypoints whose own is not known: in the middle of COCO's, 0.025 to 0.107.
+_UNKNOWN_SIGMA = 0.05
+
+
+@dataclass(frozen=True)
+class CocoFolder:
+    """A data set on disk: an annotation file and an image folder for 'train' and for 'val'."""
+
+    root: Path
+    annotation_files: dict[str, Path]
+    image_dirs: dict[str, Path]
+
+
+def find(root: Path) -> CocoFolder:
+    """Find annotations/instances_{train,val}.json with train/, val/, or COCO's own names.
+
+    Raises InputError for a missing folder or file.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(
+            f'{root}: no such folder; give --data a folder in COCO or PASCAL VOC layout'
+        )
+    for suffix in _SUFFIXES:
+        files = {s: root / 'annotations' / f'instances_{s}{suffix}.json' for s in SPLITS}
+        if all(file.is_file() for file in files.values()):
+            break
+    else:
+        names = ', '.join(f'instances_{{train,val}}{suffix}.json' for suffix in _SUFFIXES)
+        raise InputError(
+            f'{root / "annotations"}: no pair {names.replace(", i", " or i")}; '
+            f'{repoint.contents(root / "annotations", root)}: rename or add the files, '
+            f'or give a folder in PASCAL VOC layout (Annotations/, JPEGImages/, ImageSets/Main/)'
+        )
+    image_dirs = {split: root / f'{split}{suffix}' for split in SPLITS}
+    for split, image_dir in image_dirs.items():
+        if not image_dir.is_dir():
+            raise InputError(
+                f'{image_dir}: no such folder, but {files[split].name} needs it; '
+                f'{repoint.contents(root)}: put the {split} images there, or link it'
+            )
+    return CocoFolder(root, files, image_dirs)
+
+
+def point_config_at(cfg: Config, folder: CocoFolder) -> None:
+    """Make `cfg` train and evaluate on `folder`; classes and head sizes follow the annotations.
+
+    A config with masks becomes its box-only twin where no annotation has a segmentation. Number,
+    names and mirror pairs of keypoints follow the annotations too; for a config with keypoints
+    person_keypoints_{train,val}.json are read where the instances_ files have none. Raises
+    InputError for annotations that are no good, and for a config that cannot use such data; the
+    images are not looked at.
+    """
+    keypoints = repoint.keypoint_datasets(cfg)
+    if keypoints:
+        folder = _keypoint_folder(folder)
+    reports = {
+        split: coco_check.check(file, None, drop_bad_boxes=True)
+        for split, file in folder.annotation_files.items()
+    }
+    coco_check.check_same_classes(reports['train'], reports['val'])
+    if any(node.get('with_mask') for node in repoint.annotation_loaders(cfg)):
+        _settle_masks(cfg, reports)
+    classes = reports['train'].classes
+    metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
+    if keypoints:
+        metainfo |= _keypoint_metainfo(folder, keypoints[0].get('metainfo') or {})
+    repoint.repoint_datasets(cfg, functools.partial(_repoint, folder=folder, metainfo=metainfo))
+    for key in ('val_evaluator', 'test_evaluator'):
+        if cfg.get(key):
+            _repoint_evaluator(cfg, key, folder.annotation_files['val'])
+    repoint.set_variables(cfg, folder.root, metainfo)
+    repoint.set_num_classes(cfg.model, len(classes))
+    for head in repoint.walk(cfg.model):
+        if 'num_keypoints' in head:
+            head['num_keypoints'] = len(metainfo['keypoint_names'])
+
+
+def _keypoint_folder(folder: CocoFolder) -> CocoFolder:
+    """The folder with COCO's person_keypoints_ files, if only those have keypoints."""
+    files = {
+        split: file.with_name(file.name.replace('instances', 'person_keypoints', 1))
+        for split, file in folder.annotation_files.items()
+    }
+    if all(file.is_file() for file in files.values()) and not any(
+        'keypoints' in category for category in _categories(folder.annotation_files['val'])
+    ):
+        return dataclasses.replace(folder, annotation_files=files)
+    return folder
+
+
+def _categories(file: Path) -> list[dict]:
+    _, _, categories, _ = coco_json.load(file)
+    return categories
+
+
+def _keypoint_metainfo(folder: CocoFolder, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Names, mirror pairs and sigmas of the keypoints of the annotation files.
+
+    Where the names are those of the config, pairs and sigmas are the config's, too.
+    """
+    from mmscratch.data.coco_keypoint_dataset import CocoKeypointDataset, flip_pairs
+
+    named = {
+        split: [category for category in _categories(file) if category.get('keypoints')]
+        for split, file in folder.annotation_files.items()
+    }
+    for split, categories in named.items():
+        if not categories:
+            raise InputError(
+                f'{folder.annotation_files[split]}: no category has keypoints, and the config '
+                f"trains a keypoint head; give each category of such objects the list 'keypoints' "
+                f"of their names, and the objects 'keypoints' [x, y, visibility, ...]"
+            )
+    names = list(named['train'][0]['keypoints'])
+    for split, categories in named.items():
+        for category in categories:
+            if len(category['keypoints']) != len(names):
+                raise InputError(
+                    f"{folder.annotation_files[split]}: category '{category['name']}' has "
+                    f'{len(category["keypoints"])} keypoints, '
+                    f"'{named['train'][0]['name']}' {len(names)}; "
+                    f'name as many for all, and give 0, 0, 0 for those an object lacks'
+                )
+    known = {**CocoKeypointDataset.METAINFO, **given}
+    keys = ('keypoint_names', 'flip_pairs', 'keypoint_sigmas')
+    if names == list(known['keypoint_names']):
+        return {key: known[key] for key in keys}
+    pairs = flip_pairs(names)
+    print_log(
+        f'{folder.annotation_files["train"]}: {len(names)} keypoints, {len(pairs)} pairs of '
+        f"left_... and right_... that a mirror swaps; OKS takes {_UNKNOWN_SIGMA} for each one's "
+        f'sigma (metainfo.keypoint_sigmas)',
+        logger='current',
+        level=logging.INFO,
+    )
+    return dict(zip(keys, (names, pairs, [_UNKNOWN_SIGMA] * len(names))))
+
+
+def _settle_masks(cfg: Config, reports: Mapping[str, DataReport]) -> None:
+    """Full masks stay, no masks at all mean the box-only twin, anything between is an error.
+
+    Polygons of fewer than 3 points are no masks. Where others are, MMDetection leaves out the
+    objects that have no better ones, and the report tells how many.
+    """
+    if not any(report.masks for report in reports.values()):
+        repoint.become_box_only(cfg, reports['train'].annotation_file)
+        return
+    for report in reports.values():
+        if report.without_masks or not report.masks:
+            without = report.without_masks or report.annotations
+            raise InputError(
+                f'{report.annotation_file}: {without} of {report.annotations} annotations have no '
+                'segmentation; add them, or remove all segmentations from both files to train on '
+                'boxes alone'
+            )
+    if any(report.rle_masks for report in reports.values()):
+        # poly2mask=False is for polygons: MMDetection ignores each object with an RLE then.
+        for node in repoint.annotation_loaders(cfg):
+            node.pop('poly2mask', None)
+
+
+def _repoint(dataset: ConfigDict, split: str, folder: CocoFolder, metainfo: dict) -> ConfigDict:
+    """The dataset config reading `split`; children of CocoDataset stay what they are."""
+    name = repoint.type_name(dataset)
+    if name in repoint.DATASETS and name != 'CocoDataset':
+        dataset = repoint.bare_dataset(dataset, 'CocoDataset')
+    dataset.update(
+        data_root=str(folder.root),
+        ann_file=str(folder.annotation_files[split].relative_to(folder.root)),
+        data_prefix=dict(img=folder.image_dirs[split].name + '/'),
+        metainfo=metainfo,
+    )
+    return dataset
+
+
+def _repoint_evaluator(cfg: Config, key: str, annotation_file: Path) -> None:
+    for metric in repoint.known_metrics(cfg, key):
+        # 'proposal' and 'proposal_fast' are of an RPN alone, and of MMDetection's metric
+        proposals = 'proposal' in str(metric.get('metric'))
+        if repoint.type_name(metric) in repoint.METRICS and not proposals:
+            _become_full_coco_metric(cfg, metric)
+        metric['ann_file'] = str(annotation_file)
+
+
+def _become_full_coco_metric(cfg: Config, metric: ConfigDict) -> None:
+    """MMDetection's metrics do not take all ids, and mix up the classes where ids do not ascend."""
+    repoint.register_all(cfg)
+    name = repoint.type_name(metric)
+    given = dict(metric)
+    if name == 'CocoMetric':
+        kept = {key: value for key, value in given.items() if key in _COCO_METRIC_KEYS}
+        dropped = [f'{key}={given[key]!r}' for key in given if key not in kept]
+        if dropped:
+            print_log(
+                f'{cfg.filename}: CocoMetric becomes FullCocoMetric, without {", ".join(dropped)}: '
+                "COCO's own thresholds and numbers count, --max-detections raises the last one",
+                logger='current',
+                level=logging.WARNING,
+            )
+    else:
+        masks = any(node.get('with_mask') for node in repoint.annotation_loaders(cfg))
+        kept = dict(metric=['bbox', 'segm'] if masks else ['bbox'])
+        # what VOC's metric calls mAP is nothing that COCO's returns
+        repoint.rename_watched(
+            cfg, lambda n: 'coco/bbox_mAP' if '/' in n and not n.startswith('coco/') else n
+        )
+    metric.clear()
+    metric.update(kept, type='FullCocoMetric')

@@ -1,0 +1,100 @@
+"""Decodes every image once before the first training on it.
+
+A file may have a sound header and end and still not decode. Training would meet it in a worker,
+hours later.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import TRANSFORMS
+from tqdm import tqdm
+
+from mmscratch.data.repoint import type_name
+from mmscratch.errors import describe
+
+_BAR_FROM = 200  # fewer images are done before a bar could be read
+
+
+def decode_all(
+    folder: Path, paths: Sequence[Path], pipeline: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Decode images as a pipeline's ``LoadImageFromFile`` will; a fault of each, '' if none.
+
+    Which files were decoded, with their size and time of change, is remembered in the user's cache
+    folder (``$XDG_CACHE_HOME/mmscratch``, else ``~/.cache/mmscratch``); those are not decoded
+    again. A pipeline that loads in another way is not tried.
+
+    Args:
+        folder: of the images, by whose path they are remembered.
+        paths: image files below it.
+        pipeline: of the data set.
+    """
+    step = next((s for s in pipeline if type_name(s) == 'LoadImageFromFile'), None)
+    if step is None:
+        return [''] * len(paths)
+    load = TRANSFORMS.build(dict(step))
+    memory = _memory(folder, step)
+    known = _remembered(memory)
+    states = {str(path): _state(path) for path in paths}
+    new = [path for path, state in states.items() if known.get(path) != state]
+    faults: dict[str, str] = {}
+
+    def fault_of(path: str) -> str:
+        try:
+            load.transform(dict(img_path=path))
+        except AssertionError:  # mmcv's, which says no more
+            return 'cannot be decoded'
+        except Exception as error:
+            return f'cannot be decoded ({describe(error)})'
+        return ''
+
+    try:
+        # OpenCV decodes without Python's lock
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            quiet = True if len(new) < _BAR_FROM else None
+            done = pool.map(fault_of, new)
+            bar = tqdm(done, 'decoding images, once', len(new), disable=quiet, leave=False)
+            faults.update(zip(new, bar))
+    finally:
+        # also what was done before an interruption
+        sound = {path: states[path] for path, fault in faults.items() if not fault}
+        if sound:
+            _remember(memory, {**known, **sound})
+    return [faults.get(path, '') for path in states]
+
+
+def _state(path: Path) -> list[int]:
+    """Size in bytes and time of change in nanoseconds."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _memory(folder: Path, step: Mapping[str, Any]) -> Path:
+    """The file that remembers the images of a folder, decoded in one way."""
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    key = json.dumps([str(folder.resolve()), sorted(step.items())], default=str)
+    return cache / 'mmscratch/decoded' / f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.json'
+
+
+def _remembered(memory: Path) -> dict[str, list[int]]:
+    try:
+        known = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _remember(memory: Path, known: dict[str, list[int]]) -> None:
+    # a read-only or full home costs the time to decode again, and nothing else
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = memory.with_suffix(f'.{os.getpid()}')
+        unfinished.write_text(json.dumps(known))
+        unfinished.replace(memory)

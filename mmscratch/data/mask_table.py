@@ -1,0 +1,140 @@
+"""The segmentations of a COCO annotation file, looked at as MMDetection will load them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmscratch.data.coco_json import Rows
+from mmscratch.errors import InputError
+
+# pycocotools walks along every edge: farther points cost memory without bound
+_FARTHEST = 100_000  # pixels
+_MOST_DIGITS = 7  # of a run in a compressed RLE, 5 bits each
+
+
+class MaskTable:
+    """Which annotations have a mask, and which of these training can use.
+
+    Attributes:
+        given: annotations with a ``segmentation`` that is not empty; (annotations,) bool.
+        rle: those given as RLE.
+        usable: those whose mask can be loaded. Polygons of fewer than 3 points have no mask:
+            MMDetection 3.3.0 ignores an object without another one (``_process_masks`` in
+            mmdet/datasets/transforms/loading.py).
+        short: polygon masks with such a polygon.
+        normalised: polygon masks whose points all lie within 0..1.
+    """
+
+    def __init__(self, images: Rows, annotations: Rows, file: Path) -> None:
+        sizes = {image['id']: [image['height'], image['width']] for image in images}
+        values = [row.get('segmentation') for row in annotations]
+        self.given = np.array([bool(value) for value in values])
+        self.rle = np.array([isinstance(value, dict) for value in values])
+        self.usable = self.given.copy()
+        self.short = np.zeros(len(values), bool)
+        self.normalised = np.zeros(len(values), bool)
+        malformed, far, unsound = [], [], []
+        for number in np.flatnonzero(self.given):
+            value, row = values[number], annotations[number]
+            if self.rle[number]:
+                height_width = sizes[row['image_id']]
+                if not _is_rle(value, height_width):
+                    malformed.append(row['id'])
+                elif not _fills(value['counts'], height_width[0] * height_width[1]):
+                    unsound.append(row['id'])
+            elif not _is_polygons(value):
+                malformed.append(row['id'])
+            else:
+                whole = whole_polygons(value)
+                self.usable[number] = bool(whole)
+                self.short[number] = len(whole) < len(value)
+                largest = max(map(max, whole), default=2)
+                smallest = min(map(min, whole), default=0)
+                self.normalised[number] = smallest >= 0 and largest <= 1
+                if smallest < -_FARTHEST or largest > _FARTHEST:
+                    far.append(row['id'])
+        for wrong, fault in (
+            (
+                malformed,
+                'segmentations are neither polygons [[x1, y1, x2, y2, x3, y3, ...], ...] nor an '
+                'RLE with counts and the size [height, width] of its image',
+            ),
+            (unsound, 'RLEs have runs of another length than their size'),
+            (far, f'segmentations have points more than {_FARTHEST:,} pixels away'),
+        ):
+            if wrong:
+                raise InputError(
+                    f'{file}: {len(wrong)} {fault}, the first is that of annotation {wrong[0]}; '
+                    'correct or remove them'
+                )
+
+    def notes(self) -> list[str]:
+        """Sentences for the log on masks that are not used, or not whole."""
+        told = []
+        if short := int(self.short.sum()):
+            lost = int((self.given & ~self.usable).sum())
+            told.append(
+                f'{short} masks have polygons without 3 points: MMDetection leaves those out, and '
+                f'with them {lost} masks that have no other polygon'
+            )
+        if normalised := int(self.normalised.sum()):
+            told.append(
+                f'WARNING: {normalised} of {int(self.usable.sum())} masks lie within 0..1 and '
+                'cover no pixel: write polygons in pixels, not as shares of the image'
+            )
+        return told
+
+
+def whole_polygons(segmentation: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """Those of the polygons [x1, y1, x2, y2, ...] that MMDetection loads: of 3 points or more."""
+    return [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
+
+
+def _is_polygons(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        type(part) is list and set(map(type, part)) <= {int, float} for part in value
+    )
+
+
+def _is_rle(value: dict, height_width: list[int]) -> bool:
+    return isinstance(value.get('counts'), str | list) and value.get('size') == height_width
+
+
+def _fills(counts: str | Sequence[Any], pixels: int) -> bool:
+    """Whether the runs are whole numbers and add up to `pixels`.
+
+    Not asked of pycocotools: 2.0.11 takes runs that end too early, and leaves the rest of the mask
+    as the memory was.
+    """
+    if isinstance(counts, list):
+        runs = counts
+        if not set(map(type, runs)) <= {int}:
+            return False
+    else:
+        runs = _runs(counts)
+    return len(runs) > 0 and min(runs) >= 0 and sum(runs) == pixels
+
+
+def _runs(counts: str) -> list[int]:
+    """The lengths of the runs in a compressed RLE, [] if it is none.
+
+    The format is that of ``rleToString`` in pycocotools' maskApi.c: digits of 5 bits, the lowest
+    first, as characters from '0' (bit 6 says that another digit follows, bit 5 of the last digit is
+    the sign); from the fourth on a run is written as its difference to the one before the last.
+    """
+    digits = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
+    if not digits.size or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        return []
+    last = np.flatnonzero(digits & 32 == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    lengths = last - first + 1
+    if lengths.max() > _MOST_DIGITS:
+        return []
+    place = np.arange(digits.size) - np.repeat(first, lengths)
+    runs = np.add.reduceat((digits & 31) << (5 * place), first)
+    runs -= (digits[last] & 16 > 0).astype(np.int64) << (5 * lengths)
+    for start in (1, 2):
+        runs[start::2] = np.cumsum(runs[start::2])
+    return runs.tolist()

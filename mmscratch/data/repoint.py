@@ -1,0 +1,281 @@
+"""What ``--data DIR`` does to a config, whatever the layout of the folder."""
+
+import colorsys
+import functools
+import importlib
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+from mmscratch.errors import InputError
+
+LOADERS = {'train_dataloader': 'train', 'val_dataloader': 'val', 'test_dataloader': 'val'}
+
+# Data sets of boxes (and masks) in single images: their configs can read a folder of --data too.
+DATASETS = (
+    'CocoDataset',
+    'CityscapesDataset',
+    'CrowdHumanDataset',
+    'DSDLDetDataset',
+    'DeepFashionDataset',
+    'LVISV05Dataset',
+    'LVISV1Dataset',
+    'Objects365V1Dataset',
+    'Objects365V2Dataset',
+    'OpenImagesChallengeDataset',
+    'OpenImagesDataset',
+    'V3DetDataset',
+    'VOCDataset',
+    'VOCWithDifficult',
+    'VocFolderDataset',
+    'WIDERFaceDataset',
+    'XMLDataset',
+)
+METRICS = (
+    'CocoMetric',
+    'CityScapesMetric',
+    'CrowdHumanMetric',
+    'LVISMetric',
+    'OpenImagesMetric',
+    'VOCMetric',
+)
+# Detectors that are box detectors without their mask branch, and what they are called then. Box
+# detectors may load masks too, with a pipeline that they share.
+_BOX_TWINS = {
+    'MaskRCNN': 'FasterRCNN',
+    'CascadeRCNN': 'CascadeRCNN',
+    'FasterRCNN': 'FasterRCNN',
+    'SingleStageDetector': 'SingleStageDetector',
+}
+_TWIN_ROI_HEADS = {
+    'StandardRoIHead',
+    'CascadeRoIHead',
+    'SingleMaskCascadeRoIHead',
+    'KeypointRoIHead',
+}
+
+
+def contents(*folders: Path) -> str:
+    """What is in the first of the folders that exists."""
+    folder = next(folder for folder in folders if folder.is_dir())
+    names = sorted(path.name + '/' * path.is_dir() for path in folder.iterdir())
+    more = f' and {len(names) - 8} more' if len(names) > 8 else ''
+    return f'{folder} holds {", ".join(names[:8]) or "nothing"}{more}'
+
+
+def walk(node: Any) -> Iterator[dict]:
+    """Every dict in `node`, itself included."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for item in node:
+            yield from walk(item)
+
+
+def type_name(node: Mapping[str, Any]) -> str:
+    """The name of the node's class, without scope or module; '' if it has none."""
+    kind = node.get('type', '')
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+def annotation_loaders(cfg: Config) -> list[dict]:
+    """All LoadAnnotations steps: in loaders, in top-level variables, in hooks that switch them."""
+    names = ('LoadAnnotations', 'LoadKeypointAnnotations')
+    return [node for node in walk(cfg._cfg_dict) if type_name(node) in names]
+
+
+def keypoint_datasets(cfg: Config) -> list[dict]:
+    """The datasets that a config with keypoints reads."""
+    loaders = [cfg.get(key) for key in LOADERS]
+    return [node for node in walk(loaders) if type_name(node) == 'CocoKeypointDataset']
+
+
+def become_box_only(cfg: Config, annotation_file: Path) -> None:
+    """Take the mask branch, and what serves it, out of the config.
+
+    Raises InputError, naming the file that has no masks, for a detector that is nothing without.
+    """
+    model = cfg.model
+    roi_head = model.get('roi_head') or {}
+    name = type_name(model)
+    parts = [name, *filter(None, [type_name(roi_head)])]
+    pastes = any(type_name(node) == 'CopyPaste' for node in walk(cfg._cfg_dict))
+    if name not in _BOX_TWINS or not set(parts[1:]) <= _TWIN_ROI_HEADS or pastes:
+        culprit = 'CopyPaste' if pastes else ' with '.join(parts)
+        raise InputError(
+            f'{annotation_file}: no annotation has a segmentation, and {culprit} needs masks; '
+            f'use a box detector such as Faster R-CNN, or a plain Mask R-CNN config'
+        )
+    model['type'] = _BOX_TWINS[name]
+    for key in ('mask_roi_extractor', 'mask_head'):
+        roi_head.pop(key, None)
+    if 'pad_mask' in model.get('data_preprocessor', {}):
+        model['data_preprocessor']['pad_mask'] = False
+    for node in annotation_loaders(cfg):
+        node['with_mask'] = False
+    for key in ('val_evaluator', 'test_evaluator'):
+        for metric in _as_list(cfg.get(key)):
+            if 'segm' in metric.get('metric', ()):
+                kept = [name for name in metric['metric'] if name == 'keypoints']
+                metric['metric'] = ['bbox', *kept]
+    rename_watched(cfg, lambda name: re.sub('^([^/]*/)?segm_', r'\1bbox_', name))
+    print_log(
+        f'{annotation_file.parent}: no masks, so {name} is trained on boxes alone '
+        f'({_BOX_TWINS[name]})',
+        logger='current',
+        level=logging.INFO,
+    )
+
+
+def rename_watched(cfg: Config, rename: Callable[[str], str]) -> None:
+    """Rename the metrics that hooks and schedulers look at: ``save_best`` and ``monitor``.
+
+    Of names in a list that become the same the first one stays, with its rule.
+    """
+    for node in walk(
+        [cfg.get(key) for key in ('default_hooks', 'custom_hooks', 'param_scheduler')]
+    ):
+        if node.get('monitor'):
+            node['monitor'] = rename(node['monitor'])
+        best = node.get('save_best')
+        if isinstance(best, str) and best not in ('', 'auto'):
+            node['save_best'] = rename(best)
+        elif isinstance(best, list):
+            names = [rename(name) if name != 'auto' else name for name in best]
+            kept = [i for i, name in enumerate(names) if name not in names[:i]]
+            node['save_best'] = [names[i] for i in kept]
+            if isinstance(node.get('rule'), list) and len(node['rule']) == len(names):
+                node['rule'] = [node['rule'][i] for i in kept]
+
+
+def register_all(cfg: Config) -> None:
+    """Have the classes of mmscratch registered, now and wherever the config is loaded again."""
+    importlib.import_module('mmscratch.register_all')
+    known = cfg.get('custom_imports') or {}
+    modules = dict.fromkeys([*known.get('imports', []), 'mmscratch.register_all'])
+    cfg.custom_imports = dict(known, imports=list(modules))
+
+
+def _as_list(evaluator: Any) -> list[dict]:
+    return [evaluator] if isinstance(evaluator, dict) else list(evaluator or [])
+
+
+def repoint_datasets(cfg: Config, change: Callable[..., ConfigDict]) -> None:
+    """Put `change(dataset, split)` in the place of each dataset of a loader that reads files.
+
+    Raises InputError for a config that asks for more than objects in single images.
+    """
+    for key, split in LOADERS.items():
+        if cfg.get(key):
+            _refuse_other_tasks(cfg, key)
+            of_split = functools.partial(change, split=split)
+            cfg[key]['dataset'] = _repoint_dataset(cfg[key]['dataset'], key, of_split)
+
+
+def _refuse_other_tasks(cfg: Config, key: str) -> None:
+    """Maps of stuff, panoptic segments, unlabeled images are not in a folder of instances."""
+    loader = cfg[key]
+    if any(node.get('with_seg') for node in walk(loader)):
+        task = 'semantic maps'
+    elif any(node.get('num_stuff_classes') for node in walk(cfg.model)):
+        task = 'panoptic segments'
+    elif 'source_ratio' in (loader.get('sampler') or {}):
+        task = 'labeled and unlabeled images'
+    else:
+        return
+    raise InputError(
+        f'{cfg.filename}: {key} needs {task}, --data gives boxes and masks of objects; '
+        f'use a config of an object detector'
+    )
+
+
+def _repoint_dataset(
+    dataset: ConfigDict, key: str, change: Callable[[ConfigDict], ConfigDict]
+) -> ConfigDict:
+    """Let `change` see the dataset that reads files; wrappers around it stay, ConcatDataset goes.
+
+    Raises InputError for a type, at `key` of the config, that reads something else than objects.
+    """
+    if 'datasets' in dataset:
+        return _repoint_dataset(dataset['datasets'][0], key, change)
+    if 'dataset' in dataset:
+        dataset['dataset'] = _repoint_dataset(dataset['dataset'], key, change)
+        return dataset
+    name = type_name(dataset)
+    if name not in DATASETS and not _is_own(dataset, 'CocoDataset'):
+        raise InputError(
+            f'{key}.dataset.type={name}: its configs cannot be pointed at a folder of --data; '
+            f'use a config that trains on CocoDataset'
+        )
+    return change(dataset)
+
+
+def bare_dataset(dataset: Mapping[str, Any], kind: str) -> ConfigDict:
+    """A dataset of another type, `kind`, with what does not depend on the format."""
+    kept = ('pipeline', 'filter_cfg', 'test_mode', '_scope_')
+    return ConfigDict({k: v for k, v in dataset.items() if k in kept}, type=kind)
+
+
+def known_metrics(cfg: Config, key: str) -> list[dict]:
+    """The metrics of the evaluator `key`; InputError for one that judges something else."""
+    found = _as_list(cfg[key])
+    for metric in found:
+        name = type_name(metric)
+        if name not in METRICS and not _is_own(metric, 'CocoMetric'):
+            raise InputError(
+                f'{key}.type={name}: cannot be pointed at a folder of --data; use CocoMetric'
+            )
+    return found
+
+
+def set_variables(cfg: Config, root: Path, metainfo: dict) -> None:
+    """Let the config's own variables say what its datasets do."""
+    for key, value in (('data_root', str(root)), ('metainfo', metainfo)):
+        if key in cfg:
+            cfg[key] = value
+
+
+def _is_own(node: Mapping[str, Any], base: str) -> bool:
+    """Whether the type is a subclass of MMDetection's `base` from outside of MMDetection."""
+    from mmdet import registry
+    from mmdet.datasets import CocoDataset
+    from mmdet.evaluation import CocoMetric
+
+    kinds, parent = {
+        'CocoDataset': (registry.DATASETS, CocoDataset),
+        'CocoMetric': (registry.METRICS, CocoMetric),
+    }[base]
+    kind = kinds.get(node['type']) if isinstance(node['type'], str) else node['type']
+    own = isinstance(kind, type) and not kind.__module__.startswith('mmdet.')
+    return own and issubclass(kind, parent)
+
+
+def set_num_classes(node: Any, num_classes: int) -> None:
+    """Write the number of classes into every head; the RPN's is always 1 (object or not)."""
+    if isinstance(node, list | tuple):
+        for item in node:
+            set_num_classes(item, num_classes)
+    if not isinstance(node, dict):
+        return
+    weights = node.get('class_weight')
+    if isinstance(weights, list) and len(weights) > 2:
+        # DETR-like heads: one weight a class, equal ones, and a last one for "no object".
+        node['class_weight'] = [weights[0]] * num_classes + weights[-1:]
+    for key, value in node.items():
+        if key in ('num_classes', 'num_things_classes'):
+            node[key] = num_classes
+        elif key != 'rpn_head':
+            set_num_classes(value, num_classes)
+
+
+def palette(count: int) -> list[tuple[int, int, int]]:
+    """`count` RGB colours, 0..255, spread over the hues."""
+    hues = (index / count for index in range(count))
+    colours = (colorsys.hsv_to_rgb(hue, 0.85, 0.95) for hue in hues)
+    return [tuple(round(255 * channel) for channel in colour) for colour in colours]

@@ -1,0 +1,1 @@
+"""SHAPES, the data set that the project draws."""

@@ -1,0 +1,156 @@
+"""Point any config at a folder in PASCAL VOC layout: ``--data DIR`` of the tools.
+
+The layout is what LabelImg and the like write: ``Annotations/*.xml``, ``JPEGImages/`` and lists of
+names in ``ImageSets/Main/``.
+"""
+
+import functools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmscratch.data import repoint, voc_check, voc_xml
+from mmscratch.errors import InputError
+
+# The lists of each split; the first that is there counts.
+_LISTS = {'train': ('train.txt', 'trainval.txt'), 'val': ('val.txt', 'test.txt')}
+# Of VOCMetric at IoU 0.5.
+_NUMBERS = ('pascal_voc/mAP', 'pascal_voc/AP50')
+
+
+@dataclass(frozen=True)
+class VocFolder:
+    """A data set on disk: the lists of names of the images for 'train' and for 'val'."""
+
+    root: Path
+    lists: dict[str, Path]
+
+
+def is_voc(root: Path) -> bool:
+    """Whether the folder, or one at most two levels below, is in VOC layout (and none of COCO)."""
+    root = Path(root)
+    return root.is_dir() and 'annotations' not in _folders(root) and bool(_candidates(root))
+
+
+def find(root: Path) -> VocFolder:
+    """Find the VOC folder that `root` is or holds, and its lists.
+
+    Raises InputError for several such folders, and for a missing folder or list.
+    """
+    found = _candidates(Path(root))
+    if len(found) > 1:
+        names = ', '.join(str(folder.relative_to(root)) for folder in found)
+        raise InputError(
+            f'{root}: holds {len(found)} folders in PASCAL VOC layout: {names}; give --data one'
+        )
+    folder = found[0]
+    for name in ('JPEGImages', 'ImageSets/Main'):
+        if not (folder / name).is_dir():
+            raise InputError(
+                f'{folder / name}: no such folder, and PASCAL VOC layout has it; '
+                f'{repoint.contents(folder)}: add or rename it'
+            )
+    lists = {}
+    for split, names in _LISTS.items():
+        files = [folder / 'ImageSets/Main' / name for name in names]
+        lists[split] = next((file for file in files if file.is_file()), None)
+        if lists[split] is None:
+            raise InputError(
+                f'{folder / "ImageSets/Main"}: neither {" nor ".join(names)}; write the names of '
+                f'the {split} images into {names[0]}, one a line, without suffix'
+            )
+    return VocFolder(folder, lists)
+
+
+def point_config_at(cfg: Config, folder: VocFolder) -> None:
+    """Make `cfg` train and evaluate on `folder`.
+
+    Classes are those of the XML files of the training list, sorted; head sizes follow. A config
+    with masks becomes its box-only twin; VOC's mAP at IoU 0.5, the area under the curve, takes the
+    place of COCO's numbers. Raises InputError for a config that cannot use such data, and, if the
+    training list leads to no object, for what is wrong with its files. The data are not checked
+    otherwise: see :func:`mmscratch.data.voc_check.check_config`.
+    """
+    if repoint.keypoint_datasets(cfg):
+        raise InputError(
+            f'{cfg.filename}: trains on keypoints, and {folder.root} is in PASCAL VOC layout, '
+            f'which has none; give --data a folder in COCO layout, or use a config of boxes'
+        )
+    if any(node.get('with_mask') for node in repoint.annotation_loaders(cfg)):
+        repoint.become_box_only(cfg, folder.lists['train'])
+    classes = _classes(folder)
+    metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
+    repoint.repoint_datasets(cfg, functools.partial(_repoint, folder=folder, metainfo=metainfo))
+    for key in ('val_evaluator', 'test_evaluator'):
+        if cfg.get(key):
+            repoint.known_metrics(cfg, key)
+            cfg[key] = dict(type='VOCMetric', eval_mode='area')
+    repoint.rename_watched(
+        cfg, lambda name: name if '/' not in name or name in _NUMBERS else _NUMBERS[0]
+    )
+    repoint.set_variables(cfg, folder.root, metainfo)
+    repoint.set_num_classes(cfg.model, len(classes))
+    repoint.register_all(cfg)
+
+
+def _folders(root: Path) -> list[str]:
+    """Names of sub-folders, as they are on disk: some systems don't tell a from A when asked."""
+    with os.scandir(root) as entries:  # which needs no look at each file, as pathlib does
+        return sorted(entry.name for entry in entries if entry.is_dir())
+
+
+def _candidates(root: Path, levels: int = 2) -> list[Path]:
+    """Folders in VOC layout: `root` itself, else those at most `levels` below."""
+    names = _folders(root)
+    if 'Annotations' in names and {'JPEGImages', 'ImageSets'} & {*names}:
+        return [root]
+    below = [root / name for name in names] if levels else []
+    return [found for folder in below for found in _candidates(folder, levels - 1)]
+
+
+def _classes(folder: VocFolder) -> tuple[str, ...]:
+    names = voc_xml.read_names(folder.lists['train'])
+    files = voc_xml.find_files(folder.root / 'Annotations', names, ('.xml',))
+    xml = (voc_xml.read(files[name]) for name in names if name in files)
+    classes = sorted({item.name for found in xml for item in found.objects})
+    if not classes:
+        # the first cause is what is wrong with all of the files
+        voc_check.check_list(_files(folder, 'train', dict(classes=())))
+    return tuple(classes)
+
+
+def _files(folder: VocFolder, split: str, metainfo: dict) -> dict[str, Any]:
+    """What a VocFolderDataset reads for `split`."""
+    return dict(
+        data_root=str(folder.root),
+        ann_file=str(folder.lists[split].relative_to(folder.root)),
+        data_prefix=dict(sub_data_root=''),
+        metainfo=metainfo,
+    )
+
+
+def _repoint(dataset: ConfigDict, split: str, folder: VocFolder, metainfo: dict) -> ConfigDict:
+    """The dataset config reading `split`."""
+    dataset = repoint.bare_dataset(dataset, 'VocFolderDataset')
+    dataset.update(_files(folder, split, metainfo))
+    # MMDetection's VOC configs leave out boxes under 32 pixels; a folder in COCO layout keeps them
+    (dataset.get('filter_cfg') or {}).pop('bbox_min_size', None)
+    if split == 'val':
+        dataset['pipeline'] = list(_with_ground_truth(dataset['pipeline']))
+    return dataset
+
+
+def _with_ground_truth(pipeline: list[dict]) -> Iterator[dict]:
+    """VOCMetric takes the boxes of the pipeline, in pixels of the file: loaded after any resizing.
+
+    CocoMetric reads its own file, so that its configs may load them anywhere, or not at all.
+    """
+    for step in pipeline:
+        if step is pipeline[-1]:
+            yield dict(type='LoadAnnotations', with_bbox=True)
+        if repoint.type_name(step) != 'LoadAnnotations':
+            yield step

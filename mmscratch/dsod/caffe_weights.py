@@ -1,0 +1,269 @@
+"""DSOD's released weights, Caffe's ``.caffemodel`` files, in our model's names.
+
+Source of layers, their names and their order: ``DSOD300_V3_Body`` and ``CreateMultiBoxHead`` in
+the authors' ``model_libs.py`` (szq0214/DSOD at bbb6f0f). Prediction layers have names there; all
+others are numbered by pycaffe in the order of the net, inputs first, which is the file's too.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+
+from mmscratch.dsod.dsod_head import DSODHead
+from mmscratch.dsod.dsod_neck import DSODNeck
+from mmscratch.dsod.dsod_net import DSODNet
+from mmscratch.errors import InputError
+
+# What is read of Caffe's caffe.proto; protobuf skips all other fields of a file.
+_FIELDS = (
+    ('NetParameter', 'repeated', 'V1LayerParameter', 'layers', 2),
+    ('NetParameter', 'repeated', 'LayerParameter', 'layer', 100),
+    ('LayerParameter', 'optional', 'string', 'name', 1),
+    ('LayerParameter', 'optional', 'string', 'type', 2),
+    ('LayerParameter', 'repeated', 'BlobProto', 'blobs', 7),
+    ('BlobProto', 'repeated', 'float', 'data', 5),
+    ('BlobProto', 'optional', 'BlobShape', 'shape', 7),
+    ('BlobShape', 'repeated', 'int64', 'dim', 1),
+)
+_MAPS = ('First', 'Second', 'Third', 'Fourth', 'Fifth', 'Sixth')
+# A layer's blobs under PyTorch's names; BatchNorm's third is another count, see `_statistics`.
+_BLOBS = {
+    'Convolution': ('weight',),
+    'BatchNorm': ('running_mean', 'running_var', 'num_batches_tracked'),
+    'Scale': ('weight', 'bias'),
+    'Normalize': ('weight',),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer with weights: its name, Caffe's type and the float32 arrays in the file's order."""
+
+    name: str
+    type: str
+    blobs: list[np.ndarray]
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each blob."""
+        return [blob.shape for blob in self.blobs]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where our model has a layer of Caffe's.
+
+    ``name`` is None for a layer that is known by its order alone. ``priors`` is the number of
+    priors a cell where the layer's channels are scores, else 0.
+    """
+
+    type: str
+    prefix: str
+    name: str | None = None
+    priors: int = 0
+
+    @property
+    def keys(self) -> list[str]:
+        return [f'{self.prefix}.{blob}' for blob in _BLOBS[self.type]]
+
+
+def read_layers(file: Path) -> list[Layer]:
+    """The layers with weights of a ``.caffemodel``, in the file's order.
+
+    Raises:
+        InputError: no such file, or it is cut short, of another kind or of Caffe's older format,
+            without weights, or with other than the numbers that a blob's shape asks for.
+    """
+    if not file.is_file():
+        raise InputError(f'{file}: no such file; check the path')
+    net = _net_parameter()()
+    try:
+        net.ParseFromString(file.read_bytes())
+    except DecodeError:
+        raise InputError(
+            f'{file}: is cut short or not a .caffemodel; download it again, and see that it is no '
+            'web page'
+        ) from None
+    if net.layers:
+        raise InputError(
+            f'{file}: is in an older format of Caffe (V1LayerParameter), which DSOD was never '
+            "released in; convert it with Caffe's upgrade_net_proto_binary"
+        )
+    layers = [
+        Layer(layer.name, layer.type, [_array(blob, layer.name, file) for blob in layer.blobs])
+        for layer in net.layer
+        if layer.blobs
+    ]
+    if not layers:
+        raise InputError(f'{file}: holds no weights; give a .caffemodel of DSOD')
+    return layers
+
+
+def import_dsod(file: Path, model: nn.Module, config: str) -> dict[str, Tensor]:
+    """The weights of ``file`` as a state dict of ``model``, which may be on the meta device.
+
+    Caffe's background is class 0 and MMDetection's the last one, so scores change their order;
+    boxes and priors have the same. BN's statistics are divided by the factor that Caffe keeps
+    beside them. Every blob of the file is used, and every weight of the model is given;
+    ``num_batches_tracked``, which the file does not have, is 0.
+
+    Args:
+        file: a ``.caffemodel`` as the authors' scripts write it.
+        model: a detector of :class:`DSODNet`, :class:`DSODNeck` and :class:`DSODHead`.
+        config: where the model comes from, for messages.
+
+    Raises:
+        InputError: as for :func:`read_layers`, the model is not DSOD with BN, or file and model
+            differ in a layer; the message names the first.
+    """
+    state = model.state_dict()
+    places = _checked_places(model, config)
+    named = {place.name for place in places}
+    rest = read_layers(file)
+    weights: dict[str, Tensor] = {}
+    for place in places:
+        # Caffe's scalars have one dimension
+        shapes = [tuple(state[key].shape) or (1,) for key in place.keys]
+        wanted = f'{place.type} of {_text(shapes)} ({place.prefix})'
+        # layers without a name are all those that have none of the known ones
+        fitting = (x for x in rest if (x.name == place.name if place.name else x.name not in named))
+        layer = next(fitting, None)
+        if layer is None:
+            raise InputError(
+                f'{file}: lacks {place.name or "a"} {wanted}, which the model of {config} has; '
+                "give the config of this file's network"
+            )
+        if (layer.type, layer.shapes) != (place.type, shapes):
+            raise InputError(
+                f'{file}: layer {layer.name} is {layer.type} of {_text(layer.shapes)}, where the '
+                f'model of {config} has {wanted}; {_cure(layer, place, shapes)}'
+            )
+        rest.remove(layer)
+        blobs = _statistics(*layer.blobs) if place.type == 'BatchNorm' else layer.blobs
+        for key, blob in zip(place.keys, blobs):
+            value = torch.from_numpy(blob)
+            scores = place.priors and value.ndim
+            weights[key] = _background_last(value, place.priors) if scores else value
+    if rest:
+        raise InputError(
+            f'{file}: has {rest[0].name}, {rest[0].type} of {_text(rest[0].shapes)}, for which the '
+            f"model of {config} has no place; give the config of this file's network"
+        )
+    return weights
+
+
+def _net_parameter() -> type[Message]:
+    """The class of Caffe's ``NetParameter``, with the fields above."""
+    proto = descriptor_pb2.FileDescriptorProto(name='caffe.proto', package='caffe')
+    names = dict.fromkeys(name for owner, _, kind, *_ in _FIELDS for name in (owner, kind))
+    messages = {name: proto.message_type.add(name=name) for name in names if name[0].isupper()}
+    for owner, label, kind, name, number in _FIELDS:
+        field = messages[owner].field.add(name=name, number=number)
+        field.label = field.Label.Value(f'LABEL_{label.upper()}')
+        field.type = field.Type.Value(f'TYPE_{"MESSAGE" if kind in messages else kind.upper()}')
+        if kind in messages:
+            field.type_name = f'.caffe.{kind}'
+    # a pool of our own: an installed pycaffe has its caffe.proto in the default one
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(proto.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName('caffe.NetParameter'))
+
+
+def _array(blob: Message, layer: str, file: Path) -> np.ndarray:
+    values, shape = np.array(blob.data, np.float32), tuple(blob.shape.dim)
+    if values.size != math.prod(shape):
+        raise InputError(
+            f'{file}: layer {layer} has {values.size} numbers for shape {shape}; the file is '
+            'damaged, download it again'
+        )
+    return values.reshape(shape)
+
+
+def _checked_places(model: nn.Module, config: str) -> list[_Place]:
+    """All places of the model; InputError if it has weights that the authors' nets have not."""
+    parts = {'backbone': DSODNet, 'neck': DSODNeck, 'bbox_head': DSODHead}
+    for name, kind in parts.items():
+        if not isinstance(getattr(model, name, None), kind):
+            raise InputError(
+                f'{config}: model.{name} is no {kind.__name__}; give one of '
+                'configs/scratch/dsod300_*.py'
+            )
+    places = [*_body(model), *_head(model.bbox_head)]
+    ours, theirs = model.state_dict(), [key for place in places for key in place.keys]
+    strange = [key for key in [*ours, *theirs] if (key in ours) != (key in theirs)]
+    if strange:
+        raise InputError(
+            f"{config}: its model differs from the authors' nets in {strange[0]}: they have BN, at "
+            f'every convolution, and {len(_MAPS)} maps or fewer; give a config with them'
+        )
+    return places
+
+
+def _body(model: nn.Module) -> Iterator[_Place]:
+    """Backbone and neck in the order of the file, where what is reused is before the learned."""
+    backbone, neck = model.backbone, model.neck
+    parts = [backbone.stem]
+    for block, transition in zip(backbone.blocks, backbone.transitions):
+        parts += [block, transition]
+    parts += neck.reused[:1]
+    for i, learned in enumerate(neck.learned):
+        parts += [*neck.reused[i + 1 : i + 2], learned]
+    prefixes = {module: name for name, module in model.named_modules()}
+    for part in parts:
+        for module in part.modules():
+            if isinstance(module, ConvModule):
+                yield from _conv_places(module, prefixes[module])
+
+
+def _head(head: DSODHead) -> Iterator[_Place]:
+    for i, (source, priors) in enumerate(zip(_MAPS, head.num_base_priors)):
+        yield _Place('Normalize', f'bbox_head.l2_norms.{i}', f'{source}_norm')
+        box, score = f'{source}_norm_mbox_loc', f'{source}_norm_mbox_conf'
+        yield from _conv_places(head.reg_convs[i], f'bbox_head.reg_convs.{i}', box)
+        yield from _conv_places(head.cls_convs[i], f'bbox_head.cls_convs.{i}', score, priors)
+
+
+def _conv_places(
+    module: ConvModule, prefix: str, name: str | None = None, priors: int = 0
+) -> Iterator[_Place]:
+    for step in module.order:
+        if step == 'conv':
+            yield _Place('Convolution', f'{prefix}.conv', name, priors)
+        elif step == 'norm' and module.with_norm:
+            norm = f'{prefix}.{module.norm_name}'
+            yield _Place('BatchNorm', norm, name and f'{name}_bn', priors)
+            yield _Place('Scale', norm, name and f'{name}_scale', priors)
+
+
+def _statistics(mean: np.ndarray, var: np.ndarray, factor: np.ndarray) -> list[np.ndarray]:
+    """Mean, variance, and 0 for the number of batches, which is unknown.
+
+    Caffe keeps sums that decay, and as ``factor`` what the weights in them add up to.
+    """
+    scale = np.float32(0 if factor[0] == 0 else 1 / factor[0])
+    return [mean * scale, var * scale, np.zeros((), np.int64)]
+
+
+def _background_last(value: Tensor, priors: int) -> Tensor:
+    """Channels [P x (1 + classes), ...] to [P x (classes + 1), ...]."""
+    return value.unflatten(0, (priors, -1)).roll(-1, 1).flatten(0, 1)
+
+
+def _cure(layer: Layer, place: _Place, shapes: list[tuple[int, ...]]) -> str:
+    (has, *inner), (wants, *expected) = layer.shapes[0] or (0,), shapes[0]
+    if place.priors and inner == expected and has % place.priors == 0 and has != wants:
+        has, wants = has // place.priors - 1, wants // place.priors - 1
+        return f'it has {has} classes, not {wants}: give the config for its data set'
+    return "give the config of this file's network"
+
+
+def _text(shapes: list[tuple[int, ...]]) -> str:
+    return ' and '.join(str(shape) for shape in shapes)

@@ -1,0 +1,108 @@
+"""What a config costs: images a second in training and in testing, and memory."""
+
+import copy
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from mmscratch.config import config_check
+from mmscratch.data import coco_folder
+from mmscratch.data.repoint import walk
+from mmscratch.hooks.init_hook import is_pretrained
+
+# what is measured -> how a table calls it
+METRICS = {
+    'train_images_per_second': 'training, images/s',
+    'train_memory_mb': 'training, MB',
+    'test_images_per_second': 'testing, images/s',
+}
+
+
+def _resident_mb() -> float:
+    """The most memory this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(config: Path, data: Path, batch: int, steps: int) -> dict[str, float]:
+    """One round of one config."""
+    from mmdet.registry import DATASETS, MODELS
+    from mmengine.dataset import pseudo_collate
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import init_default_scope
+    from mmengine.utils import import_modules_from_strings
+
+    cfg = config_check.load(config, {})
+    if imports := cfg.get('custom_imports'):
+        import_modules_from_strings(**imports)
+    init_default_scope('mmdet')
+    coco_folder.point_config_at(cfg, coco_folder.find(data))
+    train, test = (DATASETS.build(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'val'))
+    images = pseudo_collate([train[i % len(train)] for i in range(batch)])
+    single = pseudo_collate([test[0]])
+
+    on_gpu = torch.cuda.is_available()
+    before = _resident_mb()
+    _load_nothing(cfg.model)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.to('cuda' if on_gpu else 'cpu')
+    cfg.optim_wrapper.pop('accumulative_counts', None)
+    # a rate at which random weights stay finite; the work is the same
+    cfg.optim_wrapper.optimizer.lr = 1e-4
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+
+    model.train()
+    training = _timed(lambda: model.train_step(copy.deepcopy(images), optim_wrapper), steps)
+    memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_mb() - before
+    model.eval()
+    with torch.no_grad():
+        testing = _timed(lambda: model.test_step(copy.deepcopy(single)), steps)
+    return dict(
+        train_images_per_second=batch / training,
+        train_memory_mb=memory,
+        test_images_per_second=1 / testing,
+    )
+
+
+def _load_nothing(model: dict) -> None:
+    """Begin with random weights, which cost what others cost, and no download."""
+    for node in walk(model):
+        init_cfg = node.get('init_cfg')
+        if isinstance(init_cfg, dict) and is_pretrained(init_cfg):
+            node['init_cfg'] = None
+        if node.get('pretrained'):
+            node['pretrained'] = None
+
+
+def _timed(call: Callable[[], Any], steps: int) -> float:
+    """Median seconds of a call, after a first one that isn't counted."""
+    seconds = []
+    for _ in range(steps + 1):
+        begin = time.perf_counter()
+        call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begin)
+    return median(seconds[1:])
+
+
+def speed_rows(rounds: dict[str, list[dict[str, float]]]) -> list[list[str]]:
+    """The cells of a table, header first: medians over the rounds, with lowest and highest."""
+    cells = [['config', *METRICS.values()]]
+    for name, runs in rounds.items():
+        columns = [[run[key] for run in runs] for key in METRICS]
+        spreads = (
+            f'{_digits(median(c))} ({_digits(min(c))} to {_digits(max(c))})' for c in columns
+        )
+        cells.append([name, *spreads])
+    return cells
+
+
+def _digits(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f'{value:,.0f}' if value >= 100 else f'{value:.3g}'

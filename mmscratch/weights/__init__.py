@@ -1,0 +1,1 @@
+"""Checkpoints: safe loading, published names, release."""

@@ -1,0 +1,185 @@
+"""Two processes, and one that accumulates, are the same training."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+
+import pytest
+from mmengine.config import Config
+
+from mmscratch.config import distributed
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
+from mmscratch.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+RECORDER = '''
+import json
+from pathlib import Path
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+
+@HOOKS.register_module()
+class ImageRecorder(Hook):
+    """Write the image ids and the loss of every batch to a file of this process."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        ids = [sample.img_id for sample in data_batch["data_samples"]]
+        with open(Path(runner.work_dir) / f"images_{runner.rank}.jsonl", "a") as file:
+            file.write(json.dumps([runner.iter, runner.rank, ids, float(outputs["loss"])]) + "\\n")
+'''
+
+CONFIG = """
+_base_ = '{root}/configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
+custom_imports = dict(imports={imports})
+custom_hooks = [dict(type='ImageRecorder')]
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4))
+train_cfg = dict(max_iters=4, val_interval=4)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=3),
+    dict(type='MultiStepLR', by_epoch=False, milestones=[3], gamma=0.1, end=4),
+]
+auto_scale_lr = dict(base_batch_size=4)
+train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+"""
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory) -> Path:
+    """A folder with data, a config and the module it imports."""
+    folder = tmp_path_factory.mktemp('distributed')
+    generate(folder / 'shapes', ShapesConfig(size=96), {'train': 11, 'val': 3}, progress=False)
+    (folder / 'image_recorder.py').write_text(RECORDER)
+    runtime = Config.fromfile(ROOT / 'configs/_base_/runtime.py')
+    imports = [*runtime.custom_imports.imports, 'image_recorder']
+    (folder / 'tiny.py').write_text(CONFIG.format(root=ROOT, imports=imports))
+    return folder
+
+
+def train(place: Path, name: str, *command: str | Path) -> tuple[str, list[set[int]], list[float]]:
+    """Run, and return the log, and the images and rank 0's loss of every step of 4."""
+    env = os.environ | {
+        'OMP_NUM_THREADS': '1',
+        'PYTHON': sys.executable,
+        'PYTHONPATH': str(place),
+        'PORT': '29617',
+    }
+    work_dir = place / name
+    arguments = ['--data', place / 'shapes', '--work-dir', work_dir]
+    done = subprocess.run(
+        [str(part) for part in [*command, *arguments]],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    seen = [
+        json.loads(line)
+        for file in sorted(work_dir.glob('images_*.jsonl'))
+        for line in file.read_text().splitlines()
+    ]
+    per_step = (max(iteration for iteration, *_ in seen) + 1) // 4
+    steps: list[set[int]] = [set() for _ in range(4)]
+    losses: list[list[float]] = [[] for _ in range(4)]
+    for iteration, rank, ids, loss in seen:
+        steps[iteration // per_step].update(ids)
+        if rank == 0:  # the one that writes the log
+            losses[iteration // per_step].append(loss)
+    assert sum(len(ids) for _, _, ids, _ in seen) == 16
+    return done.stdout + done.stderr, steps, [mean(values) for values in losses]
+
+
+def test_two_processes_and_accumulation_are_the_same_training(place):
+    config = place / 'tiny.py'
+    log, together, losses = train(place, 'processes', ROOT / 'tools/dist_train.sh', config, '2')
+    assert '4 images/step = 2 x 2, lr 0.04, 4 iterations' in log
+    log, alone, losses_alone = train(
+        place, 'accumulated', sys.executable, ROOT / 'tools/train.py', config
+    )
+    assert '4 images/step = 1 x 2 x 2 accumulated, lr 0.04, 4 iterations' in log
+    assert together == alone
+    assert len(set.union(*alone[:2])) == 8, 'no image twice before all were seen once'
+    # the same images, augmentation, sampled proposals and weights: only sums are rounded otherwise
+    assert losses == pytest.approx(losses_alone, rel=1e-4)
+
+
+def test_syncbn_without_gpus_is_refused(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    cfg = Config.fromfile(ROOT / 'configs/scratch/mask_rcnn_r50_syncbn_6x.py')
+    with pytest.raises(InputError, match='SyncBN needs GPUs'):
+        distributed.prepare_for_cpu(cfg)
+
+
+TORCHRUN = dict(WORLD_SIZE='2', RANK='1')
+# of a batch script, which is one process, and of the tasks that srun starts
+SLURM_JOB = dict(SLURM_NTASKS='16', SLURM_PROCID='0')
+SLURM_STEP = dict(SLURM_NTASKS='16', SLURM_PROCID='3', SLURM_STEP_NUM_TASKS='16')
+
+
+def environment(monkeypatch, variables: dict[str, str]) -> None:
+    for name in TORCHRUN | SLURM_STEP:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ('variables', 'launcher', 'expected'),
+    [
+        ({}, 'none', (1, True)),
+        (SLURM_JOB, 'none', (1, True)),
+        (SLURM_STEP | dict(SLURM_STEP_NUM_TASKS='1'), 'none', (1, True)),
+        (SLURM_STEP, 'slurm', (16, False)),
+        (SLURM_JOB | TORCHRUN, 'pytorch', (2, False)),
+        (SLURM_STEP | TORCHRUN | dict(RANK='0'), 'pytorch', (2, True)),
+        # left over, or meant for another program
+        (dict(WORLD_SIZE='2'), 'none', (1, True)),
+        (dict(WORLD_SIZE='x'), 'none', (1, True)),
+    ],
+)
+def test_world_size_and_main_process_come_from_the_launcher(
+    monkeypatch, variables, launcher, expected
+):
+    environment(monkeypatch, variables)
+    assert distributed.world_size(launcher) == expected[0]
+    assert distributed.is_main_process(launcher) == expected[1]
+
+
+@pytest.mark.parametrize(
+    ('variables', 'words'),
+    [
+        (SLURM_STEP, 'SLURM_STEP_NUM_TASKS=16 without .*--launcher slurm'),
+        (SLURM_STEP | TORCHRUN, 'WORLD_SIZE=2 without .*--launcher pytorch'),
+    ],
+)
+def test_a_forgotten_launcher_is_told(monkeypatch, variables, words):
+    environment(monkeypatch, variables)
+    with pytest.raises(InputError, match=words):
+        distributed.world_size('none')
+    with pytest.raises(InputError, match=words):
+        distributed.is_main_process('none')
+
+
+@pytest.mark.parametrize(
+    ('variables', 'launcher', 'words'),
+    [
+        (TORCHRUN | dict(WORLD_SIZE='x'), 'pytorch', 'WORLD_SIZE=x: .* whole number from 1'),
+        (TORCHRUN | dict(WORLD_SIZE='x'), 'none', 'WORLD_SIZE=x: .* whole number from 1'),
+        (TORCHRUN | dict(WORLD_SIZE='0'), 'pytorch', 'WORLD_SIZE=0: .* whole number from 1'),
+        (TORCHRUN | dict(RANK='-1'), 'pytorch', 'RANK=-1: .* whole number from 0'),
+        (SLURM_STEP | dict(SLURM_NTASKS='2(x3)'), 'slurm', r'SLURM_NTASKS=2\(x3\): '),
+        (SLURM_STEP | dict(SLURM_PROCID='1.5'), 'slurm', 'SLURM_PROCID=1.5: '),
+        (dict(SLURM_STEP_NUM_TASKS='x'), 'none', 'SLURM_STEP_NUM_TASKS=x: '),
+    ],
+)
+def test_what_the_environment_says_has_to_be_a_number(monkeypatch, variables, launcher, words):
+    environment(monkeypatch, variables)
+    with pytest.raises(InputError, match=words):
+        distributed.world_size(launcher)
+    with pytest.raises(InputError, match=words):
+        distributed.is_main_process(launcher)

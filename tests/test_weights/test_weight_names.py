@@ -1,0 +1,329 @@
+"""Published weights under each of their names, against models built side by side."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from mmdet.models import ResNet
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from torch import nn
+
+from mmscratch.weights.weight_names import fit
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Detector(nn.Module):
+    """A ResNet-50 as a detector has it, and something after it."""
+
+    def __init__(self, norm):
+        super().__init__()
+        norm_cfg = {
+            'GN': dict(type='GN', num_groups=32, requires_grad=True),
+            'BN': dict(type='BN', requires_grad=True),
+        }[norm]
+        self.backbone = ResNet(50, norm_cfg=norm_cfg, frozen_stages=-1, norm_eval=False)
+        self.neck = nn.Conv2d(2048, 4, 1)
+
+
+@pytest.fixture(scope='module')
+def models() -> dict[str, Detector]:
+    return {norm: Detector(norm).eval() for norm in ('GN', 'BN')}
+
+
+@pytest.fixture(scope='module')
+def torchvisions() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    norms = {'BN': nn.BatchNorm2d, 'GN': lambda channels: nn.GroupNorm(32, channels)}
+    built = {n: torchvision.models.resnet50(norm_layer=layer) for n, layer in norms.items()}
+    for model in built.values():
+        for module in model.modules():
+            if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.uniform_(module.bias, -0.5, 0.5)
+    return {norm: model.eval() for norm, model in built.items()}
+
+
+def in_detectrons_names(state: dict) -> dict[str, np.ndarray]:
+    """torchvision's GN ResNet as detectron/modeling/ResNet.py names its blobs."""
+    layers = {'conv1': '2a', 'conv2': '2b', 'conv3': '2c', 'downsample': '1'}
+    blobs = {}
+    for name, value in state.items():
+        parts = name.split('.')
+        if parts[0] == 'fc':
+            blobs['pred_' + parts[1][0]] = value.numpy()
+            continue
+        kind = parts[-1]
+        is_norm = 'bn' in name or 'downsample.1' in name
+        suffix = {'weight': 's' if is_norm else 'w', 'bias': 'b'}[kind]
+        if len(parts) == 2:
+            blob = 'conv1_gn' if is_norm else 'conv1'
+        else:
+            stage, block, layer = int(parts[0][-1]) + 1, parts[1], parts[2]
+            branch = layers[layer.replace('bn', 'conv')]
+            blob = f'res{stage}_{block}_branch{branch}' + ('_gn' if is_norm else '')
+        blobs[f'{blob}_{suffix}'] = value.numpy()
+    return blobs
+
+
+def in_detectron2s_names(state: dict) -> dict[str, np.ndarray]:
+    """torchvision's ResNet as detectron2/modeling/backbone/resnet.py names it."""
+    renamed = {}
+    for name, value in state.items():
+        parts = name.split('.')
+        if parts[0].startswith('layer'):
+            parts[0] = f'res{int(parts[0][-1]) + 1}'
+        else:
+            parts.insert(0, 'stem')
+        layer = {'downsample.0': 'shortcut', 'downsample.1': 'shortcut.norm'}
+        layer |= {f'bn{k}': f'conv{k}.norm' for k in (1, 2, 3)}
+        middle = '.'.join(parts[1 if 'stem' in parts else 2 : -1])
+        parts[1 if 'stem' in parts else 2 : -1] = [layer.get(middle, middle)]
+        renamed['.'.join(parts)] = value.numpy()
+    return renamed
+
+
+def detectron2s_layers(config: Config) -> dict[str, str]:
+    """Layers of one of our detectors with GN or BN, and what detectron2 calls them."""
+    norm = config.model.neck.norm_cfg.type.lower()[:2]
+    pairs = {'conv1': 'stem.conv1', f'{norm}1': 'stem.conv1.norm'}
+    for stage, block in itertools.product(range(1, 5), range(2)):
+        ours, theirs = f'layer{stage}.{block}.', f'res{stage + 1}.{block}.'
+        for k in (1, 2):
+            pairs |= {f'{ours}conv{k}': f'{theirs}conv{k}'}
+            pairs |= {f'{ours}{norm}{k}': f'{theirs}conv{k}.norm'}
+        pairs |= {f'{ours}downsample.0': f'{theirs}shortcut'}
+        pairs |= {f'{ours}downsample.1': f'{theirs}shortcut.norm'}
+    pairs = {f'backbone.{ours}': f'backbone.bottom_up.{name}' for ours, name in pairs.items()}
+    convs = {f'neck.lateral_convs.{k}': f'backbone.fpn_lateral{k + 2}' for k in range(4)}
+    convs |= {f'neck.fpn_convs.{k}': f'backbone.fpn_output{k + 2}' for k in range(4)}
+    pairs |= {
+        'rpn_head.rpn_conv': 'proposal_generator.rpn_head.conv',
+        'rpn_head.rpn_cls': 'proposal_generator.rpn_head.objectness_logits',
+        'rpn_head.rpn_reg': 'proposal_generator.rpn_head.anchor_deltas',
+        'roi_head.mask_head.upsample': 'roi_heads.mask_head.deconv',
+        'roi_head.mask_head.conv_logits': 'roi_heads.mask_head.predictor',
+        'roi_head.keypoint_head.deconv': 'roi_heads.keypoint_head.score_lowres',
+    }
+    for k in range(2):
+        pairs |= {f'rpn_head.rpn_conv.{k}.conv': f'proposal_generator.rpn_head.conv.conv{k}'}
+    for stage in ('', '0.', '1.', '2.'):
+        ours, theirs = f'roi_head.bbox_head.{stage}', f'roi_heads.box_predictor.{stage}'
+        pairs |= {f'{ours}fc_cls': f'{theirs}cls_score', f'{ours}fc_reg': f'{theirs}bbox_pred'}
+        theirs = f'roi_heads.box_head.{stage}'
+        pairs |= {f'{ours}shared_fcs.{k}': f'{theirs}fc{k + 1}' for k in range(2)}
+        convs |= {f'{ours}shared_convs.{k}': f'{theirs}conv{k + 1}' for k in range(4)}
+    for k in range(8):
+        convs |= {f'roi_head.mask_head.convs.{k}': f'roi_heads.mask_head.mask_fcn{k + 1}'}
+        convs |= {f'roi_head.keypoint_head.convs.{k}': f'roi_heads.keypoint_head.conv_fcn{k + 1}'}
+    for ours, theirs in convs.items():
+        pairs |= {f'{ours}.conv': theirs, f'{ours}.{norm}': f'{theirs}.norm'}
+    return pairs
+
+
+def built(file: str, **options) -> tuple[dict[str, torch.Tensor], dict[str, np.ndarray]]:
+    """The weights of a config's model, each drawn, and the same as detectron2 saves them."""
+    register_all_modules()
+    config = Config.fromfile(ROOT / 'configs' / file)
+    config.merge_from_dict(options)
+    state = MODELS.build(config.model).state_dict()
+    for value in state.values():
+        if value.is_floating_point():
+            value.normal_()
+    layers = detectron2s_layers(config)
+    names = {name: name.rpartition('.') for name in state if name != 'roi_head.active_stages'}
+    file = {f'{layers[n[0]]}.{n[2]}': state[name].numpy().copy() for name, n in names.items()}
+    return state, file
+
+
+BN = dict(type='BN', requires_grad=True, _delete_=True)
+SMALL = '_base_/models/mask_rcnn_r18_gn.py'
+WITH_BN = {
+    'model.backbone.norm_cfg': BN,
+    'model.neck.norm_cfg': BN,
+    'model.roi_head.bbox_head.norm_cfg': BN,
+    'model.roi_head.mask_head.norm_cfg': BN,
+}
+
+
+@pytest.mark.parametrize(
+    ('file', 'options'),
+    [
+        (SMALL, {}),
+        (SMALL, WITH_BN),
+        (SMALL, {'model.rpn_head.num_convs': 2}),
+        ('scratch/keypoint_rcnn_r18_gn_600i_shapes.py', {}),
+        ('scratch/cascade_mask_rcnn_r18_gn_600i_shapes.py', {}),
+    ],
+    ids=['gn', 'bn', 'two-convs', 'keypoints', 'cascade'],
+)
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_detectron2s_detectors(prefix, file, options):
+    state, saved = built(file, **options)
+    rest = {'pixel_mean': np.zeros((3, 1, 1)), 'pixel_std': np.ones((3, 1, 1))}
+    rest['proposal_generator.anchor_generator.cell_anchors.0'] = np.zeros((3, 4))
+    found = fit({prefix + name: value for name, value in (saved | rest).items()}, state)
+    buffers = ['roi_head.active_stages'] if 'cascade' in file else []
+    assert (found.scheme, found.missing, found.mismatched) == ('detectron2', buffers, [])
+    assert not found.unexpected
+    assert found.weights.keys() == state.keys() - buffers
+    assert all(torch.equal(state[name], value) for name, value in found.weights.items())
+
+
+def test_detectron2s_backbone_alone_and_other_classes():
+    state, saved = built(SMALL)
+    backbone = {name: value for name, value in saved.items() if 'bottom_up' in name}
+    for prefix in ('', 'backbone.', 'backbone.bottom_up.', 'bottom_up.'):
+        renamed = {prefix + n.removeprefix('backbone.bottom_up.'): v for n, v in backbone.items()}
+        found = fit(renamed, state)
+        assert (found.share, found.unexpected) == (1.0, [])
+        assert len(found.weights) == len(backbone)
+        assert fit(renamed, state, whole=True).missing
+    name = 'roi_heads.box_predictor.cls_score.weight'
+    found = fit(saved | {name: np.zeros((3, 256), np.float32)}, state)
+    [text] = found.mismatched
+    assert text.startswith('roi_head.bbox_head.fc_cls.weight: (3, 256) in the file, ')
+
+
+@pytest.mark.parametrize(
+    ('rest', 'author', 'is_rgb'),
+    [
+        ({}, 'Detectron2 Model Zoo', False),
+        ({}, '', False),
+        ({}, 'torchvision', True),
+        ({'pixel_mean': np.array([103.53, 116.28, 123.675]).reshape(3, 1, 1)}, '', False),
+        ({'pixel_mean': np.array([123.675, 116.28, 103.53]).reshape(3, 1, 1)}, '', True),
+    ],
+)
+def test_red_and_blue_are_swapped_where_file_and_model_differ(rest, author, is_rgb):
+    state, saved = built(SMALL)
+    name = 'backbone.conv1.weight'
+    for rgb in (True, False, None):
+        found = fit(saved | rest, state, rgb=rgb, author=author)
+        assert found.flipped == (rgb is not None and rgb != is_rgb)
+        expected = state[name][:, [2, 1, 0]] if found.flipped else state[name]
+        assert torch.equal(found.weights.pop(name), expected)
+        assert all(torch.equal(state[other], value) for other, value in found.weights.items())
+        assert ('red and blue swapped' in found.describe()) == found.flipped
+
+
+def test_detectrons_conv1_is_of_bgr(models, torchvisions):
+    state = torchvisions['GN'].state_dict()
+    found = fit(in_detectrons_names(state), models['GN'].state_dict(), rgb=True)
+    assert torch.equal(found.weights['backbone.conv1.weight'], state['conv1.weight'][:, [2, 1, 0]])
+    # of others nothing is known: MMDetection has torchvision's names for models of both kinds
+    assert not fit(state, models['GN'].state_dict(), rgb=False).flipped
+
+
+def test_detectron2s_norm_layers_are_not_mixed():
+    state, _ = built(SMALL)
+    _, saved = built(SMALL, **WITH_BN)
+    found = fit(saved, state)
+    assert not [name for name in found.weights if 'gn' in name or 'downsample.1' in name]
+    assert found.share < 0.6
+    assert fit(built(SMALL)[1], built(SMALL, **WITH_BN)[0]).share < 0.7
+
+
+def test_what_is_not_of_these_detectors_is_unexpected():
+    state, saved = built(SMALL)
+    other = {
+        'roi_heads.res5.0.conv1.weight': 1,
+        'sem_seg_head.predictor.weight': 1,
+        'backbone.net.blocks.0.norm1.weight': 1,
+    }
+    other = {name: np.ones(2) for name in other}
+    assert fit(saved | other, state).unexpected == [*other]
+    # torchvision's detectors have roi_heads, too
+    names = ('backbone.body.conv1.weight', 'roi_heads.box_predictor.cls_score.weight')
+    assert fit({name: torch.ones(2) for name in names}, state).scheme == 'torchvision'
+
+
+def outputs_agree(model: Detector, reference: nn.Module, weights: dict) -> bool:
+    """Whether the backbone with ``weights`` computes what torchvision's model does."""
+    model.load_state_dict(weights, strict=False)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        ours = model.backbone(image)[-1]
+        x = reference.maxpool(reference.relu(reference.bn1(reference.conv1(image))))
+        theirs = reference.layer4(reference.layer3(reference.layer2(reference.layer1(x))))
+    return torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def renamed(state: dict, prefix: str) -> dict:
+    return {prefix + name: value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ('norm', 'change'),
+    [
+        ('BN', lambda state: state),
+        ('BN', lambda state: renamed(state, 'module.')),
+        ('BN', lambda state: renamed(state, 'backbone.')),
+        (
+            'BN',
+            lambda state: (
+                {k: v + 1 for k, v in renamed(state, 'module.encoder_k.').items()}
+                | renamed(state, 'module.encoder_q.')
+                | {'module.queue': torch.zeros(128, 8)}
+            ),
+        ),
+        ('GN', lambda state: state),
+        ('GN', in_detectrons_names),
+        ('GN', lambda state: {k.replace('bn', 'gn'): v for k, v in state.items()}),
+        ('GN', in_detectron2s_names),
+        ('BN', in_detectron2s_names),
+        ('BN', lambda state: renamed(in_detectron2s_names(state), 'backbone.bottom_up.')),
+    ],
+    ids=['torchvision', 'module', 'backbone', 'moco', 'timm-gn', 'detectron', 'mmdet']
+    + ['detectron2-gn', 'detectron2-bn', 'detectron2-bottom-up'],
+)
+def test_every_scheme_gives_the_same_function(models, torchvisions, norm, change):
+    found = fit(change(torchvisions[norm].state_dict()), models[norm].state_dict())
+    assert (found.share, found.missing, found.mismatched) == (1.0, [], [])
+    assert not found.unexpected
+    assert outputs_agree(models[norm], torchvisions[norm], found.weights)
+
+
+def test_batch_norm_is_no_group_norm(models, torchvisions):
+    found = fit(torchvisions['BN'].state_dict(), models['GN'].state_dict())
+    assert len(found.weights) == 53  # the convolutions
+    assert len(found.missing) == 2 * 53
+    assert found.share == pytest.approx(1 / 3)
+
+
+def test_another_depth_is_told(models):
+    found = fit(torchvision.models.resnet18().state_dict(), models['BN'].state_dict())
+    assert found.share < 0.4
+    assert any('layer1.0.conv1' in text and '(64, 64, 3, 3)' in text for text in found.mismatched)
+
+
+def test_detector_checkpoint_is_compared_with_the_whole_model(models):
+    state = dict(models['GN'].state_dict())
+    state['neck.weight'] = torch.zeros(5, 2048, 1, 1)
+    del state['neck.bias']
+    found = fit(state, models['GN'].state_dict())
+    assert found.missing == ['neck.bias']
+    assert found.mismatched == [
+        'neck.weight: (5, 2048, 1, 1) in the file, (4, 2048, 1, 1) in the model'
+    ]
+
+
+def test_vggs_hidden_layers_go_to_the_box_head():
+    model = nn.Module()
+    model.backbone = nn.Module()
+    with torch.device('meta'):
+        model.backbone.features = torchvision.models.vgg16().features
+        model.roi_head = nn.Module()
+        model.roi_head.bbox_head = nn.Module()
+        model.roi_head.bbox_head.shared_fcs = nn.ModuleList(
+            [nn.Linear(25088, 4096), nn.Linear(4096, 4096)]
+        )
+        weights = torchvision.models.vgg16().state_dict()
+    found = fit(weights, model.state_dict())
+    assert (found.share, found.unexpected) == (1.0, [])
+    assert len(found.weights) == 2 * 13 + 2 * 2
