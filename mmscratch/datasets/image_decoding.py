@@ -90,7 +90,7 @@ def _memory(folder: Path, step: Mapping[str, Any]) -> Path:
 def _remembered(memory: Path) -> dict[str, list[int]]:
     try:
         known = json.loads(memory.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
 

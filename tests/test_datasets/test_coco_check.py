@@ -631,6 +631,16 @@ def test_a_fault_in_decoding_is_that_of_its_file(make_coco, tmp_path, monkeypatc
     assert faults == ['', '', '', 'cannot be decoded']
 
 
+def test_a_broken_memory_is_none(make_coco, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    folder = make_coco() / 'train'
+    for content in ('', '{', '[' * 100000, 'null', '{"a": 5}'):
+        decode_all(folder, [folder / '1.png'], LOADS_MASKS)
+        [memory] = (tmp_path / 'mmscratch/decoded').iterdir()
+        memory.write_text(content)
+    assert decode_all(folder, [folder / '1.png'], LOADS_MASKS) == ['']
+
+
 def test_annotation_ids_from_0_are_fine(make_coco):
     def change(name, data):
         for number, row in enumerate(data['annotations']):
