@@ -30,7 +30,8 @@ class MaskTable:
         short: polygon masks with such a polygon.
         empty: those of the usable ones that cover no pixel of their image. MMDetection trains on
             their objects, with nothing as the mask.
-        normalised: empty polygon masks whose points all lie within 0..1.
+        normalised: of these the polygons whose points all lie within 0..1, in an image of more than
+            a pixel; where rounding gives them the pixel at the corner, too.
     """
 
     def __init__(self, images: Rows, annotations: Rows, file: Path) -> None:
@@ -63,9 +64,11 @@ class MaskTable:
                 smallest = min(map(min, whole), default=0)
                 if smallest < -_FARTHEST or largest > _FARTHEST:
                     far.append(row['id'])
-                elif whole and not _cover_pixels(whole, *height_width):
-                    self.empty[number] = True
-                    self.normalised[number] = smallest >= 0 and largest <= 1
+                    continue
+                shares = smallest >= 0 and largest <= 1 < max(height_width)
+                self.normalised[number] = shares
+                covers = bool(whole) and not shares and _cover_pixels(whole, *height_width)
+                self.empty[number] = bool(whole) and not covers
         for wrong, fault in (
             (
                 malformed,

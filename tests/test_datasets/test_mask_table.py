@@ -83,6 +83,8 @@ def test_points_far_away_are_refused(far):
     ('segmentation', 'empty', 'normalised'),
     [
         ([[0.1, 0.1, 0.9, 0.1, 0.9, 0.4]], True, True),
+        ([[0.1, 0.1, 0.9, 0.1, 0.9, 0.9, 0.1, 0.9]], True, True),
+        ([[0, 0, 1, 0, 1, 1, 0, 1]], True, True),
         ([[5, 5] * 4], True, False),
         ([[5, 5, 10, 10, 20, 20]], True, False),
         ([[50, 5, 60, 5, 60, 20]], True, False),
@@ -92,7 +94,7 @@ def test_points_far_away_are_refused(far):
         ([[20, 5, 60, 5, 60, 20]], False, False),
         # small ones that cover a pixel all the same
         ([[5.3, 5.3, 6.3, 5.3, 6.3, 6.3, 5.3, 6.3]], False, False),
-        ([[0, 0, 1, 0, 1, 1, 0, 1]], False, False),
+        ([[1, 0, 2, 0, 2, 1, 1, 1]], False, False),
         (rle([700, 1, 499]), False, False),
     ],
 )
