@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+import mmscratch.transforms  # noqa: F401
 from mmscratch import config_check
 from mmscratch.datasets import coco_folder
 from mmscratch.datasets.repoint import walk
