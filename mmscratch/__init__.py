@@ -21,7 +21,3 @@ __version__ = '0.1.0'
 # Before anything imports mmcv.ops, which looks for mmcv._ext at once.
 backend.install()
 moved_modules.install()
-
-from mmscratch.ops import rescale_size  # noqa: E402
-
-rescale_size.install()

@@ -170,6 +170,13 @@ def test_a_seed_that_numpy_does_not_take_is_a_usage_error(configured, seed, caps
     assert 'error: --seed is 0 to 4294967295' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('option', ['--init', '--resume'])
+def test_an_empty_name_is_a_usage_error(configured, option, capsys):
+    with pytest.raises(SystemExit):
+        configured(CONFIG, option, '')
+    assert f'error: {option} is empty' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('config', 'own_data', 'arguments', 'expected'),
     [
@@ -579,12 +586,16 @@ def test_an_option_that_is_no_key_and_value_is_a_usage_error(tool, item):
     assert item in output
 
 
-# one of MMDetection's own, but small: no custom_imports, epochs, weights to download
+# one of MMDetection's own, but small: no custom_imports, epochs, weights to download, images
+# resized by the iteration, as YOLOX does it
 STOCK = """
 _base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py']
 model = dict(
     backbone=dict(depth=18, init_cfg=dict(checkpoint='nowhere/resnet18.pth')),
     neck=dict(in_channels=[64, 128, 256, 512]),
+    data_preprocessor=dict(
+        batch_augments=[dict(type='BatchSyncRandomResize', random_size_range=(96, 128))]
+    ),
 )
 resize = dict(type='Resize', scale=(128, 96), keep_ratio=True)
 train_pipeline = [

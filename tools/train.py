@@ -104,6 +104,10 @@ def parse_args() -> argparse.Namespace:
         '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE'
     )
     args = parser.parse_args()
+    # such as "$WEIGHTS" where the shell knows none
+    for option in ('init', 'resume'):
+        if getattr(args, option) == '':
+            parser.error(f'--{option} is empty: name a file')
     if args.iterations is not None and args.iterations < 1:
         parser.error('--iterations is at least 1')
     if args.seed is not None and not 0 <= args.seed < 2**32:

@@ -196,14 +196,34 @@ _VALUES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
         _or_else(None, _sections),
     ),
     (
-        r'train_dataloader\.batch_size|train_cfg\.(max_iters|val_interval)|'
+        r'.+_dataloader\.batch_size|train_cfg\.(max_iters|val_interval)|'
         r'optim_wrapper\.accumulative_counts|auto_scale_lr\.base_batch_size|'
         r'default_hooks\.(logger\.interval|visualization\.min_side|finite_loss\.max_skipped)|'
         rf'log_processor\.window_size|{_SCHEDULER}(end|step_size)',
         'a whole number from 1',
         _whole(1),
     ),
-    (rf'{_SCHEDULER}T_max', 'a whole number from 1, or None', _or_else(None, _whole(1))),
+    (
+        r'.+\.pipeline',
+        'a list of sections (dicts), or None',
+        _or_else(None, _list_of(lambda step: step if callable(step) else _section(step))),
+    ),
+    (
+        r'(val|test)_evaluator(\.\d+)?\.metric',
+        'a name, or a list of names',
+        lambda value: value if isinstance(value, str) else _list_of(_text)(value),
+    ),
+    (
+        r'(val|test)_evaluator(\.\d+)?\.proposal_nums',
+        'a list of whole numbers from 1, or None',
+        _or_else(None, _list_of(_whole(1))),
+    ),
+    (r'.+_dataloader\.num_workers', 'a whole number from 0', _whole(0)),
+    (
+        rf'{_SCHEDULER}T_max|.+_dataloader\.prefetch_factor',
+        'a whole number from 1, or None',
+        _or_else(None, _whole(1)),
+    ),
     (
         r'default_hooks\.checkpoint\.interval',
         'a whole number from 1, or -1 for never',

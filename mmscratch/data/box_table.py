@@ -1,7 +1,9 @@
 """The boxes of a COCO annotation file as arrays."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,8 @@ class BoxTable:
         self.categories = categories
         self.image_of = {image['id']: image for image in images}
         self.boxes = self._read_boxes()
-        self.area = np.array(column(annotations, 'annotations', 'area', (int, float), file), float)
+        areas = column(annotations, 'annotations', 'area', (int, float), file)
+        self.area = _floats(areas, 'areas', file)
         # Pycocotools reads iscrowd of every object at the end of the first validation.
         self.crowd = np.array(column(annotations, 'annotations', 'iscrowd', (int, bool), file))
         self.usable = np.ones(len(annotations), bool)
@@ -41,7 +44,7 @@ class BoxTable:
                 f'{self.file}: {len(wrong)} boxes are not four numbers, the first is that of '
                 f'annotation {first["id"]}: {first["bbox"]}; write [x, y, width, height]'
             )
-        return np.array(values, float)
+        return _floats(values, 'boxes', self.file)
 
     def check(self, drop_bad_boxes: bool) -> list[str]:
         """Refuse boxes nobody can train on, or with `drop_bad_boxes` note them.
@@ -52,7 +55,7 @@ class BoxTable:
             (image['width'], image['height'])
             for image in (self.image_of[row['image_id']] for row in self.annotations)
         ]
-        limit = np.array(sizes, float)
+        limit = _floats(sizes, 'sizes of images', self.file)
         start, extent = self.boxes[:, :2], self.boxes[:, 2:]
         overlap = np.minimum(start + extent, limit) - np.maximum(start, 0)
         no_area = (extent <= 0).any(1) | (self.area <= 0)
@@ -86,10 +89,11 @@ class BoxTable:
         self.usable = self.usable & ~objects
 
     def _are_normalised(self, limit: np.ndarray) -> bool:
-        """Whether all boxes lie within 0..1, in images of more than 1 pixel."""
-        end = self.boxes[:, :2] + self.boxes[:, 2:]
-        within = (self.boxes >= 0).all(1) & (end <= 1).all(1) & (limit > 1).all(1)
-        return bool(within.all())
+        """Whether all boxes lie within 0..1, in images of more than 1 pixel.
+
+        Some tools write the centre in place of the corner, so that the far end can lie beyond 1.
+        """
+        return bool((self.boxes >= 0).all() and (self.boxes <= 1).all() and (limit > 1).all())
 
     def _describe_bad(self, bad: np.ndarray, no_area: np.ndarray) -> str:
         first = int(np.flatnonzero(bad)[0])
@@ -122,3 +126,13 @@ class BoxTable:
             if usable:
                 counts[row['image_id']][row['category_id']] += 1
         return [(count.total(), max(count.values())) for count in counts.values()]
+
+
+def _floats(values: Sequence[Any], what: str, file: Path) -> np.ndarray:
+    """The array of numbers; JSON has whole numbers of any length."""
+    try:
+        return np.array(values, float)
+    except OverflowError:
+        raise InputError(
+            f'{file}: one of the {what} has a number of more than 308 digits; correct it'
+        ) from None

@@ -166,11 +166,20 @@ def _leaves(dataset: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
 def _leave_out_masks(
     table: BoxTable, masks: MaskTable, pipeline: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Where masks are loaded, MMDetection ignores objects whose mask it cannot load."""
+    """Where masks are loaded, MMDetection ignores objects whose mask it cannot load.
+
+    Raises:
+        InputError: no object has a mask that covers a pixel.
+    """
     loaders = [step for step in repoint.walk(pipeline) if step.get('with_mask')]
     if not loaders:
         return
     table.leave_out(masks.given & ~masks.usable, 'masks have no polygon of 3 points')
+    single = masks.usable & ~table.crowd.astype(bool)
+    if single.any() and masks.empty[single].all():
+        raise InputError(
+            f'{table.file}: there is no mask to train on or to find: {masks.empty_ones()}'
+        )
     if any(step.get('poly2mask') is False for step in loaders):
         table.leave_out(masks.rle, 'masks are RLEs, and poly2mask=False takes polygons alone')
 

@@ -180,11 +180,15 @@ def _settle_masks(cfg: Config, reports: Mapping[str, DataReport]) -> None:
         return
     for report in reports.values():
         if report.without_masks or not report.masks:
-            without = report.without_masks or report.annotations
+            fault = 'no segmentation has a polygon of 3 points'
+            if report.without_masks:
+                fault = (
+                    f'{report.without_masks} of {report.annotations} annotations have no '
+                    'segmentation'
+                )
             raise InputError(
-                f'{report.annotation_file}: {without} of {report.annotations} annotations have no '
-                'segmentation; add them, or remove all segmentations from both files to train on '
-                'boxes alone'
+                f'{report.annotation_file}: {fault}; add them, or remove all segmentations from '
+                'both files to train on boxes alone'
             )
     if any(report.rle_masks for report in reports.values()):
         # poly2mask=False is for polygons: MMDetection ignores each object with an RLE then.

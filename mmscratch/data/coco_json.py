@@ -61,6 +61,9 @@ def _read(file: Path) -> tuple[Any, str]:
             f'{file}: broken JSON at line {error.lineno}, column {error.colno} ({error.msg}); '
             f'the file has {len(content)} bytes: write or download it again'
         ) from None
+    except (ValueError, RecursionError) as error:
+        # a number of thousands of digits, or lists within lists
+        raise InputError(f'{file}: cannot be read ({error}); write the file again') from None
     if not_numbers:
         raise InputError(_name_not_numbers(file, content, not_numbers))
     return data, hashlib.sha256(content).hexdigest()
@@ -124,9 +127,19 @@ def _check_categories(categories: Rows, file: Path) -> None:
     _refuse_duplicates(column(categories, 'categories', 'id', int, file), 'category ids', file)
     names = column(categories, 'categories', 'name', str, file)
     _refuse_duplicates(names, 'category names', file)
+    for name in names:
+        if not _is_text(name):
+            raise InputError(
+                f'{file}: category name {name!r} holds half of a character; write it again'
+            )
     _refuse_duplicates(
         [name.strip() for name in names], 'category names, but for white space around them,', file
     )
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be written to a file; JSON may hold half of a pair of surrogates."""
+    return not any('\ud800' <= letter <= '\udfff' for letter in name)
 
 
 def _check_images(images: Rows, file: Path) -> None:

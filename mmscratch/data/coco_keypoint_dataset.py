@@ -14,6 +14,7 @@ from mmscratch.errors import InputError
 # to 1. A keypoint of the file lies in the middle of its pixel (as detectron2 has it too:
 # detectron2/data/datasets/coco.py and detectron2/evaluation/coco_evaluation.py at 02b5c4e2).
 PIXEL_CENTRE = 0.5
+_MOST_PIXELS = 10**9
 
 
 def flip_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
@@ -64,8 +65,8 @@ class CocoKeypointDataset(CocoDataset):
     - ``keypoint_sigmas``: K numbers, the standard deviation of each keypoint's annotations as a
       fraction of the square root of the object's area, by which OKS judges distances
 
-    Raises :class:`InputError` if these do not fit together, or if an annotation has another number
-    of keypoints.
+    Raises :class:`InputError` if these do not fit together, if an annotation has another number
+    of keypoints, or if no object has a labelled one.
     """
 
     METAINFO = {
@@ -99,6 +100,15 @@ class CocoKeypointDataset(CocoDataset):
     def _keypoints(self, annotation: Mapping[str, Any]) -> list[float]:
         length = 3 * len(self._mirrored)
         keypoints = annotation.get('keypoints') or [0] * length
+        if (
+            not isinstance(keypoints, list)
+            or not set(map(type, keypoints)) <= {int, float}
+            or max(map(abs, keypoints)) > _MOST_PIXELS
+        ):
+            raise InputError(
+                f'{self.ann_file}: annotation {annotation["id"]} has keypoints that are no pixels: '
+                'write the numbers x, y, v of each'
+            )
         if len(keypoints) != length:
             raise InputError(
                 f'{self.ann_file}: annotation {annotation["id"]} has {len(keypoints)} numbers in '
@@ -110,7 +120,8 @@ class CocoKeypointDataset(CocoDataset):
     def filter_data(self) -> list[dict]:
         """Leave out what ``filter_cfg`` says, and images without a labelled keypoint."""
         kept = super().filter_data()
-        if self.test_mode or not (self.filter_cfg or {}).get('filter_empty_gt', False):
+        drops = not self.test_mode and (self.filter_cfg or {}).get('filter_empty_gt', False)
+        if not (drops or self.test_mode):
             return kept
         with_keypoints = [info for info in kept if any(map(_has_keypoints, info['instances']))]
         if not with_keypoints:
@@ -118,6 +129,8 @@ class CocoKeypointDataset(CocoDataset):
                 f'{self.ann_file}: no image has an object with a labelled keypoint; give '
                 f'annotations with keypoints, or train a detector without a keypoint head'
             )
+        if not drops:
+            return kept
         print_log(
             f'{self.ann_file}: {len(with_keypoints)} of {len(self.data_list)} images have '
             f'keypoints and train',

@@ -67,7 +67,7 @@ def decode_all(
         sound = {path: states[path] for path, fault in faults.items() if not fault}
         if sound:
             _remember(memory, {**known, **sound})
-    return [faults.get(path, '') for path in states]
+    return [faults.get(str(path), '') for path in paths]
 
 
 def _state(path: Path) -> list[int]:
@@ -78,7 +78,11 @@ def _state(path: Path) -> list[int]:
 
 def _memory(folder: Path, step: Mapping[str, Any]) -> Path:
     """The file that remembers the images of a folder, decoded in one way."""
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    try:
+        cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    except RuntimeError:
+        # a container's user may have no home: nothing is remembered
+        cache = Path(os.devnull)
     key = json.dumps([str(folder.resolve()), sorted(step.items())], default=str)
     return cache / 'mmscratch/decoded' / f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.json'
 
@@ -86,7 +90,7 @@ def _memory(folder: Path, step: Mapping[str, Any]) -> Path:
 def _remembered(memory: Path) -> dict[str, list[int]]:
     try:
         known = json.loads(memory.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
 

@@ -1,16 +1,20 @@
 """The segmentations of a COCO annotation file, looked at as MMDetection will load them."""
 
 from collections.abc import Sequence
+from operator import mul
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as mask_utils
 
 from mmscratch.data.coco_json import Rows
 from mmscratch.errors import InputError
 
 # pycocotools walks along every edge: farther points cost memory without bound
 _FARTHEST = 100_000  # pixels
+# from so many square pixels on, a polygon within its image covers some
+_SMALL = 8
 _MOST_DIGITS = 7  # of a run in a compressed RLE, 5 bits each
 
 
@@ -24,7 +28,10 @@ class MaskTable:
             MMDetection 3.3.0 ignores an object without another one (``_process_masks`` in
             mmdet/datasets/transforms/loading.py).
         short: polygon masks with such a polygon.
-        normalised: polygon masks whose points all lie within 0..1.
+        empty: those of the usable ones that cover no pixel of their image. MMDetection trains on
+            their objects, with nothing as the mask.
+        normalised: of these the polygons whose points all lie within 0..1, in an image of more than
+            a pixel; where rounding gives them the pixel at the corner, too.
     """
 
     def __init__(self, images: Rows, annotations: Rows, file: Path) -> None:
@@ -34,15 +41,18 @@ class MaskTable:
         self.rle = np.array([isinstance(value, dict) for value in values])
         self.usable = self.given.copy()
         self.short = np.zeros(len(values), bool)
+        self.empty = np.zeros(len(values), bool)
         self.normalised = np.zeros(len(values), bool)
         malformed, far, unsound = [], [], []
         for number in np.flatnonzero(self.given):
             value, row = values[number], annotations[number]
+            height_width = sizes[row['image_id']]
             if self.rle[number]:
-                height_width = sizes[row['image_id']]
                 if not _is_rle(value, height_width):
                     malformed.append(row['id'])
-                elif not _fills(value['counts'], height_width[0] * height_width[1]):
+                elif runs := _runs(value['counts'], height_width[0] * height_width[1]):
+                    self.empty[number] = not any(runs[1::2])
+                else:
                     unsound.append(row['id'])
             elif not _is_polygons(value):
                 malformed.append(row['id'])
@@ -52,9 +62,13 @@ class MaskTable:
                 self.short[number] = len(whole) < len(value)
                 largest = max(map(max, whole), default=2)
                 smallest = min(map(min, whole), default=0)
-                self.normalised[number] = smallest >= 0 and largest <= 1
                 if smallest < -_FARTHEST or largest > _FARTHEST:
                     far.append(row['id'])
+                    continue
+                shares = smallest >= 0 and largest <= 1 < max(height_width)
+                self.normalised[number] = shares
+                covers = bool(whole) and not shares and _cover_pixels(whole, *height_width)
+                self.empty[number] = bool(whole) and not covers
         for wrong, fault in (
             (
                 malformed,
@@ -79,12 +93,16 @@ class MaskTable:
                 f'{short} masks have polygons without 3 points: MMDetection leaves those out, and '
                 f'with them {lost} masks that have no other polygon'
             )
-        if normalised := int(self.normalised.sum()):
-            told.append(
-                f'WARNING: {normalised} of {int(self.usable.sum())} masks lie within 0..1 and '
-                'cover no pixel: write polygons in pixels, not as shares of the image'
-            )
+        if self.empty.any():
+            told.append(f'WARNING: {self.empty_ones()}')
         return told
+
+    def empty_ones(self) -> str:
+        """How many masks cover no pixel, and what to do."""
+        told = f'{self.empty.sum()} of {self.usable.sum()} masks cover no pixel of their image'
+        if normalised := self.normalised.sum():
+            told += f', {normalised} of them lie within 0..1, as shares of it'
+        return f'{told}: write the outlines of the objects, in pixels'
 
 
 def whole_polygons(segmentation: Sequence[Sequence[float]]) -> list[Sequence[float]]:
@@ -102,8 +120,23 @@ def _is_rle(value: dict, height_width: list[int]) -> bool:
     return isinstance(value.get('counts'), str | list) and value.get('size') == height_width
 
 
-def _fills(counts: str | Sequence[Any], pixels: int) -> bool:
-    """Whether the runs are whole numbers and add up to `pixels`.
+def _cover_pixels(polygons: Sequence[Sequence[float]], height: int, width: int) -> bool:
+    for part in polygons:
+        x, y = part[::2], part[1::2]
+        inside = min(part) >= 0 and max(x) <= width and max(y) <= height
+        if inside and _twice_area(x, y) >= 2 * _SMALL:
+            return True
+    # exact, and slower
+    return bool(mask_utils.area(mask_utils.frPyObjects(polygons, height, width)).any())
+
+
+def _twice_area(x: Sequence[float], y: Sequence[float]) -> float:
+    right = sum(map(mul, x, [*y[1:], y[0]]))
+    return abs(right - sum(map(mul, y, [*x[1:], x[0]])))
+
+
+def _runs(counts: str | Sequence[Any], pixels: int) -> Sequence[int]:
+    """The lengths of the runs, [] unless they are whole numbers that add up to `pixels`.
 
     Not asked of pycocotools: 2.0.11 takes runs that end too early, and leaves the rest of the mask
     as the memory was.
@@ -111,19 +144,21 @@ def _fills(counts: str | Sequence[Any], pixels: int) -> bool:
     if isinstance(counts, list):
         runs = counts
         if not set(map(type, runs)) <= {int}:
-            return False
+            return []
     else:
-        runs = _runs(counts)
-    return len(runs) > 0 and min(runs) >= 0 and sum(runs) == pixels
+        runs = _decompressed(counts)
+    return runs if runs and min(runs) >= 0 and sum(runs) == pixels else []
 
 
-def _runs(counts: str) -> list[int]:
+def _decompressed(counts: str) -> list[int]:
     """The lengths of the runs in a compressed RLE, [] if it is none.
 
     The format is that of ``rleToString`` in pycocotools' maskApi.c: digits of 5 bits, the lowest
     first, as characters from '0' (bit 6 says that another digit follows, bit 5 of the last digit is
     the sign); from the fourth on a run is written as its difference to the one before the last.
     """
+    if not counts.isascii():
+        return []
     digits = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
     if not digits.size or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
         return []

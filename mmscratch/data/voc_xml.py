@@ -21,6 +21,9 @@ _WINDOWS = {
 }
 
 
+_MOST_PIXELS = 10**9  # what is beyond does not fit into MMDetection's integers
+
+
 @dataclass(frozen=True)
 class VocObject:
     """One object; `corners` are xmin, ymin, xmax, ymax of the file, which count pixels from 1."""
@@ -187,4 +190,6 @@ def _number(node: ET.Element, path: str) -> float:
         int(number)
     except (ValueError, OverflowError):
         raise ValueError(f'<{path}> is {text!r}, not a number') from None
+    if abs(number) > _MOST_PIXELS:
+        raise ValueError(f'<{path}> is {text!r}, no number of pixels')
     return number

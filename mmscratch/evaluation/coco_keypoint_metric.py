@@ -111,6 +111,9 @@ class CocoKeypointMetric(FullCocoMetric):
             none = [0] * 3 * len(self.dataset_meta['keypoint_sigmas'])
             for row in data['annotations']:
                 # what COCO writes for every object, and other tools do not
-                row.setdefault('keypoints', none)
-                row.setdefault('num_keypoints', sum(v > 0 for v in row['keypoints'][2::3]))
+                row['keypoints'] = row.get('keypoints') or none
+                if not isinstance(row.get('num_keypoints'), int):
+                    row['num_keypoints'] = sum(v > 0 for v in row['keypoints'][2::3])
+                if row['keypoints'] is none:
+                    row['num_keypoints'] = 0
         return data

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+import mmscratch.transforms  # noqa: F401
 from mmscratch.config import config_check
 from mmscratch.data import coco_folder
 from mmscratch.data.repoint import walk
@@ -32,6 +33,7 @@ def measure(config: Path, data: Path, batch: int, steps: int) -> dict[str, float
     """One round of one config."""
     from mmdet.registry import DATASETS, MODELS
     from mmengine.dataset import pseudo_collate
+    from mmengine.logging import MessageHub
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import init_default_scope
     from mmengine.utils import import_modules_from_strings
@@ -56,6 +58,9 @@ def measure(config: Path, data: Path, batch: int, steps: int) -> dict[str, float
     cfg.optim_wrapper.optimizer.lr = 1e-4
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
 
+    # what a Runner tells; YOLOX asks for it
+    for unit in ('iter', 'epoch'):
+        MessageHub.get_current_instance().update_info(unit, 0)
     model.train()
     training = _timed(lambda: model.train_step(copy.deepcopy(images), optim_wrapper), steps)
     memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_mb() - before

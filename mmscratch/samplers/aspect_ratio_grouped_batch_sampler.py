@@ -7,6 +7,7 @@ import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler
 
+from mmscratch.errors import InputError
 from mmscratch.samplers.finite_subset_sampler import FiniteSubsetSampler
 from mmscratch.samplers.infinite_subset_sampler import InfiniteSubsetSampler
 
@@ -24,6 +25,8 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
     are batched together, upright ones first, so that no image is lost; ``drop_last`` leaves out a
     last batch that is not full. If the sampler rounds up, the epoch's first batches are repeated
     until every rank has equally many. ``len()`` is the number of this rank's batches in a pass.
+
+    Raises :class:`InputError` for another sampler, which has no global sequence.
     """
 
     def __init__(
@@ -32,6 +35,11 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
         batch_size: int,
         drop_last: bool = False,
     ) -> None:
+        if not isinstance(sampler, InfiniteSubsetSampler | FiniteSubsetSampler):
+            raise InputError(
+                f'{type(self).__name__}: takes no {type(sampler).__name__}; give the data loader '
+                "sampler=dict(type='InfiniteSubsetSampler'), or batch_sampler=None"
+            )
         super().__init__(sampler, batch_size, drop_last)
         self.round_up = getattr(sampler, 'round_up', True)
         self.is_lying = np.zeros(len(sampler.dataset), dtype=bool)

@@ -301,6 +301,13 @@ SECTION = 'give a section (a dict), or None'
             ('train_dataloader.batch_size', value, WHOLE)
             for value in (0, -3, 1.5, '', '4k', [], [2, 3], None, True, float('nan'), float('inf'))
         ),
+        ('val_dataloader.batch_size', 0, WHOLE),
+        ('val_dataloader.num_workers', 'two', 'give a whole number from 0'),
+        ('train_dataloader.prefetch_factor', 0, 'give a whole number from 1, or None'),
+        ('train_dataloader.dataset.pipeline', 5, 'give a list of sections (dicts), or None'),
+        ('train_dataloader.dataset.pipeline', ['x'], 'give a list of sections (dicts), or None'),
+        ('val_evaluator.metric', 5, 'give a name, or a list of names'),
+        ('val_evaluator.proposal_nums', 5, 'give a list of whole numbers from 1, or None'),
         ('train_cfg.max_iters', '4k', WHOLE),
         ('train_cfg.val_interval', 0, WHOLE),
         ('train_cfg.val_begin', -1, 'give a whole number from 0'),

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmscratch.data import coco_check, coco_folder
 from mmscratch.data.data_report import DataReport
+from mmscratch.data.image_decoding import decode_all
 from mmscratch.errors import InputError
 
 
@@ -138,6 +139,16 @@ BAD_JSON = {
     'zero height': (put('images', height=0), "image '2.png' has height 0"),
     'no bbox': (drop('annotations', 'bbox'), "with no 'bbox'"),
     'bbox of three': (put('annotations', bbox=[1, 2, 3]), 'annotation 11: [1, 2, 3]'),
+    'bbox of many digits': (
+        put('annotations', bbox=[1, 2, 10**400, 4]),
+        'one of the boxes has a number of more than 308 digits',
+    ),
+    'area of many digits': (put('annotations', area=10**400), 'one of the areas has a number'),
+    'width of many digits': (put('images', width=10**400), 'one of the sizes of images has'),
+    'half of a character': (
+        put('categories', name='nut \ud83d'),
+        r"category name 'nut \ud83d' holds half of a character",
+    ),
     'bbox of text': (put('annotations', bbox=[1, 2, '3', 4]), "annotation 11: [1, 2, '3', 4]"),
     'NaN': (put('annotations', area=float('nan')), '1 values are NaN, the first in annotation 11'),
     'no area key': (drop('annotations', 'area'), "with no 'area'"),
@@ -208,6 +219,8 @@ def test_bad_json_is_refused(make_coco, case):
         (b'', 'broken JSON at line 1, column 1'),
         (b'\x1f\x8b\x08', 'not UTF-8 text from byte 1 on'),
         (b'[1, 2]', 'holds a list'),
+        (b'[' * 100000, 'cannot be read (maximum recursion depth'),
+        (b'[' + b'9' * 5000 + b']', 'cannot be read (Exceeds the limit'),
     ],
 )
 def test_broken_file_is_refused(make_coco, content, expected):
@@ -509,12 +522,30 @@ def test_evaluation_finds_what_training_leaves_out(make_coco):
     assert (report.to_find, sum(report.instances.values())) == (2, 0)
 
 
+@pytest.mark.parametrize(
+    'segmentation', [[[0.1, 0.1, 0.9, 0.1, 0.9, 0.4]], [[900, 1, 950, 1, 950, 9]], [[5, 5] * 3]]
+)
 @pytest.mark.parametrize('split', ['train', 'val'])
-@pytest.mark.parametrize('drop', [False, True])
-def test_boxes_of_shares_in_place_of_pixels_are_named(make_coco, split, drop):
+def test_masks_that_all_cover_no_pixel_are_refused(make_coco, split, segmentation):
     def change(name, data):
         for row in data['annotations'] if name == split else ():
-            row.update(bbox=[0.1, 0.2, 0.5, 0.25], area=0.125)
+            row['segmentation'] = segmentation
+
+    file = make_coco(change) / f'annotations/instances_{split}.json'
+    with pytest.raises(InputError, match=f'{file}: there is no mask to train on or to find: 4 of'):
+        coco_check.check(file, None, pipeline=LOADS_MASKS)
+    # boxes alone are trained on all the same
+    assert sum(coco_check.check(file, None).instances.values()) == 4
+
+
+# [x, y, w, h], and [cx, cy, w, h], of which the sums can be above 1
+@pytest.mark.parametrize('box', [[0.1, 0.2, 0.5, 0.25], [0.8, 0.5, 0.5, 0.25]])
+@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize('drop', [False, True])
+def test_boxes_of_shares_in_place_of_pixels_are_named(make_coco, split, drop, box):
+    def change(name, data):
+        for row in data['annotations'] if name == split else ():
+            row.update(bbox=box, area=0.125)
 
     message = refusal(make_coco(change), drop_bad_boxes=drop)
     assert f'instances_{split}.json: no object of 4 can be trained on or found' in message
@@ -531,7 +562,7 @@ def test_a_share_that_is_dropped_is_told(make_coco):
     assert report.masks == 3
     assert sum(report.instances.values()) == 3
     assert any('1 masks have polygons without 3 points' in note for note in report.notes)
-    assert any('1 of 3 masks lie within 0..1 and cover no pixel' in note for note in report.notes)
+    assert any('1 of 3 masks cover no pixel' in note for note in report.notes)
 
 
 def test_names_that_differ_in_white_space_alone_are_told(make_coco):
@@ -583,6 +614,31 @@ def test_images_are_decoded_once(make_coco, tmp_path, monkeypatch):
     file.write_bytes(sound + b' ')
     coco_check.check_config(cfg, decode=True)
     assert seen == [str(file)]
+
+
+def test_a_fault_in_decoding_is_that_of_its_file(make_coco, tmp_path, monkeypatch):
+    """Also where two names in the JSON stand for one file, and where there is no home."""
+
+    def no_home():
+        raise RuntimeError('Could not determine home directory.')
+
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    monkeypatch.setattr('pathlib.Path.home', no_home)
+    folder = make_coco() / 'train'
+    (folder / '3.png').write_bytes(b'nothing')
+    names = ['1.png', './1.png', '2.png', '3.png']
+    faults = decode_all(folder, [folder / name for name in names], LOADS_MASKS)
+    assert faults == ['', '', '', 'cannot be decoded']
+
+
+def test_a_broken_memory_is_none(make_coco, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    folder = make_coco() / 'train'
+    for content in ('', '{', '[' * 100000, 'null', '{"a": 5}'):
+        decode_all(folder, [folder / '1.png'], LOADS_MASKS)
+        [memory] = (tmp_path / 'mmscratch/decoded').iterdir()
+        memory.write_text(content)
+    assert decode_all(folder, [folder / '1.png'], LOADS_MASKS) == ['']
 
 
 def test_annotation_ids_from_0_are_fine(make_coco):

@@ -167,6 +167,17 @@ def test_partly_masked_data_are_refused(make_coco, mask_rcnn):
     point(shipped('faster_rcnn/faster-rcnn_r50_fpn_1x_coco'), root)
 
 
+def test_polygons_without_3_points_in_one_split_are_named(make_coco, mask_rcnn):
+    def change(name, data):
+        for row in data['annotations'] if name == 'val' else ():
+            row['segmentation'] = [[1, 2, 3, 4]]
+
+    with pytest.raises(
+        InputError, match=r'instances_val\.json: no segmentation has a polygon of 3'
+    ):
+        point(mask_rcnn, make_coco(change))
+
+
 def test_rle_masks_are_not_ignored(make_coco):
     """With poly2mask=False MMDetection ignores objects whose mask is an RLE."""
 

@@ -126,6 +126,19 @@ def test_another_number_of_keypoints_is_told(make):
         make([annotation(5, 1, [0] * 6)])
 
 
+@pytest.mark.parametrize('bad', ['1', [1], None, 10**400, 1e300])
+def test_keypoints_that_are_no_numbers_are_told(make, bad):
+    with pytest.raises(InputError, match='annotation 5 has keypoints that are no pixels'):
+        make([annotation(5, 1, [3, bad, 2] + NONE[3:])])
+    with pytest.raises(InputError, match='annotation 5 has keypoints that are no pixels'):
+        make([annotation(5, 1, {'nose': [3, 4, 2]})])
+
+
+def test_a_test_set_without_any_keypoints_is_told(make):
+    with pytest.raises(InputError, match='no image has an object with a labelled keypoint'):
+        make([annotation(3, 2, NONE)], test_mode=True)
+
+
 def test_data_without_any_keypoints_is_told(make):
     with pytest.raises(InputError, match='no image has an object with a labelled keypoint'):
         make([annotation(5, 1, NONE)], filter_cfg=dict(filter_empty_gt=True))

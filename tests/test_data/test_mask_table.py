@@ -59,7 +59,7 @@ def test_runs_that_do_not_fill_the_image_are_refused(counts):
         table([TRIANGLE], rle(counts))
 
 
-@pytest.mark.parametrize('counts', ['é', 'ooooooooooooooooo', ' ', '\0', '0' * 9])
+@pytest.mark.parametrize('counts', ['é', '\ud83d', 'ooooooooooooooooo', ' ', '\0', '0' * 9])
 def test_texts_that_are_no_runs_are_refused(counts):
     with pytest.raises(InputError, match='another length'):
         table(rle(counts))
@@ -77,3 +77,31 @@ def test_other_forms_are_refused(value):
 def test_points_far_away_are_refused(far):
     with pytest.raises(InputError, match='100,000 pixels away, the first is that of annotation 1'):
         table([[1, 1, far, 1, 9, 9]])
+
+
+@pytest.mark.parametrize(
+    ('segmentation', 'empty', 'normalised'),
+    [
+        ([[0.1, 0.1, 0.9, 0.1, 0.9, 0.4]], True, True),
+        ([[0.1, 0.1, 0.9, 0.1, 0.9, 0.9, 0.1, 0.9]], True, True),
+        ([[0, 0, 1, 0, 1, 1, 0, 1]], True, True),
+        ([[5, 5] * 4], True, False),
+        ([[5, 5, 10, 10, 20, 20]], True, False),
+        ([[50, 5, 60, 5, 60, 20]], True, False),
+        (rle([1200]), True, False),
+        (rle([700, 0, 500]), True, False),
+        ([[50, 5, 60, 5, 60, 20], TRIANGLE], False, False),
+        ([[20, 5, 60, 5, 60, 20]], False, False),
+        # small ones that cover a pixel all the same
+        ([[5.3, 5.3, 6.3, 5.3, 6.3, 6.3, 5.3, 6.3]], False, False),
+        ([[1, 0, 2, 0, 2, 1, 1, 1]], False, False),
+        (rle([700, 1, 499]), False, False),
+    ],
+)
+def test_masks_without_a_pixel_are_told(segmentation, empty, normalised):
+    masks = table([TRIANGLE], segmentation)
+    assert masks.usable.all()
+    assert masks.empty.tolist() == [False, empty]
+    assert masks.normalised.tolist() == [False, normalised]
+    assert any('WARNING: 1 of 2 masks cover no pixel' in note for note in masks.notes()) == empty
+    assert any('1 of them lie within 0..1' in note for note in masks.notes()) == normalised

@@ -450,6 +450,10 @@ def spoil(name: str, **kwargs) -> Callable[[Path], None]:
             r"two\.xml, object 4: <difficult> is 'Unspecified', not a number",
         ),
         (
+            spoil('two', objects=[('star', 0, (1, 1, '1e300', 5))]),
+            r"1 entries .* two\.xml, object 1: <bndbox/xmax> is '1e300', no number of pixels",
+        ),
+        (
             spoil('two', objects=[('star', 0, (1, 'nan', 5, 5)), ('', 0, (1, 1, 5, 5))]),
             r"2 entries .* two\.xml, object 1: <bndbox/ymin> is 'nan', not a number",
         ),

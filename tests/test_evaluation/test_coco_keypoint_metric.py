@@ -170,6 +170,13 @@ def test_files_that_leave_out_num_keypoints_or_keypoints(truth, tmp_path):
     file = tmp_path / 'truth.json'
     file.write_text(json.dumps(data))
     assert evaluate(file, noisy(truth)) == evaluate(truth, noisy(truth))
+    for none in (None, []):
+        for row in data['annotations']:
+            row['num_keypoints'] = None
+            if not any(row.get('keypoints') or ()):
+                row.update(keypoints=none)
+        file.write_text(json.dumps(data))
+        assert evaluate(file, noisy(truth)) == evaluate(truth, noisy(truth))
 
 
 def test_finding_nothing_is_ap_0(truth):

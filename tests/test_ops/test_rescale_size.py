@@ -1,9 +1,9 @@
-"""Sizes after resizing."""
+"""Sizes after resizing, and images of which a side has one pixel."""
 
 import mmcv
 import numpy as np
 import pytest
-from mmdet.datasets.transforms import Resize
+from mmdet.datasets.transforms import PackDetInputs, RandomFlip, Resize
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 
@@ -27,6 +27,17 @@ def test_a_side_has_a_pixel(size, scale, expected):
     assert mmcv.rescale_size(size, scale, return_scale=True)[0] == expected
     image = np.zeros((size[1], size[0], 3), np.uint8)
     assert mmcv.imrescale(image, scale).shape == (expected[1], expected[0], 3)
+
+
+@pytest.mark.parametrize('direction', ['horizontal', 'vertical', 'diagonal'])
+@pytest.mark.parametrize('size', [(1, 1), (1, 30), (30, 1), (30, 20)])
+def test_torch_takes_the_mirror_image(size, direction):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    results = dict(img=image, img_shape=size)
+    results = RandomFlip(prob=1.0, direction=direction).transform(results)
+    tensor = PackDetInputs(meta_keys=()).transform(results)['inputs']
+    axes = dict(horizontal=1, vertical=0, diagonal=(0, 1))[direction]
+    np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), np.flip(image, axes))
 
 
 @pytest.mark.parametrize('kind', [Resize, ShrinkToFit])

@@ -2,7 +2,9 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from mmengine.dataset import DefaultSampler
 
+from mmscratch.errors import InputError
 from mmscratch.samplers import (
     AspectRatioGroupedBatchSampler,
     FiniteSubsetSampler,
@@ -129,3 +131,9 @@ def test_epochs_differ():
     first = list(sampler)
     sampler.sampler.set_epoch(1)
     assert list(sampler) != first
+
+
+@pytest.mark.parametrize('sampler', [None, DefaultSampler(MIXED)])
+def test_another_sampler_is_refused(sampler):
+    with pytest.raises(InputError, match=f'takes no {type(sampler).__name__}; give'):
+        AspectRatioGroupedBatchSampler(sampler, 2)
