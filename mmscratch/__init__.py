@@ -18,6 +18,6 @@ from mmscratch.ops import backend
 
 __version__ = '0.1.0'
 
+moved_modules.install()
 # Before anything imports mmcv.ops, which looks for mmcv._ext at once.
 backend.install()
-moved_modules.install()

@@ -29,7 +29,7 @@ class MovedModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """The spec of one of ``NAMED``; this finder comes last."""
+        """The spec of one of ``NAMED``, unless a finder before this one has found it."""
         if fullname not in NAMED:
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
