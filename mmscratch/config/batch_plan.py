@@ -114,7 +114,7 @@ def _accumulate(cfg: Config, before: int, passes: int) -> None:
 
 
 def _scale(cfg: Config, passes: int, recipe: int, images: int) -> None:
-    """Make a step of ``images`` in one pass, of one of ``recipe`` images in ``passes``."""
+    """Let one pass of ``images`` be a step, where ``passes`` with ``recipe`` images were one."""
     _accumulate(cfg, passes, 1)
     _stretch(cfg, recipe / images)
     factor = images / recipe

@@ -17,8 +17,8 @@ def set_iterations(cfg: Config, iterations: int) -> None:
     """Let a run end after so many iterations of the recipe's batch.
 
     Drops of the learning rate keep their distance from the end, as the paper's do in schedules of
-    any length (section 3). Where the first would leave less of the run to the whole rate than the
-    third that the paper's 1x leaves, all move in proportion. The warm-up stays as long as it is;
+    any length (section 3). If the full rate then had less than a third of the run, its share in the
+    paper's 1x, all drops move in proportion. The warm-up stays as long as it is;
     where the first drop would come before its end, or the run would end before, it is shortened in
     proportion, to a tenth of the run at least, which the log tells. A cascade starts in proportion.
     Validation and saving come nine times at least, as in 1x here.

@@ -12,8 +12,8 @@ from mmscratch.hooks.annotation_file import (
     first_difference,
     inner_datasets,
 )
-from mmscratch.hooks.init_hook import bare_model
 from mmscratch.hooks.preflight_hook import PreflightHook
+from mmscratch.hooks.runner_state import bare_model
 
 
 class ClassNamesHook(Hook):

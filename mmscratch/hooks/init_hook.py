@@ -14,12 +14,12 @@ from mmcv.cnn import is_norm
 from mmdet.registry import HOOKS
 from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from mmscratch.errors import InputError
+from mmscratch.hooks.runner_state import bare_model
 
 FILLS = ('msra', 'xavier', 'gaussian')
 MEASURED = (
@@ -212,11 +212,6 @@ def is_pretrained(init_cfg: dict) -> bool:
     """Whether a config names mmengine's initializer that loads a checkpoint."""
     kind = init_cfg.get('type')
     return getattr(kind, '__name__', str(kind)).split('.')[-1] in ('Pretrained', 'PretrainedInit')
-
-
-def bare_model(runner: Runner) -> nn.Module:
-    """Return the model without its wrapper for distributed training."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _generator(seed: int, name: str) -> torch.Generator:

@@ -11,13 +11,14 @@ from mmdet.registry import HOOKS
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model.utils import _BatchNormXd
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import nn
 
 from mmscratch.errors import InputError
 from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, class_faults, few
-from mmscratch.hooks.init_hook import bare_model, is_pretrained, pretrained_modules
+from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
 from mmscratch.hooks.resumed_schedule import follow_config
+from mmscratch.hooks.runner_state import bare_model, loaded_file
 from mmscratch.hooks.schedule_faults import schedule_faults
 
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
@@ -44,11 +45,13 @@ class PreflightHook(Hook):
     - ``batch``: a run is resumed with other GPUs, images per GPU or accumulation than it began with
     - ``subset``: a run is resumed on other images than it began with
 
-    Of the first three, ``init='pretrained'`` has the named one only. What was established goes
-    into the ``preflight`` entry of the meta of every checkpoint, in plain types: init, allowed
+    A run with ``init='pretrained'`` is not checked for ``frozen`` and ``norm_eval``, and its
+    ``weights`` check only asks that something is loaded.
+
+    The result is the ``preflight`` entry of every checkpoint's meta, in plain types: init, allowed
     checks and the faults that were waived, seed, SHA-256 of the weights at step 0, SHA-256 of the
-    annotation files, the subset, GPUs and images of a step, versions; ``parent`` is the entry of
-    the checkpoint that ``load_from`` named. A resumed run carries the entry on as it was.
+    annotation files, the subset, GPUs and images of a step, versions. ``parent`` is the entry of
+    the checkpoint that ``load_from`` named. A resumed run keeps the entry as it was.
 
     Args:
         init: ``'random'`` for a run from scratch, ``'pretrained'`` for one that loads weights.
@@ -117,7 +120,7 @@ class PreflightHook(Hook):
         }
         # schedules count passes, so that another batch has another schedule too
         if self._other_past and not found['batch']:
-            file = runner._load_from or find_latest_checkpoint(runner.work_dir)
+            file = loaded_file(runner)
             found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
         if self.init == 'random':
             found['weights'] = self._weight_faults(runner)
@@ -142,7 +145,7 @@ class PreflightHook(Hook):
 
     def _resume_faults(self, runner: Runner) -> list[str]:
         proof = (self._loaded_meta or {}).get('preflight')
-        file = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        file = loaded_file(runner)
         if not proof or proof['init'] != 'random':
             return [f'{file} carries no proof that its run started from scratch: start anew']
         extra = sorted(set(proof['allowed']) - set(self.allow))
@@ -160,7 +163,7 @@ class PreflightHook(Hook):
         began = loaded.get('batch', now)
         if runner.iter == 0 or began == now:
             return []
-        file = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        file = loaded_file(runner)
         return [
             f'{file} began with {_product(began)}, this is {_product(now)}, and its schedule '
             'counts forward passes: resume on as many GPUs with the same --batch and '
@@ -173,7 +176,7 @@ class PreflightHook(Hook):
         began = loaded.get('subset', now)
         if runner.iter == 0 or (began and began['sha256']) == (now and now['sha256']):
             return []
-        file = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        file = loaded_file(runner)
         return [
             f'{file} began with {_images(began)}, this is {_images(now)}: resume with the same '
             'data, subset and subset_seed, or start anew'

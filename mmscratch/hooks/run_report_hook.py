@@ -189,7 +189,7 @@ def _width(numbers: dict[str, float]) -> int:
 
 
 def _quality(entry: dict) -> float:
-    """The number that the best validation has the most of."""
+    """The metric by which the best validation is chosen; higher is better."""
     kinds = ('keypoints_mAP', 'bbox_mAP', 'voc_mAP', 'accuracy')
     return next((entry[kind] for kind in kinds if kind in entry), -1)
 

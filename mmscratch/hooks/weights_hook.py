@@ -6,10 +6,11 @@ from typing import Any
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
 from mmscratch.errors import InputError
+from mmscratch.hooks.runner_state import loaded_file
 from mmscratch.weights.weight_names import Fit, fit
 
 # Where checkpoints keep their weights: MMEngine and MoCo; DeiT, MAE, detectron2; Detectron; DINO.
@@ -53,7 +54,7 @@ class WeightsHook(Hook):
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         # resuming without a name takes the work directory's last one
-        file = str(runner._load_from or find_latest_checkpoint(runner.work_dir))
+        file = loaded_file(runner)
         state = {'meta', 'message_hub', 'optimizer'}
         # without these a run would go on with the learning rate of its begin
         state |= {'param_schedulers'} if runner.param_schedulers else set()

@@ -42,19 +42,19 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
             )
         super().__init__(sampler, batch_size, drop_last)
         self.round_up = getattr(sampler, 'round_up', True)
-        self.is_lying = np.zeros(len(sampler.dataset), dtype=bool)
+        self.is_landscape = np.zeros(len(sampler.dataset), dtype=bool)
         for index in sampler.members.tolist():
             info = sampler.dataset.get_data_info(index)
-            self.is_lying[index] = info['width'] >= info['height']
+            self.is_landscape[index] = info['width'] >= info['height']
 
     @staticmethod
     def batches(
-        sequence: Iterable[int], is_lying: np.ndarray, batch_size: int, drop_last: bool
+        sequence: Iterable[int], is_landscape: np.ndarray, batch_size: int, drop_last: bool
     ) -> Iterator[list[int]]:
-        """The global list of batches; ``is_lying`` holds a flag for each index of ``sequence``."""
+        """The global list of batches; ``is_landscape`` has a flag for each image."""
         groups: tuple[list[int], list[int]] = ([], [])
         for index in sequence:
-            group = groups[int(is_lying[index])]
+            group = groups[int(is_landscape[index])]
             group.append(index)
             if len(group) == batch_size:
                 yield group[:]
@@ -84,7 +84,7 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         sampler = self.sampler
         batches = self.batches(
-            sampler.global_sequence(), self.is_lying, self.batch_size, self.drop_last
+            sampler.global_sequence(), self.is_landscape, self.batch_size, self.drop_last
         )
         return self.deal(batches, sampler.rank, sampler.world_size, self.round_up)
 

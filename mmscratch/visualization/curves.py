@@ -11,9 +11,8 @@ def read_scalars(work_dir: Path) -> list[dict]:
     """All records of ``work_dir/*/vis_data/scalars.json``, training and validation, ordered by
     step.
 
-    A run that was stopped and resumed has several such files: what a later one says of a step
-    replaces what an earlier one said, and so does its silence about steps after the point of
-    resumption.
+    A run that was stopped and resumed has several such files. From the step at which a later file
+    begins, it replaces the earlier ones.
     """
     records: list[dict] = []
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):

@@ -15,7 +15,7 @@ from mmscratch.data import coco_folder
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook, StartCascadeHook
-from mmscratch.hooks.init_hook import bare_model
+from mmscratch.hooks.runner_state import bare_model
 from mmscratch.weights import checkpoint
 
 LEAF = (

@@ -48,8 +48,8 @@ def batch_sampler(kind, rank=0, world_size=1, batch_size=2, drop_last=False, **k
     ],
 )
 def test_groups_by_hand(sequence, drop_last, expected):
-    is_lying = np.array([False, True, True, False, True, True, True, False])
-    batches = AspectRatioGroupedBatchSampler.batches(sequence, is_lying, 2, drop_last)
+    is_landscape = np.array([False, True, True, False, True, True, True, False])
+    batches = AspectRatioGroupedBatchSampler.batches(sequence, is_landscape, 2, drop_last)
     assert list(batches) == expected
 
 
@@ -73,7 +73,7 @@ def test_dealing_by_hand(count, world_size, round_up, expected):
 
 def test_a_square_image_goes_with_the_lying_ones():
     sampler = AspectRatioGroupedBatchSampler(FiniteSubsetSampler(Images(list(SHAPES)), seed=0), 2)
-    assert sampler.is_lying.tolist() == [False, True, True]
+    assert sampler.is_landscape.tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize('subset', [None, 23])
@@ -81,7 +81,7 @@ def test_endless_batches_hold_one_shape_only(subset):
     sampler = batch_sampler(InfiniteSubsetSampler, batch_size=4, subset=subset)
     for batch in islice(sampler, 100):
         assert len(batch) == 4
-        assert len({bool(sampler.is_lying[index]) for index in batch}) == 1
+        assert len({bool(sampler.is_landscape[index]) for index in batch}) == 1
 
 
 def test_nothing_is_lost_or_repeated_over_passes():
