@@ -1,30 +1,28 @@
 """Multiply-adds of a module, and of a detector on one image.
 
-Counted: convolutions, transposed convolutions and linear layers, one multiply-add for each weight
-that meets each element: the number papers call FLOPs. Padding counts as what it surrounds, and a
-transposed convolution's outputs that its own padding cuts off count too. Not counted: biases, norm
-layers, activations, pooling, interpolation (FPN's upsampling), RoIAlign, decoding of boxes, NMS.
+The count is torch's FlopCounterMode, halved: it counts convolutions and matrix products, a multiply
+and an add for each weight that meets each element. Papers call the half of it FLOPs. Padding counts
+as what it surrounds, and so do a transposed convolution's outputs that its own padding cuts off.
+Not counted: biases, norm layers, activations, pooling, interpolation (FPN's upsampling), RoIAlign,
+decoding of boxes, NMS.
 
 Nothing is computed: modules run on the meta device, where tensors have a shape and no data.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmscratch.errors import InputError
 
 
 def multiply_adds(module: nn.Module, *inputs: Tensor) -> int:
     """Multiply-adds of one forward pass of ``module``; module and inputs on the meta device."""
-    with _counting({'': module}) as counts:
-        module(*inputs)
-    return counts['']
+    return _run(module, *inputs)[0]
 
 
 def detector_multiply_adds(
@@ -45,79 +43,52 @@ def detector_multiply_adds(
     """
     # MMDetection's L2Norm makes its weight on the CPU, whatever the device it is built under
     detector.to('meta')
-    parts = {'backbone': detector.backbone}
-    if detector.with_neck:
-        parts['neck'] = detector.neck
     divisor = detector.data_preprocessor.pad_size_divisor
     padded = [math.ceil(side / divisor) * divisor for side in (height, width)]
-    image = torch.empty(1, 3, *padded, device='meta')
+    counts = {}
+    counts['backbone'], features = _run(
+        detector.backbone, torch.empty(1, 3, *padded, device='meta')
+    )
+    if detector.with_neck:
+        counts['neck'], features = _run(detector.neck, features)
     if isinstance(detector, SingleStageDetector):
-        parts['bbox_head'] = detector.bbox_head
-        with _counting(parts) as counts:
-            detector.bbox_head(detector.extract_feat(image))
-        return {part: counts[part] for part in parts}
+        return counts | {'bbox_head': _run(detector.bbox_head, features)[0]}
 
     roi_head = detector.roi_head
     if roi_head.with_shared_head:
         raise InputError('model.roi_head.shared_head: cannot be counted; count a model without one')
-    parts['rpn_head'] = detector.rpn_head
+    counts['rpn_head'], _ = _run(detector.rpn_head, features)
     rois = dict(
         bbox=detector.test_cfg.rpn.max_per_img,
         mask=detector.test_cfg.rcnn.max_per_img,
         keypoint=detector.test_cfg.rcnn.max_per_img,
     )
-    heads = [kind for kind in rois if getattr(roi_head, f'{kind}_head', None) is not None]
-    parts.update({f'{kind}_head': getattr(roi_head, f'{kind}_head') for kind in heads})
+    for kind, number in rois.items():
+        heads = getattr(roi_head, f'{kind}_head', None)
+        if heads is None:
+            continue
+        extractors = _as_list(getattr(roi_head, f'{kind}_roi_extractor'))
+        counts[f'{kind}_head'] = sum(
+            multiply_adds(head, torch.empty(number, extractor.out_channels, *size, device='meta'))
+            for extractor, head in zip(extractors, _as_list(heads))
+            for size in [extractor.roi_layers[0].output_size]
+        )
+    return counts
 
-    with _counting(parts) as counts:
-        detector.rpn_head(detector.extract_feat(image))
-        for kind in heads:
-            extractors = _as_list(getattr(roi_head, f'{kind}_roi_extractor'))
-            for extractor, head in zip(extractors, _as_list(parts[f'{kind}_head'])):
-                size = extractor.roi_layers[0].output_size
-                head(torch.empty(rois[kind], extractor.out_channels, *size, device='meta'))
-    return {part: counts[part] for part in parts}
 
-
-@contextmanager
-def _counting(parts: dict[str, nn.Module]) -> Iterator[Counter]:
-    """Count what the parts compute meanwhile, in evaluation mode and without gradients."""
-    counts: Counter[str] = Counter()
-
-    def hook_of(part: str):
-        def hook(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            counts[part] += _of_layer(layer, inputs[0], output)
-
-        return hook
-
-    kinds = (nn.modules.conv._ConvNd, nn.Linear)
-    layers = [(part, layer) for part in parts for layer in parts[part].modules()]
-    handles = [
-        layer.register_forward_hook(hook_of(part))
-        for part, layer in layers
-        if isinstance(layer, kinds)
-    ]
+def _run(module: nn.Module, *inputs: Any) -> tuple[int, Any]:
+    """Multiply-adds and output of a pass in evaluation mode, without gradients."""
     # in training mode BN refuses a single value a channel: one image's 1 x 1 map, DSOD192's last
-    training = [layer for _, layer in layers if layer.training]
+    training = [layer for layer in module.modules() if layer.training]
     for layer in training:
         layer.training = False
     try:
-        with torch.no_grad():
-            yield counts
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            output = module(*inputs)
     finally:
         for layer in training:
             layer.training = True
-        for handle in handles:
-            handle.remove()
-
-
-def _of_layer(layer: nn.Module, x: Tensor, output: Tensor) -> int:
-    if isinstance(layer, nn.Linear):
-        return output.numel() * layer.in_features
-    window = math.prod(layer.kernel_size)
-    if isinstance(layer, nn.modules.conv._ConvTransposeNd):
-        return x.numel() * layer.out_channels // layer.groups * window
-    return output.numel() * layer.in_channels // layer.groups * window
+    return counter.get_total_flops() // 2, output
 
 
 def _as_list(module: nn.Module) -> list[nn.Module]:
