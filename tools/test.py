@@ -14,7 +14,7 @@ from mmscratch.config import config_check, distributed, work_dir
 from mmscratch.config.cfg_options import CfgOptions
 from mmscratch.config.detection_limit import set_max_detections
 from mmscratch.config.runner_config import fit_to_runner
-from mmscratch.data import coco_check, coco_folder, voc_check, voc_folder
+from mmscratch.data import coco_check, coco_folder, coco_json, voc_check, voc_folder
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.weights import checkpoint
 
@@ -112,6 +112,7 @@ def main() -> None:
         checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
         for check in (coco_check, voc_check):
             reports += check.check_config(cfg, splits=['test'])
+    coco_json.forget()
     if args.launcher == 'pytorch':
         distributed.prepare_for_cpu(cfg)
 

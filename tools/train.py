@@ -11,6 +11,7 @@ metrics.json, curves.png, pictures/, the last and the best checkpoint.
 """
 
 import argparse
+import gc
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from mmscratch.config import batch_plan, config_check, distributed, schedule_len
 from mmscratch.config.cfg_options import CfgOptions
 from mmscratch.config.detection_limit import set_max_detections
 from mmscratch.config.runner_config import fit_to_runner
-from mmscratch.data import coco_check, coco_folder, voc_check, voc_folder
+from mmscratch.data import coco_check, coco_folder, coco_json, voc_check, voc_folder
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
 
@@ -188,6 +189,7 @@ def main() -> None:
         work_dir.claim(Path(cfg.work_dir), args.config, args.resume, out_dir_of(cfg))
         for check in (coco_check, voc_check):
             reports += check.check_config(cfg, decode=not args.skip_decoding)
+    coco_json.forget()
     if args.launcher == 'pytorch':
         distributed.prepare_for_cpu(cfg)
 
@@ -204,7 +206,10 @@ def main() -> None:
     runner.logger.addFilter(lambda record: 'paramwise_options' not in record.getMessage())
     for line in [line for report in reports for line in report.lines()] + [backend.describe()]:
         print_log(line, logger='current')
+    # MMDetection makes millions of objects of a large JSON, none of them garbage
+    gc.disable()
     loader = runner.train_dataloader
+    gc.enable()
     images = getattr(loader.batch_sampler.sampler, 'subset_size', len(loader.dataset))
     print_log(plan.describe(images), logger='current')
     runner.train()

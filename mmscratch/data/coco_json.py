@@ -3,11 +3,15 @@
 Each :class:`InputError` names the file, how many entries are at fault, the first and the cure.
 """
 
+import functools
+import gc
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +29,62 @@ _CURES = {
 }
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What is remembered of a file: its SHA-256, and its annotations by category name."""
+
+    sha256: str
+    objects: dict[str, int]
+
+
 def load(file: Path) -> tuple[Rows, Rows, Rows, str]:
     """Images, annotations and categories, none of them empty, and the SHA-256 of the file.
 
     Ids are unique whole numbers and refer to something, names are unique, images have a size.
     Boxes and masks are not looked at.
+
+    A file is parsed once: until :func:`forget` the same lists are returned again, unless it has
+    changed on disk.
     """
+    return _load(*_identity(file))
+
+
+def summary(file: str | os.PathLike) -> Summary | None:
+    """The summary of a file that :func:`load` has read, None if it has not, or has changed since.
+
+    It outlasts :func:`forget`.
+    """
+    return _summaries.get(_identity(file))
+
+
+def forget() -> None:
+    """Let go of the parsed files, of which a large one takes gigabytes."""
+    _load.cache_clear()
+
+
+_summaries: dict[tuple[Path, int, int], Summary] = {}
+
+
+def _identity(file: str | os.PathLike) -> tuple[Path, int, int]:
+    """Path, size in bytes and time of change in nanoseconds."""
+    file = Path(file)
+    try:
+        status = file.stat()
+    except OSError:
+        return file, 0, 0  # reading it tells
+    return file, status.st_size, status.st_mtime_ns
+
+
+@functools.cache
+def _load(file: Path, size: int, changed: int) -> tuple[Rows, Rows, Rows, str]:
     data, sha256 = _read(file)
     images, annotations, categories = _sections(data, file)
     _check_categories(categories, file)
     _check_images(images, file)
     _check_references(images, annotations, categories, file)
+    counts = Counter(row['category_id'] for row in annotations)
+    objects = {category['name']: counts[category['id']] for category in categories}
+    _summaries[file, size, changed] = Summary(sha256, objects)
     return images, annotations, categories, sha256
 
 
@@ -49,6 +98,9 @@ def _read(file: Path) -> tuple[Any, str]:
             f'with --data DIR'
         ) from None
     not_numbers: list[str] = []
+    collects = gc.isenabled()
+    # millions of new objects, none of them garbage, would be gone through again and again
+    gc.disable()
     try:
         # NaN and Infinity are not JSON, but Python reads and writes them.
         data = json.loads(content.decode(), parse_constant=not_numbers.append)
@@ -64,6 +116,9 @@ def _read(file: Path) -> tuple[Any, str]:
     except (ValueError, RecursionError) as error:
         # a number of thousands of digits, or lists within lists
         raise InputError(f'{file}: cannot be read ({error}); write the file again') from None
+    finally:
+        if collects:
+            gc.enable()
     if not_numbers:
         raise InputError(_name_not_numbers(file, content, not_numbers))
     return data, hashlib.sha256(content).hexdigest()

@@ -12,6 +12,8 @@ from mmengine import fileio
 from mmengine.runner import Runner
 from torch import nn
 
+from mmscratch.data import coco_json
+
 # heads whose number of classes is not the data set's number of things
 OTHER_HEADS = {'rpn_head', 'semantic_head', 'panoptic_fusion_head'}
 
@@ -44,15 +46,24 @@ def files_of(split: str, dataset: Any) -> Iterator[AnnotationFile]:
     """Read the annotation file of a data set, of each one within it if it is a wrapper."""
     for inner in inner_datasets(dataset):
         file = getattr(inner, 'ann_file', None) or None
-        content = fileio.get(file, getattr(inner, 'backend_args', None)) if file else None
+        # CocoDataset and its children choose the JSON's categories by class name
+        summary = _summary(inner, file, hasattr(inner, 'cat_ids')) if file else None
         yield AnnotationFile(
             split=split,
             file=str(file),
-            sha256=None if content is None else hashlib.sha256(content).hexdigest(),
+            sha256=summary and summary.sha256,
             classes=getattr(inner, 'metainfo', {}).get('classes'),
-            # CocoDataset and its children choose the JSON's categories by class name
-            objects=_objects(content) if content and hasattr(inner, 'cat_ids') else None,
+            objects=(summary and summary.objects) or None,
         )
+
+
+def _summary(dataset: Any, file: str, is_coco: bool) -> coco_json.Summary:
+    """That of the check of the data, or of the file as the data set reads it."""
+    if known := coco_json.summary(file):
+        return known
+    content = fileio.get(file, getattr(dataset, 'backend_args', None))
+    objects = _objects(content) if content and is_coco else {}
+    return coco_json.Summary(hashlib.sha256(content).hexdigest(), objects)
 
 
 def inner_datasets(dataset: Any) -> Iterator[Any]:

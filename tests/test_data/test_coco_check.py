@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmscratch.data import coco_check, coco_folder
+from mmscratch.data import coco_check, coco_folder, coco_json
 from mmscratch.data.data_report import DataReport
 from mmscratch.data.image_decoding import decode_all
 from mmscratch.errors import InputError
+from mmscratch.hooks.annotation_file import files_of
 
 
 def config(root, drop_bad_boxes=False, **train) -> Config:
@@ -703,3 +705,30 @@ def test_images_with_more_objects_than_can_be_found(make_coco):
     assert (
         '1 of 2 images have more objects than can be found, up to 122, of one class up to' in note
     )
+
+
+def test_a_file_is_parsed_once(make_coco, monkeypatch):
+    """Pointing a config at a folder, checking it, and the preflight's look at the classes."""
+    root = make_coco()
+    parsed = []
+    loads = json.loads
+    monkeypatch.setattr(json, 'loads', lambda *a, **k: parsed.append(1) or loads(*a, **k))
+    cfg = config(root)
+    cfg.model = dict(type='FasterRCNN', roi_head=dict(bbox_head=dict(num_classes=80)))
+    coco_folder.point_config_at(cfg, coco_folder.find(root))
+    coco_check.check_config(cfg)
+    assert len(parsed) == 2
+    coco_json.forget()
+    file = root / 'annotations/instances_train.json'
+    dataset = SimpleNamespace(
+        ann_file=str(file), cat_ids=[], metainfo=dict(classes=('star', 'disc'))
+    )
+    (found,) = files_of('train', dataset)
+    assert len(parsed) == 2
+    assert found.objects == {'star': 2, 'disc': 2}
+    assert found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    # a file that has changed meanwhile is read anew
+    file.write_text(file.read_text().replace('star', 'comet'))
+    (found,) = files_of('train', dataset)
+    assert found.objects == {'comet': 2, 'disc': 2}
+    assert coco_json.load(file)[2][0]['name'] == 'comet'
