@@ -216,5 +216,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    with one_line_errors('interrupted; --resume goes on from the last checkpoint'):
+    with one_line_errors('interrupted; --resume goes on from the last checkpoint, if any'):
         main()

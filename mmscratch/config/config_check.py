@@ -21,6 +21,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmscratch.config.arguments import accepted_arguments
+from mmscratch.config.runner_config import HOOKS_OF_MMENGINE
 from mmscratch.errors import InputError
 
 # Besides the arguments of mmengine's Runner: what Runner, MMDetection's tools and ours look up.
@@ -309,14 +310,25 @@ def load(path: Path, options: Mapping[str, Any] | None = None) -> Config:
 
 def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
     """Merge ``{'a.b.c': value}`` into `cfg`; InputError for a path that means nothing there."""
-    for option in options:
+    for option, value in options.items():
         _check_option(cfg, option)
+        if value is None and re.fullmatch(r'default_hooks\.\w+', option):
+            _check_disabled_hook(cfg, option.partition('.')[2])
     try:
         cfg.merge_from_dict(dict(options))
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f'--cfg-options: cannot be merged ({_one_line(error)}); give the whole section'
         ) from error
+
+
+def _check_disabled_hook(cfg: Config, name: str) -> None:
+    known = {*(cfg.get('default_hooks') or {}), *HOOKS_OF_MMENGINE}
+    if name not in known:
+        raise InputError(
+            f"--cfg-options default_hooks.{name}=None: there is no hook '{name}' to disable"
+            f'{_hint(name, known)}'
+        )
 
 
 def check_keys(cfg: Config) -> None:

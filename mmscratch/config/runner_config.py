@@ -10,7 +10,7 @@ _OPTIONS_OF_WORKERS = (
     'multiprocessing_context',
 )
 # MMEngine 0.10.7 registers these without being asked: None keeps it from that.
-_HOOKS_OF_MMENGINE = (
+HOOKS_OF_MMENGINE = (
     'runtime_info',
     'timer',
     'sampler_seed',
@@ -35,7 +35,7 @@ def fit_to_runner(cfg: Config) -> None:
                 loader.pop(option, None)
     hooks = cfg.get('default_hooks') or {}
     for name, hook in list(hooks.items()):
-        if hook is None and name not in _HOOKS_OF_MMENGINE:
+        if hook is None and name not in HOOKS_OF_MMENGINE:
             del hooks[name]
     if cfg.get('visualizer') is None:
         hooks.pop('visualization', None)

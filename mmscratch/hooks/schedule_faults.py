@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from mmdet.evaluation import VOCMetric
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, ParamSchedulerHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmscratch.hooks.start_cascade_hook import StartCascadeHook
@@ -28,6 +28,11 @@ def schedule_faults(runner: Runner) -> list[str]:
     faults += _metric_faults(runner)
     faults += _cascade_faults(runner)
     schedulers = runner.param_schedulers or []
+    if schedulers and not any(isinstance(hook, ParamSchedulerHook) for hook in runner.hooks):
+        faults.append(
+            'the learning rate stays at its first value: there is no ParamSchedulerHook to follow '
+            'param_scheduler; set param_scheduler=None too'
+        )
     lists = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
     return faults + [fault for ones in lists for one in ones for fault in _drop_faults(one, loop)]
 

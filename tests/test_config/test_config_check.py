@@ -220,6 +220,14 @@ def test_unknown_option_is_refused(cfg, option, expected):
     assert cfg.to_dict() == before
 
 
+def test_only_a_hook_that_is_there_can_be_disabled():
+    cfg = Config(dict(default_hooks=dict(visualization=dict(type='ComparisonPicturesHook'))))
+    for name in ('visualization', 'logger'):
+        config_check.apply_options(cfg, {f'default_hooks.{name}': None})
+    with pytest.raises(InputError, match=r"no hook 'vizualization'.*did you mean 'visualization'"):
+        config_check.apply_options(cfg, {'default_hooks.vizualization': None})
+
+
 def test_options_are_merged(cfg):
     options = {
         'model.backbone.depth': 101,

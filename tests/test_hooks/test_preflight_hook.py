@@ -402,6 +402,11 @@ NO_VALIDATION = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
         (EPOCHS, saving(interval=13, save_last=False), 'never saves: .*interval=13.* end is 12'),
         (ITERS, saving(interval=1), 'CheckpointHook counts epochs in a loop of iterations'),
         (ITERS, dict(default_hooks=dict(checkpoint=None)), 'never saves: .* no CheckpointHook'),
+        (
+            ITERS,
+            dict(drops(milestones=[60], by_epoch=False), default_hooks=dict(param_scheduler=None)),
+            'the learning rate stays at its first value: there is no ParamSchedulerHook',
+        ),
         (ITERS, NO_VALIDATION, 'never validates: val_cfg, .* are None'),
         (dict(ITERS, val_begin=101), {}, 'never validates: val_begin=101 lies past the end, 100'),
         (dict(EPOCHS, val_begin=13), {}, 'never validates: val_begin=13 lies past the end, 12'),
