@@ -127,6 +127,7 @@ def main() -> None:
     runner.register_hook(ClassNamesHook())
     runner.register_hook(NamedErrorsHook())
     runner.test()
+    distributed.leave()
 
 
 if __name__ == '__main__':

@@ -213,6 +213,7 @@ def main() -> None:
     images = getattr(loader.batch_sampler.sampler, 'subset_size', len(loader.dataset))
     print_log(plan.describe(images), logger='current')
     runner.train()
+    distributed.leave()
 
 
 if __name__ == '__main__':

@@ -83,3 +83,14 @@ def prepare_for_cpu(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
+
+
+def leave() -> None:
+    """End the process group, once all processes are done.
+
+    A process that ends while others work, or with the group's threads alive, may be aborted, upon
+    which the launcher ends the others too.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
