@@ -60,7 +60,7 @@ def set_max_detections(cfg: Config | ConfigDict, number: int) -> None:
         if type_name(metric) == 'CocoMetric':
             raise InputError(
                 f"{option}: AP of MMDetection's CocoMetric is that of 100 detections; use "
-                f"type='FullCocoMetric' (custom_imports: mmscratch.evaluation)"
+                f"type='FullCocoMetric' (custom_imports: mmscratch.register_all)"
             )
         if type_name(metric) in ('FullCocoMetric', 'CocoKeypointMetric'):
             metric['proposal_nums'] = [1, 10, number]

@@ -148,7 +148,7 @@ def _check_coco_metric(cfg: Config, split: str) -> None:
             continue
         raise InputError(
             f"{metric['ann_file']}: not for MMDetection's CocoMetric ({split}_evaluator): {fault}; "
-            f"use type='FullCocoMetric' (custom_imports: mmscratch.evaluation), or number anew"
+            f"use type='FullCocoMetric' (custom_imports: mmscratch.register_all), or number anew"
         )
 
 

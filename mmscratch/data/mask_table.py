@@ -138,8 +138,7 @@ def _twice_area(x: Sequence[float], y: Sequence[float]) -> float:
 def _runs(counts: str | Sequence[Any], pixels: int) -> Sequence[int]:
     """The lengths of the runs, [] unless they are whole numbers that add up to `pixels`.
 
-    Not asked of pycocotools: 2.0.11 takes runs that end too early, and leaves the rest of the mask
-    as the memory was.
+    Not asked of pycocotools: 2.0.11 decodes runs that end too early without an error.
     """
     if isinstance(counts, list):
         runs = counts
