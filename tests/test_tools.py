@@ -107,6 +107,23 @@ def test_randomness_is_what_config_and_options_say(configured, arguments, expect
 
 
 @pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        ([], {}),
+        (['float16'], {}),
+        (['bfloat16'], dict(dtype='bfloat16', loss_scale=dict(enabled=False))),
+    ],
+)
+def test_mixed_precision_scales_losses_in_float16_alone(
+    configured, monkeypatch, arguments, expected
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    wrapper = configured(CONFIG, '--amp', *arguments).optim_wrapper
+    assert wrapper.type == 'AmpOptimWrapper'
+    assert {key: wrapper[key] for key in ('dtype', 'loss_scale') if key in wrapper} == expected
+
+
+@pytest.mark.parametrize(
     ('option', 'own'),
     [
         ('work_dir=x', '--work-dir'),

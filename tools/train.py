@@ -63,7 +63,14 @@ def parse_args() -> argparse.Namespace:
         'MMDetection, or an R-CNN with FPN of detectron2), whatever its classes; a .pth, '
         '.safetensors or .pkl file, or its URL',
     )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='float16',
+        choices=['float16', 'bfloat16'],
+        help='automatic mixed precision, in float16 with scaled losses if no other is named; '
+        'bfloat16 needs no scaling, and a GPU of 2020 (Ampere) or later',
+    )
     parser.add_argument(
         '--seed', type=int, help="of weights and order (default: the config's, or 0)"
     )
@@ -170,6 +177,9 @@ def configure(args: argparse.Namespace) -> Config:
         if not torch.cuda.is_available():
             raise InputError('--amp needs a GPU, and there is none: leave it out')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        if args.amp == 'bfloat16':
+            # float32's range: no loss underflows, and a scaler would wait for the GPU at each step
+            cfg.optim_wrapper.update(dtype='bfloat16', loss_scale=dict(enabled=False))
     fit_to_runner(cfg)
     return cfg
 

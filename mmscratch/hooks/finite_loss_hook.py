@@ -21,8 +21,8 @@ class FiniteLossHook(Hook):
     schedule still has. The hook runs before the iteration's checkpoint is written, and on all GPUs
     at once, since :class:`MeanOverRanksHook` gives them the same losses.
 
-    With a gradient scaler (``--amp``) such a step is left out by the scaler and costs nothing, so
-    that only ``max_skipped`` of them in a row end the run.
+    With a gradient scaler (``--amp float16``) such a step is left out by the scaler and costs
+    nothing, so that only ``max_skipped`` of them in a row end the run.
 
     MMDetection's CheckInvalidLossHook looks at every 50th iteration alone, and ends in a traceback
     that names nothing.
@@ -62,7 +62,9 @@ class FiniteLossHook(Hook):
             self._images_before = images
             return
         self._in_a_row += 1
-        skips = hasattr(runner.optim_wrapper, 'loss_scaler')
+        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        # with bfloat16 it is there, and off
+        skips = scaler is not None and scaler.is_enabled()
         if skips and self._in_a_row < self.max_skipped:
             return
         # the sum of all says no more than its parts

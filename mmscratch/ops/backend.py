@@ -32,6 +32,10 @@ class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         from mmscratch.ops.nms import nms
         from mmscratch.ops.roi_align import roi_align_backward, roi_align_forward
         from mmscratch.ops.roi_pool import roi_pool_backward, roi_pool_forward
+        from mmscratch.ops.sigmoid_focal_loss import (
+            sigmoid_focal_loss_backward,
+            sigmoid_focal_loss_forward,
+        )
         from mmscratch.ops.soft_nms import softnms
 
         ops = (
@@ -41,6 +45,8 @@ class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             roi_align_backward,
             roi_pool_forward,
             roi_pool_backward,
+            sigmoid_focal_loss_forward,
+            sigmoid_focal_loss_backward,
             get_compiler_version,
             get_compiling_cuda_version,
         )

@@ -1,5 +1,6 @@
 """Greedy non-maximum suppression, called as ``mmcv._ext.nms`` is."""
 
+import torch
 import torchvision
 from torch import Tensor
 
@@ -18,6 +19,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         offset: 0, or 1 for inclusive corners, where a box is ``x2 - x1 + 1`` wide.
     """
     boxes, scores = at_least_float32(boxes, scores)
-    # Moving the far corner by one turns inclusive corners into exclusive ones.
-    boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+    if offset:
+        # Moving the far corner by one turns inclusive corners into exclusive ones.
+        boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
     return torchvision.ops.nms(boxes, scores, iou_threshold)

@@ -96,9 +96,15 @@ def test_finite_losses_pass(runner):
 
 
 def test_a_gradient_scaler_skips_some(runner):
-    scaled = runner(loss_scaler=object())
+    scaled = runner(loss_scaler=torch.amp.GradScaler('cpu'))
     hook = FiniteLossHook(max_skipped=3)
     for value in (math.nan, math.inf, 1.0, math.nan, math.nan):
         hook.after_train_iter(scaled, 0, None, losses(loss=value))
     with pytest.raises(InputError, match='loss is nan'):
         hook.after_train_iter(scaled, 0, None, losses(loss=math.nan))
+
+
+def test_a_gradient_scaler_that_is_off_skips_none(runner):
+    scaled = runner(loss_scaler=torch.amp.GradScaler('cpu', enabled=False))
+    with pytest.raises(InputError, match='loss is nan'):
+        FiniteLossHook().after_train_iter(scaled, 0, None, losses(loss=math.nan))
