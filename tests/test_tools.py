@@ -653,5 +653,28 @@ def test_configs_are_timed_side_by_side(tmp_path):
     assert re.search(r'^error: nothing\.py: ', error, re.M)
 
 
+def test_the_suite_for_a_gpu_tries_itself_out(tmp_path):
+    out = tmp_path / 'gpu.json'
+    tiny = ['--suite', 'gpu', '--device', 'cpu', '--tiny', '--out', out]
+    printed = python('analysis/benchmark.py', *tiny, '--parts', 'layers', 'steps', 'loading')
+    record = json.loads(out.read_text())
+    assert [status for status, _ in record['about']['status'].values()] == [0, 0, 0]
+    assert record['layers']['bf16_tflops'] > 0
+    assert [kinds.keys() for kinds in record['layers']['norms_ms'].values()]
+    assert set(record['steps']) == {
+        'mmscratch',
+        'mmscratch bf16, half GN, one group',
+        'torchvision',
+    }
+    for name, numbers in record['steps'].items():
+        assert name in printed
+        assert 'error' not in numbers
+        assert min(numbers['images_per_second']) > 0
+        assert numbers['step_tflop'] > 0
+        assert len(numbers['stages_ms']) == 7
+    assert record['steps']['mmscratch']['profile']['calls']['aten::item'] > 0
+    assert min(record['loading'].values()) > 0
+
+
 def test_committed_tables_are_fresh():
     python('tables.py', '--check')

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from mmengine.config import Config
 
 import mmscratch.transforms  # noqa: F401
 from mmscratch.config import config_check
@@ -33,34 +34,19 @@ def measure(config: Path, data: Path, batch: int, steps: int) -> dict[str, float
     """One round of one config."""
     from mmdet.registry import DATASETS, MODELS
     from mmengine.dataset import pseudo_collate
-    from mmengine.logging import MessageHub
     from mmengine.optim import build_optim_wrapper
-    from mmengine.registry import init_default_scope
-    from mmengine.utils import import_modules_from_strings
 
-    cfg = config_check.load(config, {})
-    if imports := cfg.get('custom_imports'):
-        import_modules_from_strings(**imports)
-    init_default_scope('mmdet')
-    coco_folder.point_config_at(cfg, coco_folder.find(data))
+    cfg = load(config, data)
     train, test = (DATASETS.build(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'val'))
     images = pseudo_collate([train[i % len(train)] for i in range(batch)])
     single = pseudo_collate([test[0]])
 
     on_gpu = torch.cuda.is_available()
     before = _resident_mb()
-    _load_nothing(cfg.model)
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.to('cuda' if on_gpu else 'cpu')
-    cfg.optim_wrapper.pop('accumulative_counts', None)
-    # a rate at which random weights stay finite; the work is the same
-    cfg.optim_wrapper.optimizer.lr = 1e-4
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-
-    # what a Runner tells; YOLOX asks for it
-    for unit in ('iter', 'epoch'):
-        MessageHub.get_current_instance().update_info(unit, 0)
     model.train()
     training = _timed(lambda: model.train_step(copy.deepcopy(images), optim_wrapper), steps)
     memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_mb() - before
@@ -74,8 +60,32 @@ def measure(config: Path, data: Path, batch: int, steps: int) -> dict[str, float
     )
 
 
+def load(config: str | Path, data: Path) -> Config:
+    """The config on the images in ``data``, ready for steps without a Runner.
+
+    Weights are random, which cost what others cost, and the learning rate is one at which they stay
+    finite. Gradients aren't accumulated.
+    """
+    from mmengine.logging import MessageHub
+    from mmengine.registry import init_default_scope
+    from mmengine.utils import import_modules_from_strings
+
+    cfg = config_check.load(config, {})
+    if imports := cfg.get('custom_imports'):
+        import_modules_from_strings(**imports)
+    init_default_scope('mmdet')
+    coco_folder.point_config_at(cfg, coco_folder.find(data))
+    _load_nothing(cfg.model)
+    cfg.optim_wrapper.pop('accumulative_counts', None)
+    cfg.optim_wrapper.optimizer.lr = 1e-4
+    # what a Runner tells; YOLOX asks for it
+    for unit in ('iter', 'epoch'):
+        MessageHub.get_current_instance().update_info(unit, 0)
+    return cfg
+
+
 def _load_nothing(model: dict) -> None:
-    """Begin with random weights, which cost what others cost, and no download."""
+    """Leave out what would download weights."""
     for node in walk(model):
         init_cfg = node.get('init_cfg')
         if isinstance(init_cfg, dict) and is_pretrained(init_cfg):

@@ -7,42 +7,166 @@ as to the other: compare the numbers of one run, and no others. Each config has 
 own, whose peak memory is told less what it had before the model (on a GPU: what torch allocated).
 Loading of images is not timed. The numbers are medians over the rounds, with the lowest and the
 highest.
+
+    python tools/analysis/benchmark.py --suite gpu --out FILE.json [--seconds 460] [--parts steps]
+
+This measures what one GPU does with the project and with its peers: ceilings of the card, training
+steps in several precisions and with several norm layers, loading, a training on SHAPES in each
+precision, compilation. Parts run one after the other, each until its time is over; FILE has what
+was measured so far.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import cv2
 import torch
+from mmengine.logging import MMLogger
 from tqdm import tqdm
 
+from mmscratch.benchmark import layers, loading, runs, steps
+from mmscratch.benchmark.settings import Settings, save
 from mmscratch.config import config_check
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.models.speed import METRICS, measure, speed_rows
+
+# Parts of the suite in their order, with the most seconds that each may take. 'warm' fills the
+# compiler's cache for 'compiled' while SHAPES trains, which is not timed to the second.
+PARTS = dict(layers=30, steps=165, shapes=120, warm=120, compiled=90, together=60, loading=30)
+AT_ONCE = ('shapes', 'warm')
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('configs', type=Path, nargs='+', metavar='CONFIG')
+    parser.add_argument('configs', type=Path, nargs='*', metavar='CONFIG')
     parser.add_argument('--batch', type=int, default=4, help='images a step (default 4)')
     parser.add_argument('--rounds', type=int, default=5, help='default 5')
     parser.add_argument('--steps', type=int, default=3, help='timed in a round (default 3)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
+    parser.add_argument('--suite', choices=['gpu'], help='measure this in place of configs')
+    parser.add_argument('--parts', nargs='+', choices=PARTS, default=list(PARTS), help='of --suite')
+    parser.add_argument('--seconds', type=float, default=460, help='for all of --suite')
+    parser.add_argument('--device', default='cuda', choices=['cuda', 'cpu'], help='of --suite')
+    parser.add_argument('--tiny', action='store_true', help='try --suite out with small models')
     # one measurement, in the process of its own
     parser.add_argument('--data', type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if min(args.batch, args.rounds, args.steps) < 1:
         parser.error('--batch, --rounds and --steps are at least 1')
+    if bool(args.suite) == bool(args.configs):
+        parser.error('give configs, or --suite gpu')
+    if args.suite and not args.out:
+        parser.error('--suite writes its numbers to --out FILE')
+    if args.suite and args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--suite gpu needs a GPU, and there is none; --device cpu --tiny tries it out')
     if len({config.stem for config in args.configs}) < len(args.configs):
         parser.error('two configs of one name: twins cost the same, give one of them')
     return args
+
+
+def run_suite(args: argparse.Namespace) -> None:
+    """Run the parts of the suite one after the other, each in a process of its own."""
+    end = time.monotonic() + args.seconds
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.unlink(missing_ok=True)
+    about = dict(
+        command=' '.join(['benchmark.py', *sys.argv[1:]]),
+        hardware=hardware(),
+        cores=os.cpu_count(),
+        torch=torch.__version__,
+        status={},
+    )
+    save(args.out, 'about', about)
+    with tempfile.TemporaryDirectory() as folder:
+        draw(Path(folder), args.tiny)
+        while parts := [part for part in args.parts if part not in about['status']]:
+            now = [part for part in parts if part in AT_ONCE] if parts[0] in AT_ONCE else parts[:1]
+            if end - time.monotonic() < 10:
+                break
+            begin = time.monotonic()
+            running = {part: start_part(part, end - begin, folder, args) for part in now}
+            for part, process in running.items():
+                status = end_part(process, begin + PARTS[part] + 8)
+                about['status'][part] = [status, round(time.monotonic() - begin, 1)]
+                print(f'{part}: {status}, {about["status"][part][1]} s', flush=True)
+            save(args.out, 'about', about)
+    record = json.loads(args.out.read_text())
+    peak = record.get('layers', {}).get('bf16_tflops', float('nan'))
+    for part in ('steps', 'compiled'):
+        for line in steps.rows(record.get(part, {}), peak):
+            print('| ' + ' | '.join(line) + ' |')
+    for part in ('layers', 'shapes', 'together', 'loading'):
+        print(part, json.dumps(record.get(part))[:3000])
+
+
+def start_part(
+    part: str, seconds: float, folder: str, args: argparse.Namespace
+) -> subprocess.Popen:
+    """A process of its own: a fault of the GPU ends whatever follows in the same one."""
+    command = [sys.executable, __file__, '--suite', 'gpu', '--data', folder, '--parts', part]
+    command += ['--seconds', str(min(PARTS[part], seconds)), '--out', str(args.out)]
+    command += ['--device', args.device, *['--tiny'] * args.tiny]
+    return subprocess.Popen(command, start_new_session=True)
+
+
+def end_part(process: subprocess.Popen, until: float) -> int | str:
+    """Wait for the process, and end it with its workers and tools at ``until``; its status."""
+    try:
+        return process.wait(max(until - time.monotonic(), 0))
+    except subprocess.TimeoutExpired:
+        return 'cut'
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def run_part(args: argparse.Namespace) -> None:
+    # MMEngine logs the rate and the decay of every parameter
+    MMLogger.get_instance('mmengine', log_level='ERROR')
+    [part] = args.parts
+    until = time.monotonic() + args.seconds
+    settings = Settings(part, args.out, args.data, args.device, args.tiny, until)
+    measures = dict(
+        layers=layers.measure,
+        steps=lambda settings: steps.measure(settings, steps.VARIANTS),
+        warm=lambda settings: steps.measure(settings, steps.COMPILED, rounds=0),
+        compiled=lambda settings: steps.measure(settings, steps.COMPILED),
+        shapes=runs.shapes,
+        together=runs.together,
+        loading=loading.measure,
+    )
+    measures[part](settings)
+
+
+def draw(folder: Path, tiny: bool) -> None:
+    """Draw the demo's SHAPES, and JPEG files of COCO's size with as many objects as COCO's have."""
+    shapes = ShapesConfig(
+        size=128, classes=3, objects=(1, 4), object_size=(0.4, 0.7), rotation=0, occlusion=0.1
+    )
+    counts = {'train': 4, 'val': 2} if tiny else {'train': 1000, 'val': 100}
+    workers = os.cpu_count()
+    generate(folder / 'shapes', shapes, counts, workers, progress=False)
+    wide = ShapesConfig(size=(640, 384), objects=(4, 10), object_size=(0.1, 0.6))
+    counts = {'train': 4, 'val': 1} if tiny else {'train': 96, 'val': 8}
+    generate(folder / 'wide', wide, counts, workers, progress=False)
+    for split in counts:
+        for image in (folder / 'wide' / split).glob('*.png'):
+            cv2.imwrite(str(image.with_suffix('.jpg')), cv2.imread(str(image)))
+            image.unlink()
+        file = folder / f'wide/annotations/instances_{split}.json'
+        file.write_text(file.read_text().replace('.png"', '.jpg"'))
 
 
 def in_own_process(config: Path, data: Path, args: argparse.Namespace) -> dict[str, float]:
@@ -64,6 +188,9 @@ def hardware() -> str:
 
 def main() -> None:
     args = parse_args()
+    if args.suite:
+        run_part(args) if args.data else run_suite(args)
+        return
     if args.data:
         print(json.dumps(measure(args.configs[0], args.data, args.batch, args.steps)))
         return

@@ -1,0 +1,1 @@
+"""The parts of ``tools/analysis/benchmark.py --suite gpu``, each in a process of its own."""

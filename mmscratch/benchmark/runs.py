@@ -1,0 +1,136 @@
+"""Runs of the tools on the device, as users start them: training, resumption, test, inference."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from mmscratch.benchmark.settings import Settings
+from mmscratch.benchmark.stepper import OURS
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPES = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
+PRECISIONS = {'float32': [], 'bfloat16': ['--amp', 'bfloat16'], 'float16': ['--amp']}
+TINY = [
+    *('--iterations', '4', '--cfg-options', 'train_dataloader.batch_size=2'),
+    *('auto_scale_lr.base_batch_size=2', 'default_hooks.checkpoint.interval=2'),
+    *('train_dataloader.num_workers=0', 'val_dataloader.num_workers=0'),
+]
+LOG_EACH = ['default_hooks.logger.interval=1', 'log_processor.window_size=1']
+
+
+class Runs:
+    """Tools that run side by side, each with its log in the folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.numbers: dict[str, dict[str, Any]] = {}
+
+    def start(self, **commands: list[str | Path]) -> None:
+        """Run ``tools/COMMAND`` by its name, all at once, until all have ended or time is over."""
+        begin, running = time.monotonic(), {}
+        for name, (tool, *arguments) in commands.items():
+            command = [sys.executable, ROOT / 'tools' / tool, *arguments]
+            with self._log(name).open('w') as log:
+                running[name] = subprocess.Popen(
+                    list(map(str, command)), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+                )
+            self.numbers[name] = {}
+        while running and self.settings.left() > 2:
+            for name in [name for name, process in running.items() if process.poll() is not None]:
+                self._ended(name, running.pop(name).returncode, time.monotonic() - begin)
+            time.sleep(0.1)
+        for name, process in running.items():
+            process.terminate()
+            process.wait()
+            self._ended(name, process.returncode, time.monotonic() - begin)
+
+    def _log(self, name: str) -> Path:
+        return self.settings.folder / f'{self.settings.part}_{name}.log'
+
+    def _ended(self, name: str, status: int, seconds: float) -> None:
+        numbers = dict(status=status, seconds=round(seconds, 1))
+        if status:
+            numbers['log'] = self._log(name).read_text()[-3000:]
+        work_dir = self.work_dir(name)
+        for file in work_dir.glob('*metrics.json'):
+            report = json.loads(file.read_text())
+            values = report.get('last') or report['test']
+            numbers |= {key: values[key] for key in ('bbox_mAP', 'segm_mAP') if key in values}
+            numbers |= {key: report[key] for key in ('train_seconds', 'hardware') if key in report}
+        self.numbers[name] = numbers | self._steps(work_dir)
+        self.settings.save(self.numbers)
+
+    @staticmethod
+    def _steps(work_dir: Path) -> dict[str, float]:
+        """Of the iterations after the first five: images/s, seconds, and those of them in loading.
+
+        Iterations are logged one by one. The numbers are medians.
+        """
+        lines = [
+            line
+            for file in work_dir.glob('*/vis_data/scalars.json')
+            for line in file.read_text().splitlines()
+        ]
+        logged = [entry for entry in map(json.loads, lines) if 'data_time' in entry][5:]
+        if not logged or not (work_dir / 'metrics.json').exists():
+            return {}
+        report = json.loads((work_dir / 'metrics.json').read_text())
+        numbers = {key: median(entry[key] for entry in logged) for key in ('time', 'data_time')}
+        images = report['images_seen'] / report['iterations']
+        return numbers | dict(
+            memory_mb=logged[-1].get('memory'), images_per_second=images / numbers['time']
+        )
+
+    def work_dir(self, name: str) -> Path:
+        """Where the run of that name leaves its files."""
+        return self.settings.folder / 'runs' / f'{self.settings.part}_{name}'
+
+
+def shapes(settings: Settings) -> None:
+    """Train the demo in each precision at once, then resume, test and infer.
+
+    Saved: status, seconds with the start, box and mask AP.
+    """
+    runs, data = Runs(settings), settings.folder / 'shapes'
+    options = TINY if settings.tiny else ['--cfg-options', 'train_dataloader.num_workers=3']
+    options = [*options, 'default_hooks.checkpoint.max_keep_ckpts=4', *LOG_EACH]
+    precisions = PRECISIONS if settings.device == 'cuda' else {'float32': []}
+    train = ['train.py', SHAPES, '--data', data, '--skip-decoding']
+    runs.start(
+        **{
+            name: [*train, '--work-dir', runs.work_dir(name), *amp, *options]
+            for name, amp in precisions.items()
+        }
+    )
+    commands = {}
+    for name, amp in precisions.items():
+        if name == 'float16':
+            continue
+        middle, end = (2, 4) if settings.tiny else (400, 600)
+        checkpoint = runs.work_dir(name) / f'iter_{end}.pth'
+        work_dir = runs.work_dir(f'{name}_resumed')
+        resumed = ['--resume', runs.work_dir(name) / f'iter_{middle}.pth', '--work-dir', work_dir]
+        commands |= {
+            f'{name}_resumed': [*train, *resumed, *amp, *options],
+            f'{name}_test': ['test.py', SHAPES, checkpoint, '--data', data]
+            + ['--work-dir', runs.work_dir(f'{name}_test')],
+            f'{name}_infer': ['infer.py', checkpoint, data / 'val']
+            + ['--out', runs.work_dir(f'{name}_infer')],
+        }
+    runs.start(**commands)
+
+
+def together(settings: Settings) -> None:
+    """Loading and steps at once: a few steps of the full-size config, by tools/train.py."""
+    runs, data = Runs(settings), settings.folder / 'wide'
+    options = ['--iterations', '20', '--cfg-options', 'train_dataloader.num_workers=12']
+    options = [*(TINY if settings.tiny else options), 'default_hooks.init.stats=False', *LOG_EACH]
+    for name in ('bfloat16', 'float32') if settings.device == 'cuda' else ['float32']:
+        if settings.left() > 25:
+            command = ['train.py', SHAPES if settings.tiny else OURS, '--data', data]
+            command += ['--skip-decoding', '--work-dir', runs.work_dir(name), *PRECISIONS[name]]
+            runs.start(**{name: [*command, *options]})
