@@ -29,6 +29,7 @@ class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         from mmscratch.ops.absent_op import absent_op
+        from mmscratch.ops.ms_deform_attn import ms_deform_attn_backward, ms_deform_attn_forward
         from mmscratch.ops.nms import nms
         from mmscratch.ops.roi_align import roi_align_backward, roi_align_forward
         from mmscratch.ops.roi_pool import roi_pool_backward, roi_pool_forward
@@ -47,6 +48,8 @@ class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             roi_pool_backward,
             sigmoid_focal_loss_forward,
             sigmoid_focal_loss_backward,
+            ms_deform_attn_forward,
+            ms_deform_attn_backward,
             get_compiler_version,
             get_compiling_cuda_version,
         )
