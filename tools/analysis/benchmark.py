@@ -95,9 +95,10 @@ def run_suite(args: argparse.Namespace) -> None:
             if end - time.monotonic() < 10:
                 break
             begin = time.monotonic()
-            running = {part: start_part(part, end - begin, folder, args) for part in now}
+            seconds = {part: min(PARTS[part], end - begin) for part in now}
+            running = {part: start_part(part, seconds[part], folder, args) for part in now}
             for part, process in running.items():
-                status = end_part(process, begin + PARTS[part] + 8)
+                status = end_part(process, begin + seconds[part] + 8)
                 about['status'][part] = [status, round(time.monotonic() - begin, 1)]
                 print(f'{part}: {status}, {about["status"][part][1]} s', flush=True)
             save(args.out, 'about', about)
@@ -115,7 +116,7 @@ def start_part(
 ) -> subprocess.Popen:
     """A process of its own: a fault of the GPU ends whatever follows in the same one."""
     command = [sys.executable, __file__, '--suite', 'gpu', '--data', folder, '--parts', part]
-    command += ['--seconds', str(min(PARTS[part], seconds)), '--out', str(args.out)]
+    command += ['--seconds', str(seconds), '--out', str(args.out)]
     command += ['--device', args.device, *['--tiny'] * args.tiny]
     return subprocess.Popen(command, start_new_session=True)
 
