@@ -1,1 +1,1 @@
-"""The parts of ``tools/analysis/benchmark.py --suite gpu``, each in a process of its own."""
+"""Speed of one GPU: the parts of ``tools/analysis/benchmark.py --suite gpu``."""
