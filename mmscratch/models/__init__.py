@@ -1,6 +1,6 @@
 """Heads, backbones, detectors, test-time augmentation; what a model costs."""
 
-from mmscratch.models import inside_anchors
+from mmscratch.models import inside_anchors, speedups
 from mmscratch.models.detectron_tta import DetectronTTAModel
 from mmscratch.models.float32_roi_extractor import Float32RoIExtractor
 from mmscratch.models.image_classifier import ImageClassifier
@@ -22,3 +22,4 @@ __all__ = [
 ]
 
 inside_anchors.install()
+speedups.use(speedups.LEVERS)
