@@ -98,6 +98,8 @@ def shapes(settings: Settings) -> None:
     runs, data = Runs(settings), settings.folder / 'shapes'
     options = TINY if settings.tiny else ['--cfg-options', 'train_dataloader.num_workers=3']
     options = [*options, 'default_hooks.checkpoint.max_keep_ckpts=4', *LOG_EACH]
+    # pictures of a validation take longer than the validation
+    options += ['default_hooks.visualization.num_images=1']
     precisions = PRECISIONS if settings.device == 'cuda' else {'float32': []}
     train = ['train.py', SHAPES, '--data', data, '--skip-decoding']
     runs.start(
@@ -127,7 +129,8 @@ def shapes(settings: Settings) -> None:
 def together(settings: Settings) -> None:
     """Loading and steps at once: a few steps of the full-size config, by tools/train.py."""
     runs, data = Runs(settings), settings.folder / 'wide'
-    options = ['--iterations', '20', '--cfg-options', 'train_dataloader.num_workers=12']
+    options = ['--iterations', '60', '--cfg-options', 'train_dataloader.num_workers=12']
+    options += ['train_cfg.val_interval=60', 'default_hooks.checkpoint.interval=60']
     options = [*(TINY if settings.tiny else options), 'default_hooks.init.stats=False', *LOG_EACH]
     for name in ('bfloat16', 'float32') if settings.device == 'cuda' else ['float32']:
         if settings.left() > 25:

@@ -1,4 +1,4 @@
-"""Heads, backbones, detectors, test-time augmentation; what a model costs."""
+"""Heads, backbones, detectors, test-time augmentation; levers for training on a GPU."""
 
 from mmscratch.models import inside_anchors, speedups
 from mmscratch.models.detectron_tta import DetectronTTAModel

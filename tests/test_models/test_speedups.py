@@ -15,6 +15,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 
 from mmscratch.models import speedups
+from mmscratch.models.speedups.group_norm import SplitGroupNorm
 from mmscratch.models.speedups.late_padded_masks import LatePaddedMasks
 from mmscratch.models.speedups.roi_levels import pool_sorted
 from mmscratch.models.speedups.rpn_loss import draw, sampled_loss
@@ -215,6 +216,19 @@ def test_roi_features_are_those_of_before(sizes, factor, device, without):
         torch.testing.assert_close(mine, theirs)
 
 
+def test_rois_are_not_rounded_to_the_format_of_maps(device):
+    layer = dict(type='RoIAlign', output_size=7, sampling_ratio=2)
+    extractor = SingleRoIExtractor(layer, 4, [4, 8, 16, 32]).to(device)
+    maps = [torch.randn(1, 4, 256 // 2**k, 256 // 2**k, device=device) for k in range(4)]
+    maps = [level.bfloat16().requires_grad_() for level in maps]
+    rois = torch.tensor([[0, 500.4, 300.6, 540.7, 350.2], [0, 10, 10, 900, 900]], device=device)
+    pooled = pool_sorted(extractor, maps, rois)
+    pooled.sum().backward()
+    assert all(level.grad.isfinite().all() for level in maps)
+    exact = pool_sorted(extractor, [level.detach().float() for level in maps], rois)
+    torch.testing.assert_close(pooled.float(), exact, rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize('objects', [0, 3])
 @pytest.mark.parametrize('soft', [False, True])
 def test_mask_targets_are_those_of_before(objects, soft, device, without):
@@ -254,6 +268,50 @@ def test_group_norm_is_torchs(device, without):
     # a CPU's autocast leaves it so by itself
     assert own.dtype == torch.bfloat16
     torch.testing.assert_close(own.float(), expected.float(), rtol=2e-2, atol=2e-2)
+
+
+@pytest.fixture
+def kernels(monkeypatch, device):
+    """What CUDA alone has, in plain torch on a CPU."""
+    if device == 'cpu':
+
+        def stats(x, eps):
+            variance, mean = torch.var_mean(x.float(), (0, 2), correction=0)
+            return mean, (variance + eps).rsqrt()
+
+        def elemt(x, weight, bias, mean, inverse, eps):
+            out = (x - mean[:, None]) * inverse[:, None] * weight[:, None] + bias[:, None]
+            return out.to(x.dtype)
+
+        monkeypatch.setattr(torch, 'batch_norm_stats', stats)
+        monkeypatch.setattr(torch, 'batch_norm_elemt', elemt)
+
+
+@pytest.mark.usefixtures('kernels')
+@pytest.mark.parametrize('shape', [(2, 64, 40, 56), (3, 32, 7, 9)])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_group_norm_of_split_rows_is_torchs(shape, dtype, device):
+    torch.manual_seed(0)
+    x = (3 + 2 * torch.randn(shape)).to(device, dtype)
+    x[:, :4] = 5  # a group in which all is equal
+    weight, bias = torch.rand(2, shape[1], device=device)
+
+    def run(norm, dtype):
+        inputs = [v.detach().to(dtype).requires_grad_() for v in (x, weight, bias)]
+        out = norm(*inputs)
+        (out * torch.linspace(-1, 2, shape[3], device=device)).sum().backward()
+        return [out, *(v.grad for v in inputs)]
+
+    def split(x, weight, bias):
+        own = x.to(dtype)
+        return SplitGroupNorm.apply(own, weight, bias, 8, 1e-5).float()
+
+    own = run(split, torch.float32)
+    expected = run(lambda *v: torch.nn.functional.group_norm(v[0], 8, *v[1:], 1e-5), torch.float64)
+    tolerance = 1e-3 if dtype == torch.float32 else 5e-2
+    for mine, theirs in zip(own, expected, strict=True):
+        scale = theirs.abs().max().item()
+        torch.testing.assert_close(mine.double(), theirs, rtol=tolerance, atol=tolerance * scale)
 
 
 def test_sgd_steps_as_before_and_keeps_its_groups(device, without):

@@ -5,6 +5,7 @@ On a CPU each gives the same bits as MMDetection's own code, or is that code. On
 equal to rounding, and random samples come from the GPU's generator.
 """
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,11 @@ from mmdet.models import DetDataPreprocessor, RPNHead, SingleRoIExtractor
 from mmdet.models.task_modules import MaxIoUAssigner, RandomSampler
 
 from mmscratch.models.speedups.group_norm import group_norm
-from mmscratch.models.speedups.late_padded_masks import MODULE, mask_target_single, pad_gt_masks
+from mmscratch.models.speedups.late_padded_masks import (
+    MASK_TARGET,
+    mask_target_single,
+    pad_gt_masks,
+)
 from mmscratch.models.speedups.max_iou_assigner import assign_wrt_overlaps
 from mmscratch.models.speedups.random_sampler import random_choice
 from mmscratch.models.speedups.roi_levels import extract
@@ -30,9 +35,10 @@ LEVERS: dict[str, list[tuple[Any, str, Any]]] = {
     'RoI levels': [(SingleRoIExtractor, 'forward', extract)],
     'masks': [
         (DetDataPreprocessor, 'pad_gt_masks', pad_gt_masks),
-        (MODULE, 'mask_target_single', mask_target_single),
+        (MASK_TARGET, 'mask_target_single', mask_target_single),
     ],
     'GroupNorm': [(torch.nn.GroupNorm, 'forward', group_norm)],
+    'GroupNorm rows': [(sys.modules[group_norm.__module__], 'SPLIT', True)],
     'SGD': [(torch.optim.SGD, 'step', step)],
 }
 _ORIGINALS = {

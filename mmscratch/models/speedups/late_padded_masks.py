@@ -17,8 +17,8 @@ from torch.nn.modules.utils import _pair
 
 _mmdet_pad = DetDataPreprocessor.pad_gt_masks
 # a function of its name hides the module
-MODULE = importlib.import_module('mmdet.structures.mask.mask_target')
-_mmdet_target = MODULE.mask_target_single
+MASK_TARGET = importlib.import_module('mmdet.structures.mask.mask_target')
+_mmdet_target = MASK_TARGET.mask_target_single
 
 
 class LatePaddedMasks(BitmapMasks):

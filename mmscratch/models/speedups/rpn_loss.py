@@ -1,5 +1,7 @@
 """The RPN's losses of a batch, without waiting for the GPU at each image and level."""
 
+from itertools import accumulate
+
 import torch
 from mmdet.models import RPNHead
 from mmdet.models.dense_heads import anchor_head
@@ -79,8 +81,8 @@ def sampled_loss(
     boxes = torch.cat([objects.bboxes for objects in batch_gt_instances])
     if len(boxes):
         # the place of each image's first object in the common list
-        numbers = [0, *(len(objects) for objects in batch_gt_instances[:-1])]
-        first = torch.tensor(numbers, device=device).cumsum(0)[:, None]
+        first = accumulate([0, *(len(objects) for objects in batch_gt_instances[:-1])])
+        first = torch.tensor(list(first), device=device)[:, None]
         own = (first + matched.gather(1, picks) - 1).clamp(min=0, max=len(boxes) - 1)
         targets = torch.where(is_object[..., None], boxes[own], priors)
     targets = self.bbox_coder.encode(priors.reshape(-1, 4), targets.reshape(-1, 4))
