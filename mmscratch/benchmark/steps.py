@@ -76,7 +76,7 @@ def measure(settings: Settings, variants: dict[str, Variant], rounds: int = 12) 
     Saved for each: images a second of every round; ``build_seconds`` of model and first steps, with
     compilation; ``memory_mb``, the most that torch allocated for model and step; ``step_tflop``,
     what FlopCounterMode counts of an eager step of the model, forward and backward, convolutions
-    and matrix products alone; ``stages_ms``, each waited for. A variant that fails has its ``error``.
+    and matrix products alone; ``stages_ms``, each waited for. One that fails has its ``error``.
     With no rounds models are built and run, so that what they compile is in the compiler's cache.
     """
     if settings.tiny:

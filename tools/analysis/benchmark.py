@@ -41,7 +41,7 @@ from mmscratch.errors import InputError, one_line_errors
 
 # Parts of the suite in their order, with the most seconds that each may take. 'warm' fills the
 # compiler's cache for 'compiled' while SHAPES trains, which is not timed to the second.
-PARTS = dict(ceilings=20, steps=200, shapes=110, warm=110, compiled=60, together=50, loading=20)
+PARTS = dict(ceilings=20, steps=170, shapes=145, warm=145, compiled=60, together=45, loading=20)
 AT_ONCE = ('shapes', 'warm')
 
 
@@ -157,7 +157,7 @@ def draw(folder: Path, tiny: bool) -> None:
         '--size 128 --classes 3 --objects 1 4 --object-size 0.4 0.7 --rotation 0 --occlusion 0.1'
     )
     wide = '--size 640 384 --objects 4 10 --object-size 0.1 0.6'
-    for name, options, counts in (('shapes', shapes, (1000, 100)), ('wide', wide, (96, 8))):
+    for name, options, counts in (('shapes', shapes, (1000, 100)), ('wide', wide, (96, 2))):
         train, val = (4, 2) if tiny else counts
         # its workers import what the main program imports, which is little there
         tool = Path(__file__).parents[1] / 'data/shapes.py'
