@@ -61,8 +61,7 @@ def sampled_loss(
     """
     count, device = len(cls_scores[0]), cls_scores[0].device
     sizes = [tuple(level.shape[-2:]) for level in cls_scores]
-    anchors = torch.cat(self.prior_generator.grid_priors(sizes, device=device))
-    corners = _corners(self, sizes, device)
+    anchors, corners = (torch.cat(levels) for levels in anchors_of(self, sizes, device))
     matched = torch.stack(
         [
             _match(self, anchors, corners, objects, meta)
@@ -140,14 +139,26 @@ def _match(
     return matched.where(inside, -1)
 
 
-def _corners(self: RPNHead, sizes: list[tuple[int, int]], device: torch.device) -> Tensor:
-    """The image coordinates [N, 2] at which the cells of all anchors begin."""
-    levels = []
-    for (height, width), (dx, dy), number in zip(
-        sizes, self.prior_generator.strides, self.prior_generator.num_base_priors, strict=True
-    ):
-        x = torch.arange(0, width * dx, dx, device=device)
-        y = torch.arange(0, height * dy, dy, device=device)
-        cells = torch.cartesian_prod(y, x).flip(1)
-        levels.append(cells.repeat_interleave(number, dim=0))
-    return torch.cat(levels)
+def anchors_of(
+    self: RPNHead, sizes: list[tuple[int, int]], device: torch.device
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The anchors of levels of these (height, width), and the points at which their cells begin.
+
+    Returns:
+        For each level [N, 4] and [N, 2], in pixels of the image. Those of the last four kinds of
+        images are remembered: some 10 MB each.
+    """
+    known = vars(self).setdefault('known_anchors', {})
+    kind = (*sizes, device)
+    if kind not in known:
+        generator, corners = self.prior_generator, []
+        for (height, width), (dx, dy), number in zip(
+            sizes, generator.strides, generator.num_base_priors, strict=True
+        ):
+            x = torch.arange(0, width * dx, dx, device=device)
+            y = torch.arange(0, height * dy, dy, device=device)
+            corners.append(torch.cartesian_prod(y, x).flip(1).repeat_interleave(number, dim=0))
+        while len(known) >= 4:
+            del known[next(iter(known))]
+        known[kind] = generator.grid_priors(sizes, device=device), corners
+    return known[kind]

@@ -8,6 +8,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mmscratch.models.speedups.rpn_loss import anchors_of
+
 _mmdet_predict = RPNHead.predict_by_feat
 
 
@@ -59,11 +61,11 @@ def proposals(
             ``min_bbox_size`` (pixels), ``max_per_img``.
     """
     count, device = len(cls_scores[0]), cls_scores[0].device
-    sizes = [level.shape[-2:] for level in cls_scores]
+    sizes = [tuple(level.shape[-2:]) for level in cls_scores]
     levels = []
     most = cfg.get('nms_pre', -1)
     for scores, deltas, anchors in zip(
-        cls_scores, bbox_preds, self.prior_generator.grid_priors(sizes, device=device), strict=True
+        cls_scores, bbox_preds, anchors_of(self, sizes, device)[0], strict=True
     ):
         scores = scores.permute(0, 2, 3, 1).reshape(count, -1).float()
         scores, best = scores.topk(min(most, scores.shape[1]) if most > 0 else scores.shape[1])
