@@ -105,7 +105,7 @@ class Executor:
 
     def _checkpoint(self, run: Run, later: Run) -> Path:
         """The checkpoint of ``run`` that ``later`` begins with."""
-        at = later.begin if later.trunk == run else run.begin + run.iterations
+        at = later.begin if later.parent == run else run.begin + run.iterations
         return self.folder(run) / f'iter_{at}.pth'
 
     def _start(self, waiting: list[Run], failed: dict[str, str]) -> None:
@@ -129,8 +129,8 @@ class Executor:
             command += ['--init', str(self._checkpoint(run.weights, run))]
         if (folder / 'last_checkpoint').exists():
             command.append('--resume')
-        elif run.trunk:
-            command += ['--resume', str(self._checkpoint(run.trunk, run))]
+        elif run.parent:
+            command += ['--resume', str(self._checkpoint(run.parent, run))]
         if options:
             command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
         threads = max(1, (os.cpu_count() or 1) // self.jobs)

@@ -74,8 +74,8 @@ class Run:
         seed: of weights and order.
         options: dotted config keys and values, as of ``--cfg-options``.
         weights: the run whose last checkpoint gives the initial weights.
-        trunk: the run that this one branches off from, and goes on with another schedule.
-        begin: iteration of the trunk's checkpoint.
+        parent: the run that this one continues with another schedule.
+        begin: iteration of the parent's checkpoint.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Run:
     seed: int
     options: tuple[tuple[str, Any], ...] = ()
     weights: 'Run | None' = None
-    trunk: 'Run | None' = None
+    parent: 'Run | None' = None
     begin: int = 0
 
     @property
@@ -94,7 +94,7 @@ class Run:
     @property
     def needs(self) -> list['Run']:
         """The runs that have to be done before."""
-        return [run for run in (self.weights, self.trunk) if run]
+        return [run for run in (self.weights, self.parent) if run]
 
     def load(self) -> Config:
         """The config with the options in it."""

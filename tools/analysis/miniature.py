@@ -59,7 +59,7 @@ def main() -> None:
             f'{plan.DETECTOR}: no such file here; run this at the root of the checkout'
         )
     chosen = [claim for claim in CLAIMS if claim.number in args.claim]
-    runs = [run for claim in chosen for run in claim.runs(range(args.seeds))]
+    runs = [run for claim in chosen for run in claim.of_seeds(range(args.seeds))]
     results_dir = args.again or RESULTS
     failed: dict[str, str] = {}
     if not args.report:
@@ -70,10 +70,10 @@ def main() -> None:
             print(f'{results_dir} has all of these runs; --again FOLDER trains them anew')
         failed = executor.execute(runs)
         # what claims that weren't chosen would begin with is kept
-        executor.tidy([run for claim in CLAIMS for run in claim.runs(range(args.seeds))])
+        executor.tidy([run for claim in CLAIMS for run in claim.of_seeds(range(args.seeds))])
     report.write(results_dir)
     # of all seeds that are there, as on the page
-    every = {claim: claim.runs(range(report.MOST_SEEDS)) for claim in chosen}
+    every = {claim: claim.of_seeds(range(report.MOST_SEEDS)) for claim in chosen}
     if args.again:
         repeated = [run for runs in every.values() for run in runs]
         print(
@@ -83,7 +83,7 @@ def main() -> None:
         )
     for claim, its_runs in every.items():
         results = report.collect(its_runs, results_dir / report.RUNS)
-        if {run.name for run in claim.runs([0])} <= set(results):
+        if {run.name for run in claim.of_seeds([0])} <= set(results):
             verdict = claim.verdict(results)
             print(f'{claim.number}. {claim.title}: {verdict.word} ({verdict.numbers})')
     for label, why in failed.items():
