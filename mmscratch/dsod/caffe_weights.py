@@ -194,7 +194,7 @@ def _checked_places(model: nn.Module, config: str) -> list[_Place]:
         if not isinstance(getattr(model, name, None), kind):
             raise InputError(
                 f'{config}: model.{name} is no {kind.__name__}; give one of '
-                'configs/scratch/dsod300_*.py'
+                'configs/dsod/dsod300_*.py'
             )
     places = [*_body(model), *_head(model.bbox_head)]
     ours, theirs = model.state_dict(), [key for place in places for key in place.keys]

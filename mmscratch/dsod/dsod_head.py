@@ -5,7 +5,7 @@ from mmdet.models.necks.ssd_neck import L2Norm
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from mmscratch.models.ssd_head import RepairedSSDHead
+from mmscratch.models.repaired_ssd_head import RepairedSSDHead
 
 
 @MODELS.register_module()

@@ -22,7 +22,8 @@ from mmscratch.weights.publish import publish, released_config
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 TITLE = 'mask_rcnn_r18_gn_600i_shapes'
-INDEX = {e['Name']: e for e in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Models']}
+METAFILE = yaml.safe_load((ROOT / 'configs/scratch/metafile.yml').read_text())
+INDEX = {entry['Name']: entry for entry in METAFILE['Models']}
 SHORT = [
     'train_cfg.max_iters=2',
     'train_cfg.val_interval=1',
