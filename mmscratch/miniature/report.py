@@ -16,20 +16,26 @@ from mmscratch.miniature import plan
 from mmscratch.miniature.claims import CLAIMS, INTRODUCTION, Claim
 from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION
 from mmscratch.miniature.judges import AS_GOOD, HOLDS
-from mmscratch.miniature.run import Run, in_order
+from mmscratch.miniature.run import in_order
 from mmscratch.miniature.statistics import Gap, Results, final, interval, spread
 
+MOST_SEEDS = 20
+RUNS = 'runs'  # the folder of the results, beside the page
 # prefix of the runs' names, metric, and what that is called
 Panels = Sequence[tuple[str, str, str]]
 COLORS = {'scratch': 'tab:blue', 'pretrained': 'tab:orange'}
 NAMES = {'scratch': 'random initialization', 'pretrained': 'pre-trained'}
 
 
-def collect(runs: Sequence[Run], folder: Path) -> Results:
-    """The results of the runs and of what they need, by name; those without one are left out."""
+def collect(claims: Sequence[Claim], folder: Path) -> Results:
+    """The results of the claims' runs and of what these need, by name; all seeds that are there.
+
+    They are in the ``RUNS`` of ``folder``. Runs without a result are left out.
+    """
     results: Results = defaultdict(list)
+    runs = [run for claim in claims for run in claim.of_seeds(range(MOST_SEEDS))]
     for run in in_order(runs):
-        if (result := run.result(folder)) is not None:
+        if (result := run.result(folder / RUNS)) is not None:
             results[run.name].append(result)
     return dict(results)
 
@@ -122,8 +128,6 @@ FIGURES = {
         ],
     ),
 }
-MOST_SEEDS = 20
-RUNS = 'runs'  # the folder of the results, beside the page
 
 
 def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
@@ -132,7 +136,7 @@ def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
     sections: list[str] = []
     summary = ['| | claim | verdict |', '| ---: | --- | --- |']
     for claim in claims:
-        results = collect(claim.of_seeds(range(MOST_SEEDS)), folder / RUNS)
+        results = collect([claim], folder)
         wanted = [run.name for run in claim.of_seeds([0])]
         sections += [f'## {claim.number}. {claim.title}', '']
         sections += [f'*{claim.source}.* {claim.full_size}', '', f'*Here:* {claim.setup}', '']
@@ -176,7 +180,7 @@ def _introduction(folder: Path, claims: Sequence[Claim]) -> str:
         small=CLASSIFICATION.size[0],
     )
     text += '\n'
-    results = collect([run for c in claims for run in c.of_seeds(range(MOST_SEEDS))], folder / RUNS)
+    results = collect(claims, folder)
     every = [result for of_seeds in results.values() for result in of_seeds]
     if every:
         machines = '; '.join(sorted({result['hardware'] for result in every}))

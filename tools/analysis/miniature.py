@@ -72,17 +72,11 @@ def main() -> None:
         # what claims that weren't chosen would begin with is kept
         executor.tidy([run for claim in CLAIMS for run in claim.of_seeds(range(args.seeds))])
     report.write(results_dir)
-    # of all seeds that are there, as on the page
-    every = {claim: claim.of_seeds(range(report.MOST_SEEDS)) for claim in chosen}
     if args.again:
-        repeated = [run for runs in every.values() for run in runs]
-        print(
-            report.compare(
-                *(report.collect(repeated, d / report.RUNS) for d in (args.again, RESULTS))
-            )
-        )
-    for claim, its_runs in every.items():
-        results = report.collect(its_runs, results_dir / report.RUNS)
+        repeated, before = (report.collect(chosen, folder) for folder in (args.again, RESULTS))
+        print(report.compare(repeated, before))
+    for claim in chosen:
+        results = report.collect([claim], results_dir)
         if {run.name for run in claim.of_seeds([0])} <= set(results):
             verdict = claim.verdict(results)
             print(f'{claim.number}. {claim.title}: {verdict.word} ({verdict.numbers})')
