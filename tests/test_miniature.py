@@ -683,6 +683,21 @@ def test_the_tool_tells_mistakes_in_one_line(arguments, told, tmp_path):
     assert told in done.stderr.splitlines()[-1]
 
 
+def test_the_tool_compares_a_repetition_with_the_committed_study(tmp_path):
+    (tmp_path / 'runs').mkdir()
+    for file in (ROOT / 'results/miniature/runs').glob('vgg_*_seed0.json'):
+        shutil.copy(file, tmp_path / 'runs')
+    tool = [sys.executable, str(ROOT / 'tools/analysis/miniature.py')]
+    arguments = ['--report', '--claim', '7', '--again', str(tmp_path)]
+    done = subprocess.run([*tool, *arguments], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert said[0].startswith('vgg_msra: box AP ')
+    assert said[-1].startswith('7. Without normalization')
+    assert said[-1].endswith('(one seed))')
+    assert '| vgg_msra | 1 |' in (tmp_path / 'README.md').read_text()
+
+
 def test_the_committed_study_has_nothing_to_train(tmp_path):
     """Of all claims and seeds, and every result belongs to a run of theirs."""
     committed = ROOT / 'results/miniature/runs'

@@ -178,8 +178,8 @@ class PreflightHook(Hook):
             return []
         file = loaded_file(runner)
         return [
-            f'{file} began with {_subset_text(began)}, this is {_subset_text(now)}: resume with the same '
-            'data, subset and subset_seed, or start anew'
+            f'{file} began with {_subset_text(began)}, this is {_subset_text(now)}: resume with '
+            'the same data, subset and subset_seed, or start anew'
         ]
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:

@@ -1,4 +1,4 @@
-"""The study's page and figures, made from its results alone."""
+"""The page and the figures of the study, made from its results alone."""
 
 import math
 from collections import defaultdict
@@ -161,7 +161,7 @@ def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
 
 
 def _introduction(folder: Path, claims: Sequence[Claim]) -> str:
-    """What is compared, from the plan, and what was run, from the results."""
+    """The beginning of the page: its numbers are from the plan, and of the runs from results."""
     counts = {name: splits for name, (_, splits) in DATA.items()}
     text = INTRODUCTION.format(
         as_good=100 * AS_GOOD,
@@ -214,7 +214,7 @@ METRIC_NAMES = {
 
 
 def _table(results: Results, metrics: Sequence[str]) -> list[str]:
-    """One row a name: the means over the seeds, and lowest and highest."""
+    """One row a name: the mean over the seeds, with lowest and highest."""
     names = [METRIC_NAMES[metric] for metric in metrics]
     rows = [
         '| ' + ' | '.join(['run', 'seeds', 'iterations', *names]) + ' |',
@@ -231,10 +231,10 @@ def _table(results: Results, metrics: Sequence[str]) -> list[str]:
 
 
 def compare(repeated: Results, before: Results) -> str:
-    """Lines that say how near a repetition comes: box AP or accuracy of both, by name.
+    """Lines that compare a repetition with the results before: box AP or accuracy, by name.
 
-    What differs as seeds do is within the ± 95 times of 100. The spread behind it is that of all
-    runs before.
+    Where the two differ only as seeds do, the difference is within the ± 95 times of 100. The ± is
+    from the spread of all runs before.
     """
     lines, within = [], []
     for metric in ('bbox_mAP', 'accuracy'):

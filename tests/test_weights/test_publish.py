@@ -282,6 +282,15 @@ def test_an_entry_of_the_index_keeps_its_name(tmp_path):
     assert ours['Name'] == TITLE
 
 
+def test_dsod_is_from_scratch_in_a_folder_of_its_own(tmp_path):
+    name = 'dsod192_small_bn_600i_shapes'
+    text = Config.fromfile(ROOT / f'configs/dsod/{name}.py').pretty_text
+    meta = dict(iter=600, experiment_name=f'{name}_20300101_000000')
+    meta['preflight'] = dict(init='random', allowed=[], annotations=[])
+    ours = entry(publish(made(tmp_path / 'run', text, **meta), tmp_path / 'out'))
+    assert (ours['Name'], ours['Config']) == (f'dsod/{name}', f'configs/dsod/{name}.py')
+
+
 def test_the_best_checkpoint_of_a_run_that_ended(tmp_path):
     file = made(tmp_path / 'run', iter=2)
     assert 'is of iteration 2 of 4' in refusal(file, tmp_path / 'out')
