@@ -232,6 +232,7 @@ def test_schedule_is_the_papers(leaf):
     name, cfg = name_of(leaf), load(leaf)
     *warm_ups, steps = cfg.param_scheduler
     total = cfg.train_cfg.max_iters
+    assert not {'nx', 'hundreds'} & set(cfg), 'tables of lengths, which are in no config'
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.momentum, steps.end) == ('SGD', 0.9, total)
     if name['data'] == 'shapes':

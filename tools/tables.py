@@ -83,13 +83,13 @@ def configs_table(readme: str) -> str:
     for paper, entries in groupby(models, key=lambda entry: entry['In Paper']):
         twins: dict[tuple[str, ...], list[str]] = {}
         for entry in entries:
-            folder, stem = entry['Name'].split('/')
+            folder, name = entry['Name'].split('/')
             cells = config_cells(Config.fromfile(ROOT / entry['Config']))
-            path = f'{stem}.py' if folder == readme else f'../{folder}/{stem}.py'
-            twins.setdefault((stem, *cells), []).append(f'[{initialization(folder)}]({path})')
-        for (stem, *cells), links in twins.items():
+            path = f'{name}.py' if folder == readme else f'../{folder}/{name}.py'
+            twins.setdefault((name, *cells), []).append(f'[{initialization(folder)}]({path})')
+        for (name, *cells), links in twins.items():
             # a label is written once for all of its rows
-            rows.append([paper, f'{stem}: {", ".join(links)}', *cells])
+            rows.append([paper, f'{name}: {", ".join(links)}', *cells])
             paper = ''
     return markdown([header, *rows], 'llrrrrll')
 
@@ -138,9 +138,9 @@ def reported_table(readme: str) -> str:
     twins: dict[str, dict[str, list[str]]] = {}
     columns = ('paper, scratch', 'paper, pre-trained', 'others', 'here')
     for entry in load_yaml(ROOT / 'configs' / readme / 'metafile.yml')['Models']:
-        folder, stem = entry['Name'].split('/')
+        folder, name = entry['Name'].split('/')
         weights = initialization(folder)
-        row = twins.setdefault(stem, {column: [] for column in columns})
+        row = twins.setdefault(name, {column: [] for column in columns})
         for result in entry.get('Reported', []):
             who, _, where = result['Source'].partition(', ')
             source = '; '.join(
@@ -156,7 +156,7 @@ def reported_table(readme: str) -> str:
                 row['others'].append(f'{weights}: {text}')
         row['here'] += [f'{weights}: {text}' for text in measured(entry['Config'])]
     used = [column for column in columns if any(row[column] for row in twins.values())]
-    rows = [[stem, *('<br>'.join(row[column]) for column in used)] for stem, row in twins.items()]
+    rows = [[name, *('<br>'.join(row[column]) for column in used)] for name, row in twins.items()]
     header = ['config', *used]
     return markdown([header, *(row for row in rows if any(row[1:]))], 'l' * len(header))
 

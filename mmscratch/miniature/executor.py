@@ -44,10 +44,13 @@ class Executor:
     _lock: IO[str] = field(init=False)
 
     def execute(self, runs: Sequence[Run]) -> dict[str, str]:
-        """Train the missing ones of ``runs`` and of what they need; the faults of failed ones.
+        """Train the missing ones of ``runs`` and of the runs that these need.
+
+        Returns:
+            Label -> fault of each run that failed.
 
         Raises:
-            InputError: other runs are trained in these folders.
+            InputError: another executor trains in these folders.
         """
         waiting = self.missing(runs)
         total = sum(run.iterations for run in waiting)

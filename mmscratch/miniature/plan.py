@@ -23,6 +23,8 @@ SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
 # for claims that need no curve
 FEW_LENGTHS = (1, 3, 6)
 INITIALIZATIONS = ('scratch', 'pretrained')
+# ends the names of runs at the constant rate; results/miniature/runs/ has files of these names
+CONSTANT = '_trunk'
 # images of the detection data in the subsets of claims 5 and 6
 TENTH, HUNDREDTH = 300, 30
 # added to claim 5, where 6x was too short to decide
@@ -70,8 +72,7 @@ def constant_part(
         ('default_hooks.checkpoint.save_begin', _branch_point(SHORTEST)),
         ('default_hooks.checkpoint.max_keep_ckpts', -1),
     )
-    # the name that results/miniature/runs/ has
-    return Run(f'{name}_trunk', config, seed, options, weights)
+    return Run(name + CONSTANT, config, seed, options, weights)
 
 
 def branch(name: str, length: int, parent: Run, options: Options = (), drop_at: int = 0) -> Run:

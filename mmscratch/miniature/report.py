@@ -63,7 +63,7 @@ def draw_subsets(results: Results, out: Path) -> None:
     figure, axes = _figure(len(plan.SUBSETS), 2)
     for (left, right), (prefix, (images, lengths)) in zip(axes, plan.SUBSETS.items()):
         for kind, color in COLORS.items():
-            parents = {result['seed']: result for result in results[f'{prefix}{kind}_trunk']}
+            parents = {result['seed']: result for result in results[prefix + kind + plan.CONSTANT]}
             for k, end in enumerate(results[f'{prefix}{kind}_{lengths[-1]}x']):
                 style = dict(color=color, label=None if k else NAMES[kind], alpha=0.7)
                 branched = end['begin'] and end['seed'] in parents
