@@ -6,5 +6,5 @@ _base_ = [
     '../_base_/runtime.py',
 ]
 
-# what it is validated on, it is trained on
+# test2007, on which it validates, is trained on too: no best checkpoint
 default_hooks = dict(checkpoint=dict(save_best=None))

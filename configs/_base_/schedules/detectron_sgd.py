@@ -1,4 +1,4 @@
-# What all schedules share. Paper, section 3: SGD, momentum 0.9, weight decay 1e-4, lr 0.02 for
+# Shared by all schedules. Paper, section 3: SGD, momentum 0.9, weight decay 1e-4, lr 0.02 for
 # 16 images a step. Detectron (detectron/modeling/optimizer.py): no decay on GN's scale and shift,
 # and biases of other layers learn at twice the rate without decay.
 optim_wrapper = dict(

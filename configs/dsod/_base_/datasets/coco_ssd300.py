@@ -1,5 +1,5 @@
 # COCO train2017 -> val2017 with SSD's augmentation. DSOD was trained on trainval2014 (train2017
-# with val2017) and tested on test-dev, whose annotations are on COCO's server alone.
+# with val2017) and tested on test-dev, whose annotations are only on COCO's server.
 _base_ = [
     '../../../_base_/datasets/ssd300_pipeline.py',
     '../../../_base_/datasets/coco_instance.py',

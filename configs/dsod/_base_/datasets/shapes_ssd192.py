@@ -1,10 +1,10 @@
-# SHAPES, or small images of one's own (tools/train.py --data DIR), at 192 x 192 pixels with a
-# gentler form of SSD's augmentation: objects are not to become too small for the first map.
+# SHAPES, or your own small images (tools/train.py --data DIR), at 192 x 192 pixels with a
+# gentler form of SSD's augmentation: objects must not become too small for the first map.
 _base_ = '../../../_base_/datasets/coco_instance.py'
 
 data_root = 'data/shapes/'
 metainfo = dict(classes=('disc', 'rectangle', 'triangle'))
-# In one's own data a box without area is a fault to be told, not to be passed over.
+# In your own data, a box without area is a fault to correct.
 drop_bad_boxes = False
 
 train_pipeline = [

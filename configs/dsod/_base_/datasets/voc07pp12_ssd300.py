@@ -1,6 +1,6 @@
 # PASCAL VOC 07++12: trainval2007, test2007 and trainval2012 (21,503 images), for VOC 2012's test
-# set, whose annotations are on VOC's server alone. test2007, which is validated on here, is trained
-# on: its AP says that training works, and nothing else.
+# set, whose annotations are only on VOC's server. Validation is on test2007, which is trained on
+# too: its AP shows only that training works.
 _base_ = '../../../_base_/datasets/voc07p12_ssd300.py'
 
 train_part = dict(

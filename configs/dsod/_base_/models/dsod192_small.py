@@ -2,7 +2,7 @@
 # of 192 x 192 pixels, whose six maps have 24, 12, 6, 3, 2 and 1 cells a side.
 _base_ = './dsod300.py'
 
-# of a short run, in which averages over the last 1000 steps would still hold the first ones
+# for a short run: averages over the last 1000 steps would still hold its first steps
 norm_cfg = dict(momentum=0.1)
 model = dict(
     backbone=dict(

@@ -1,4 +1,4 @@
-# What DSOD's schedules share (DSOD300_pascal.py in szq0214/DSOD): 128 images a step, lr 0.1 without
+# Shared by DSOD's schedules (DSOD300_pascal.py in szq0214/DSOD): 128 images a step, lr 0.1 without
 # warm-up, weight decay 5e-4 on all but the norm layers of the head.
 optim_wrapper = dict(
     type='OptimWrapper',
