@@ -639,7 +639,7 @@ test_dataloader = val_dataloader
 def test_configs_are_timed_side_by_side(tmp_path):
     stock = tmp_path / 'faster-rcnn_r18_fpn_1x_coco.py'
     stock.write_text(STOCK)
-    configs = [CONFIG, 'configs/scratch/dsod192_small_bn_600i_shapes.py', stock]
+    configs = [CONFIG, 'configs/dsod/dsod192_small_bn_600i_shapes.py', stock]
     out = tmp_path / 'speed.json'
     once = ['--batch', '2', '--rounds', '1', '--steps', '1', '--out', out]
     table = python('analysis/benchmark.py', *configs, *once)

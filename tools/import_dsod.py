@@ -1,8 +1,8 @@
 r"""Make a checkpoint of DSOD's released weights, to test with or to draw detections.
 
     python tools/import_dsod.py DSOD300.caffemodel OUT.pth \
-        --config configs/scratch/dsod300_full_bn_100k_voc07p12.py
-    python tools/test.py configs/scratch/dsod300_full_bn_100k_voc07p12.py OUT.pth
+        --config configs/dsod/dsod300_full_bn_100k_voc07p12.py
+    python tools/test.py configs/dsod/dsod300_full_bn_100k_voc07p12.py OUT.pth
     python tools/infer.py OUT.pth IMAGES --out pictures/
 
 The files are linked from github.com/szq0214/DSOD. The config has to be of the same network and the

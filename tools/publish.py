@@ -4,7 +4,7 @@
 
 writes release/mask_rcnn_r18_gn_600i_shapes-HASH.pth, where HASH begins what sha256sum says of it,
 beside it the same as .safetensors, the config (.py), the run's metrics.json and log (.metrics.json,
-.scalars.json) and an entry for model-index.yml (.yml), which is printed too. The weights, in either
+.scalars.json) and an entry for a metafile (.yml), which is printed too. The weights, in either
 file, serve tools/test.py, tools/infer.py and --init of tools/train.py; they cannot be resumed from.
 """
 

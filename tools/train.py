@@ -164,10 +164,10 @@ def configure(args: argparse.Namespace) -> Config:
             cfg.default_hooks.preflight = dict(type='PreflightHook')
         if cfg.default_hooks.preflight is not None:  # None: disabled
             cfg.default_hooks.preflight.init = 'pretrained'
-    # where a run that wrote this config went on from is no initialization
-    went_on = cfg.get('resume')
+    # load_from of a resumed run's config is the checkpoint that it resumed, not an initialization
+    was_resumed = cfg.get('resume')
     cfg.resume = args.resume is not None
-    if cfg.resume or (went_on and not args.init):
+    if cfg.resume or (was_resumed and not args.init):
         cfg.load_from = args.resume
     if args.resume == 'latest':
         latest = work_dir.last_checkpoint(Path(cfg.work_dir), out_dir_of(cfg))

@@ -97,7 +97,7 @@ def check_config(
     for split, checked in reports.items():
         for dataset in _leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
             file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-            if dataset.get('type') in ('VOCDataset', 'VOCWithDifficult'):
+            if dataset.get('type') in ('VOCDataset', 'VOCWithDifficult', 'VocWithDifficultDataset'):
                 voc_check.check(dataset)
             if file.suffix != '.json':
                 continue

@@ -33,6 +33,7 @@ DATASETS = (
     'VOCDataset',
     'VOCWithDifficult',
     'VocFolderDataset',
+    'VocWithDifficultDataset',
     'WIDERFaceDataset',
     'XMLDataset',
 )

@@ -178,8 +178,8 @@ class PreflightHook(Hook):
             return []
         file = loaded_file(runner)
         return [
-            f'{file} began with {_images(began)}, this is {_images(now)}: resume with the same '
-            'data, subset and subset_seed, or start anew'
+            f'{file} began with {_subset_text(began)}, this is {_subset_text(now)}: resume with '
+            'the same data, subset and subset_seed, or start anew'
         ]
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
@@ -290,7 +290,7 @@ def _subset(runner: Runner) -> dict | None:
     )
 
 
-def _images(subset: dict | None) -> str:
+def _subset_text(subset: dict | None) -> str:
     return f'subset {subset["sha256"][:12]}' if subset else 'all images'
 
 

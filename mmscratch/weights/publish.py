@@ -32,9 +32,9 @@ KEPT = ('dataset_meta', 'preflight', 'iter', 'epoch', 'seed')
 KEPT += ('experiment_name', 'time', 'mmengine_version')
 # What a file's name may be made of: no folder among it
 NAME = re.compile(r'[\w.+-]+')
-# init of the proof -> folder of configs/
-FOLDERS = {'random': 'scratch', 'pretrained': 'pretrained'}
-# in metrics.json -> task and metric in model-index.yml
+# init of the proof -> folders of configs/
+FOLDERS = {'random': ('scratch', 'dsod'), 'pretrained': ('pretrained',)}
+# in metrics.json -> task and metric in a metafile
 METRICS = {
     'bbox_mAP': ('Object Detection', 'box AP'),
     'segm_mAP': ('Instance Segmentation', 'mask AP'),
@@ -71,7 +71,7 @@ def publish(
 
     - ``.py``: the run's config in one piece
     - ``.metrics.json``, ``.scalars.json``: the run's numbers and log, if they are beside ``file``
-    - ``.yml``: the entry for model-index.yml
+    - ``.yml``: the entry for a metafile of model-index.yml
     - ``.pth``: weights and meta that ``torch.load(weights_only=True)`` reads; where EMAHook ran,
       the averaged weights, which it puts into ``state_dict`` when it saves
     - ``.safetensors``: the same again, for programs that read no pickle
@@ -252,22 +252,23 @@ def refuse_difference(written: Path, released: dict[str, Any], out_dir: Path) ->
 
 
 def index_text(release: str, run: Run) -> str:
-    """What model-index.yml says of a model, and where its weights are, in the form MIM reads.
+    """What a metafile says of a model, and where its weights are, in the form MIM reads.
 
     Name and Config are the repository's if the weights fit its config; else, as after ``--data``
     or ``--cfg-options``, the release's own.
     """
-    listed = f'{FOLDERS.get(str((run.meta.get("preflight") or {}).get("init")))}/{run.stem}'
-    file = ROOT / 'configs' / f'{listed}.py'
-    fits = file.is_file() and Config.fromfile(file).model == run.cfg.model
+    init = str((run.meta.get('preflight') or {}).get('init'))
+    files = [ROOT / 'configs' / folder / f'{run.stem}.py' for folder in FOLDERS.get(init, ())]
+    fitting = (f for f in files if f.is_file() and Config.fromfile(f).model == run.cfg.model)
+    listed = next(fitting, None)
     metadata: dict[str, Any] = {'Training Data': run.data}
     if 'iter' in run.meta:
         # mmengine counts forward passes
         passes = (run.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
         metadata['Iterations'] = run.meta['iter'] // passes
     entry = {
-        'Name': listed if fits else release.rpartition('-')[0],
-        'Config': f'configs/{listed}.py' if fits else f'{release}.py',
+        'Name': f'{listed.parent.name}/{run.stem}' if listed else release.rpartition('-')[0],
+        'Config': str(listed.relative_to(ROOT)) if listed else f'{release}.py',
         'Metadata': metadata,
     }
     source = {'Source': f'{release}.metrics.json'}

@@ -22,7 +22,8 @@ from mmscratch.weights.publish import publish, released_config
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 TITLE = 'mask_rcnn_r18_gn_600i_shapes'
-INDEX = {e['Name']: e for e in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Models']}
+METAFILE = yaml.safe_load((ROOT / 'configs/scratch/metafile.yml').read_text())
+INDEX = {entry['Name']: entry for entry in METAFILE['Models']}
 SHORT = [
     'train_cfg.max_iters=2',
     'train_cfg.val_interval=1',
@@ -279,6 +280,15 @@ def test_an_entry_of_the_index_keeps_its_name(tmp_path):
     del meta['preflight']
     ours = entry(publish(made(tmp_path / 'run', text, **meta), tmp_path / 'out'))
     assert ours['Name'] == TITLE
+
+
+def test_dsod_is_from_scratch_in_a_folder_of_its_own(tmp_path):
+    name = 'dsod192_small_bn_600i_shapes'
+    text = Config.fromfile(ROOT / f'configs/dsod/{name}.py').pretty_text
+    meta = dict(iter=600, experiment_name=f'{name}_20300101_000000')
+    meta['preflight'] = dict(init='random', allowed=[], annotations=[])
+    ours = entry(publish(made(tmp_path / 'run', text, **meta), tmp_path / 'out'))
+    assert (ours['Name'], ours['Config']) == (f'dsod/{name}', f'configs/dsod/{name}.py')
 
 
 def test_the_best_checkpoint_of_a_run_that_ended(tmp_path):

@@ -52,10 +52,10 @@ def choose(args: argparse.Namespace) -> tuple[list[int], int]:
     meant = image_ids(args.of) if args.of else known
     if args.minus:
         meant -= image_ids(args.minus)
-    if strangers := meant - known:
+    if unknown := meant - known:
         raise InputError(
-            f'{args.train}: lacks {len(strangers)} of the {len(meant)} images meant, the first is '
-            f'{min(strangers)}; give the annotations that hold them all'
+            f'{args.train}: lacks {len(unknown)} of the {len(meant)} images meant, the first is '
+            f'{min(unknown)}; give the annotations that hold them all'
         )
     ids = sorted(meant & {annotation['image_id'] for annotation in annotations})
     if not ids or (args.number or 1) > len(ids):

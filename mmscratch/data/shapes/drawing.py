@@ -44,7 +44,7 @@ from mmscratch.data.shapes.polygons import (
     TRIG_SHIFT,
     TURN,
     cos_sin,
-    fill,
+    rasterize,
     rotate,
     to_polygons,
 )
@@ -328,7 +328,7 @@ def _place(
         return (rotate(x, y, angle) >> (TRIG_SHIFT + 4)) + centre
 
     shape = SHAPES[name]
-    mask, left, top = fill(to_image(loop) for loop in shape.loops)
+    mask, left, top = rasterize(to_image(loop) for loop in shape.loops)
     full_area = int(mask.sum())
     width, height = config.size
     mask = mask[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
