@@ -277,8 +277,10 @@ def _subset(runner: Runner) -> dict | None:
     """Describe the sampler's subset; None if all images take part."""
     loader = runner.train_dataloader
     sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
-    sha256 = getattr(sampler, 'subset_sha256', None)
-    return sha256 and dict(sha256=sha256, size=sampler.subset_size, seed=sampler.subset_seed)
+    subset = getattr(sampler, 'subset', None)
+    if subset is None or subset.sha256 is None:
+        return None
+    return dict(sha256=subset.sha256, size=len(subset.indices), seed=subset.seed)
 
 
 def _batch(runner: Runner) -> dict:

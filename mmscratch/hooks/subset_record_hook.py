@@ -23,16 +23,15 @@ class SubsetRecordHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Write the file and the log lines."""
         dataset = runner.train_dataloader.dataset
-        sampler = runner.train_dataloader.batch_sampler.sampler
-        ids = getattr(sampler, 'subset_ids', None)
-        if ids is None or not is_main_process():
+        subset = getattr(runner.train_dataloader.batch_sampler.sampler, 'subset', None)
+        if subset is None or subset.ids is None or not is_main_process():
             return
         record = dict(
-            k=len(ids),
+            k=len(subset.ids),
             num_images=len(dataset),
-            subset_seed=sampler.subset_seed,
-            sha256=sampler.subset_sha256,
-            ids=ids,
+            subset_seed=subset.seed,
+            sha256=subset.sha256,
+            ids=subset.ids,
         )
         file = Path(runner.work_dir) / 'subset.json'
         # a single move: no process and no crash leaves half a file
@@ -40,10 +39,10 @@ class SubsetRecordHook(Hook):
         unfinished.write_text(json.dumps(record), encoding='utf-8')
         unfinished.replace(file)
         runner.logger.info(
-            f'Training on {len(ids)} of {len(dataset)} images, subset seed {sampler.subset_seed}, '
-            f'SHA-256 {sampler.subset_sha256}: {file}'
+            f'Training on {len(subset.ids)} of {len(dataset)} images, subset seed {subset.seed}, '
+            f'SHA-256 {subset.sha256}: {file}'
         )
-        absent = self.absent_classes(dataset, sampler.members.tolist())
+        absent = self.absent_classes(dataset, subset.indices.tolist())
         if absent:
             runner.logger.warning(f'The subset has no instance of: {", ".join(absent)}')
 
