@@ -1,6 +1,7 @@
 """Data transforms: resizing that never enlarges, keypoints.
 
-Importing them mends mmcv's own for images of which a side has a pixel or less after resizing.
+The import also corrects mmcv's transforms for images with a side of at most one pixel after
+resizing.
 """
 
 from mmscratch.ops import imflip, rescale_size
