@@ -45,23 +45,18 @@ class ClassNamesHook(Hook):
 
 def _faults(runner: Runner, checkpoint: dict, preflight: PreflightHook | None) -> list[str]:
     dataset = runner.test_dataloader.dataset
-    faults = _checkpoint_faults(checkpoint, dataset, runner._load_from)
-    if preflight:
-        faults += class_faults(list(files_of('test', dataset)), bare_model(runner))
-    return faults
-
-
-def _checkpoint_faults(checkpoint: dict, dataset: object, name: str) -> list[str]:
     meta = (checkpoint.get('meta') or {}).get('dataset_meta')
-    # if the training data sets differ, this is a list of all
-    trained = meta.get('classes') if isinstance(meta, dict) else None
+    # if the training data sets differ, meta is a list of all
+    trained = list((meta.get('classes') if isinstance(meta, dict) else None) or ())
     faults = []
     for inner in inner_datasets(dataset):
-        tested = getattr(inner, 'metainfo', {}).get('classes')
-        if trained and tested and list(tested) != list(trained):
+        tested = list(getattr(inner, 'metainfo', {}).get('classes') or ())
+        if trained and tested and tested != trained:
             faults.append(
-                f'{name}: its classes and those of {inner.ann_file} differ: '
-                f'{first_difference(list(trained), list(tested))}; give the test data the names '
-                f'and the order of the training data: {few(list(trained))}'
+                f'{runner._load_from}: its classes and those of {inner.ann_file} differ: '
+                f'{first_difference(trained, tested)}; give the test data the names and the order '
+                f'of the training data: {few(trained)}'
             )
+    if preflight:
+        faults += class_faults(list(files_of('test', dataset)), bare_model(runner))
     return faults

@@ -1,7 +1,7 @@
 """Stop a training run that has diverged."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,6 @@ class FiniteLossHook(Hook):
 
 def _image_names(batch: Any) -> str:
     """Return the batch's image files as ``on a.jpg, b.jpg``, or nothing without file names."""
-    samples = batch.get('data_samples') if isinstance(batch, Mapping) else None
-    if not isinstance(samples, Sequence):
-        return ''
-    files = [file for sample in samples if (file := getattr(sample, 'img_path', None))]
+    samples = batch.get('data_samples', ()) if isinstance(batch, Mapping) else ()
+    files = [sample.img_path for sample in samples if hasattr(sample, 'img_path')]
     return f'on {", ".join(Path(file).name for file in files)}' if files else ''

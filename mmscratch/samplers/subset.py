@@ -64,18 +64,13 @@ def read_ids(file: str) -> list[ImageId]:
     """
     try:
         text = Path(file).read_text(encoding='utf-8')
-        content = (
-            json.loads(text)
-            if file.endswith('.json')
-            else [*filter(None, map(str.strip, text.splitlines()))]
-        )
-    except OSError as error:
+        lines = map(str.strip, text.splitlines())
+        content = json.loads(text) if file.endswith('.json') else [*filter(None, lines)]
+    except (OSError, ValueError) as error:
         raise InputError(
-            f'{file}: cannot be read ({error.strerror}): give subset a number of images or a '
-            'file of image ids, as tools/data/subset.py writes it'
+            f'{file}: cannot be read ({getattr(error, "strerror", None) or error}): give subset a '
+            'number of images or a file of image ids, as tools/data/subset.py writes it'
         ) from error
-    except ValueError as error:
-        raise InputError(f'{file}: broken JSON or text ({error}): write the ids again') from error
     ids = content.get('ids') if isinstance(content, dict) else content
     if not isinstance(ids, list) or not ids:
         raise InputError(f'{file}: holds no image id: give a list of at least one')

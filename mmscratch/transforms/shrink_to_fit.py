@@ -20,20 +20,8 @@ class ShrinkToFit(Resize):
         ...                  dict(type='ShrinkToFit', scale=(384, 256))]
     """
 
-    def __init__(
-        self,
-        scale: tuple[int, int],
-        clip_object_border: bool = True,
-        backend: str = 'cv2',
-        interpolation: str = 'bilinear',
-    ) -> None:
-        super().__init__(
-            scale=tuple(scale),
-            keep_ratio=True,
-            clip_object_border=clip_object_border,
-            backend=backend,
-            interpolation=interpolation,
-        )
+    def __init__(self, scale: tuple[int, int]) -> None:
+        super().__init__(scale=tuple(scale), keep_ratio=True)
 
     def _resize_img(self, results: dict) -> None:
         # transform() has just set results['scale'], which masks and maps are resized to afterwards

@@ -31,8 +31,7 @@ from mmengine.runner import CheckpointLoader
 from mmscratch.errors import InputError
 from mmscratch.weights import safetensors_file
 
-# The first bytes of a file of torch.save: a zip, or before torch 1.6 a pickled number.
-ZIP_HEAD = b'PK\x03\x04'
+# The first bytes of a file of torch.save before torch 1.6, which writes a zip since.
 OLD_HEAD = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
 
 
@@ -103,8 +102,8 @@ def refusals(filename: str) -> Iterator[None]:
         ):
             raise
         raise InputError(
-            f'{filename}: is damaged, cut short or not a checkpoint; copy it again, '
-            'or take an earlier checkpoint'
+            f'{filename}: is damaged, cut short or not a checkpoint; copy it again, or take an '
+            'earlier one: a .pth or .safetensors file, or a .pkl of Detectron or detectron2'
         ) from None
 
 
@@ -148,30 +147,23 @@ def load(
     or as a release (:mod:`mmscratch.weights.safetensors_file`).
 
     Raises:
-        InputError: the file does not exist, is empty or damaged, is no checkpoint, or contains
-            another object. Such an object is not created.
+        InputError: the file does not exist, is damaged, is no checkpoint, or contains another
+            object. Such an object is not created.
     """
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise InputError(f'{filename}: no such checkpoint file; check the path')
-    with open(filename, 'rb') as file:
-        head = file.read(len(OLD_HEAD))
-    if not head:
-        raise InputError(f'{filename}: is empty; copy it again, or take another checkpoint')
     if filename.endswith('.pkl'):
         checkpoint = load_pickle(filename)
     elif filename.endswith('.safetensors'):
         checkpoint = safetensors_file.load(filename)
-    elif head.startswith((ZIP_HEAD, OLD_HEAD)):
+    else:
         with refusals(filename):
-            if head.startswith(ZIP_HEAD) and not zipfile.is_zipfile(filename):
+            with open(filename, 'rb') as file:
+                is_old = file.read(len(OLD_HEAD)) == OLD_HEAD
+            if not is_old and not zipfile.is_zipfile(filename):
                 raise EOFError
             checkpoint = torch.load(filename, map_location=map_location, weights_only=True)
-    else:
-        raise InputError(
-            f'{filename}: is not a checkpoint that torch.save has written; give a .pth file, a '
-            '.safetensors file, or a .pkl file of Detectron or detectron2'
-        )
     if not isinstance(checkpoint, dict):
         raise InputError(
             f'{filename}: holds a {type(checkpoint).__name__}, not a checkpoint or weights by '

@@ -402,7 +402,7 @@ def test_an_empty_file(tmp_path):
     for suffix in ('.pth', '.pkl', '.safetensors'):
         file = tmp_path / f'made{suffix}'
         file.touch()
-        assert 'is empty' in refusal(file)
+        assert 'is damaged, cut short or not a' in refusal(file)
 
 
 def test_missing_file(tmp_path):
@@ -414,20 +414,14 @@ def test_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('content', 'said'),
-    [
-        (b'', 'is empty'),
-        (b'PK', 'not a checkpoint'),
-        (b'<html>404 Not Found</html>', 'not a checkpoint'),
-        (b'\x80\x04\x95', 'not a checkpoint'),
-        (b'PK\x03\x04' + bytes(100), 'damaged'),
-    ],
-    ids=['empty', 'short', 'page', 'pickle', 'zip-head'],
+    'content',
+    [b'PK', b'<html>404 Not Found</html>', b'\x80\x04\x95', b'PK\x03\x04' + bytes(100)],
+    ids=['short', 'page', 'pickle', 'zip-head'],
 )
-def test_other_contents(content, said, tmp_path):
+def test_other_contents(content, tmp_path):
     path = tmp_path / 'made.pth'
     path.write_bytes(content)
-    assert said in refusal(path)
+    assert 'is damaged, cut short or not a checkpoint' in refusal(path)
 
 
 @pytest.mark.parametrize('zipped', [True, False])
