@@ -282,10 +282,10 @@ def _set_gradient(row: dict, factor: float, weight: Tensor) -> None:
 def _finished(row: dict) -> dict:
     """Convert the sums to moments, and numbers that are not finite to None, for JSON."""
     count, total, squares = row.pop('sums')
-    mean = total / count if count else None
-    row['activation_mean'] = mean
-    row['activation_std'] = math.sqrt(max(squares / count - mean**2, 0)) if count else None
-    row['activation_rms'] = math.sqrt(squares / count) if count else None
+    count = count or math.nan  # a layer without an output
+    mean = row['activation_mean'] = total / count
+    row['activation_std'] = math.sqrt(max(squares / count - mean**2, 0))
+    row['activation_rms'] = math.sqrt(squares / count)
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.items()

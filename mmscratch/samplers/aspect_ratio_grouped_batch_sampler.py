@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 from mmdet.registry import DATA_SAMPLERS
@@ -73,23 +74,20 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
     def deal(
         batches: Iterable[list[int]], rank: int, world_size: int, round_up: bool
     ) -> Iterator[list[int]]:
-        """Yield the batches ``rank``, ``rank + world_size``, ... of the global list."""
-        first: list[list[int]] = []
-        count = 0
-        for count, batch in enumerate(batches, start=1):
-            if count <= world_size:
-                first.append(batch)
-            if (count - 1) % world_size == rank:
-                yield batch
-        missing = rank - count % world_size
-        if round_up and count % world_size and missing >= 0:
-            yield first[missing % len(first)]
+        """Yield the batches ``rank``, ``rank + world_size``, ... of an epoch's global list."""
+        batches = list(batches)
+        count = len(batches)
+        if round_up:
+            count = math.ceil(count / world_size) * world_size
+        return (batches[number % len(batches)] for number in range(rank, count, world_size))
 
     def __iter__(self) -> Iterator[list[int]]:
         sampler = self.sampler
         batches = self.batches(
             sampler.global_sequence(), self.is_landscape, self.batch_size, self.drop_last
         )
+        if isinstance(sampler, InfiniteSubsetSampler):
+            return islice(batches, sampler.rank, None, sampler.world_size)
         return self.deal(batches, sampler.rank, sampler.world_size, self.round_up)
 
     def __len__(self) -> int:

@@ -12,5 +12,3 @@ from mmscratch.transforms.shrink_to_fit import ShrinkToFit
 
 rescale_size.install()
 imflip.install()
-
-__all__ = ['LoadKeypointAnnotations', 'PackKeypointInputs', 'ScaleFitted', 'ShrinkToFit']

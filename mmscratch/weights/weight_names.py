@@ -276,13 +276,10 @@ def _resnet_names(named: dict[str, Tensor], backbone: set[str]) -> dict[str, Ten
     letter = 'g' if any('.gn' in name for name in backbone) else 'b'
     renamed = {}
     for name, value in named.items():
+        ours = re.sub(r'\.[bg]n(\d\.\w+)$', rf'.{letter}n\1', f'backbone.{name}')
         is_norm = re.search(r'(^|\.)([bg]n\d|downsample\.1)\.', name)
-        if is_norm and file_has_bn and not model_has_bn:
-            # BN's scale does not fit GN: without the prefix it is unexpected
-            renamed[name] = value
-        else:
-            ours = re.sub(r'\.[bg]n(\d\.\w+)$', rf'.{letter}n\1', f'backbone.{name}')
-            renamed[ours] = value
+        # BN's scale does not fit GN: without the prefix it is unexpected
+        renamed[name if is_norm and file_has_bn and not model_has_bn else ours] = value
     return renamed
 
 
