@@ -91,8 +91,8 @@ def refusals(filename: str) -> Iterator[None]:
         yield
     except pickle.UnpicklingError as error:
         raise InputError(
-            f'{filename}: holds {_refused_object(str(error))}, which no training run here writes; '
-            'made by another program? Export its state_dict alone: '
+            f'{filename}: holds {_refused_object(str(error))}, which training runs do not '
+            'write. Export its state_dict alone: '
             "torch.save({'state_dict': model.state_dict()}, FILE)"
         ) from None
     except (EOFError, struct.error, RuntimeError) as error:
