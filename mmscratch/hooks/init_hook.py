@@ -16,7 +16,6 @@ from mmcv.cnn import is_norm
 from mmdet.registry import HOOKS
 from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import Hook
-from mmengine.hooks.hook import DATA_BATCH
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -124,9 +123,7 @@ class InitHook(Hook):
             loaded |= {name for name in layers if not prefix or f'{name}.'.startswith(f'{prefix}.')}
         return loaded
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Start measuring in the first iteration."""
         if not self._is_measuring:
             return
@@ -146,7 +143,7 @@ class InitHook(Hook):
                 self._handles.append(weight.register_post_accumulate_grad_hook(hook))
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: Any = None
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Write the measurements of the first iteration, and stop measuring."""
         if not self._is_measuring:
