@@ -476,11 +476,9 @@ def test_inference_tells_which_images_of_a_folder_it_passes_over(find_images, tm
         (tmp_path / name).write_text('nothing that OpenCV reads')
     assert find_images([str(tmp_path)]) == [str(tmp_path / 'a.png')]
     told = capsys.readouterr().err
-    assert told.startswith(f'{tmp_path}: passed over: 3 files with .heic or .svg, which ')
+    assert told.startswith(f'{tmp_path}: skipped 3 files with .heic or .svg, which ')
     (tmp_path / 'a.png').unlink()
-    with pytest.raises(
-        InputError, match=r'no image there .*passed over: 3 files with \.heic or \.svg'
-    ):
+    with pytest.raises(InputError, match=r'no image there .*skipped 3 files with \.heic or \.svg'):
         find_images([str(tmp_path)])
 
 
@@ -492,7 +490,7 @@ def test_inference_takes_what_opencv_reads_and_writes(find_images, tmp_path, cap
     taken = cv2.haveImageReader(str(file))
     (tmp_path / 'y.png').touch()
     assert (str(file) in find_images([str(tmp_path)])) == taken
-    assert ('passed over' in capsys.readouterr().err) != taken
+    assert ('skipped' in capsys.readouterr().err) != taken
 
 
 def test_inference_tells_of_images_in_sub_folders(find_images, tmp_path):

@@ -1,4 +1,4 @@
-"""Refuse a training run whose config defeats its purpose, and write down what was established."""
+"""Check a training run before its first step, and record the result in its checkpoints."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -27,35 +27,36 @@ PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
 
 @HOOKS.register_module()
 class PreflightHook(Hook):
-    """Raise :class:`InputError` before the first step if a check finds a fault; name all faults.
+    """Raise :class:`InputError` before the first step if a check fails; the error lists all faults.
 
     The checks:
 
-    - ``weights``: a checkpoint or an ``init_cfg`` of type Pretrained is loaded; a run is resumed
-      from a checkpoint without this hook's proof of a scratch run; for ``init='pretrained'`` the
-      contrary, that nothing is loaded
-    - ``frozen``: a parameter that does not train
-    - ``norm_eval``: a norm layer that is in eval mode while the model trains
-    - ``classes``: class names of the train and val config, class names of the COCO JSON, and the
-      sizes of the heads disagree
-    - ``schedule``: the run would never save or never validate, or a learning-rate drop never comes;
-      ``save_best`` or ``monitor`` names a number that validation does not yield; or a run is
-      resumed whose learning rate was another one up to there; if it was the same, it goes on with
-      the drops and the end of the config
+    - ``weights``: the run loads weights from a checkpoint or by an ``init_cfg`` of type Pretrained;
+      or it resumes a checkpoint without this hook's proof of a run from scratch. With
+      ``init='pretrained'``: the run loads no weights.
+    - ``frozen``: a parameter does not train. Not checked with ``init='pretrained'``.
+    - ``norm_eval``: a norm layer is in eval mode while the model trains. Not checked with
+      ``init='pretrained'``.
+    - ``classes``: the class names of training data, validation data and their COCO JSON files, and
+      the sizes of the heads, disagree
+    - ``schedule``: the run never saves or never validates; a learning-rate drop never comes;
+      ``save_best`` or ``monitor`` names a number that validation does not yield; or a resumed run
+      had another learning rate so far. If it was the same, the run continues with the drops and the
+      end of the present config.
     - ``batch``: a run is resumed with other GPUs, images per GPU or accumulation than it began with
     - ``subset``: a run is resumed on other images than it began with
 
-    A run with ``init='pretrained'`` is not checked for ``frozen`` and ``norm_eval``, and its
-    ``weights`` check only asks that something is loaded.
-
-    The result is the ``preflight`` entry of every checkpoint's meta, in plain types: init, allowed
-    checks and the faults that were waived, seed, SHA-256 of the weights at step 0, SHA-256 of the
-    annotation files, the subset, GPUs and images of a step, versions. ``parent`` is the entry of
-    the checkpoint that ``load_from`` named. A resumed run keeps the entry as it was.
+    The result is the entry ``preflight`` in every checkpoint's meta, in plain types: init, allowed
+    checks and their faults, seed, SHA-256 of the weights at step 0, SHA-256 of the annotation
+    files, the subset, GPUs and images of a step, versions. ``parent`` is the entry of the
+    checkpoint that ``load_from`` named. A resumed run keeps its entry unchanged.
 
     Args:
         init: ``'random'`` for a run from scratch, ``'pretrained'`` for one that loads weights.
         allow: Checks that may fail: their faults are logged as warnings.
+
+    Example:
+        >>> default_hooks = dict(preflight=dict(type='PreflightHook', allow=['frozen']))
     """
 
     # after InitHook, which fills weights
@@ -64,9 +65,7 @@ class PreflightHook(Hook):
     def __init__(self, init: str = 'random', allow: Sequence[str] = ()) -> None:
         if init not in ('random', 'pretrained'):
             raise InputError(f"PreflightHook: init is 'random' or 'pretrained', not {init!r}")
-        unknown = (
-            [allow] if isinstance(allow, str) else [name for name in allow if name not in CHECKS]
-        )
+        unknown = [allow] if isinstance(allow, str) else sorted(set(allow) - set(CHECKS))
         if unknown:
             raise InputError(
                 f'PreflightHook: allow is a list of {", ".join(CHECKS)}; got {unknown[0]!r}'
@@ -78,14 +77,14 @@ class PreflightHook(Hook):
         self._proof: dict | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember that weights are loaded, and what their checkpoint says of itself."""
+        """Remember the meta of the loaded checkpoint, and fit a resumed schedule to the config."""
         self._loaded_meta = checkpoint.get('meta') or {}
         if runner._resume:
             states = checkpoint.get('param_schedulers')
             self._other_past = follow_config(runner.param_schedulers, states)
 
     def before_train(self, runner: Runner) -> None:
-        """Check; all ranks raise together, on rank 0's verdict."""
+        """Run the checks on rank 0; all ranks raise its error together."""
         bare_model(runner).train()
         files = list(annotation_files(runner)) if is_main_process() else []
         verdict = [self._faults(runner, files) if is_main_process() else None]
@@ -96,7 +95,7 @@ class PreflightHook(Hook):
             checks = sorted({check for check, _ in faults if check not in self.allow})
             raise InputError(
                 f'preflight refuses this run (init={self.init!r}): {"; ".join(refused)} '
-                f'(if it is meant: PreflightHook(allow={checks}))'
+                f'(to run anyway: PreflightHook(allow={checks}))'
             )
         for check, text in faults:
             runner.logger.warning(f'preflight: allowed to fail: [{check}] {text}')
@@ -106,12 +105,12 @@ class PreflightHook(Hook):
             runner.logger.info(_summary(self._proof, bare_model(runner)))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write what was established into the checkpoint."""
+        """Write the result of the checks into the checkpoint."""
         if self._proof is not None:
             checkpoint['meta']['preflight'] = self._proof
 
     def _faults(self, runner: Runner, files: list[AnnotationFile]) -> list[tuple[str, str]]:
-        """Run the checks; return pairs of check and fault."""
+        """Run the checks and return pairs of check and fault."""
         found = {
             'classes': class_faults(files, bare_model(runner)),
             'schedule': schedule_faults(runner),
@@ -149,11 +148,8 @@ class PreflightHook(Hook):
         if not proof or proof['init'] != 'random':
             return [f'{file} carries no proof that its run started from scratch: start anew']
         extra = sorted(set(proof['allowed']) - set(self.allow))
-        if extra:
-            return [
-                f'{file} comes from a run with allow={proof["allowed"]}: allow {extra} here too'
-            ]
-        return []
+        fault = f'{file} comes from a run with allow={proof["allowed"]}: allow {extra} here too'
+        return [fault] if extra else []
 
     def _batch_faults(self, runner: Runner) -> list[str]:
         """Compare with the checkpoint, whose state counts iterations: forward passes."""
@@ -173,24 +169,24 @@ class PreflightHook(Hook):
     def _subset_faults(self, runner: Runner) -> list[str]:
         loaded = (self._loaded_meta or {}).get('preflight') or {}
         now = _subset(runner)
-        began = loaded.get('subset', now)
-        if runner.iter == 0 or (began and began['sha256']) == (now and now['sha256']):
+        began, here = (s and s['sha256'] for s in (loaded.get('subset', now), now))
+        if runner.iter == 0 or began == here:
             return []
-        file = loaded_file(runner)
+        first, second = (f'subset {sha[:12]}' if sha else 'all images' for sha in (began, here))
         return [
-            f'{file} began with {_subset_text(began)}, this is {_subset_text(now)}: resume with '
-            'the same data, subset and subset_seed, or start anew'
+            f'{loaded_file(runner)} began with {first}, this is {second}: resume with the same '
+            'data, subset and subset_seed, or start anew'
         ]
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
-        """Collect the checkpoint entry; a resumed run carries on the one of its checkpoint."""
+        """Collect the checkpoints' entry; a resumed run keeps the one of its checkpoint."""
         loaded = (self._loaded_meta or {}).get('preflight')
         annotations = [dict(split=f.split, file=f.file, sha256=f.sha256) for f in files]
         if runner.iter > 0 and loaded is not None:
             if [a['sha256'] for a in annotations] != [a['sha256'] for a in loaded['annotations']]:
                 runner.logger.warning(
-                    'preflight: the annotation files are not those the run started with; its '
-                    'checkpoints keep the checksums of the start'
+                    'preflight: the annotation files changed since the start of the run; its '
+                    'checkpoints keep the first checksums'
                 )
             return loaded
         return dict(
@@ -208,35 +204,33 @@ class PreflightHook(Hook):
 
 
 def frozen_faults(model: nn.Module) -> list[str]:
-    """Find parameters that are random and stay so."""
-    parameters = list(model.named_parameters())
-    frozen = [name for name, parameter in parameters if not parameter.requires_grad]
-    if not frozen:
-        return []
-    return [
+    """Find frozen parameters, which keep their random values."""
+    parameters = dict(model.named_parameters())
+    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+    fault = (
         f'{len(frozen)} of {len(parameters)} parameters are random and frozen ({few(frozen)}): '
         'set frozen_stages=-1 in model.backbone'
-    ]
+    )
+    return [fault] if frozen else []
 
 
 def norm_faults(model: nn.Module) -> list[str]:
     """Find norm layers in eval mode in a model that is in train mode.
 
-    The trap, measured with MMDetection 3.3.0: ``norm_eval=True``, which its base configs set,
-    leaves 0 of the 53 SyncBN layers of a ResNet-50 in train mode; GN it does not touch.
+    MMDetection's base configs set ``norm_eval=True``. Measured with MMDetection 3.3.0, this puts
+    all 53 SyncBN layers of a ResNet-50 in eval mode, and does not change GN.
     """
     norms = norm_layers(model)
-    still = [name for name, module in norms.items() if not module.training]
-    if not still:
-        return []
-    return [
-        f'{len(still)} of {len(norms)} norm layers are in eval mode in training and would use '
-        f'their initial statistics ({few(still)}): set norm_eval=False in model.backbone'
-    ]
+    in_eval = [name for name, module in norms.items() if not module.training]
+    fault = (
+        f'{len(in_eval)} of {len(norms)} norm layers are in eval mode in training and would use '
+        f'their initial statistics ({few(in_eval)}): set norm_eval=False in model.backbone'
+    )
+    return [fault] if in_eval else []
 
 
 def norm_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Norm layers by name; mmcv's own SyncBatchNorm, no child of torch's, is known by its name."""
+    """Find norm layers by name; mmcv's SyncBatchNorm does not inherit from torch's."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -245,7 +239,7 @@ def norm_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def pretrained_keys(cfg: Any, path: str) -> Iterator[str]:
-    """Paths of the config keys that load weights into a part of the model."""
+    """Find the paths of the config keys that load weights into a part of the model."""
     if isinstance(cfg, dict):
         if is_pretrained(cfg):
             yield path
@@ -259,39 +253,34 @@ def pretrained_keys(cfg: Any, path: str) -> Iterator[str]:
 
 
 def warn_of_reverted_sync_bn(runner: Runner) -> None:
-    """Say what SyncBN became: without a distributed launch mmengine puts plain BN in its place."""
+    """Warn that SyncBN runs as BN: MMEngine replaces it without a distributed launch."""
     reverted = [m for m in bare_model(runner).modules() if isinstance(m, _BatchNormXd)]
     if reverted:
         batch = getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
         runner.logger.warning(
             f'preflight: {len(reverted)} SyncBN layers run as plain BN, since the launch is not '
-            f'distributed: their statistics come from the {batch} images of this device'
+            f'distributed: their statistics are those of the {batch} images of this device'
         )
 
 
 def hash_of_weights(model: nn.Module) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of the state dict, in the order of the names."""
+    """Return the SHA-256 of names, dtypes, shapes and bytes of the state dict, sorted by name."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
-        # as bytes, since numpy has no bfloat16
+        # viewed as bytes, since numpy has no bfloat16
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
 def _subset(runner: Runner) -> dict | None:
-    """Return what the sampler says of its subset; None if all images take part."""
+    """Describe the sampler's subset; None if all images take part."""
     loader = runner.train_dataloader
     sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
-    if getattr(sampler, 'subset_sha256', None) is None:
+    subset = getattr(sampler, 'subset', None)
+    if subset is None or subset.sha256 is None:
         return None
-    return dict(
-        sha256=sampler.subset_sha256, size=int(sampler.subset_size), seed=sampler.subset_seed
-    )
-
-
-def _subset_text(subset: dict | None) -> str:
-    return f'subset {subset["sha256"][:12]}' if subset else 'all images'
+    return dict(sha256=subset.sha256, size=len(subset.indices), seed=subset.seed)
 
 
 def _batch(runner: Runner) -> dict:

@@ -1,4 +1,4 @@
-"""What several hooks ask a Runner for."""
+"""Read the state of a Runner that several hooks need."""
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
@@ -11,9 +11,9 @@ def bare_model(runner: Runner) -> nn.Module:
 
 
 def loaded_file(runner: Runner) -> str:
-    """Return the name of the checkpoint that the run begins with or goes on from, for messages.
+    """Return the name of the loaded checkpoint, for messages.
 
-    ``tools/train.py`` always names it. A Runner that resumes without a name takes the last one of
-    its work directory.
+    ``tools/train.py`` always sets it. Without it a Runner resumes the last checkpoint of its work
+    directory.
     """
     return str(runner._load_from or find_latest_checkpoint(runner.work_dir))

@@ -10,15 +10,4 @@ from mmscratch.models.repaired_ssd_head import RepairedSSDHead
 from mmscratch.models.single_mask_cascade_roi_head import SingleMaskCascadeRoIHead
 from mmscratch.models.vgg import VGG
 
-__all__ = [
-    'VGG',
-    'DetectronTTAModel',
-    'Float32RoIExtractor',
-    'ImageClassifier',
-    'KeypointRCNNHead',
-    'KeypointRoIHead',
-    'RepairedSSDHead',
-    'SingleMaskCascadeRoIHead',
-]
-
 inside_anchors.install()

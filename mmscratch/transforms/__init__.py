@@ -1,6 +1,7 @@
 """Data transforms: resizing that never enlarges, keypoints.
 
-Importing them mends mmcv's own for images of which a side has a pixel or less after resizing.
+The import also corrects mmcv's transforms for images with a side of at most one pixel after
+resizing.
 """
 
 from mmscratch.ops import imflip, rescale_size
@@ -11,5 +12,3 @@ from mmscratch.transforms.shrink_to_fit import ShrinkToFit
 
 rescale_size.install()
 imflip.install()
-
-__all__ = ['LoadKeypointAnnotations', 'PackKeypointInputs', 'ScaleFitted', 'ShrinkToFit']

@@ -1,4 +1,4 @@
-"""Annotations with keypoints."""
+"""Load annotations with keypoints."""
 
 import numpy as np
 from mmdet.datasets.transforms import LoadAnnotations
@@ -11,16 +11,22 @@ from mmscratch.data.coco_keypoint_dataset import PIXEL_CENTRE
 class LoadKeypointAnnotations(LoadAnnotations):
     """``LoadAnnotations``, and the keypoints of ``CocoKeypointDataset``.
 
-    Added keys: ``gt_keypoints``, (N, K, 3) float32, with x and y in continuous coordinates (0 is
-    the left or upper border of the image) and visibility 0, 1 or 2; and ``keypoint_frame``, the
-    (3, 3) matrix from the original image to the one they are given in. They stay as they are until
-    ``PackKeypointInputs`` puts them where the image has gone meanwhile.
+    Added keys:
+
+    - ``gt_keypoints``, (N, K, 3) float32: x and y in continuous coordinates (0 is the left or upper
+      border of the image), and visibility 0, 1 or 2
+    - ``keypoint_frame``, (3, 3): the matrix from the original image to the image of these
+      coordinates. ``PackKeypointInputs`` applies the transforms that follow.
 
     The arguments are those of ``LoadAnnotations``.
+
+    Example:
+        >>> train_pipeline = [dict(type='LoadImageFromFile'),
+        ...                   dict(type='LoadKeypointAnnotations', with_bbox=True)]
     """
 
     def transform(self, results: dict) -> dict:
-        """Load what the base class loads, and keypoints where there are instances."""
+        """Load what the base class loads, and the keypoints."""
         results = super().transform(results)
         order = results.get('keypoint_order')
         if order is not None:

@@ -1,4 +1,4 @@
-"""Packing of keypoints, moved to where the image has gone."""
+"""Transform keypoints like their image, and pack them."""
 
 import numpy as np
 from mmdet.datasets.transforms import PackDetInputs
@@ -11,14 +11,19 @@ from mmscratch.errors import InputError
 class PackKeypointInputs(PackDetInputs):
     """``PackDetInputs``, and ``gt_instances.keypoints`` (N, K, 3): x, y, visibility (0, 1, 2).
 
-    x and y are moved by all that MMDetection's transforms did to the image since the keypoints were
-    loaded, which they record in ``homography_matrix``: Resize, RandomFlip, RandomChoiceResize,
-    ShrinkToFit and RandomAffine need no twin that knows keypoints. Where the image is mirrored
-    (the determinant is negative), left and right keypoints swap places by ``keypoint_order``. A
-    point that is not labelled (visibility 0) is at (0, 0).
+    MMDetection's transforms record what they do to the image in ``homography_matrix``. The packing
+    applies all that was recorded since the keypoints were loaded. So Resize, RandomFlip,
+    RandomChoiceResize, ShrinkToFit and RandomAffine need no version for keypoints. If the image is
+    mirrored (the determinant is negative), left and right keypoints swap places by
+    ``keypoint_order``. A point that is not labelled (visibility 0) is at (0, 0).
 
-    Raises :class:`InputError` if a transform has left out instances, as crops do: it cannot be told
-    whose keypoints are left.
+    Raises:
+        InputError: a transform has removed instances, as crops do. The keypoints that are left are
+            unknown then.
+
+    Example:
+        >>> train_pipeline = [..., dict(type='RandomFlip', prob=0.5),
+        ...                   dict(type='PackKeypointInputs')]
     """
 
     mapping_table = {**PackDetInputs.mapping_table, 'gt_keypoints': 'keypoints'}
@@ -34,8 +39,8 @@ class PackKeypointInputs(PackDetInputs):
         if len(keypoints) != len(results['gt_bboxes']):
             raise InputError(
                 f'pipeline: {len(results["gt_bboxes"])} of {len(keypoints)} instances are left '
-                f'when keypoints are packed; take out the transform that leaves out instances '
-                f'(crops, FilterAnnotations, mixing of images)'
+                f'when keypoints are packed; remove the transform that removes instances '
+                '(crops, FilterAnnotations, mixing of images)'
             )
         matrix = results.get('homography_matrix')
         if matrix is not None:

@@ -1,4 +1,4 @@
-"""A view of an image for test-time augmentation where images need not be of one size."""
+"""Scale images of any size by a factor, for test-time augmentation."""
 
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
@@ -8,15 +8,18 @@ from mmscratch.transforms.shrink_to_fit import ShrinkToFit
 
 @TRANSFORMS.register_module()
 class ScaleFitted(ShrinkToFit):
-    """Make the image `factor` times as large as ``ShrinkToFit(scale)`` would leave it.
+    """Make the image `factor` times as large as ``ShrinkToFit(scale)`` would make it.
 
-    ``scale_factor`` among the results is relative to the image as it came in, in one interpolation;
-    a ``Resize`` after ``ShrinkToFit`` would interpolate twice and report its own factor alone.
-    Sides are rounded to pixels, the ratio of the sides is kept as by ``Resize(keep_ratio=True)``.
+    There is one interpolation, and ``scale_factor`` is relative to the input image. A ``Resize``
+    after ``ShrinkToFit`` would interpolate twice and report its own factor only. Sides are rounded
+    to pixels. The ratio of the sides is kept as by ``Resize(keep_ratio=True)``.
 
     Args:
         scale: (long side, short side) in pixels, in either order.
-        factor: above 0; above 1 the view can be larger than `scale`.
+        factor: above 0; above 1 the image can become larger than `scale`.
+
+    Example:
+        >>> scales = [dict(type='ScaleFitted', scale=(384, 256), factor=f) for f in (0.75, 1.25)]
     """
 
     def __init__(self, scale: tuple[int, int], factor: float) -> None:

@@ -79,7 +79,7 @@ def test_two_vocs_in_one_order(make_voc):
     batches = iter(AspectRatioGroupedBatchSampler(sampler, batch_size=3))
     assert sorted(next(batches)) == [0, 1, 2]
     subset = InfiniteSubsetSampler(dataset, seed=0, subset=2)
-    assert len(subset.subset_ids) == 2
+    assert len(subset.subset.ids) == 2
 
 
 def test_what_is_trained_on(make_voc):

@@ -232,7 +232,7 @@ def test_changed_annotations_are_told_on_resume(make_runner, coco, tmp_path, log
     old = proof_of(tmp_path / 'run' / 'iter_2.pth')
     runner = longer(make_runner, PreflightHook(), train=coco(objects=('cat', 'dog')))
     runner.train()
-    assert 'the annotation files are not those the run started with' in log_of(runner)
+    assert 'the annotation files changed since the start of the run' in log_of(runner)
     assert proof_of(tmp_path / 'run' / 'iter_4.pth')['annotations'] == old['annotations']
 
 

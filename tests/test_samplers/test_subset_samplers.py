@@ -80,12 +80,12 @@ def test_a_subset_is_drawn_by_its_own_seed():
     first, other = (
         InfiniteSubsetSampler(Images(7), seed=seed, subset=3, subset_seed=0) for seed in (0, 1)
     )
-    assert first.members.tolist() == other.members.tolist()
-    assert first.subset_ids == [100 + index for index in first.members]
+    assert first.subset.indices.tolist() == other.subset.indices.tolist()
+    assert first.subset.ids == [100 + index for index in first.subset.indices]
     assert take(first, 30) != take(other, 30)
     third = InfiniteSubsetSampler(Images(7), seed=0, subset=3, subset_seed=1)
-    assert first.subset_sha256 != third.subset_sha256
-    assert (first.subset_size, len(first), first.subset_seed) == (3, 3, 0)
+    assert first.subset.sha256 != third.subset.sha256
+    assert (first.subset_size, len(first), first.subset.seed) == (3, 3, 0)
 
 
 def test_all_images_by_number_is_the_order_of_all_images():
@@ -99,20 +99,20 @@ def test_every_pass_holds_each_chosen_image_once(world_size):
     shares = [take(on_rank(sampler, rank, world_size), 120) for rank in range(world_size)]
     together = [index for row in zip(*shares) for index in row]
     for start in range(0, 60, 6):
-        assert sorted(together[start : start + 6]) == sampler.members.tolist()
+        assert sorted(together[start : start + 6]) == sampler.subset.indices.tolist()
 
 
 def test_no_state():
     sampler = on_rank(InfiniteSubsetSampler(Images(20), seed=4, subset=7), 1, 3)
     first = take(sampler, 100)
     assert take(sampler, 100) == first
-    from_the_middle = sampler.sequence(sampler.members, True, 4, start=1 + 3 * 60, step=3)
+    from_the_middle = sampler.sequence(sampler.subset.indices, True, 4, start=1 + 3 * 60, step=3)
     assert take(from_the_middle, 40) == first[60:]
 
 
 def test_a_subset_of_one_image():
     sampler = InfiniteSubsetSampler(Images(9), seed=0, subset=1)
-    assert take(on_rank(sampler, 3, 4), 5) == sampler.members.tolist() * 5
+    assert take(on_rank(sampler, 3, 4), 5) == sampler.subset.indices.tolist() * 5
 
 
 @pytest.mark.parametrize('sampler', [InfiniteSubsetSampler, FiniteSubsetSampler])
@@ -180,5 +180,5 @@ def test_epochs_are_the_passes_of_the_infinite_sampler():
 
 def test_finite_and_infinite_choose_alike():
     infinite, epoch = InfiniteSubsetSampler(Images(9), seed=2, subset=4), finite(9, subset=4)
-    assert epoch.subset_ids == infinite.subset_ids
-    assert epoch.subset_sha256 == infinite.subset_sha256
+    assert epoch.subset.ids == infinite.subset.ids
+    assert epoch.subset.sha256 == infinite.subset.sha256

@@ -375,27 +375,6 @@ def test_numbers_of_another_run_are_refused(change, tmp_path):
     assert refusal(file, tmp_path / 'out').startswith(f'{file.parent / "metrics.json"}: is of')
 
 
-@pytest.mark.parametrize('fault', ['value', 'dtype', 'name', 'meta'])
-def test_what_reads_back_otherwise_is_not_released(fault, tmp_path, monkeypatch):
-    file, save = made(tmp_path / 'run'), torch.save
-
-    def save_otherwise(content, target):
-        weights, meta = dict(content['state_dict']), dict(content['meta'])
-        if fault == 'value':
-            weights['w'] = weights['w'] + 1
-        if fault == 'dtype':
-            weights['w'] = weights['w'].double()
-        if fault == 'name':
-            weights['v'] = weights.pop('n')
-        if fault == 'meta':
-            meta['seed'] += 1
-        save(dict(meta=meta, state_dict=weights), target)
-
-    monkeypatch.setattr(torch, 'save', save_otherwise)
-    assert 'reads back otherwise' in refusal(file, tmp_path / 'out')
-    assert not list((tmp_path / 'out').iterdir())
-
-
 def test_nothing_is_left_of_an_interrupted_release(tmp_path, monkeypatch):
     file, save = made(tmp_path / 'run'), torch.save
 
