@@ -16,7 +16,7 @@ from typing import Any
 from mmdet.registry import TRANSFORMS
 from tqdm import tqdm
 
-from mmscratch.data.repoint import type_name
+from mmscratch.config.sections import type_name
 from mmscratch.errors import describe
 
 _BAR_FROM = 200  # fewer images are done before a bar could be read

@@ -17,7 +17,7 @@ import mmengine.registry.registry as mmengine_registry
 from mmengine.config import Config
 
 from mmscratch.config import config_check
-from mmscratch.data.repoint import walk
+from mmscratch.config.sections import walk
 from mmscratch.errors import InputError
 
 # Packages whose classes a type may name by a dotted path, if a registry holds them.
