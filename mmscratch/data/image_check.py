@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 import cv2
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
+
+from mmscratch.data.progress_bar import ProgressBar
 
 # Of two images of one name in VOC layout the first suffix counts.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -26,7 +27,6 @@ _EXIF_ORIENTATION = 0x0112
 _TURNED = range(5, 9)  # The orientations that swap width and height.
 _TIFF_BITS = 258  # The tag BitsPerSample.
 _PNG_BITS = 24  # Where the header has them, after the size of the image.
-_BAR_FROM = 2000  # Fewer files are done before a bar could be read.
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,10 @@ def remarks(facts: Iterable[ImageFacts]) -> list[str]:
 
 
 def look_at_all(paths: Sequence[Path], threads: int = 8) -> list[ImageFacts]:
-    """The facts of each path, in order, with a progress bar for a large set on a terminal."""
+    """The facts of each path, in order, with a progress bar for a large set."""
     with _any_size(), ThreadPoolExecutor(threads) as pool:
         facts = pool.map(look_at, paths)
-        quiet = True if len(paths) < _BAR_FROM else None
-        return list(tqdm(facts, 'checking images', len(paths), disable=quiet, leave=False))
+        return list(ProgressBar(facts, 'checking images', len(paths), leave=False, delay=1))
 
 
 @contextmanager
