@@ -3,6 +3,29 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmengine.config import Config
+
+from mmscratch.config.registered_classes import accepted_arguments
+
+# What MMEngine's Runner, MMDetection's tools and ours look up, besides the Runner's arguments.
+_TOP_LEVEL = (
+    'activation_checkpointing compile custom_imports default_scope drop_bad_boxes '
+    'efficient_conv_bn_eval find_unused_parameters model_wrapper_cfg runner_type sync_bn tta_model '
+    'tta_pipeline'
+)
+
+
+def top_level_keys() -> frozenset[str]:
+    """The keys of a config that are more than variables of its own."""
+    from mmengine.runner import Runner
+
+    return accepted_arguments(Runner)[0].union(_TOP_LEVEL.split())
+
+
+def used_sections(cfg: Config) -> dict[str, Any]:
+    """The config without its variables, which matter only where it has used them."""
+    return {key: value for key, value in cfg.items() if key in top_level_keys()}
+
 
 def walk_paths(node: Any, path: str = '') -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every dict in ``node``, itself included, with its dotted path; parents come first.
