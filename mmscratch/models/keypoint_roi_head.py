@@ -9,9 +9,9 @@ from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList
 from torch import Tensor
+from torchvision.models.detection.roi_heads import keypoints_to_heatmap
 
 from mmscratch.errors import InputError
-from mmscratch.models.keypoint_head import encode
 
 
 @MODELS.register_module()
@@ -108,8 +108,8 @@ class KeypointRoIHead(StandardRoIHead):
                     'CocoKeypointDataset, LoadKeypointAnnotations and PackKeypointInputs'
                 )
             assigned = instances.keypoints[result.pos_assigned_gt_inds]
-            _, inside = encode(result.pos_priors, assigned[..., :2], size=1)
-            trains = (inside & (assigned[..., 2] > 0)).any(-1)
+            _, labelled_inside = keypoints_to_heatmap(assigned, result.pos_priors, 1)
+            trains = labelled_inside.any(-1)
             boxes.append(result.pos_priors[trains])
             keypoints.append(assigned[trains])
         heatmaps = self._keypoint_forward(x, bbox2roi(boxes))
