@@ -217,8 +217,11 @@ def _check_option(cfg: Config, option: str) -> None:
             )
         else:
             allowed = _allowed(cfg, path, node)
-            unknown = allowed and key not in allowed.names | _ALWAYS
-            if unknown and ('type' not in node or allowed.refuses(key)):
+            if (
+                allowed
+                and key not in allowed.names | _ALWAYS
+                and ('type' not in node or allowed.refuses(key))
+            ):
                 raise InputError(
                     f"--cfg-options {option}: {path} ({allowed.owner}) has no '{key}'"
                     f'{_hint(key, allowed.names | set(node))}'
@@ -321,7 +324,7 @@ def _name(cfg: Config) -> str:
     return cfg.filename or 'config'
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     while isinstance(error, ImportError) and error.__context__:
         error = error.__context__  # What it began with; mmengine's own text is the whole sys.path.
     text = error.args[0] if isinstance(error, KeyError) and error.args else error

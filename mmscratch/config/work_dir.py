@@ -57,7 +57,8 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
         )
     # a best one alone is written before a run that begins with another's checkpoint saves its first
     saved = [path for path in traces if path.suffix == '.pth' and not path.name.startswith('best_')]
-    if saved and resume != 'latest' and Path(resume).parent.resolve() != folder.resolve():
+    began_here = resume in (None, 'latest') or Path(resume).parent.resolve() == folder.resolve()
+    if saved and not began_here:
         raise InputError(
             f'{folder} already holds a run ({saved[0].name}), which going on from {resume} would '
             'overwrite: continue it with --resume alone, or name another folder with --work-dir'

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import cv2
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from mmscratch.data.progress_bar import ProgressBar
 
@@ -77,7 +78,7 @@ def _bits(image: Image.Image, file: BinaryIO) -> int:
     if image.format == 'PNG':
         file.seek(_PNG_BITS)
         return file.read(1)[0]
-    if image.format == 'TIFF':
+    if isinstance(image, TiffImageFile):
         return max(image.tag_v2.get(_TIFF_BITS, (1,)))
     return {'F': 32, 'I': 16}.get(image.mode[0], 8)
 

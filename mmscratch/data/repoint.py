@@ -252,6 +252,5 @@ def set_num_classes(node: Any, num_classes: int) -> None:
 
 def palette(count: int) -> list[tuple[int, int, int]]:
     """`count` RGB colours, 0..255, spread over the hues."""
-    hues = (index / count for index in range(count))
-    colours = (colorsys.hsv_to_rgb(hue, 0.85, 0.95) for hue in hues)
-    return [tuple(round(255 * channel) for channel in colour) for colour in colours]
+    colours = (colorsys.hsv_to_rgb(index / count, 0.85, 0.95) for index in range(count))
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]

@@ -1,5 +1,6 @@
 """Test-time augmentation of boxes and masks; MMDetection 3.3.0 has it for boxes alone."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -138,7 +139,9 @@ class DetectronTTAModel(BaseTTAModel):
         best = InstanceData(
             bboxes=detections[:, :4], scores=detections[:, 4], labels=every.labels[kept]
         )
-        for label in best.labels.unique() if self.vote_iou is not None else ():
+        if self.vote_iou is None:
+            return best
+        for label in best.labels.unique():
             mine, voters = best.labels == label, every[every.labels == label]
             best.bboxes[mine], best.scores[mine] = vote_boxes(
                 best.bboxes[mine],
@@ -194,7 +197,8 @@ class DetectronTTAModel(BaseTTAModel):
                 mask_thr_binary=roi_head.test_cfg.mask_thr_binary,
             )
             return
-        mean = sum(self._mask_probabilities(view, found) for view in views) / len(views)
+        of_views = (self._mask_probabilities(view, found) for view in views)
+        mean = functools.reduce(torch.add, of_views) / len(views)
         *_, (_, mask_head) = mask_branches(roi_head)
         mask_head.predict_by_feat(
             mean.split([len(instances) for instances in found]),

@@ -111,7 +111,7 @@ def bitmaps(masks: BaseInstanceMasks | torch.Tensor) -> np.ndarray:
 
 
 def _colours(palette: Any, count: int) -> list[Colour]:
-    return [tuple(map(int, colour)) for colour in get_palette(palette, count)]
+    return [(int(r), int(g), int(b)) for r, g, b in get_palette(palette, count)]
 
 
 def _draw_label(
