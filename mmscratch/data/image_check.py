@@ -61,7 +61,7 @@ def look_at(path: Path) -> ImageFacts:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(header_end, size - _TAIL))
             tail = file.read()
-            marker = _END_MARKERS.get(image.format)
+            marker = _END_MARKERS.get(image.format or '')
             if marker and marker not in tail:
                 file.seek(header_end)
                 if marker not in file.read():

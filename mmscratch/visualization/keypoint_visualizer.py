@@ -83,7 +83,8 @@ class KeypointVisualizer(DetLocalVisualizer):
             names = [f'{n} {100 * score:.0f}' for n, score in zip(names, instances.scores.tolist())]
         taken = list(places)
         for place, name, label in zip(places, names, labels):
-            taken.append(_draw_label(drawn, place, name, colours[label], taken))
+            # two labels on each other are worse than a label on another object
+            taken += 5 * [_draw_label(drawn, place, name, colours[label], taken)]
         for points in instances.keypoints.tolist() if 'keypoints' in instances else ():
             self._draw_keypoints(drawn, points)
         self.set_image(drawn)
