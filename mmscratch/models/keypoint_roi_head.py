@@ -3,7 +3,6 @@
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
-from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
@@ -67,31 +66,16 @@ class KeypointRoIHead(StandardRoIHead):
         batch_data_samples: SampleList,
     ) -> dict:
         """Losses of ``StandardRoIHead``, and ``loss_keypoint``."""
-        batch_gt_instances, batch_gt_instances_ignore, _ = unpack_gt_instances(batch_data_samples)
-        sampling_results = []
-        for i, rpn_results in enumerate(rpn_results_list):
-            rpn_results.priors = rpn_results.pop('bboxes')
-            assign_result = self.bbox_assigner.assign(
-                rpn_results, batch_gt_instances[i], batch_gt_instances_ignore[i]
-            )
-            sampling_results.append(
-                self.bbox_sampler.sample(
-                    assign_result,
-                    rpn_results,
-                    batch_gt_instances[i],
-                    feats=[level[i][None] for level in x],
-                )
-            )
-        bbox_results = self.bbox_loss(x, sampling_results)
-        losses = dict(bbox_results['loss_bbox'])
-        if self.with_mask:
-            mask_results = self.mask_loss(
-                x, sampling_results, bbox_results['bbox_feats'], batch_gt_instances
-            )
-            losses.update(mask_results['loss_mask'])
-        keypoint_results = self.keypoint_loss(x, sampling_results, batch_gt_instances)
-        losses.update(keypoint_results['loss_keypoint'])
-        return losses
+        # the parent shows the RoIs that it samples to bbox_loss, but not the objects
+        self._objects = [sample.gt_instances for sample in batch_data_samples]
+        return super().loss(x, rpn_results_list, batch_data_samples)
+
+    def bbox_loss(self, x: tuple[Tensor], sampling_results: list[SamplingResult]) -> dict:
+        """What ``StandardRoIHead`` returns, with ``loss_keypoint`` beside the losses of boxes."""
+        results = super().bbox_loss(x, sampling_results)
+        keypoints = self.keypoint_loss(x, sampling_results, self._objects)
+        results['loss_bbox'] |= keypoints['loss_keypoint']
+        return results
 
     def keypoint_loss(
         self,
