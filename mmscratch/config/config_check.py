@@ -31,7 +31,7 @@ from mmscratch.errors import InputError
 _USUAL_VARIABLES = frozenset(
     {'data_root', 'dataset_type', 'metainfo', 'norm_cfg', 'test_pipeline', 'train_pipeline'}
 )
-# Of these, a dict without a type is always a mistake.
+# Registries: where one of these is asked, a dict without a type is a mistake.
 _TYPE_NEEDED = ('HOOKS', 'DATASETS', 'PARAM_SCHEDULERS', 'TRANSFORMS')
 # Keys that a builder takes out before the class sees the rest.
 _TAKEN_OUT = (
@@ -46,7 +46,6 @@ _TAKEN_OUT = (
     (r'^param_scheduler(\.\d+)?$', 'convert_to_iter_based'),
     (r'^optim_wrapper$', 'optimizer constructor paramwise_cfg'),
     (r'_dataloader$', 'num_batch_per_epoch'),
-    (r'^train_cfg$', 'by_epoch'),
 )
 _RCNN_KEYS = (
     'alpha allowed_border assigner beta carl center_ratio conf_thr corner_topk debug '
@@ -58,7 +57,7 @@ _RCNN_KEYS = (
     'rpn_proposal sampler scale_factor score_thr score_voting semantic_on sigma smoothl1_beta '
     'subdivision_num_points subdivision_steps top_k topk'
 )
-# Sections without a type: what is read from them, and whether that is all there can be.
+# Sections without a type: the keys that are read from them, and whether all others are refused.
 _SECTIONS = (
     (r'^env_cfg$', 'cudnn_benchmark mp_cfg dist_cfg resource_limit', True),
     (r'^env_cfg\.mp_cfg$', 'mp_start_method opencv_num_threads', True),
@@ -270,6 +269,8 @@ def _allowed(cfg: Config, path: str, node: Mapping[str, Any]) -> _Allowed | None
             return None
         names, closed = zip(*map(accepted_arguments, classes))
         taken_out = ' '.join(keys for rule, keys in _TAKEN_OUT if re.search(rule, path)).split()
+        if path == 'train_cfg' and 'type' not in node:
+            taken_out.append('by_epoch')
         return _Allowed(classes[0].__name__, frozenset(taken_out).union(*names), all(closed))
     has_constructor = (cfg.get('optim_wrapper') or {}).get('constructor')
     for rule, keys, strict in _SECTIONS + (() if has_constructor else _PARAMWISE_SECTIONS):

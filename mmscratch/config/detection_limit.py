@@ -1,4 +1,4 @@
-"""How many detections an image may have: what the model keeps and what COCO's metrics count."""
+"""How many detections an image may have: those that the model keeps and COCO's metrics count."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,18 +12,18 @@ from mmscratch.errors import InputError
 # Sections of a model's config that are not about its final detections.
 _OTHER_STAGES = frozenset({'rpn', 'rpn_head', 'rpn_proposal', 'train_cfg'})
 _KEPT = ('max_per_img', 'max_per_image')
-# Candidates of an earlier step, of which the detections are chosen: in test_cfg ...
+# How many candidates of an earlier step the detections are chosen from: keys of test_cfg ...
 _CANDIDATES = ('nms_pre', 'topk', 'top_k', 'corner_topk')
-# ... and of detectors whose weights fix the number.
+# ... and keys of detectors whose weights fix the number.
 _QUERIES = ('num_queries', 'num_query', 'num_proposals')
 
 
 def set_max_detections(cfg: Config | ConfigDict, number: int) -> None:
-    """Let the model keep, and COCO's metrics count, so many detections an image.
+    """Let the model keep ``number`` detections an image, and COCO's metrics count them.
 
-    Every ``max_per_img`` of the final stage becomes ``number``, ``proposal_nums`` of our metrics
-    (1, 10, ``number``). Fewer proposals of an RPN, and fewer candidates before NMS, are raised to
-    ``number``. VOC's metric counts all.
+    Every ``max_per_img`` of the final stage becomes ``number``. ``proposal_nums`` of our metrics
+    becomes (1, 10, ``number``). An RPN's proposals and the candidates before NMS are raised to
+    ``number`` where they are fewer. VOC's metric counts all.
 
     Args:
         cfg: changed in place.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mmscratch.errors import InputError
 from mmscratch.models.box_voting import check_voting, vote_boxes
 
-# The classes whose way from features to boxes and masks is repeated here for several views.
+# The view's steps from features to boxes and masks are those of these classes, repeated here.
 KNOWN = (
     'BaseRoIHead',
     'CascadeRoIHead',
@@ -27,13 +27,13 @@ KNOWN = (
     'StandardRoIHead',
     'TwoStageDetector',
 )
-# Dimensions of [N, classes, height, width] along which the masks of a flipped view are mirrored.
+# Dimensions of masks [N, classes, height, width] along which a flip mirrors them.
 MIRRORED = {'horizontal': (3,), 'vertical': (2,), 'diagonal': (2, 3)}
 
 
 @dataclass(frozen=True)
 class View:
-    """A batch as one augmentation shows it: unmerged detections and what mask heads look at."""
+    """A batch under one augmentation: detections before merging, and features for mask heads."""
 
     samples: list[DetDataSample]
     features: tuple[Tensor, ...]
@@ -50,8 +50,8 @@ class DetectronTTAModel(BaseTTAModel):
     1. In every view the detector yields, for each proposal, class scores and a box a class.
     2. All of these above the score threshold, mapped back to the image, go through one NMS.
     3. What is left moves by box voting; the best ``max_per_img`` remain.
-    4. In every view the mask branch looks at these boxes, mapped into it. Its probabilities,
-       mirrored back, are averaged, pasted into the image and only then made binary.
+    4. In every view the mask branch looks at these boxes, mapped into the view. Its probabilities
+       are mirrored back, averaged, pasted into the image, and made binary last.
 
     ``score_thr``, ``nms``, ``max_per_img`` and ``mask_thr_binary`` are the detector's own
     (``test_cfg.rcnn``). Boxes have continuous coordinates, without Detectron's "+ 1".
@@ -117,7 +117,7 @@ class DetectronTTAModel(BaseTTAModel):
     def merge_preds(
         self, data_samples_list: Sequence[Sequence[DetDataSample]]
     ) -> list[DetDataSample]:
-        """Unite the boxes of each image's views: NMS, voting, limit.
+        """Merge the boxes of each image's views: NMS, voting, limit.
 
         Args:
             data_samples_list: for each image, the samples of its views, whose ``pred_instances``
@@ -236,7 +236,7 @@ class DetectronTTAModel(BaseTTAModel):
 
 
 def flip_boxes(boxes: Tensor, meta: dict) -> Tensor:
-    """Mirror boxes [n, 4 x k] of an image's own size, if its view is flipped; its own inverse.
+    """Mirror boxes [n, 4 x k] in the image's own coordinates, if its view is flipped.
 
     Raises:
         InputError: ``meta`` does not say whether the view is flipped.

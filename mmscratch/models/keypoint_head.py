@@ -29,10 +29,9 @@ class KeypointRCNNHead(BaseModule):
     entropy against the bin that holds the keypoint, averaged over the labelled keypoints of the
     device's images (``KRCNN.NORMALIZE_BY_VISIBLE_KEYPOINTS``, ``KRCNN.LOSS_WEIGHT`` 1.0).
 
-    Detectron's head has no norm layers, in no variant: its GN baselines put GN into ResNet, FPN,
-    box and mask head, and the keypoint head's file knows none. Hence ``norm_cfg=None``. All layers
-    are filled by MSRAFill (``KRCNN.CONV_INIT`` of the yaml; the std of 0.001 that Detectron passes
-    along is for GaussianFill, the default).
+    Detectron's keypoint head never has norm layers: its GN baselines put GN into ResNet, FPN, box
+    and mask head alone. Hence ``norm_cfg=None``. MSRAFill initializes all layers
+    (``KRCNN.CONV_INIT`` of the yaml; the std of 0.001 is for GaussianFill, the default).
 
     Differences: the bilinear interpolation repeats the border's values where Detectron's, a
     transposed conv, counts zeros beyond it; a batch of fewer than 20 labelled keypoints is
