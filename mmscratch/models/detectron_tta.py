@@ -17,7 +17,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmscratch.errors import InputError
-from mmscratch.models.box_voting import check_voting, vote_boxes
+from mmscratch.models.box_voting import vote_boxes
 
 # The view's steps from features to boxes and masks are those of these classes, repeated here.
 KNOWN = (
@@ -65,26 +65,23 @@ class DetectronTTAModel(BaseTTAModel):
         module: the detector: Faster, Mask or Cascade R-CNN. ``roi_head`` is a StandardRoIHead, a
             CascadeRoIHead or a child that leaves their prediction as it is.
         vote_iou: IoU from which boxes vote (``BBOX_VOTE.VOTE_TH``); None: no voting.
-        vote_scoring: see :func:`mmscratch.models.box_voting.vote_boxes`.
         data_preprocessor: as for ``BaseTTAModel``.
 
     Raises:
-        InputError: another detector; settings that box voting does not have.
+        InputError: another detector; a ``vote_iou`` that is no IoU.
     """
 
     def __init__(
         self,
         module: dict | nn.Module,
         vote_iou: float | None = 0.9,
-        vote_scoring: str = 'ID',
         data_preprocessor: dict | nn.Module | None = None,
     ) -> None:
         super().__init__(module, data_preprocessor)
         refuse_other_detectors(self.module)
-        if vote_iou is not None:
-            check_voting(vote_iou, vote_scoring)
+        if vote_iou is not None and not 0 < vote_iou <= 1:
+            raise InputError(f'DetectronTTAModel: vote_iou={vote_iou}: give one in (0, 1], or None')
         self.vote_iou = vote_iou
-        self.vote_scoring = vote_scoring
         self._announced = False
 
     def test_step(self, data: dict[str, Sequence]) -> list[DetDataSample]:
@@ -128,9 +125,7 @@ class DetectronTTAModel(BaseTTAModel):
         for samples in data_samples_list:
             every = InstanceData.cat([sample.pred_instances for sample in samples])
             best = self._suppress(every, cfg.nms) if len(every) else every
-            # voting with another scoring than 'ID' changes the order
-            order = best.scores.argsort(descending=True, stable=True)
-            samples[0].pred_instances = best[order[: cfg.max_per_img]]
+            samples[0].pred_instances = best[: cfg.max_per_img]
             merged.append(samples[0])
         return merged
 
@@ -143,13 +138,8 @@ class DetectronTTAModel(BaseTTAModel):
             return best
         for label in best.labels.unique():
             mine, voters = best.labels == label, every[every.labels == label]
-            best.bboxes[mine], best.scores[mine] = vote_boxes(
-                best.bboxes[mine],
-                best.scores[mine],
-                voters.bboxes,
-                voters.scores,
-                self.vote_iou,
-                self.vote_scoring,
+            best.bboxes[mine] = vote_boxes(
+                best.bboxes[mine], voters.bboxes, voters.scores, self.vote_iou
             )
         return best
 
