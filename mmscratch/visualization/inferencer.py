@@ -60,9 +60,9 @@ class Inferencer(DetInferencer):
     def _init_model(self, cfg: ConfigDict, weights: str | None, device: str) -> nn.Module:
         """Build the model; an empty ``cfg`` is filled from the checkpoint."""
         loaded = _load_checkpoint(weights, map_location='cpu') if weights else {}
-        file = str(weights)
+        weights = str(weights)  # for errors
         if not cfg:
-            cfg.update(parts_to_build(checkpoint_config.config_of(loaded, file), file))
+            cfg.update(parts_to_build(checkpoint_config.config_of(loaded, weights), weights))
         if self.max_detections is not None:
             set_max_detections(cfg, self.max_detections)
         # a network needs no initial weights where all are loaded
@@ -77,8 +77,10 @@ class Inferencer(DetInferencer):
                 rgb=getattr(model.data_preprocessor, '_channel_conversion', None),
                 author=str(loaded.get('__author__')),
             )
-            refuse_poor(found, file, getattr(cfg, 'filename', None) or 'its config', complete=True)
-            dataset_meta = named_classes(loaded, file, cfg)
+            refuse_poor(
+                found, weights, getattr(cfg, 'filename', None) or 'its config', complete=True
+            )
+            dataset_meta = named_classes(loaded, weights, cfg)
             loaded = dict(state_dict=found.weights, meta=dict(dataset_meta=dataset_meta))
         if self.palette == 'none':
             # else MMDetection builds the config's data set, which may read any file, to ask it
