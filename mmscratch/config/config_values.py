@@ -39,7 +39,7 @@ def _list_of(fits: _Test) -> _Test:
 _WHOLE_NUMBERS: dict[str, tuple[_Test, str]] = {
     'a whole number from 1': (
         _whole(1),
-        '*_dataloader.batch_size train_cfg.max_iters train_cfg.val_interval '
+        '*_dataloader.batch_size train_cfg.max_iters train_cfg.val_interval train_cfg.accumulation '
         'optim_wrapper.accumulative_counts auto_scale_lr.base_batch_size log_processor.window_size '
         'default_hooks.logger.interval default_hooks.visualization.min_side '
         'default_hooks.finite_loss.max_skipped param_scheduler**.end param_scheduler**.step_size',

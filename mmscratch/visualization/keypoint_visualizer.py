@@ -22,10 +22,10 @@ Place = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
 class KeypointVisualizer(DetLocalVisualizer):
     """``DetLocalVisualizer`` that draws keypoints too, and hides less of the image.
 
-    Masks are thin fills with an outline. Box, mask and label have the colour of their class, the
-    same in every picture. A label stands beside its box, where it covers the least of other objects
-    and labels. Of keypoints, each of the K has a colour of its own. Drawn are labelled ones of the
-    ground truth, and predicted ones from a score of ``keypoint_score_thr``.
+    Masks are transparent and have an outline. Box, mask and label have the colour of their class,
+    the same in every picture. A label stands beside its box, where it covers the least of other
+    objects and labels. Each of the K keypoints has its own colour. It is drawn if it is labelled in
+    the ground truth, or predicted with a score of at least ``keypoint_score_thr``.
 
     Args:
         keypoint_score_thr: above 0 and under 1.
@@ -56,8 +56,7 @@ class KeypointVisualizer(DetLocalVisualizer):
         classes: Sequence[str] | None,
         palette: list[Colour] | None,
     ) -> np.ndarray:
-        # by OpenCV: matplotlib, which the parent draws with, moves the image for what crosses its
-        # border
+        # not by matplotlib, as the parent: it moves the image for what crosses the border
         drawn = np.array(image, order='C')
         labels = instances.labels.tolist()
         count = max(labels, default=0) + 1

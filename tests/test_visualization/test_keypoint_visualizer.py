@@ -53,6 +53,7 @@ def test_nothing_detected():
         bboxes=torch.zeros(0, 4),
         labels=torch.zeros(0, dtype=torch.long),
         keypoints=torch.zeros(0, 3, 3),
+        masks=torch.zeros(0, 40, 40, dtype=torch.bool),
     )
     image = np.zeros((40, 40, 3), np.uint8)
     assert visualizer._draw_instances(image, nothing, ['disc'], [(0, 0, 255)]).sum() == 0
