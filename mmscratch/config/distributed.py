@@ -30,12 +30,16 @@ def _started(launcher: str) -> tuple[int, int]:
     if launcher == 'slurm':
         return _number('SLURM_NTASKS', 1), _number('SLURM_PROCID', 0)
     # not SLURM_NTASKS: a batch script is a single process, and has the job's number there
-    step = _number('SLURM_STEP_NUM_TASKS', 1)
+    signs = {'SLURM_STEP_NUM_TASKS': 'slurm'}
     # WORLD_SIZE without RANK is left over, or another program's
-    if 'RANK' in os.environ and (processes := _number('WORLD_SIZE', 1)) > 1:
-        raise _forgotten(f'WORLD_SIZE={processes}', 'pytorch')
-    if step > 1:
-        raise _forgotten(f'SLURM_STEP_NUM_TASKS={step}', 'slurm')
+    if 'RANK' in os.environ:
+        signs = {'WORLD_SIZE': 'pytorch', **signs}
+    for variable, needed in signs.items():
+        if (processes := _number(variable, 1)) > 1:
+            raise InputError(
+                f'{variable}={processes} without --launcher: this is one of several processes that '
+                f'would write over each other: give --launcher {needed}, or start a single process'
+            )
     return 1, 0
 
 
@@ -48,13 +52,6 @@ def _number(variable: str, least: int) -> int:
             'start with tools/dist_train.sh or tools/slurm_train.sh'
         )
     return int(text)
-
-
-def _forgotten(sign: str, launcher: str) -> InputError:
-    return InputError(
-        f'{sign} without --launcher: this is one of several processes that would write over each '
-        f'other: give --launcher {launcher}, or start a single process'
-    )
 
 
 def prepare_for_cpu(cfg: Config) -> None:

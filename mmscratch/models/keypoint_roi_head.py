@@ -41,12 +41,9 @@ class KeypointRoIHead(StandardRoIHead):
     ) -> None:
         super().__init__(**kwargs)
         self.keypoint_head = MODELS.build(keypoint_head)
-        self.share_keypoint_roi_extractor = keypoint_roi_extractor is None
-        self.keypoint_roi_extractor = (
-            self.bbox_roi_extractor
-            if self.share_keypoint_roi_extractor
-            else MODELS.build(keypoint_roi_extractor)
-        )
+        self.keypoint_roi_extractor = self.bbox_roi_extractor
+        if keypoint_roi_extractor is not None:
+            self.keypoint_roi_extractor = MODELS.build(keypoint_roi_extractor)
 
     def forward(
         self,
@@ -73,8 +70,7 @@ class KeypointRoIHead(StandardRoIHead):
     def bbox_loss(self, x: tuple[Tensor], sampling_results: list[SamplingResult]) -> dict:
         """What ``StandardRoIHead`` returns, with ``loss_keypoint`` beside the losses of boxes."""
         results = super().bbox_loss(x, sampling_results)
-        keypoints = self.keypoint_loss(x, sampling_results, self._objects)
-        results['loss_bbox'] |= keypoints['loss_keypoint']
+        results['loss_bbox'] |= self.keypoint_loss(x, sampling_results, self._objects)
         return results
 
     def keypoint_loss(
@@ -83,7 +79,7 @@ class KeypointRoIHead(StandardRoIHead):
         sampling_results: list[SamplingResult],
         batch_gt_instances: InstanceList,
     ) -> dict:
-        """Loss of the keypoint head; the dict has ``loss_keypoint`` and ``heatmaps``."""
+        """``loss_keypoint`` of the RoIs that train the keypoint head."""
         boxes, keypoints = [], []
         for result, instances in zip(sampling_results, batch_gt_instances):
             if 'keypoints' not in instances:
@@ -97,8 +93,7 @@ class KeypointRoIHead(StandardRoIHead):
             boxes.append(result.pos_priors[trains])
             keypoints.append(assigned[trains])
         heatmaps = self._keypoint_forward(x, bbox2roi(boxes))
-        loss = self.keypoint_head.loss(heatmaps, torch.cat(boxes), torch.cat(keypoints))
-        return dict(loss_keypoint=loss, heatmaps=heatmaps)
+        return self.keypoint_head.loss(heatmaps, torch.cat(boxes), torch.cat(keypoints))
 
     def _keypoint_forward(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
         """Heatmaps (N, K, M, M) of the RoIs (N, 5)."""
@@ -119,22 +114,11 @@ class KeypointRoIHead(StandardRoIHead):
         With ``rescale`` boxes, masks and keypoints are those of the original image.
         """
         results_list = super().predict(x, rpn_results_list, batch_data_samples, rescale)
-        metas = [sample.metainfo for sample in batch_data_samples]
-        return self.predict_keypoints(x, metas, results_list, rescale)
-
-    def predict_keypoints(
-        self,
-        x: tuple[Tensor],
-        batch_img_metas: list[dict],
-        results_list: InstanceList,
-        rescale: bool = False,
-    ) -> InstanceList:
-        """Add the keypoints to detections, whose boxes are of the original image if ``rescale``."""
         boxes = [results.bboxes for results in results_list]
         rois = boxes
         if rescale:
             # a detection's features are those of its box in the input image
-            factors = [meta['scale_factor'] for meta in batch_img_metas]
+            factors = [sample.metainfo['scale_factor'] for sample in batch_data_samples]
             rois = [box * box.new_tensor(factor).repeat(2) for box, factor in zip(boxes, factors)]
         heatmaps = self._keypoint_forward(x, bbox2roi(rois))
         keypoints, scores = self.keypoint_head.predict_by_feat(heatmaps, torch.cat(boxes))

@@ -34,9 +34,9 @@ def save(content: Mapping[str, Any], file: str | os.PathLike) -> None:
         for name, value in content['state_dict'].items()
     }
     # one text alone: the library puts several in an order of chance
-    content = serialized(weights, metadata={META: json.dumps(_tag(content['meta']))})
+    data = serialized(weights, metadata={META: json.dumps(_tag(content['meta']))})
     # not by the library, whose files none but their owner may read
-    Path(file).write_bytes(content)
+    Path(file).write_bytes(data)
 
 
 def load(file: str | os.PathLike) -> dict[str, Any]:
