@@ -20,6 +20,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmscratch.config import config_check
+from mmscratch.config.sections import walk
 from mmscratch.data import coco_folder
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 
@@ -118,19 +119,8 @@ def drops(name: re.Match) -> list[int]:
 
 def transforms(cfg: Config) -> list[dict]:
     """All steps of the training pipeline, within wrapped data sets and choices too."""
-    found = []
-
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            found.extend([node] if 'type' in node else [])
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, (list, tuple)):
-            for value in node:
-                walk(value)
-
-    walk(cfg.train_dataloader.dataset)
-    return [node for node in found if node.type in TRANSFORMS]
+    steps = (node for node in walk(cfg.train_dataloader.dataset) if 'type' in node)
+    return [node for node in steps if node.type in TRANSFORMS]
 
 
 def shrunk(node: Any, key: str = '') -> Any:

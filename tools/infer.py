@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
 
 from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
+from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, one_line_errors
 
 # Images that only some builds of OpenCV can read and write.
@@ -156,14 +156,14 @@ def main() -> None:
     )
     skipped = 0
     # one call an image: the inferencer collects the pictures of a call in memory
-    for image, fact in tqdm(zip(images, facts), total=len(images), unit='image'):
+    for image, fact in ProgressBar(zip(images, facts), 'images', len(images)):
         try:
             if fact.fault:
                 raise InputError(f'{image} {fact.fault}')
             inferencer(image, out_dir=str(args.out), pred_score_thr=args.score, no_save_pred=False)
         except InputError as error:
             skipped += 1
-            tqdm.write(f'skipped: {error}', file=sys.stderr)
+            ProgressBar.write(f'skipped: {error}', file=sys.stderr)
     print(
         f'{len(images) - skipped} pictures in {args.out / "vis"}, detections as JSON in '
         f'{args.out / "preds"}'

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mmdet.registry import TRANSFORMS
-from tqdm import tqdm
 
-from mmscratch.data.repoint import type_name
+from mmscratch.config.sections import type_name
+from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import describe
-
-_BAR_FROM = 200  # fewer images are done before a bar could be read
 
 
 def decode_all(
@@ -58,9 +56,8 @@ def decode_all(
     try:
         # OpenCV decodes without Python's lock
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            quiet = True if len(new) < _BAR_FROM else None
             done = pool.map(fault_of, new)
-            bar = tqdm(done, 'decoding images, once', len(new), disable=quiet, leave=False)
+            bar = ProgressBar(done, 'decoding images, once', len(new), leave=False, delay=1)
             faults.update(zip(new, bar))
     finally:
         # also what was done before an interruption

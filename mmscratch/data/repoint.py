@@ -5,13 +5,14 @@ import functools
 import importlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from mmscratch.config.sections import as_list, type_name, walk, walk_paths
 from mmscratch.errors import InputError
 
 LOADERS = {'train_dataloader': 'train', 'val_dataloader': 'val', 'test_dataloader': 'val'}
@@ -69,22 +70,6 @@ def contents(*folders: Path) -> str:
     return f'{folder} holds {", ".join(names[:8]) or "nothing"}{more}'
 
 
-def walk(node: Any) -> Iterator[dict]:
-    """Every dict in `node`, itself included."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from walk(item)
-
-
-def type_name(node: Mapping[str, Any]) -> str:
-    """The name of the node's class, without scope or module; '' if it has none."""
-    kind = node.get('type', '')
-    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
-
-
 def annotation_loaders(cfg: Config) -> list[dict]:
     """All LoadAnnotations steps: in loaders, in top-level variables, in hooks that switch them."""
     names = ('LoadAnnotations', 'LoadKeypointAnnotations')
@@ -121,7 +106,7 @@ def become_box_only(cfg: Config, annotation_file: Path) -> None:
     for node in annotation_loaders(cfg):
         node['with_mask'] = False
     for key in ('val_evaluator', 'test_evaluator'):
-        for metric in _as_list(cfg.get(key)):
+        for metric in as_list(cfg.get(key)):
             if 'segm' in metric.get('metric', ()):
                 kept = [name for name in metric['metric'] if name == 'keypoints']
                 metric['metric'] = ['bbox', *kept]
@@ -161,10 +146,6 @@ def register_all(cfg: Config) -> None:
     known = cfg.get('custom_imports') or {}
     modules = dict.fromkeys([*known.get('imports', []), 'mmscratch.register_all'])
     cfg.custom_imports = dict(known, imports=list(modules))
-
-
-def _as_list(evaluator: Any) -> list[dict]:
-    return [evaluator] if isinstance(evaluator, dict) else list(evaluator or [])
 
 
 def repoint_datasets(cfg: Config, change: Callable[..., ConfigDict]) -> None:
@@ -225,7 +206,7 @@ def bare_dataset(dataset: Mapping[str, Any], kind: str) -> ConfigDict:
 
 def known_metrics(cfg: Config, key: str) -> list[dict]:
     """The metrics of the evaluator `key`; InputError for one that judges something else."""
-    found = _as_list(cfg[key])
+    found = as_list(cfg[key])
     for metric in found:
         name = type_name(metric)
         if name not in METRICS and not _is_own(metric, 'CocoMetric'):
@@ -259,24 +240,18 @@ def _is_own(node: Mapping[str, Any], base: str) -> bool:
 
 def set_num_classes(node: Any, num_classes: int) -> None:
     """Write the number of classes into every head; the RPN's is always 1 (object or not)."""
-    if isinstance(node, list | tuple):
-        for item in node:
-            set_num_classes(item, num_classes)
-    if not isinstance(node, dict):
-        return
-    weights = node.get('class_weight')
-    if isinstance(weights, list) and len(weights) > 2:
-        # DETR-like heads: one weight a class, equal ones, and a last one for "no object".
-        node['class_weight'] = [weights[0]] * num_classes + weights[-1:]
-    for key, value in node.items():
-        if key in ('num_classes', 'num_things_classes'):
-            node[key] = num_classes
-        elif key != 'rpn_head':
-            set_num_classes(value, num_classes)
+    for path, section in walk_paths(node):
+        if 'rpn_head' in path.split('.'):
+            continue
+        weights = section.get('class_weight')
+        if isinstance(weights, list) and len(weights) > 2:
+            # DETR-like heads: one weight a class, equal ones, and a last one for "no object".
+            section['class_weight'] = [weights[0]] * num_classes + weights[-1:]
+        for key in section.keys() & {'num_classes', 'num_things_classes'}:
+            section[key] = num_classes
 
 
 def palette(count: int) -> list[tuple[int, int, int]]:
     """`count` RGB colours, 0..255, spread over the hues."""
-    hues = (index / count for index in range(count))
-    colours = (colorsys.hsv_to_rgb(hue, 0.85, 0.95) for hue in hues)
-    return [tuple(round(255 * channel) for channel in colour) for colour in colours]
+    colours = (colorsys.hsv_to_rgb(index / count, 0.85, 0.95) for index in range(count))
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]

@@ -91,7 +91,7 @@ def find_files(folder: Path, names: Iterable[str], suffixes: Sequence[str]) -> d
 
     The case of a suffix doesn't matter. Of two files of one name the first suffix counts.
     """
-    found = {}
+    found: dict[str, Path] = {}
     # one listing a folder: to ask for each file is slow on network disks
     for parent in {'', *map(posixpath.dirname, names)}:
         if posixpath.isabs(parent) or not (folder / parent).is_dir():
@@ -167,11 +167,13 @@ def _parse(content: bytes) -> ET.Element:
 
 
 def _object(node: ET.Element) -> VocObject:
-    corners = (_number(node, f'bndbox/{key}') for key in ('xmin', 'ymin', 'xmax', 'ymax'))
+    left, top, right, bottom = (
+        _number(node, f'bndbox/{key}') for key in ('xmin', 'ymin', 'xmax', 'ymax')
+    )
     return VocObject(
         name=_text(node, 'name'),
         difficult=bool((node.findtext('difficult') or '').strip() and _number(node, 'difficult')),
-        corners=tuple(corners),
+        corners=(left, top, right, bottom),
     )
 
 

@@ -1,6 +1,7 @@
 """Check a training run before its first step, and record the result in its checkpoints."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
@@ -14,6 +15,7 @@ from mmengine.model.utils import _BatchNormXd
 from mmengine.runner import Runner
 from torch import nn
 
+from mmscratch.config.sections import walk_paths
 from mmscratch.errors import InputError
 from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
@@ -240,16 +242,11 @@ def norm_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 def pretrained_keys(cfg: Any, path: str) -> Iterator[str]:
     """Find the paths of the config keys that load weights into a part of the model."""
-    if isinstance(cfg, dict):
-        if is_pretrained(cfg):
-            yield path
-        for key, value in cfg.items():
-            if key == 'pretrained' and value:
-                yield f'{path}.{key}'
-            yield from pretrained_keys(value, f'{path}.{key}')
-    elif isinstance(cfg, (list, tuple)):
-        for value in cfg:
-            yield from pretrained_keys(value, path)
+    for place, section in walk_paths(cfg, path):
+        if is_pretrained(section):
+            yield re.sub(r'\.\d+$', '', place)  # init_cfg may be a list
+        if section.get('pretrained'):
+            yield f'{place}.pretrained'
 
 
 def warn_of_reverted_sync_bn(runner: Runner) -> None:

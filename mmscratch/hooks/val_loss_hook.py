@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmscratch.data.repoint import type_name, walk
+from mmscratch.config.sections import type_name, walk
 from mmscratch.errors import InputError
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tqdm import tqdm
-
+from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
 from mmscratch.miniature.run import Run, in_order
 from mmscratch.visualization.curves import read_scalars
@@ -55,7 +54,7 @@ class Executor:
         waiting = self.missing(runs)
         total = sum(run.iterations for run in waiting)
         failed: dict[str, str] = {}
-        with self._locked(), tqdm(total=total, unit='it', desc=f'{len(waiting)} runs') as progress:
+        with self._locked(), ProgressBar(total=total, desc=f'{len(waiting)} runs') as progress:
             try:
                 while waiting or self._running:
                     self._start(waiting, failed)

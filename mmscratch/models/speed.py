@@ -13,8 +13,8 @@ from mmengine.config import Config
 
 import mmscratch.transforms  # noqa: F401
 from mmscratch.config import config_check
+from mmscratch.config.sections import walk
 from mmscratch.data import coco_folder
-from mmscratch.data.repoint import walk
 from mmscratch.hooks.init_hook import is_pretrained
 
 # what is measured -> how a table calls it

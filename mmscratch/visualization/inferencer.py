@@ -47,6 +47,8 @@ class Inferencer(DetInferencer):
         kwargs: those of ``DetInferencer``.
     """
 
+    palette: Any
+
     def __init__(
         self, model: Any = None, *args: Any, max_detections: int | None = None, **kwargs: Any
     ) -> None:
@@ -56,7 +58,8 @@ class Inferencer(DetInferencer):
 
     def _init_model(self, cfg: ConfigDict, weights: str | None, device: str) -> nn.Module:
         """Build the model; an empty ``cfg`` is filled from the checkpoint."""
-        loaded = _load_checkpoint(weights, map_location='cpu') if weights else None
+        loaded = _load_checkpoint(weights, map_location='cpu') if weights else {}
+        weights = str(weights)  # for errors
         if not cfg:
             cfg.update(parts_to_build(checkpoint_config.config_of(loaded, weights), weights))
         if self.max_detections is not None:

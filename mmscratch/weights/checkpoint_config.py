@@ -16,8 +16,8 @@ from typing import Any
 import mmengine.registry.registry as mmengine_registry
 from mmengine.config import Config
 
-from mmscratch.config import config_check
-from mmscratch.data.repoint import walk
+from mmscratch.config.registered_classes import is_registered, registered_names
+from mmscratch.config.sections import walk
 from mmscratch.errors import InputError
 
 # A type may be the dotted path of a registered class of these packages.
@@ -116,7 +116,7 @@ def refuse_foreign_types(
             ``PACKAGES``; a scope is none of ``SCOPES``; or MMDetection would execute, open or
             download a text.
     """
-    known = config_check.registered_names()
+    known = registered_names()
     for node in walk(section._cfg_dict if isinstance(section, Config) else section):
         scope = node.get('_scope_', 'mmdet')
         if scope not in SCOPES:
@@ -149,10 +149,10 @@ def registered(path: str) -> Any:
     module, _, name = path.rpartition('.')
     if module.partition('.')[0] not in PACKAGES:
         return None
-    if module in SCOPES and name in config_check.registered_names():
+    if module in SCOPES and name in registered_names():
         return path
     found = getattr(sys.modules.get(module), name, None)
-    return found if config_check.is_registered(found) else None
+    return found if is_registered(found) else None
 
 
 @contextlib.contextmanager

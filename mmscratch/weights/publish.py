@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from mmscratch.data.repoint import walk
+from mmscratch.config.sections import walk
 from mmscratch.errors import InputError
 from mmscratch.visualization import read_scalars
 from mmscratch.weights import checkpoint, checkpoint_config, safetensors_file

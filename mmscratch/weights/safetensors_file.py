@@ -34,9 +34,9 @@ def save(content: Mapping[str, Any], file: str | os.PathLike) -> None:
         for name, value in content['state_dict'].items()
     }
     # a single text, since the library writes several in random order
-    content = serialized(weights, metadata={META: json.dumps(_tag(content['meta']))})
+    data = serialized(weights, metadata={META: json.dumps(_tag(content['meta']))})
     # not written by the library, whose files only their owner can read
-    Path(file).write_bytes(content)
+    Path(file).write_bytes(data)
 
 
 def load(file: str | os.PathLike) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from mmscratch.config import config_check
+from mmscratch.config.sections import walk
 from mmscratch.data import coco_folder
 from mmscratch.errors import InputError
 
@@ -188,10 +189,10 @@ def test_rle_masks_are_not_ignored(make_coco):
             row['segmentation'] = {'size': size, 'counts': [0, 48 * size[0]]}
 
     cfg = shipped('rtmdet/rtmdet-ins_tiny_8xb32-300e_coco')
-    steps = [n for _, n in config_check.walk(cfg.to_dict()) if n.get('poly2mask') is False]
+    steps = [n for n in walk(cfg.to_dict()) if n.get('poly2mask') is False]
     assert steps
     point(cfg, make_coco(change))
-    assert not [n for _, n in config_check.walk(cfg.to_dict()) if n.get('poly2mask') is False]
+    assert not [n for n in walk(cfg.to_dict()) if n.get('poly2mask') is False]
     assert cfg.model.bbox_head.num_classes == 2
 
 

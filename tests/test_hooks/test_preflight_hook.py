@@ -133,7 +133,7 @@ def test_pretrained_keys():
     assert list(pretrained_keys(cfg, 'model')) == [
         'model.backbone.pretrained',
         'model.neck.init_cfg',
-        'model.roi_head.bbox_head.init_cfg',
+        'model.roi_head.bbox_head.0.init_cfg',
     ]
 
 

@@ -185,8 +185,8 @@ class ShapesConfig:
         InputError: A value is out of range.
     """
 
-    size: int | tuple[int, int] = 160
-    classes: int | tuple[str, ...] = 5
+    size: Any = 160
+    classes: Any = 5
     objects: tuple[int, int] = (1, 6)
     object_size: tuple[float, float] = (0.12, 0.5)
     rotation: int = 180
