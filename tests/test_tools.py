@@ -113,7 +113,7 @@ def test_randomness_is_what_config_and_options_say(configured, arguments, expect
         ('resume=True', '--resume'),
         ('launcher=pytorch', '--launcher'),
         ('load_from=x.pth', '--init'),
-        ('optim_wrapper.accumulative_counts=2', '--batch accumulate'),
+        ('train_cfg.accumulation=2', '--batch accumulate'),
     ],
 )
 def test_what_has_an_option_is_not_set_otherwise(configured, option, own):

@@ -197,7 +197,7 @@ _VALUES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
         _or_else(None, _sections),
     ),
     (
-        r'.+_dataloader\.batch_size|train_cfg\.(max_iters|val_interval)|'
+        r'.+_dataloader\.batch_size|train_cfg\.(max_iters|val_interval|accumulation)|'
         r'optim_wrapper\.accumulative_counts|auto_scale_lr\.base_batch_size|'
         r'default_hooks\.(logger\.interval|visualization\.min_side|finite_loss\.max_skipped)|'
         rf'log_processor\.window_size|{_SCHEDULER}(end|step_size)',

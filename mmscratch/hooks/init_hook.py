@@ -25,7 +25,7 @@ FILLS = ('msra', 'xavier', 'gaussian')
 MEASURED = (
     'Activations: all outputs of a layer in the first iteration on rank 0. Gradients: RMS over a '
     "weight of the gradient of that iteration's loss on rank 0's images, before averaging over "
-    'ranks and before clipping; loss scaling and the division for accumulation are undone.'
+    'ranks and before clipping; loss scaling is undone.'
 )
 
 
@@ -128,9 +128,7 @@ class InitHook(Hook):
         if not self._waiting:
             return
         wrapper = runner.optim_wrapper
-        factor = float(wrapper.scale_loss(torch.ones(())))
-        if hasattr(wrapper, 'loss_scaler'):
-            factor *= wrapper.loss_scaler.get_scale()
+        factor = wrapper.loss_scaler.get_scale() if hasattr(wrapper, 'loss_scaler') else 1.0
         for name, module in bare_model(runner).named_modules():
             if not isinstance(module, (_ConvNd, nn.Linear)) and not is_norm(module):
                 continue

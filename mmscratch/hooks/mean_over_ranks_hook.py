@@ -12,7 +12,7 @@ class MeanOverRanksHook(Hook):
     """Put the mean over all ranks in place of each logged number of an iteration.
 
     MMEngine logs what rank 0 computed on its own images: an eighth of a step on 8 GPUs. With this
-    hook the log of a distributed run is that of one process which accumulates the same images.
+    hook the log of a distributed run is that of one process that takes the same images in passes.
 
     Before a validation all ranks get rank 0's buffers, BN's running statistics above all, which
     differ between ranks: every rank validates the model that rank 0 saves.

@@ -17,10 +17,12 @@ from torch import nn
 from mmscratch.errors import InputError
 from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
-from mmscratch.hooks.resumed_schedule import follow_config
-from mmscratch.hooks.runner_state import bare_model, loaded_file
-from mmscratch.hooks.schedule_faults import schedule_faults
+from mmscratch.hooks.runner_state import bare_model, batch_of, loaded_file
+from mmscratch.loops.resumed_schedule import follow_config
+from mmscratch.loops.schedule_faults import schedule_faults
 
+# In a checkpoint's meta. Checkpoints of mmscratch 0.1.0 have no such word, and count passes.
+ITERATION = 'optimizer step'
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
 PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
 
@@ -42,7 +44,8 @@ class PreflightHook(Hook):
       ``save_best`` or ``monitor`` names a number that validation does not yield; or a run is
       resumed whose learning rate was another one up to there; if it was the same, it goes on with
       the drops and the end of the config
-    - ``batch``: a run is resumed with other GPUs, images per GPU or accumulation than it began with
+    - ``batch``: a run is resumed with another number of images a step than it began with. Another
+      split of them into GPUs, images per GPU and accumulation is no fault; the log tells it.
     - ``subset``: a run is resumed on other images than it began with
 
     A run with ``init='pretrained'`` is not checked for ``frozen`` and ``norm_eval``, and its
@@ -102,6 +105,7 @@ class PreflightHook(Hook):
             runner.logger.warning(f'preflight: allowed to fail: [{check}] {text}')
         if is_main_process():
             warn_of_reverted_sync_bn(runner)
+            self._tell_other_split(runner)
             self._proof = self._established(runner, files, [f'[{c}] {text}' for c, text in faults])
             runner.logger.info(_summary(self._proof, bare_model(runner)))
 
@@ -118,7 +122,7 @@ class PreflightHook(Hook):
             'batch': self._batch_faults(runner),
             'subset': self._subset_faults(runner),
         }
-        # schedules count passes, so that another batch has another schedule too
+        # where --batch scale made another batch, it made another schedule too
         if self._other_past and not found['batch']:
             file = loaded_file(runner)
             found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
@@ -156,19 +160,50 @@ class PreflightHook(Hook):
         return []
 
     def _batch_faults(self, runner: Runner) -> list[str]:
-        """Compare with the checkpoint, whose state counts iterations: forward passes."""
-        loaded = (self._loaded_meta or {}).get('preflight') or {}
-        now = _batch(runner)
-        # older checkpoints don't tell
-        began = loaded.get('batch', now)
-        if runner.iter == 0 or began == now:
+        """Compare the images of a step with those of the checkpoint."""
+        began, now = self._batch_of_resumed(runner), batch_of(runner)
+        if began is None:
             return []
         file = loaded_file(runner)
-        return [
-            f'{file} began with {_product(began)}, this is {_product(now)}, and its schedule '
-            'counts forward passes: resume on as many GPUs with the same --batch and '
-            'train_dataloader.batch_size, or start anew'
+        if began['accumulation'] > 1 and began.get('iteration') != ITERATION:
+            return [
+                f'{file} counts forward passes, {began["accumulation"]} a step, and iterations '
+                'here are optimizer steps: resume it with the version of mmscratch that wrote it, '
+                'or start anew'
+            ]
+        if _images_per_step(began) != _images_per_step(now):
+            return [
+                f'{file} began with {_split(began)}, this is {_split(now)}: resume with the same '
+                '--batch, on GPUs and with a train_dataloader.batch_size that divide the images of '
+                'a step, or start anew'
+            ]
+        return []
+
+    def _batch_of_resumed(self, runner: Runner) -> dict | None:
+        """The batch that the resumed run began with; None if none is, or it does not tell."""
+        loaded = (self._loaded_meta or {}).get('preflight') or {}
+        return loaded.get('batch') if runner.iter > 0 else None
+
+    def _tell_other_split(self, runner: Runner) -> None:
+        """Log that a resumed run splits its steps otherwise, and what comes of it."""
+        began, now = self._batch_of_resumed(runner), batch_of(runner)
+        if began is None or all(began[key] == now[key] for key in now):
+            return
+        line = f'preflight: the run began with {_split(began)}, and goes on with {_split(now)}'
+        if began['images_per_gpu'] != now['images_per_gpu']:
+            line += '; the batches are others, and so are their padding and random numbers'
+        norms = [
+            norm
+            for norm in norm_layers(bare_model(runner)).values()
+            if norm.training and 'BatchNorm' in type(norm).__name__
         ]
+        is_sync = any(isinstance(n, _BatchNormXd) or 'Sync' in type(n).__name__ for n in norms)
+        before, after = (
+            batch['images_per_gpu'] * (batch['gpus'] if is_sync else 1) for batch in (began, now)
+        )
+        if norms and before != after:
+            line += f'; {len(norms)} BN layers take statistics of {after} images, not of {before}'
+        runner.logger.info(line)
 
     def _subset_faults(self, runner: Runner) -> list[str]:
         loaded = (self._loaded_meta or {}).get('preflight') or {}
@@ -201,7 +236,7 @@ class PreflightHook(Hook):
             initial_weights_sha256=None if runner.iter > 0 else hash_of_weights(bare_model(runner)),
             annotations=annotations,
             subset=_subset(runner),
-            batch=_batch(runner),
+            batch=dict(batch_of(runner), iteration=ITERATION),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
             parent=loaded,
         )
@@ -294,19 +329,14 @@ def _images(subset: dict | None) -> str:
     return f'subset {subset["sha256"][:12]}' if subset else 'all images'
 
 
-def _batch(runner: Runner) -> dict:
-    """What an iteration is: processes, images of each, and iterations of an optimizer step."""
-    return dict(
-        gpus=runner.world_size,
-        images_per_gpu=getattr(runner.train_dataloader.batch_sampler, 'batch_size', None),
-        accumulation=getattr(runner.optim_wrapper, '_accumulative_counts', 1),
-    )
+def _images_per_step(batch: dict) -> int:
+    return batch['gpus'] * batch['images_per_gpu'] * batch['accumulation']
 
 
-def _product(batch: dict) -> str:
+def _split(batch: dict) -> str:
     return (
-        f'{batch["gpus"]} GPUs x {batch["images_per_gpu"]} images x {batch["accumulation"]} passes '
-        'a step'
+        f'{_images_per_step(batch)} images a step = {batch["gpus"]} GPUs x '
+        f'{batch["images_per_gpu"]} images x {batch["accumulation"]} passes'
     )
 
 

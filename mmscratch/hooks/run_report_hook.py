@@ -1,6 +1,7 @@
 """What a run leaves for people and programs: metrics.json, curves.png, a table in the log."""
 
 import json
+import math
 import os
 import platform
 import re
@@ -17,6 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 import mmscratch
+from mmscratch.hooks.runner_state import batch_of
 from mmscratch.visualization import draw_curves
 
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'faster-coco-eval')
@@ -103,14 +105,13 @@ class RunReportHook(Hook):
     @master_only
     def _write(self, runner: Runner) -> None:
         work_dir = Path(runner.work_dir)
-        batch_size = runner.train_dataloader.batch_sampler.batch_size
         report = {
             'last': self._history[-1],
             'best': max(self._history, key=_quality),
             'history': [_headline(entry) for entry in self._history[:-1]] + self._history[-1:],
             'iterations': runner.iter,
             'train_seconds': round(self._seconds, 1),
-            'images_seen': runner.iter * batch_size * get_world_size(),
+            'images_seen': runner.iter * math.prod(batch_of(runner).values()),
             **self._circumstances(runner),
         }
         self._dump(report, work_dir / 'metrics.json')

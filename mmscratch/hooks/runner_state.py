@@ -10,6 +10,18 @@ def bare_model(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
+def batch_of(runner: Runner) -> dict[str, int]:
+    """Return processes, images of each in a pass, and passes of a step, whose product is a step's.
+
+    A batch sampler that does not tell its batch size has 0 images.
+    """
+    return dict(
+        gpus=runner.world_size,
+        images_per_gpu=getattr(runner.train_dataloader.batch_sampler, 'batch_size', 0),
+        accumulation=getattr(runner.train_loop, 'accumulation', 1),
+    )
+
+
 def loaded_file(runner: Runner) -> str:
     """Return the name of the checkpoint that the run begins with or goes on from, for messages.
 

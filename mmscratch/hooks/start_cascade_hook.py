@@ -22,7 +22,7 @@ class StartCascadeHook(Hook):
 
     Args:
         begin: the first iteration, counted from 0, that trains all stages; 0: a cascade from the
-            start. tools/train.py multiplies it if a step is several iterations.
+            start. ``tools/train.py --batch scale`` multiplies it like all numbers of iterations.
 
     Raises:
         InputError: ``begin`` is negative; the model has no ``SingleMaskCascadeRoIHead``.

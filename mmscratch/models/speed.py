@@ -53,7 +53,6 @@ def measure(config: Path, data: Path, batch: int, steps: int) -> dict[str, float
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.to('cuda' if on_gpu else 'cpu')
-    cfg.optim_wrapper.pop('accumulative_counts', None)
     # a rate at which random weights stay finite; the work is the same
     cfg.optim_wrapper.optimizer.lr = 1e-4
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)

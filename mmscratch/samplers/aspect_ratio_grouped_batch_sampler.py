@@ -1,4 +1,4 @@
-"""Batches of upright or of lying images that do not depend on the number of GPUs."""
+"""Batches of portrait or of landscape images, the same on any number of GPUs."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -18,11 +18,11 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
 
     MMDetection's ``AspectRatioBatchSampler`` groups what a rank has already been dealt, so that
     another number of GPUs gives other batches. Here rank r of W takes the batches r, r + W, ... of
-    one global list: for one ``batch_size`` the W x accumulation batches of a step are the same
-    however that product is split.
+    one global list: for one ``batch_size`` the batches of a step are the same on any number of GPUs
+    and in any number of passes.
 
     Over a :class:`FiniteSubsetSampler` the images left in the two groups at the end of the epoch
-    are batched together, upright ones first, so that no image is lost; ``drop_last`` leaves out a
+    are batched together, portrait ones first, so that no image is lost; ``drop_last`` leaves out a
     last batch that is not full. If the sampler rounds up, the epoch's first batches are repeated
     until every rank has equally many. ``len()`` is the number of this rank's batches in a pass.
 

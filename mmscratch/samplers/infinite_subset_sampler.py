@@ -1,8 +1,8 @@
 """Endless sampler over a subset, for iteration-based training."""
 
+import itertools
 from collections.abc import Iterator, Sized
 
-import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import InfiniteSampler
 
@@ -14,10 +14,10 @@ from mmscratch.samplers.subset import select_subset
 class InfiniteSubsetSampler(InfiniteSampler):
     """Yield dataset indices without end; every pass holds each chosen image exactly once.
 
-    All ranks share one global sequence, of which rank r of W takes the draws r, r + W, ...: with
-    plain batches the W x batch x accumulation images of a step are the same however that product
-    is split. The sequence is a pure function of (seed, rank, world size, draw): there is no state,
-    and iterating again starts again. ``len()`` is the number of chosen images, over all ranks.
+    All ranks share one global sequence, a pure function of (seed, draw): there is no state, and
+    iterating again starts again. Rank r of W takes the draws r, r + W, ...;
+    :class:`~mmscratch.loops.ResumableIterBasedTrainLoop` deals whole batches of the sequence in
+    place of that. ``len()`` is the number of chosen images, over all ranks.
 
     Args:
         subset: Number of images drawn without replacement, or a file of image ids (see
@@ -43,21 +43,11 @@ class InfiniteSubsetSampler(InfiniteSampler):
         self.subset_seed = chosen.seed
         self.size = self.subset_size = len(self.members)
 
-    @staticmethod
-    def sequence(
-        members: np.ndarray, shuffle: bool, seed: int, start: int = 0, step: int = 1
-    ) -> Iterator[int]:
-        """The draws ``start``, ``start + step``, ... of the endless sequence over ``members``."""
-        draw = start
-        while True:
-            number, offset = divmod(draw, len(members))
-            chunk = members[pass_order(len(members), shuffle, seed, number)[offset::step]]
-            yield from chunk.tolist()
-            draw += step * len(chunk)
-
     def global_sequence(self) -> Iterator[int]:
         """The draws of all ranks together."""
-        return self.sequence(self.members, self.shuffle, self.seed)
+        for number in itertools.count():
+            order = pass_order(self.size, self.shuffle, self.seed, number)
+            yield from self.members[order].tolist()
 
     def __iter__(self) -> Iterator[int]:
-        return self.sequence(self.members, self.shuffle, self.seed, self.rank, self.world_size)
+        return itertools.islice(self.global_sequence(), self.rank, None, self.world_size)

@@ -237,7 +237,10 @@ def _is_proof(value: Any) -> bool:
         and all(isinstance(name, str) for name in value['allowed'])
         and isinstance(files, list | tuple)
         and all(isinstance(file, dict) and 'sha256' in file for file in files)
-        and ('batch' not in value or (isinstance(batch, dict) and batch.keys() >= BATCH))
+        and (
+            'batch' not in value
+            or (isinstance(batch, dict) and all(isinstance(batch.get(key), int) for key in BATCH))
+        )
         and (subset is None or (isinstance(subset, dict) and isinstance(subset.get('sha256'), str)))
     )
 
@@ -262,7 +265,7 @@ def _fits_run(key: Any, value: Any) -> bool:
     return not key.startswith('best_score') or isinstance(value, numbers.Real)
 
 
-BATCH = {'gpus', 'images_per_gpu', 'accumulation'}
+BATCH = ('gpus', 'images_per_gpu', 'accumulation')
 # What code here and MMEngine's compute with
 META = {
     'epoch': lambda value: isinstance(value, numbers.Integral) and value >= 0,

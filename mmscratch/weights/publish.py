@@ -153,8 +153,8 @@ def run_of(file: Path, meta: dict[str, Any], name: str | None) -> Run:
     """What the checkpoint ``file`` and its folder say of their run.
 
     Raises:
-        InputError: metrics.json is another run's, or ``name``, or what the checkpoint says of its
-            experiment, is no part of a file's name.
+        InputError: metrics.json is another run's; ``name``, or what the checkpoint says of its
+            experiment, is no part of a file's name; the run counted forward passes.
     """
     # without a run of mmengine's, as after tools/import_dsod.py, there is the file's name
     stem = re.sub(r'_\d{8}_\d{6}$', '', str(meta.get('experiment_name', file.stem)))
@@ -165,6 +165,11 @@ def run_of(file: Path, meta: dict[str, Any], name: str | None) -> Run:
         )
     report = report_beside(file, stem, meta.get('seed'))
     cfg = released_config(meta['cfg'], str(file))
+    if (passes := (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)) > 1:
+        raise InputError(
+            f'{file}: its run counted forward passes, {passes} a step, and iterations here are '
+            'optimizer steps; publish it with the version of mmscratch that trained it'
+        )
     data = data_name(cfg) if name is None else name
     if not NAME.fullmatch(data):
         raise InputError(f'{file}: {data!r} is no name for a file; name the data set with --name')
@@ -262,9 +267,7 @@ def index_text(release: str, run: Run) -> str:
     fits = file.is_file() and Config.fromfile(file).model == run.cfg.model
     metadata: dict[str, Any] = {'Training Data': run.data}
     if 'iter' in run.meta:
-        # mmengine counts forward passes
-        passes = (run.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-        metadata['Iterations'] = run.meta['iter'] // passes
+        metadata['Iterations'] = run.meta['iter']
     entry = {
         'Name': listed if fits else release.rpartition('-')[0],
         'Config': f'configs/{listed}.py' if fits else f'{release}.py',
