@@ -1,4 +1,5 @@
 import contextlib
+import os
 from itertools import chain, islice, permutations
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 import mmscratch.weights.checkpoint  # noqa: F401  (lets mmengine load what it has saved)
+from mmscratch.hooks import MeanOverRanksHook
 from mmscratch.loops import ResumableIterBasedTrainLoop
 from mmscratch.samplers import (
     AspectRatioGroupedBatchSampler,
@@ -57,6 +59,14 @@ class Recorder(BaseModel):
         return dict(loss=(self.weight * (index.sum() / 100 + noise.sum() + draw)).sum())
 
 
+class MeanRecorder(Recorder):
+    """Its loss is a mean over images, and draws nothing."""
+
+    def forward(self, index, noise, mode='tensor'):
+        self.seen.append((index.tolist(), noise.tolist()))
+        return dict(loss=(self.weight**2 * (index / 10 + noise)).mean())
+
+
 SAMPLERS = {
     'infinite': dict(type=InfiniteSubsetSampler, subset=11),
     'epochs': dict(type=FiniteSubsetSampler, subset=11),
@@ -75,14 +85,15 @@ def run(
     accumulation=1,
     batch_size=2,
     hooks=(),
-    param_scheduler=None,
+    model=Recorder,
+    options=None,
     **loader,
 ):
     """Train; the runner, and which images were loaded."""
     train_cfg = dict(type=ResumableIterBasedTrainLoop, max_iters=iters, accumulation=accumulation)
     loads = Path(work_dir) / f'loads_{iters}_{resume_at}'
     runner = Runner(
-        model=Recorder(),
+        model=model(),
         work_dir=str(work_dir),
         train_dataloader=dict(
             dataset=Images(20, str(loads)),
@@ -93,7 +104,6 @@ def run(
             **loader,
         ),
         train_cfg=train_cfg,
-        param_scheduler=param_scheduler,
         custom_hooks=list(hooks),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=5, by_epoch=False)),
@@ -103,6 +113,7 @@ def run(
         experiment_name=str(loads),
         load_from=str(Path(work_dir) / f'iter_{resume_at}.pth') if resume_at else None,
         resume=bool(resume_at),
+        **(options or {}),
     )
     runner.train()
     return runner, [int(line) for line in loads.read_text().split()]
@@ -282,21 +293,6 @@ def test_a_step_of_several_passes_is_resumed_exactly(tmp_path, workers):
     assert (resumed.iter, resumed.max_iters) == (8, 8)
 
 
-@pytest.mark.parametrize(('first', 'second'), list(permutations([1, 2, 4], 2)))
-def test_a_run_goes_on_in_other_passes(tmp_path, first, second):
-    """The images of each step and their augmentation stay."""
-    straight = in_passes(tmp_path / '1', first, iters=8)
-    in_passes(tmp_path / '2', first, iters=5)
-    resumed = in_passes(tmp_path / '2', second, iters=8, resume_at=5)
-    assert len(resumed.model.seen) == second * 3
-    for part in (0, 1):  # indices, noise
-        expected, images = (
-            list(chain(*(batch[part] for batch in seen)))
-            for seen in (straight.model.seen[first * 5 :], resumed.model.seen)
-        )
-        assert images == expected
-
-
 class Watcher(Hook):
     """What hooks see of an iteration."""
 
@@ -310,6 +306,26 @@ class Watcher(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.after.append([int(index) for index in data_batch['index']])
         self.losses.append(float(outputs['loss']))
+
+
+@pytest.mark.parametrize(('first', 'second'), list(permutations([1, 2, 4], 2)))
+def test_a_run_goes_on_in_other_passes(tmp_path, first, second):
+    """The images of each step and their augmentation stay, losses to the order of sums."""
+    whole, rest = Watcher(), Watcher()
+    straight = in_passes(tmp_path / '1', first, iters=8, model=MeanRecorder, hooks=[whole])
+    in_passes(tmp_path / '2', first, iters=5, model=MeanRecorder)
+    resumed = in_passes(
+        tmp_path / '2', second, iters=8, resume_at=5, model=MeanRecorder, hooks=[rest]
+    )
+    assert len(resumed.model.seen) == second * 3
+    for part in (0, 1):  # indices, noise
+        expected, images = (
+            list(chain(*(batch[part] for batch in seen)))
+            for seen in (straight.model.seen[first * 5 :], resumed.model.seen)
+        )
+        assert images == expected
+    assert rest.losses == pytest.approx(whole.losses[5:], rel=1e-6)
+    assert resumed.model.weight.item() == pytest.approx(straight.model.weight.item(), rel=1e-6)
 
 
 def test_one_step_of_two_passes_by_hand(tmp_path):
@@ -329,7 +345,7 @@ def test_one_step_of_two_passes_by_hand(tmp_path):
 def test_schedules_and_checkpoints_count_steps(tmp_path):
     watcher = Watcher()
     drop = dict(type='MultiStepLR', by_epoch=False, milestones=[5], gamma=0.1)
-    in_passes(tmp_path, 4, iters=12, hooks=[watcher], param_scheduler=drop)
+    in_passes(tmp_path, 4, iters=12, hooks=[watcher], options=dict(param_scheduler=drop))
     assert watcher.rates == pytest.approx([0.01] * 5 + [0.001] * 7)
     assert {file.name for file in tmp_path.glob('*.pth')} == {f'iter_{i}.pth' for i in (5, 10, 12)}
     (log,) = tmp_path.glob('*/*.log')
@@ -341,3 +357,51 @@ def test_batches_that_are_no_dicts_are_listed():
     assert joined([[1, 2]]) == [1, 2]
     assert joined([[1, 2], [3]]) == [[1, 2], [3]]
     assert joined([dict(a=[1], b=[2]), dict(a=[3], b=[4])]) == dict(a=[1, 3], b=[2, 4])
+
+
+def in_two_processes(work_dir, accumulation, **arguments):
+    """The losses of each step, which a process group of two trains."""
+
+    def train(rank, losses):
+        os.environ |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
+        torch.distributed.init_process_group(
+            'gloo', init_method=f'file://{work_dir}/store', rank=rank, world_size=2
+        )
+        watcher = Watcher()
+        wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+        run(
+            work_dir,
+            accumulation=accumulation,
+            batch_size=1,
+            hooks=[MeanOverRanksHook(), watcher],
+            options=dict(
+                launcher='pytorch', cfg=dict(model_wrapper_cfg=wrapper, launcher='pytorch')
+            ),
+            **arguments,
+        )
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+        if rank == 0:
+            losses.put(watcher.losses)
+
+    work_dir.mkdir(exist_ok=True)
+    context = torch.multiprocessing.get_context('fork')
+    losses = context.SimpleQueue()
+    processes = [context.Process(target=train, args=(rank, losses)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    return losses.get()
+
+
+def test_a_run_goes_on_in_other_processes(tmp_path):
+    """Steps of 4 images: 1 process x 4 passes, and 2 processes x 2 passes, which draw alike."""
+    whole, rest = Watcher(), Watcher()
+    run(tmp_path / '1', 8, accumulation=4, batch_size=1, hooks=[whole])
+    assert in_two_processes(tmp_path / '2', 2, iters=8) == pytest.approx(whole.losses)
+    run(tmp_path / '2', 8, accumulation=4, batch_size=1, hooks=[rest], resume_at=5)
+    assert rest.losses == pytest.approx(whole.losses[5:])
+    losses = in_two_processes(tmp_path / '1', 2, iters=8, resume_at=5)
+    assert losses == pytest.approx(whole.losses[5:])
