@@ -1,4 +1,4 @@
-"""The training loop, which resumes at once and exactly; faults of its schedule."""
+"""The training loop, an iteration of which is an optimizer step; checks of its schedule."""
 
 from mmscratch.loops.resumable_iter_based_train_loop import ResumableIterBasedTrainLoop
 
