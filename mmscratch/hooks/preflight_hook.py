@@ -17,12 +17,10 @@ from torch import nn
 from mmscratch.errors import InputError
 from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
-from mmscratch.hooks.runner_state import bare_model, batch_of, loaded_file
+from mmscratch.hooks.runner_state import bare_model, batch_of, images_per_step, loaded_file
 from mmscratch.loops.resumed_schedule import follow_config
 from mmscratch.loops.schedule_faults import schedule_faults
 
-# In a checkpoint's meta. Checkpoints of mmscratch 0.1.0 have no such word, and count passes.
-ITERATION = 'optimizer step'
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
 PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
 
@@ -105,7 +103,6 @@ class PreflightHook(Hook):
             runner.logger.warning(f'preflight: allowed to fail: [{check}] {text}')
         if is_main_process():
             warn_of_reverted_sync_bn(runner)
-            self._tell_other_split(runner)
             self._proof = self._established(runner, files, [f'[{c}] {text}' for c, text in faults])
             runner.logger.info(_summary(self._proof, bare_model(runner)))
 
@@ -160,50 +157,32 @@ class PreflightHook(Hook):
         return []
 
     def _batch_faults(self, runner: Runner) -> list[str]:
-        """Compare the images of a step with those of the checkpoint."""
-        began, now = self._batch_of_resumed(runner), batch_of(runner)
-        if began is None:
+        """Compare the images of a step with the checkpoint's; log another split of as many."""
+        loaded = (self._loaded_meta or {}).get('preflight') or {}
+        now = batch_of(runner)
+        # older checkpoints don't tell
+        began = loaded.get('batch', now)
+        if runner.iter == 0:
             return []
         file = loaded_file(runner)
-        if began['accumulation'] > 1 and began.get('iteration') != ITERATION:
+        if began['accumulation'] > 1 and began.get('iteration') != now['iteration']:
             return [
                 f'{file} counts forward passes, {began["accumulation"]} a step, and iterations '
                 'here are optimizer steps: resume it with the version of mmscratch that wrote it, '
                 'or start anew'
             ]
-        if _images_per_step(began) != _images_per_step(now):
+        if images_per_step(began) != images_per_step(now):
             return [
                 f'{file} began with {_split(began)}, this is {_split(now)}: resume with the same '
                 '--batch, on GPUs and with a train_dataloader.batch_size that divide the images of '
                 'a step, or start anew'
             ]
+        if _split(began) != _split(now):
+            runner.logger.info(
+                f'preflight: the run began with {_split(began)}, and goes on with {_split(now)}'
+                + _changes(bare_model(runner), began, now)
+            )
         return []
-
-    def _batch_of_resumed(self, runner: Runner) -> dict | None:
-        """The batch that the resumed run began with; None if none is, or it does not tell."""
-        loaded = (self._loaded_meta or {}).get('preflight') or {}
-        return loaded.get('batch') if runner.iter > 0 else None
-
-    def _tell_other_split(self, runner: Runner) -> None:
-        """Log that a resumed run splits its steps otherwise, and what comes of it."""
-        began, now = self._batch_of_resumed(runner), batch_of(runner)
-        if began is None or all(began[key] == now[key] for key in now):
-            return
-        line = f'preflight: the run began with {_split(began)}, and goes on with {_split(now)}'
-        if began['images_per_gpu'] != now['images_per_gpu']:
-            line += '; the batches are others, and so are their padding and random numbers'
-        norms = [
-            norm
-            for norm in norm_layers(bare_model(runner)).values()
-            if norm.training and 'BatchNorm' in type(norm).__name__
-        ]
-        is_sync = any(isinstance(n, _BatchNormXd) or 'Sync' in type(n).__name__ for n in norms)
-        before, after = (
-            batch['images_per_gpu'] * (batch['gpus'] if is_sync else 1) for batch in (began, now)
-        )
-        if norms and before != after:
-            line += f'; {len(norms)} BN layers take statistics of {after} images, not of {before}'
-        runner.logger.info(line)
 
     def _subset_faults(self, runner: Runner) -> list[str]:
         loaded = (self._loaded_meta or {}).get('preflight') or {}
@@ -236,7 +215,7 @@ class PreflightHook(Hook):
             initial_weights_sha256=None if runner.iter > 0 else hash_of_weights(bare_model(runner)),
             annotations=annotations,
             subset=_subset(runner),
-            batch=dict(batch_of(runner), iteration=ITERATION),
+            batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
             parent=loaded,
         )
@@ -329,15 +308,24 @@ def _images(subset: dict | None) -> str:
     return f'subset {subset["sha256"][:12]}' if subset else 'all images'
 
 
-def _images_per_step(batch: dict) -> int:
-    return batch['gpus'] * batch['images_per_gpu'] * batch['accumulation']
-
-
 def _split(batch: dict) -> str:
     return (
-        f'{_images_per_step(batch)} images a step = {batch["gpus"]} GPUs x '
+        f'{images_per_step(batch)} images a step = {batch["gpus"]} GPUs x '
         f'{batch["images_per_gpu"]} images x {batch["accumulation"]} passes'
     )
+
+
+def _changes(model: nn.Module, began: dict, now: dict) -> str:
+    """What differs in a step of the same images that is split otherwise."""
+    changes = ''
+    if began['images_per_gpu'] != now['images_per_gpu']:
+        changes += '; the batches are others, and so are their padding and random numbers'
+    norms = [norm for norm in norm_layers(model).values() if 'BatchNorm' in type(norm).__name__]
+    is_sync = any(isinstance(n, _BatchNormXd) or 'Sync' in type(n).__name__ for n in norms)
+    before, after = (b['images_per_gpu'] * (b['gpus'] if is_sync else 1) for b in (began, now))
+    if before != after and any(norm.training for norm in norms):
+        changes += f'; {len(norms)} BN layers take statistics of {after} images, not of {before}'
+    return changes
 
 
 def _summary(proof: dict, model: nn.Module) -> str:

@@ -1,7 +1,6 @@
 """What a run leaves for people and programs: metrics.json, curves.png, a table in the log."""
 
 import json
-import math
 import os
 import platform
 import re
@@ -18,7 +17,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 import mmscratch
-from mmscratch.hooks.runner_state import batch_of
+from mmscratch.hooks.runner_state import batch_of, images_per_step
 from mmscratch.visualization import draw_curves
 
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'faster-coco-eval')
@@ -111,7 +110,7 @@ class RunReportHook(Hook):
             'history': [_headline(entry) for entry in self._history[:-1]] + self._history[-1:],
             'iterations': runner.iter,
             'train_seconds': round(self._seconds, 1),
-            'images_seen': runner.iter * math.prod(batch_of(runner).values()),
+            'images_seen': runner.iter * images_per_step(batch_of(runner)),
             **self._circumstances(runner),
         }
         self._dump(report, work_dir / 'metrics.json')

@@ -19,29 +19,26 @@ from mmscratch.loops.seeded_dataset import SeededDataset, derive_seed
 class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
     """``IterBasedTrainLoop`` whose iteration is an optimizer step, of one or several passes.
 
-    An iteration runs ``accumulation`` batches forward and backward and then updates the weights
-    once with the mean of their gradients. Iterations in configs, logs, curves and names of
-    checkpoints are therefore optimizer steps. Hooks are called once an iteration. They see the
-    images of all passes (of a batch that is a dict, each entry as one list), before the iteration
-    those of the first, and the mean of the passes' losses.
+    An iteration takes the mean gradient of ``accumulation`` batches, one after another, and then
+    updates the weights. Hooks are called once an iteration, with the mean of the passes' losses.
+    After it they get the images of all passes, before it those of the first.
 
-    The batches come from one global sequence: rank r of W takes in pass p of step s batch number
-    ``(s * accumulation + p) * W + r``. The sampler says the order; that it is dealt to ranks is
-    the loop's work. Augmentation follows from the seed, the image and the step; the model's random
-    numbers follow from the seed and the number of the batch. So, for one batch size, each step is
-    the same on any number of GPUs, in any number of passes, with any number of workers, but for
-    the order of sums and for BN's statistics. With another batch size, and as many images a step,
-    the images of a step and their augmentation are the same, and the batches are others, with
-    other padding and other random numbers. A batch sampler that groups images by aspect ratio then
-    also moves some images to a neighbouring step.
+    The batches come from one global sequence. Rank r of W takes in pass p of step s the batch
+    number ``n = (s * accumulation + p) * W + r``. Augmentation follows from the seed, the image and
+    the step; the model's random numbers follow from the seed and n. For one batch size a step is
+    therefore the same on any number of GPUs, in any number of passes, with any number of workers,
+    but for the order of sums and for BN's statistics. With another batch size, and as many images
+    a step, images and augmentation of a step stay, while batches, padding and the model's random
+    numbers are others. Where a batch sampler groups images by aspect ratio, another batch size also
+    moves some images to a neighbouring step.
 
-    A run can be stopped and go on in another of these splits. The loop counts off the indices of
-    the past without loading an image; MMEngine's loads all of them.
+    A run that was stopped goes on in any of these splits. Only the indices of the past are counted
+    off, before the first worker starts; MMEngine would load every image of the past.
 
-    The data set has to be map-style. An image that occurs twice in one step is augmented alike. A
-    checkpoint's seed replaces that of the sampler unless the sampler has one of its own. With
-    ``diff_rank_seed`` MMEngine gives the sampler a seed that it does not save, so that a resumed
-    run has another order.
+    The data set has to be map-style, a batch a dict of lists. An image that occurs twice in one
+    step is augmented alike. A checkpoint's seed replaces that of the sampler unless the sampler has
+    one of its own. With ``diff_rank_seed`` MMEngine gives the sampler a seed that it does not save,
+    so that a resumed run has another order.
 
     Args:
         accumulation: Passes of an iteration. ``tools/train.py`` sets it.
@@ -87,40 +84,25 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
             # The workers end with the training, not whenever the garbage is collected.
             self.dataloader_iterator.close()
 
-    def run_iter(self, data_batch: Any) -> None:
+    def run_iter(self, data_batch: dict) -> None:
         """Take one optimizer step; ``data_batch`` is the batch of its first pass."""
         runner = self.runner
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=data_batch)
-        batches, outputs = [data_batch], []
+        batches, losses = [data_batch], []
         for number in range(self._iter * self.accumulation, (self._iter + 1) * self.accumulation):
-            if outputs:
+            if losses:
                 batches.append(next(self.dataloader_iterator))
             batch_number = number * get_world_size() + get_rank()
             torch.manual_seed(derive_seed(runner.seed, batch_number))
-            losses = runner.model.train_step(batches[-1], optim_wrapper=runner.optim_wrapper)
-            outputs.append({name: value.detach() for name, value in losses.items()})
+            outputs = runner.model.train_step(batches[-1], optim_wrapper=runner.optim_wrapper)
+            losses.append({name: value.detach() for name, value in outputs.items()})
+        if self.accumulation > 1:
+            data_batch = {key: [x for batch in batches for x in batch[key]] for key in data_batch}
+            outputs = {key: torch.stack([each[key] for each in losses]).mean(0) for key in outputs}
         runner.call_hook(
-            'after_train_iter',
-            batch_idx=self._iter,
-            data_batch=self.joined(batches),
-            outputs={
-                name: torch.stack([losses[name] for losses in outputs]).mean(0)
-                for name in outputs[0]
-            },
+            'after_train_iter', batch_idx=self._iter, data_batch=data_batch, outputs=outputs
         )
         self._iter += 1
-
-    @staticmethod
-    def joined(batches: list[Any]) -> Any:
-        """One batch of several, which are dicts of lists; others as they are, in a list."""
-        if len(batches) == 1:
-            return batches[0]
-        if not isinstance(batches[0], dict):
-            return batches
-        return {
-            key: list(itertools.chain.from_iterable(batch[key] for batch in batches))
-            for key in batches[0]
-        }
 
     def _data_batches(self, past: int) -> Iterator[Any]:
         # The parent's run() takes one batch for each past iteration and drops it.

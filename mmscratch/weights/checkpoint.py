@@ -230,17 +230,16 @@ def _is_proof(value: Any) -> bool:
     """Whether it is built as what :class:`mmscratch.hooks.preflight_hook.PreflightHook` writes."""
     if not value or not isinstance(value, dict):
         return value is None or value == {}
-    batch, subset, files = value.get('batch'), value.get('subset'), value.get('annotations')
+    batch = value.get('batch', dict.fromkeys(BATCH, 1))
+    subset, files = value.get('subset'), value.get('annotations')
     return (
         isinstance(value.get('init'), str)
         and isinstance(value.get('allowed'), list | tuple)
         and all(isinstance(name, str) for name in value['allowed'])
         and isinstance(files, list | tuple)
         and all(isinstance(file, dict) and 'sha256' in file for file in files)
-        and (
-            'batch' not in value
-            or (isinstance(batch, dict) and all(isinstance(batch.get(key), int) for key in BATCH))
-        )
+        and isinstance(batch, dict)
+        and all(isinstance(batch.get(key), int) for key in BATCH)
         and (subset is None or (isinstance(subset, dict) and isinstance(subset.get('sha256'), str)))
     )
 

@@ -305,7 +305,7 @@ class Watcher(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.after.append([int(index) for index in data_batch['index']])
-        self.losses.append(float(outputs['loss']))
+        self.losses.append(outputs['loss'].item())
 
 
 @pytest.mark.parametrize(('first', 'second'), list(permutations([1, 2, 4], 2)))
@@ -350,13 +350,6 @@ def test_schedules_and_checkpoints_count_steps(tmp_path):
     assert {file.name for file in tmp_path.glob('*.pth')} == {f'iter_{i}.pth' for i in (5, 10, 12)}
     (log,) = tmp_path.glob('*/*.log')
     assert 'Iter(train) [10/12]' in log.read_text()
-
-
-def test_batches_that_are_no_dicts_are_listed():
-    joined = ResumableIterBasedTrainLoop.joined
-    assert joined([[1, 2]]) == [1, 2]
-    assert joined([[1, 2], [3]]) == [[1, 2], [3]]
-    assert joined([dict(a=[1], b=[2]), dict(a=[3], b=[4])]) == dict(a=[1, 3], b=[2, 4])
 
 
 def in_two_processes(work_dir, accumulation, **arguments):
