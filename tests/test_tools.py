@@ -130,7 +130,7 @@ def test_mixed_precision_scales_losses_in_float16_alone(
         ('resume=True', '--resume'),
         ('launcher=pytorch', '--launcher'),
         ('load_from=x.pth', '--init'),
-        ('optim_wrapper.accumulative_counts=2', '--batch accumulate'),
+        ('train_cfg.accumulation=2', '--batch accumulate'),
     ],
 )
 def test_what_has_an_option_is_not_set_otherwise(configured, option, own):

@@ -32,7 +32,7 @@ OPTIONS = {
     'resume': '--resume',
     'launcher': '--launcher',
     'load_from': '--init',
-    'optim_wrapper.accumulative_counts': '--batch accumulate',
+    'train_cfg.accumulation': '--batch accumulate',
 }
 
 
@@ -78,16 +78,16 @@ def parse_args() -> argparse.Namespace:
         '--iterations',
         type=int,
         metavar='N',
-        help="end after N iterations of the recipe's batch; drops of the learning rate keep their "
-        'distance from the end, or come in proportion where that is short, as does the end of a '
+        help='end after N iterations (optimizer steps). Drops of the learning rate keep their '
+        'distance from the end, or move in proportion where the run is short, as does the end of a '
         'warm-up that would not fit',
     )
     parser.add_argument(
         '--batch',
         choices=['accumulate', 'scale'],
         default='accumulate',
-        help="with other than the recipe's images at a time: accumulate gradients (default), "
-        'or scale learning rate and iterations',
+        help="where the GPUs take other than the recipe's images at a time: accumulate gradients "
+        'over several passes (default), or scale learning rate and iterations',
     )
     parser.add_argument(
         '--drop-bad-boxes',

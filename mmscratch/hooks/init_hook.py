@@ -128,9 +128,7 @@ class InitHook(Hook):
         if not self._is_measuring:
             return
         wrapper = runner.optim_wrapper
-        factor = float(wrapper.scale_loss(torch.ones(())))
-        if hasattr(wrapper, 'loss_scaler'):
-            factor *= wrapper.loss_scaler.get_scale()
+        factor = wrapper.loss_scaler.get_scale() if hasattr(wrapper, 'loss_scaler') else 1.0
         for name, module in bare_model(runner).named_modules():
             if not isinstance(module, (_ConvNd, nn.Linear)) and not is_norm(module):
                 continue

@@ -14,8 +14,8 @@ class MeanOverRanksHook(Hook):
     """Replace each logged number of an iteration by its mean over all ranks.
 
     MMEngine logs the losses of rank 0, which on 8 GPUs are those of an eighth of the step's images.
-    With this hook a distributed run logs the same losses as one process that accumulates the same
-    images.
+    With this hook a distributed run logs the same losses as one process that takes the same images
+    in passes.
 
     Before a validation rank 0 broadcasts its buffers, such as BN's running statistics, which differ
     between ranks. So every rank validates the model that rank 0 saves.

@@ -19,9 +19,9 @@ from mmscratch.config.sections import walk_paths
 from mmscratch.errors import InputError
 from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
-from mmscratch.hooks.resumed_schedule import follow_config
-from mmscratch.hooks.runner_state import bare_model, loaded_file
-from mmscratch.hooks.schedule_faults import schedule_faults
+from mmscratch.hooks.runner_state import bare_model, batch_of, images_per_step, loaded_file
+from mmscratch.loops.resumed_schedule import follow_config
+from mmscratch.loops.schedule_faults import schedule_faults
 
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
 PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
@@ -45,7 +45,8 @@ class PreflightHook(Hook):
       ``save_best`` or ``monitor`` names a number that validation does not yield; or a resumed run
       had another learning rate so far. If it was the same, the run continues with the drops and the
       end of the present config.
-    - ``batch``: a run is resumed with other GPUs, images per GPU or accumulation than it began with
+    - ``batch``: a run is resumed with another number of images a step than it began with. Another
+      split of them into GPUs, images per GPU and accumulation is no fault; the log states it.
     - ``subset``: a run is resumed on other images than it began with
 
     The result is the entry ``preflight`` in every checkpoint's meta, in plain types: init, allowed
@@ -119,7 +120,7 @@ class PreflightHook(Hook):
             'batch': self._batch_faults(runner),
             'subset': self._subset_faults(runner),
         }
-        # schedules count passes, so that another batch has another schedule too
+        # where --batch scale made another batch, it made another schedule too
         if self._other_past and not found['batch']:
             file = loaded_file(runner)
             found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
@@ -154,19 +155,32 @@ class PreflightHook(Hook):
         return [fault] if extra else []
 
     def _batch_faults(self, runner: Runner) -> list[str]:
-        """Compare with the checkpoint, whose state counts iterations: forward passes."""
+        """Compare the images of a step with the checkpoint's; log another split of as many."""
         loaded = (self._loaded_meta or {}).get('preflight') or {}
-        now = _batch(runner)
+        now = batch_of(runner)
         # older checkpoints don't tell
         began = loaded.get('batch', now)
-        if runner.iter == 0 or began == now:
+        if runner.iter == 0:
             return []
         file = loaded_file(runner)
-        return [
-            f'{file} began with {_product(began)}, this is {_product(now)}, and its schedule '
-            'counts forward passes: resume on as many GPUs with the same --batch and '
-            'train_dataloader.batch_size, or start anew'
-        ]
+        if began['accumulation'] > 1 and began.get('iteration') != now['iteration']:
+            return [
+                f'{file} counts forward passes, {began["accumulation"]} a step, and iterations '
+                'here are optimizer steps: resume it with the version of mmscratch that wrote it, '
+                'or start anew'
+            ]
+        if images_per_step(began) != images_per_step(now):
+            return [
+                f'{file} began with {_split(began)}, this is {_split(now)}: resume with the same '
+                '--batch, on GPUs and with a train_dataloader.batch_size that divide the images of '
+                'a step, or start anew'
+            ]
+        if _split(began) != _split(now):
+            runner.logger.info(
+                f'preflight: the run began with {_split(began)}, and goes on with {_split(now)}'
+                + _changes(bare_model(runner), began, now)
+            )
+        return []
 
     def _subset_faults(self, runner: Runner) -> list[str]:
         loaded = (self._loaded_meta or {}).get('preflight') or {}
@@ -199,7 +213,7 @@ class PreflightHook(Hook):
             initial_weights_sha256=None if runner.iter > 0 else hash_of_weights(bare_model(runner)),
             annotations=annotations,
             subset=_subset(runner),
-            batch=_batch(runner),
+            batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
             parent=loaded,
         )
@@ -280,20 +294,24 @@ def _subset(runner: Runner) -> dict | None:
     return dict(sha256=subset.sha256, size=len(subset.indices), seed=subset.seed)
 
 
-def _batch(runner: Runner) -> dict:
-    """What an iteration is: processes, images of each, and iterations of an optimizer step."""
-    return dict(
-        gpus=runner.world_size,
-        images_per_gpu=getattr(runner.train_dataloader.batch_sampler, 'batch_size', None),
-        accumulation=getattr(runner.optim_wrapper, '_accumulative_counts', 1),
-    )
-
-
-def _product(batch: dict) -> str:
+def _split(batch: dict) -> str:
     return (
-        f'{batch["gpus"]} GPUs x {batch["images_per_gpu"]} images x {batch["accumulation"]} passes '
-        'a step'
+        f'{images_per_step(batch)} images a step = {batch["gpus"]} GPUs x '
+        f'{batch["images_per_gpu"]} images x {batch["accumulation"]} passes'
     )
+
+
+def _changes(model: nn.Module, began: dict, now: dict) -> str:
+    """What differs in a step of the same images that is split otherwise."""
+    changes = ''
+    if began['images_per_gpu'] != now['images_per_gpu']:
+        changes += '; the batches are others, and so are their padding and random numbers'
+    norms = [norm for norm in norm_layers(model).values() if 'BatchNorm' in type(norm).__name__]
+    is_sync = any(isinstance(n, _BatchNormXd) or 'Sync' in type(n).__name__ for n in norms)
+    before, after = (b['images_per_gpu'] * (b['gpus'] if is_sync else 1) for b in (began, now))
+    if before != after and any(norm.training for norm in norms):
+        changes += f'; {len(norms)} BN layers take statistics of {after} images, not of {before}'
+    return changes
 
 
 def _summary(proof: dict, model: nn.Module) -> str:

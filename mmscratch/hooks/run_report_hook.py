@@ -18,6 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 import mmscratch
+from mmscratch.hooks.runner_state import batch_of, images_per_step
 from mmscratch.visualization import draw_curves
 
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'faster-coco-eval')
@@ -104,14 +105,13 @@ class RunReportHook(Hook):
     @master_only
     def _write(self, runner: Runner) -> None:
         work_dir = Path(runner.work_dir)
-        batch_size = runner.train_dataloader.batch_sampler.batch_size
         report = {
             'last': self._history[-1],
             'best': max(self._history, key=_quality),
             'history': [_without_classes(e) for e in self._history[:-1]] + self._history[-1:],
             'iterations': runner.iter,
             'train_seconds': round(self._seconds, 1),
-            'images_seen': runner.iter * batch_size * get_world_size(),
+            'images_seen': runner.iter * images_per_step(batch_of(runner)),
             **self._circumstances(runner),
         }
         self._dump(report, work_dir / 'metrics.json')

@@ -10,6 +10,22 @@ def bare_model(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
+def batch_of(runner: Runner) -> dict:
+    """Return processes, images of each in a pass (0: not known), and passes of a step."""
+    return dict(
+        gpus=runner.world_size,
+        images_per_gpu=getattr(runner.train_dataloader.batch_sampler, 'batch_size', 0),
+        accumulation=getattr(runner.train_loop, 'accumulation', 1),
+        # Checkpoints of mmscratch 0.1.0 have no such word, and count passes.
+        iteration='optimizer step',
+    )
+
+
+def images_per_step(batch: dict) -> int:
+    """Return the images of an optimizer step, over all processes."""
+    return batch['gpus'] * batch['images_per_gpu'] * batch['accumulation']
+
+
 def loaded_file(runner: Runner) -> str:
     """Return the name of the loaded checkpoint, for messages.
 

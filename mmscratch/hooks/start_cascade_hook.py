@@ -24,7 +24,7 @@ class StartCascadeHook(Hook):
 
     Args:
         begin: the first iteration, counted from 0, that trains all stages; 0 trains a cascade from
-            the start. tools/train.py multiplies it if a step is several iterations.
+            the start. ``tools/train.py --batch scale`` scales it like all numbers of iterations.
 
     Raises:
         InputError: ``begin`` is negative, or the model has no ``SingleMaskCascadeRoIHead``.

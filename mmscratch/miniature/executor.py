@@ -164,7 +164,7 @@ class Executor:
         file = self.folder(run) / 'metrics.json'
         report = json.loads(file.read_text()) if file.exists() else {'history': []}
         end = run.begin + run.iterations
-        if not report['history'] or report['history'][-1]['iteration'] != end * _passes(run):
+        if not report['history'] or report['history'][-1]['iteration'] != end:
             raise InputError(f'{file}: iteration {end} was not validated; remove this folder')
         losses = [r for r in read_scalars(self.folder(run)) if 'loss' in r]
         result: dict[str, Any] = dict(
@@ -204,11 +204,5 @@ class Executor:
         files = sorted(self.folder(run).glob('*/vis_data/scalars.json'))
         # the last line may be half written
         lines = files[-1].read_text().rpartition('\n')[0].splitlines() if files else []
-        step = json.loads(lines[-1])['step'] // _passes(run) if lines else run.begin
+        step = json.loads(lines[-1])['step'] if lines else run.begin
         return min(max(step - run.begin, 0), run.iterations)
-
-
-def _passes(run: Run) -> int:
-    """Forward passes, which mmengine counts, of one step of the recipe."""
-    cfg = run.load()
-    return cfg.auto_scale_lr.base_batch_size // cfg.train_dataloader.batch_size

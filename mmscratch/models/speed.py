@@ -64,7 +64,7 @@ def load(config: str | Path, data: Path) -> Config:
     """The config on the images in ``data``, ready for steps without a Runner.
 
     Weights are random, which cost what others cost, and the learning rate is one at which they stay
-    finite. Gradients aren't accumulated.
+    finite.
     """
     from mmengine.logging import MessageHub
     from mmengine.registry import init_default_scope
@@ -76,7 +76,6 @@ def load(config: str | Path, data: Path) -> Config:
     init_default_scope('mmdet')
     coco_folder.point_config_at(cfg, coco_folder.find(data))
     _load_nothing(cfg.model)
-    cfg.optim_wrapper.pop('accumulative_counts', None)
     cfg.optim_wrapper.optimizer.lr = 1e-4
     # what a Runner tells; YOLOX asks for it
     for unit in ('iter', 'epoch'):

@@ -19,8 +19,8 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
 
     MMDetection's ``AspectRatioBatchSampler`` groups the images of each rank, so another number of
     GPUs gives other batches. Here rank r of W takes the batches r, r + W, ... of one global list.
-    For one ``batch_size`` the W x accumulation batches of a step are the same for every split of
-    that product.
+    For one ``batch_size`` the batches of a step are the same on any number of GPUs and in any
+    number of passes.
 
     Over a :class:`FiniteSubsetSampler`, the images left in the two groups at the end of the epoch
     are batched together, portrait ones first, so that no image is lost. ``drop_last`` drops a last

@@ -1,8 +1,8 @@
 """Sample a subset without end, for iteration-based training."""
 
+import itertools
 from collections.abc import Iterator, Sized
 
-import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import InfiniteSampler
 
@@ -14,10 +14,10 @@ from mmscratch.samplers.subset import select_subset
 class InfiniteSubsetSampler(InfiniteSampler):
     """Yield dataset indices without end; each pass contains every image of the subset once.
 
-    All ranks share one global sequence, of which rank r of W takes the draws r, r + W, .... So the
-    W x batch x accumulation images of a step are the same for every split of that product. The
-    sequence is a pure function of (seed, rank, world size, draw). There is no state, so a new
-    iterator begins at the first draw. ``len()`` is the number of images of the subset.
+    All ranks share one global sequence, a pure function of (seed, draw). There is no state, so a
+    new iterator begins at the first draw. Rank r of W takes the draws r, r + W, ...;
+    :class:`~mmscratch.loops.ResumableIterBasedTrainLoop` deals whole batches of the sequence
+    instead. ``len()`` is the number of images of the subset.
 
     Args:
         subset: Number of images drawn without replacement, or a file of image ids (see
@@ -43,22 +43,11 @@ class InfiniteSubsetSampler(InfiniteSampler):
         self.subset = select_subset(dataset, subset, subset_seed)
         self.size = self.subset_size = len(self.subset.indices)
 
-    @staticmethod
-    def sequence(
-        indices: np.ndarray, shuffle: bool, seed: int, start: int = 0, step: int = 1
-    ) -> Iterator[int]:
-        """Yield the draws ``start``, ``start + step``, ... of the endless sequence."""
-        draw = start
-        while True:
-            number, offset = divmod(draw, len(indices))
-            chunk = indices[pass_order(len(indices), shuffle, seed, number)[offset::step]]
-            yield from chunk.tolist()
-            draw += step * len(chunk)
-
     def global_sequence(self) -> Iterator[int]:
         """Yield the draws of all ranks together."""
-        return self.sequence(self.subset.indices, self.shuffle, self.seed)
+        for number in itertools.count():
+            order = pass_order(self.size, self.shuffle, self.seed, number)
+            yield from self.subset.indices[order].tolist()
 
     def __iter__(self) -> Iterator[int]:
-        indices, rank, world_size = self.subset.indices, self.rank, self.world_size
-        return self.sequence(indices, self.shuffle, self.seed, rank, world_size)
+        return itertools.islice(self.global_sequence(), self.rank, None, self.world_size)

@@ -322,6 +322,7 @@ SECTION = 'give a section (a dict), or None'
         ('train_cfg.val_begin', -1, 'give a whole number from 0'),
         ('train_cfg.dynamic_intervals', [5], 'give a list of pairs of whole numbers, or None'),
         ('optim_wrapper.accumulative_counts', 0, WHOLE),
+        ('train_cfg.accumulation', 0, WHOLE),
         ('optim_wrapper.optimizer', 'SGD', SECTION),
         ('optim_wrapper.optimizer.lr', '1e-2x', 'give a number from 0'),
         ('optim_wrapper.optimizer.lr', float('nan'), 'give a number from 0'),

@@ -470,6 +470,15 @@ def test_a_fault_of_the_machine_is_not_blamed_on_the_file(trained):
         ('preflight', dict(init='random')),
         ('preflight', dict(init='random', allowed=5, annotations=[])),
         ('preflight', dict(init='random', allowed=[], annotations=[], batch=dict(gpus=1))),
+        (
+            'preflight',
+            dict(
+                init='random',
+                allowed=[],
+                annotations=[],
+                batch=dict(gpus='8', images_per_gpu=2, accumulation=1),
+            ),
+        ),
         ('preflight', dict(init='random', allowed=[], annotations=[], subset=[])),
     ],
 )

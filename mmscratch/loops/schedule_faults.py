@@ -1,21 +1,19 @@
-"""What a schedule leaves out: saving, validating, learning-rate drops, the cascade."""
+"""What a schedule leaves out: saving, validating, drops of the learning rate, the cascade."""
 
 import difflib
 import re
 from typing import Any
 
 from mmdet.evaluation import VOCMetric
+from mmdet.registry import HOOKS
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, ParamSchedulerHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
-
-from mmscratch.hooks.start_cascade_hook import StartCascadeHook
-from mmscratch.hooks.val_loss_hook import ValLossHook
 
 
 def schedule_faults(runner: Runner) -> list[str]:
     """Find what the schedule leaves out: saving, validating, learning-rate drops, the cascade.
 
-    And a hook that looks at a number that validation does not yield.
+    A hook that looks at a number that validation does not yield is a fault too.
     """
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
@@ -75,7 +73,7 @@ def _metric_faults(runner: Runner) -> list[str]:
         for hook in runner.hooks
         if isinstance(hook, EarlyStoppingHook)
     ]
-    has_losses = any(isinstance(hook, ValLossHook) for hook in runner.hooks)
+    has_losses = any(isinstance(hook, HOOKS.get('ValLossHook')) for hook in runner.hooks)
     return [
         f'{type(hook).__name__} has {option}={name!r}, which validation does not yield; nearest: '
         f'{", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0)) or "nothing"}'
@@ -105,7 +103,7 @@ def _cascade_faults(runner: Runner) -> list[str]:
         f'the cascade never starts: StartCascadeHook has begin={hook.begin}, and training ends at '
         f'iteration {runner.max_iters}: give an earlier begin, or take the config without cascade'
         for hook in runner.hooks
-        if isinstance(hook, StartCascadeHook) and hook.begin >= runner.max_iters
+        if isinstance(hook, HOOKS.get('StartCascadeHook')) and hook.begin >= runner.max_iters
     ]
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR
 
-from mmscratch.hooks.resumed_schedule import follow_config
+from mmscratch.loops.resumed_schedule import follow_config
 
 END = 30
 
