@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmscratch.data.data_report import DataReport
-from mmscratch.data.repoint import type_name, walk
+from mmscratch.data.repoint import metrics, type_name, walk
 from mmscratch.errors import InputError
 
 # Sections of a model's config that are not about its final detections.
@@ -56,7 +56,7 @@ def set_max_detections(cfg: Config | ConfigDict, number: int) -> None:
         for key in (*_CANDIDATES, *_KEPT):
             if 0 < (stage.get(key) or 0) < number:
                 stage[key] = number
-    for metric in _metrics(cfg, 'val') + _metrics(cfg, 'test'):
+    for metric in metrics(cfg, 'val') + metrics(cfg, 'test'):
         if type_name(metric) == 'CocoMetric':
             raise InputError(
                 f"{option}: AP of MMDetection's CocoMetric is that of 100 detections; use "
@@ -73,7 +73,7 @@ def note_crowded_images(cfg: Config, split: str, report: DataReport) -> None:
         default=None,
     )
     counted = min(
-        (limit for metric in _metrics(cfg, split) for limit in _counted(metric)), default=None
+        (limit for metric in metrics(cfg, split) for limit in _counted(metric)), default=None
     )
     crowded = [
         (objects, of_a_class)
@@ -105,11 +105,6 @@ def _final_stages(node: Any) -> Iterator[dict]:
     if isinstance(node, list | tuple):
         for item in node:
             yield from _final_stages(item)
-
-
-def _metrics(cfg: Config, split: str) -> list[dict]:
-    evaluator = cfg.get(f'{split}_evaluator') or []
-    return [evaluator] if isinstance(evaluator, dict) else list(evaluator)
 
 
 def _counted(metric: dict) -> Iterator[int]:

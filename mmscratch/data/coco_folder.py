@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmscratch.data import coco_check, coco_json, repoint
-from mmscratch.data.data_report import DataReport
+from mmscratch.data import coco_json, repoint
+from mmscratch.data.coco_json import CocoJson
 from mmscratch.errors import InputError
 
 SPLITS = ('train', 'val')
@@ -41,6 +41,11 @@ class CocoFolder:
     root: Path
     annotation_files: dict[str, Path]
     image_dirs: dict[str, Path]
+
+
+def recognises(root: Path) -> bool:
+    """Always: what is in no other layout is told what this one needs."""
+    return True
 
 
 def find(root: Path) -> CocoFolder:
@@ -74,35 +79,29 @@ def find(root: Path) -> CocoFolder:
     return CocoFolder(root, files, image_dirs)
 
 
-def point_config_at(cfg: Config, folder: CocoFolder) -> None:
-    """Make `cfg` train and evaluate on `folder`; classes and head sizes follow the annotations.
+def use(cfg: Config, root: Path) -> None:
+    """Make `cfg` train and evaluate on a folder; classes and head sizes follow the annotations.
 
     A config with masks becomes its box-only twin where no annotation has a segmentation. Number,
     names and mirror pairs of keypoints follow the annotations too; for a config with keypoints
     person_keypoints_{train,val}.json are read where the instances_ files have none. Raises
-    InputError for annotations that are no good, and for a config that cannot use such data; the
-    images are not looked at.
+    InputError for annotations that are no good, and for a config that cannot use such data. Boxes
+    and images are not looked at.
     """
+    folder = find(root)
     keypoints = repoint.keypoint_datasets(cfg)
     if keypoints:
         folder = _keypoint_folder(folder)
-    reports = {
-        split: coco_check.check(file, None, drop_bad_boxes=True)
-        for split, file in folder.annotation_files.items()
-    }
-    coco_check.check_same_classes(reports['train'], reports['val'])
     if any(node.get('with_mask') for node in repoint.annotation_loaders(cfg)):
-        _settle_masks(cfg, reports)
-    classes = reports['train'].classes
+        _settle_masks(cfg, [coco_json.load(file) for file in folder.annotation_files.values()])
+    classes = tuple(row['name'] for row in _categories(folder.annotation_files['train']))
     metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
     if keypoints:
         metainfo |= _keypoint_metainfo(folder, keypoints[0].get('metainfo') or {})
-    repoint.repoint_datasets(cfg, functools.partial(_repoint, folder=folder, metainfo=metainfo))
-    for key in ('val_evaluator', 'test_evaluator'):
-        if cfg.get(key):
-            _repoint_evaluator(cfg, key, folder.annotation_files['val'])
-    repoint.set_variables(cfg, folder.root, metainfo)
-    repoint.set_num_classes(cfg.model, len(classes))
+    change = functools.partial(_repoint, folder=folder, metainfo=metainfo)
+    repoint.repoint_config(cfg, folder.root, metainfo, change)
+    for split in ('val', 'test'):
+        _repoint_evaluator(cfg, split, folder.annotation_files['val'])
     for head in repoint.walk(cfg.model):
         if 'num_keypoints' in head:
             head['num_keypoints'] = len(metainfo['keypoint_names'])
@@ -122,8 +121,7 @@ def _keypoint_folder(folder: CocoFolder) -> CocoFolder:
 
 
 def _categories(file: Path) -> list[dict]:
-    _, _, categories, _ = coco_json.load(file)
-    return categories
+    return coco_json.load(file)['categories']
 
 
 def _keypoint_metainfo(folder: CocoFolder, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,28 +167,27 @@ def _keypoint_metainfo(folder: CocoFolder, given: Mapping[str, Any]) -> dict[str
     return dict(zip(keys, (names, pairs, [_UNKNOWN_SIGMA] * len(names))))
 
 
-def _settle_masks(cfg: Config, reports: Mapping[str, DataReport]) -> None:
+def _settle_masks(cfg: Config, files: Sequence[CocoJson]) -> None:
     """Full masks stay, no masks at all mean the box-only twin, anything between is an error.
 
     Polygons of fewer than 3 points are no masks. Where others are, MMDetection leaves out the
-    objects that have no better ones, and the report tells how many.
+    objects that have no better ones, and the check of the data tells how many.
     """
-    if not any(report.masks for report in reports.values()):
-        repoint.become_box_only(cfg, reports['train'].annotation_file)
+    if not any(content.masks.usable.any() for content in files):
+        repoint.become_box_only(cfg, files[0].file)
         return
-    for report in reports.values():
-        if report.without_masks or not report.masks:
+    for content in files:
+        masks = content.masks
+        if not (masks.given.all() and masks.usable.any()):
             fault = 'no segmentation has a polygon of 3 points'
-            if report.without_masks:
-                fault = (
-                    f'{report.without_masks} of {report.annotations} annotations have no '
-                    'segmentation'
-                )
+            if missing := int((~masks.given).sum()):
+                fault = f'{missing} of {masks.given.size} annotations have no segmentation'
             raise InputError(
-                f'{report.annotation_file}: {fault}; add them, or remove all segmentations from '
-                'both files to train on boxes alone'
+                f'{content.file}: {fault}; add them, or remove all segmentations from both files '
+                'to train on boxes alone'
             )
-    if any(report.rle_masks for report in reports.values()):
+    rows = (row for content in files for row in content['annotations'])
+    if any(isinstance(row.get('segmentation'), dict) and not row.get('iscrowd') for row in rows):
         # poly2mask=False is for polygons: MMDetection ignores each object with an RLE then.
         for node in repoint.annotation_loaders(cfg):
             node.pop('poly2mask', None)
@@ -210,8 +207,8 @@ def _repoint(dataset: ConfigDict, split: str, folder: CocoFolder, metainfo: dict
     return dataset
 
 
-def _repoint_evaluator(cfg: Config, key: str, annotation_file: Path) -> None:
-    for metric in repoint.known_metrics(cfg, key):
+def _repoint_evaluator(cfg: Config, split: str, annotation_file: Path) -> None:
+    for metric in repoint.known_metrics(cfg, split):
         # 'proposal' and 'proposal_fast' are of an RPN alone, and of MMDetection's metric
         proposals = 'proposal' in str(metric.get('metric'))
         if repoint.type_name(metric) in repoint.METRICS and not proposals:

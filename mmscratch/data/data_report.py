@@ -13,29 +13,27 @@ class DataReport:
     `instances` counts, by class in the file's own order (that of MMDetection's labels), the
     objects that can be trained on: crowds, ignored ones and left-out boxes are not among them.
     `sizes` counts the same objects by COCO's area limits, 32 and 96 pixels squared.
-    `masks` counts the annotations with a mask that can be loaded, out of `annotations`;
-    `without_masks` those whose segmentation is empty or missing; `rle_masks` those of single
-    objects with an RLE (crowds always have one). `to_find` counts the objects that evaluation looks
-    for. `left_out` says of the other objects why they cannot be trained on, and how many.
-    `crowding` has for each image with such objects their number, and that of the class with the
-    most of them. `fingerprints` maps what identifies an image file to its name. `notes` are
-    sentences for the log.
+    `masks` counts the annotations with a mask that can be loaded, out of `annotations`.
+    `to_find` counts the objects that evaluation looks for. `left_out` says of the other objects why
+    they cannot be trained on, and how many. `crowding` has for each image with such objects their
+    number, and that of the class with the most of them. `fingerprints` maps what identifies an
+    image file to its name. `listed` are the names in a list of images, which no other list may
+    have. `notes` are sentences for the log.
     """
 
     annotation_file: Path
     sha256: str
     images: int
     annotations: int
-    masks: int
-    without_masks: int
-    rle_masks: int
     to_find: int
     instances: dict[str, int]
     sizes: dict[str, int]
+    masks: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     crowding: list[tuple[int, int]] = field(default_factory=list, repr=False)
     fingerprints: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
+    listed: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -62,8 +60,20 @@ class DataReport:
             f'{"trained on" if trains else "found"}: {reasons}; correct these'
         )
 
-    def note_copies_of(self, train: 'DataReport') -> None:
-        """Note the images of this split that are trained on too, under whatever name."""
+    def compare_with(self, train: 'DataReport') -> None:
+        """Note the images of this split that are trained on too, under whatever name.
+
+        Raises:
+            InputError: the two have other classes, or one name is in the lists of both.
+        """
+        self._refuse_other_classes(train)
+        known = set(train.listed)
+        if both := [name for name in self.listed if name in known]:
+            raise InputError(
+                f'{self.annotation_file}: {len(both)} of its {len(self.listed)} images are in '
+                f'{train.annotation_file.name} too, the first is {both[0]}: take them out of one '
+                f'of the lists'
+            )
         common = [key for key in self.fingerprints if key in train.fingerprints]
         if common:
             own, other = (report.fingerprints[common[0]] for report in (self, train))
@@ -71,6 +81,24 @@ class DataReport:
                 f'WARNING: {len(common)} of the {self.images} validation images are training '
                 f"images too, the first is '{own}' ('{other}'): the AP will be flattered"
             )
+
+    def _refuse_other_classes(self, train: 'DataReport') -> None:
+        """MMDetection numbers the labels by each file's own list of categories: both must agree."""
+        if train.classes == self.classes:
+            return
+        odd = sorted(set(train.classes) ^ set(self.classes))
+        if not odd:
+            raise InputError(
+                f'{self.annotation_file}: lists its categories in another order than '
+                f'{train.annotation_file}, so labels would be swapped; use one order in both'
+            )
+        spaces = len({name.strip() for name in odd}) < len(odd)
+        raise InputError(
+            f'{self.annotation_file}: {len(odd)} category names, the first is {odd[0]!r}, are in '
+            f'only one of this file and {train.annotation_file}; give both the same categories'
+            + ', also in the white space around their names'
+            * spaces
+        )
 
     def lines(self) -> list[str]:
         """The report for the log: totals, table of classes, remarks, checksum."""

@@ -96,6 +96,25 @@ def keypoint_datasets(cfg: Config) -> list[dict]:
     return [node for node in walk(loaders) if type_name(node) == 'CocoKeypointDataset']
 
 
+def datasets(cfg: Config, split: str) -> Iterator[dict]:
+    """The data sets of a split's loader that read files, inside of any wrappers."""
+    yield from _leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
+
+
+def _leaves(dataset: dict | None) -> Iterator[dict]:
+    inner = (dataset or {}).get('datasets') or [(dataset or {}).get('dataset')]
+    if dataset and inner == [None]:
+        yield dataset
+    for item in filter(None, inner):
+        yield from _leaves(item)
+
+
+def metrics(cfg: Config, split: str) -> list[dict]:
+    """The metrics of a split's evaluator."""
+    evaluator = cfg.get(f'{split}_evaluator') or []
+    return [evaluator] if isinstance(evaluator, dict) else list(evaluator)
+
+
 def become_box_only(cfg: Config, annotation_file: Path) -> None:
     """Take the mask branch, and what serves it, out of the config.
 
@@ -119,11 +138,10 @@ def become_box_only(cfg: Config, annotation_file: Path) -> None:
         model['data_preprocessor']['pad_mask'] = False
     for node in annotation_loaders(cfg):
         node['with_mask'] = False
-    for key in ('val_evaluator', 'test_evaluator'):
-        for metric in _as_list(cfg.get(key)):
-            if 'segm' in metric.get('metric', ()):
-                kept = [name for name in metric['metric'] if name == 'keypoints']
-                metric['metric'] = ['bbox', *kept]
+    for metric in metrics(cfg, 'val') + metrics(cfg, 'test'):
+        if 'segm' in metric.get('metric', ()):
+            kept = [name for name in metric['metric'] if name == 'keypoints']
+            metric['metric'] = ['bbox', *kept]
     rename_watched(cfg, lambda name: re.sub('^([^/]*/)?segm_', r'\1bbox_', name))
     print_log(
         f'{annotation_file.parent}: no masks, so {name} is trained on boxes alone '
@@ -162,20 +180,24 @@ def register_all(cfg: Config) -> None:
     cfg.custom_imports = dict(known, imports=list(modules))
 
 
-def _as_list(evaluator: Any) -> list[dict]:
-    return [evaluator] if isinstance(evaluator, dict) else list(evaluator or [])
+def repoint_config(
+    cfg: Config, root: Path, metainfo: dict[str, Any], change: Callable[..., ConfigDict]
+) -> None:
+    """Let the data sets of `cfg` read the folder `root`, and its heads have as many classes.
 
-
-def repoint_datasets(cfg: Config, change: Callable[..., ConfigDict]) -> None:
-    """Put `change(dataset, split)` in the place of each dataset of a loader that reads files.
-
-    Raises InputError for a config that asks for more than objects in single images.
+    `change(dataset, split)` takes the place of each dataset of a loader that reads files. The
+    config's own variables say the same. Raises InputError for a config that asks for more than
+    objects in single images.
     """
     for key, split in LOADERS.items():
         if cfg.get(key):
             _refuse_other_tasks(cfg, key)
             of_split = functools.partial(change, split=split)
             cfg[key]['dataset'] = _repoint_dataset(cfg[key]['dataset'], key, of_split)
+    for key, value in (('data_root', str(root)), ('metainfo', metainfo)):
+        if key in cfg:
+            cfg[key] = value
+    set_num_classes(cfg.model, len(metainfo['classes']))
 
 
 def _refuse_other_tasks(cfg: Config, key: str) -> None:
@@ -222,23 +244,17 @@ def bare_dataset(dataset: Mapping[str, Any], kind: str) -> ConfigDict:
     return ConfigDict({k: v for k, v in dataset.items() if k in kept}, type=kind)
 
 
-def known_metrics(cfg: Config, key: str) -> list[dict]:
-    """The metrics of the evaluator `key`; InputError for one that judges something else."""
-    found = _as_list(cfg[key])
+def known_metrics(cfg: Config, split: str) -> list[dict]:
+    """The metrics of a split; InputError for one that judges something else."""
+    found = metrics(cfg, split)
     for metric in found:
         name = type_name(metric)
         if name not in METRICS and not _is_own(metric, 'CocoMetric'):
             raise InputError(
-                f'{key}.type={name}: cannot be pointed at a folder of --data; use CocoMetric'
+                f'{split}_evaluator.type={name}: cannot be pointed at a folder of --data; '
+                f'use CocoMetric'
             )
     return found
-
-
-def set_variables(cfg: Config, root: Path, metainfo: dict) -> None:
-    """Let the config's own variables say what its datasets do."""
-    for key, value in (('data_root', str(root)), ('metainfo', metainfo)):
-        if key in cfg:
-            cfg[key] = value
 
 
 def _is_own(node: Mapping[str, Any], base: str) -> bool:

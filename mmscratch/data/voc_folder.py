@@ -30,7 +30,7 @@ class VocFolder:
     lists: dict[str, Path]
 
 
-def is_voc(root: Path) -> bool:
+def recognises(root: Path) -> bool:
     """Whether the folder, or one at most two levels below, is in VOC layout (and none of COCO)."""
     root = Path(root)
     return root.is_dir() and 'annotations' not in _folders(root) and bool(_candidates(root))
@@ -66,15 +66,16 @@ def find(root: Path) -> VocFolder:
     return VocFolder(folder, lists)
 
 
-def point_config_at(cfg: Config, folder: VocFolder) -> None:
-    """Make `cfg` train and evaluate on `folder`.
+def use(cfg: Config, root: Path) -> None:
+    """Make `cfg` train and evaluate on a folder.
 
     Classes are those of the XML files of the training list, sorted; head sizes follow. A config
     with masks becomes its box-only twin; VOC's mAP at IoU 0.5, the area under the curve, takes the
     place of COCO's numbers. Raises InputError for a config that cannot use such data, and, if the
     training list leads to no object, for what is wrong with its files. The data are not checked
-    otherwise: see :func:`mmscratch.data.voc_check.check_config`.
+    otherwise.
     """
+    folder = find(root)
     if repoint.keypoint_datasets(cfg):
         raise InputError(
             f'{cfg.filename}: trains on keypoints, and {folder.root} is in PASCAL VOC layout, '
@@ -84,16 +85,14 @@ def point_config_at(cfg: Config, folder: VocFolder) -> None:
         repoint.become_box_only(cfg, folder.lists['train'])
     classes = _classes(folder)
     metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
-    repoint.repoint_datasets(cfg, functools.partial(_repoint, folder=folder, metainfo=metainfo))
-    for key in ('val_evaluator', 'test_evaluator'):
-        if cfg.get(key):
-            repoint.known_metrics(cfg, key)
-            cfg[key] = dict(type='VOCMetric', eval_mode='area')
+    change = functools.partial(_repoint, folder=folder, metainfo=metainfo)
+    repoint.repoint_config(cfg, folder.root, metainfo, change)
+    for split in ('val', 'test'):
+        if repoint.known_metrics(cfg, split):
+            cfg[f'{split}_evaluator'] = dict(type='VOCMetric', eval_mode='area')
     repoint.rename_watched(
         cfg, lambda name: name if '/' not in name or name in _NUMBERS else _NUMBERS[0]
     )
-    repoint.set_variables(cfg, folder.root, metainfo)
-    repoint.set_num_classes(cfg.model, len(classes))
     repoint.register_all(cfg)
 
 
@@ -119,7 +118,7 @@ def _classes(folder: VocFolder) -> tuple[str, ...]:
     classes = sorted({item.name for found in xml for item in found.objects})
     if not classes:
         # the first cause is what is wrong with all of the files
-        voc_check.check_list(_files(folder, 'train', dict(classes=())))
+        voc_check.check(_files(folder, 'train', dict(classes=())), False, False)
     return tuple(classes)
 
 

@@ -14,8 +14,8 @@ from mmengine.model.utils import _BatchNormXd
 from mmengine.runner import Runner
 from torch import nn
 
+from mmscratch.data.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.errors import InputError
-from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
 from mmscratch.hooks.resumed_schedule import follow_config
 from mmscratch.hooks.runner_state import bare_model, loaded_file

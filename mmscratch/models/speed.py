@@ -12,7 +12,7 @@ import torch
 
 import mmscratch.transforms  # noqa: F401
 from mmscratch.config import config_check
-from mmscratch.data import coco_folder
+from mmscratch.data.layouts import use_folder
 from mmscratch.data.repoint import walk
 from mmscratch.hooks.init_hook import is_pretrained
 
@@ -42,7 +42,7 @@ def measure(config: Path, data: Path, batch: int, steps: int) -> dict[str, float
     if imports := cfg.get('custom_imports'):
         import_modules_from_strings(**imports)
     init_default_scope('mmdet')
-    coco_folder.point_config_at(cfg, coco_folder.find(data))
+    use_folder(cfg, data)
     train, test = (DATASETS.build(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'val'))
     images = pseudo_collate([train[i % len(train)] for i in range(batch)])
     single = pseudo_collate([test[0]])

@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from mmscratch.config import config_check
 from mmscratch.data import coco_folder
+from mmscratch.data.layouts import use_folder
 from mmscratch.errors import InputError
 
 MASK_RCNN = """
@@ -43,7 +44,7 @@ def no_masks(name, data):
 
 
 def point(cfg, root):
-    coco_folder.point_config_at(cfg, coco_folder.find(root))
+    use_folder(cfg, root)
 
 
 @pytest.mark.parametrize('suffix', ['', '2017', '2014'])

@@ -37,8 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 def image_ids(file: Path) -> set[int]:
     """The ids of all images of an annotation file."""
-    images, *_ = coco_json.load(file)
-    return {image['id'] for image in images}
+    return {image['id'] for image in coco_json.load(file)['images']}
 
 
 def choose(args: argparse.Namespace) -> tuple[list[int], int]:
@@ -47,8 +46,8 @@ def choose(args: argparse.Namespace) -> tuple[list[int], int]:
     Raises:
         InputError: nothing is left, fewer than asked for, or images that are not in ``--train``.
     """
-    images, annotations, *_ = coco_json.load(args.train)
-    known = {image['id'] for image in images}
+    train = coco_json.load(args.train)
+    known = {image['id'] for image in train['images']}
     meant = image_ids(args.of) if args.of else known
     if args.minus:
         meant -= image_ids(args.minus)
@@ -57,7 +56,7 @@ def choose(args: argparse.Namespace) -> tuple[list[int], int]:
             f'{args.train}: lacks {len(strangers)} of the {len(meant)} images meant, the first is '
             f'{min(strangers)}; give the annotations that hold them all'
         )
-    ids = sorted(meant & {annotation['image_id'] for annotation in annotations})
+    ids = sorted(meant & {annotation['image_id'] for annotation in train['annotations']})
     if not ids or (args.number or 1) > len(ids):
         raise InputError(
             f'{args.out}: {args.number or "no image is"} asked for, {len(ids)} with objects are '

@@ -1,0 +1,45 @@
+"""MMDetection's data sets and metrics take the annotation files that are parsed already."""
+
+import functools
+import os
+from collections.abc import Collection, Iterable
+
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.evaluation.metrics import coco_metric
+
+from mmscratch.data import coco_json
+from mmscratch.errors import InputError
+
+
+class CocoApi(COCO):
+    """MMDetection's ``COCO``, of a file that :mod:`mmscratch.data.coco_json` parses once a process.
+
+    Args:
+        annotation_file: A JSON. What is no file of objects in images is read as MMDetection does.
+        awaited: Files that another reader takes later, as real paths; others are let go.
+    """
+
+    def __init__(self, annotation_file: str | None = None, awaited: Collection[str] = ()) -> None:
+        try:
+            content = annotation_file and coco_json.load(annotation_file)
+        except InputError:
+            content = None
+        super().__init__(None if content else annotation_file)
+        if content:
+            self.dataset = content
+            self.createIndex()
+            self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+            if os.path.realpath(annotation_file) not in awaited:
+                coco_json.release(annotation_file)
+
+
+def install(awaited: Iterable[str]) -> None:
+    """Put :class:`CocoApi` in the place of ``COCO``.
+
+    Args:
+        awaited: Files that a metric reads, which is built after the data set that reads it too.
+    """
+    real = frozenset(map(os.path.realpath, awaited))
+    CocoDataset.COCOAPI = functools.partial(CocoApi, awaited=real)
+    coco_metric.COCO = CocoApi

@@ -1,0 +1,123 @@
+"""The one door for data: use a folder of any layout, and check what a config reads.
+
+A new layout is a module with ``recognises(root)`` and ``use(cfg, root)``, and a place in
+``LAYOUTS``.
+"""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmscratch.config.detection_limit import note_crowded_images
+from mmscratch.data import (
+    coco_api,
+    coco_check,
+    coco_folder,
+    coco_json,
+    repoint,
+    voc_check,
+    voc_folder,
+)
+from mmscratch.data.data_report import DataReport
+from mmscratch.errors import InputError
+
+# The first that recognises a folder counts; COCO's takes the rest and says what is missing.
+LAYOUTS = (voc_folder, coco_folder)
+
+
+def use_folder(cfg: Config, root: str | os.PathLike) -> None:
+    """Make a config train and evaluate on a folder: ``--data DIR`` of the tools.
+
+    Classes and the sizes of the heads follow the annotations. What the config says about its own
+    data goes.
+
+    Example::
+
+        cfg = Config.fromfile('configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
+        use_folder(cfg, 'my_images')
+        check(cfg)
+
+    Raises:
+        InputError: the folder is in none of the ``LAYOUTS``, its annotations are no good, or the
+            config cannot use such data.
+    """
+    root = Path(root)
+    next(layout for layout in LAYOUTS if layout.recognises(root)).use(cfg, root)
+
+
+def check(
+    cfg: Config, splits: Sequence[str] = ('train', 'val'), decode: bool = False
+) -> list[DataReport]:
+    """Check all data that `cfg` reads, before it costs a run; the reports are in this order.
+
+    The config's own key `drop_bad_boxes` has boxes counted that would be refused. With `decode`
+    each image is decoded, unless it was once before. Of PASCAL VOC's own archives it is only asked
+    whether their files are there. Data sets of other formats are passed over.
+
+    Raises:
+        InputError: the faults of all data sets; of each how many, the first, and the cure.
+    """
+    faults: list[str] = []
+
+    @contextlib.contextmanager
+    def collected() -> Iterator[None]:
+        try:
+            yield
+        except InputError as fault:
+            faults.append(str(fault))
+
+    reports: dict[str, list[DataReport]] = {split: [] for split in splits}
+    for split, found in reports.items():
+        for dataset in repoint.datasets(cfg, split):
+            with collected():
+                if report := _check(dataset, cfg.get('drop_bad_boxes', False), decode):
+                    report.refuse_nothing(split)
+                    found.append(report)
+        with collected():
+            coco_check.check_metric(cfg, split)
+    for train, val in itertools.product(reports.get('train', []), reports.get('val', [])):
+        with collected():
+            val.compare_with(train)
+    if faults:
+        raise InputError('; '.join(dict.fromkeys(faults)))
+    for split in {'val', 'test'}.intersection(splits):
+        for report in reports[split]:
+            note_crowded_images(cfg, split, report)
+    return [report for found in reports.values() for report in found]
+
+
+def _check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> DataReport | None:
+    """Check one data set; None for an archive of VOC and for other formats."""
+    name = repoint.type_name(dataset)
+    if name == 'VocFolderDataset':
+        return voc_check.check(dataset, drop_bad_boxes, decode)
+    if name in ('VOCDataset', 'VOCWithDifficult'):
+        voc_check.check_archive(dataset)
+    elif str(dataset.get('ann_file')).endswith('.json'):
+        return coco_check.check(dataset, drop_bad_boxes, decode)
+    return None
+
+
+def share(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> None:
+    """Let the data sets and metrics of `cfg` take the annotation files that are parsed already.
+
+    Each file leaves the memory with its last reader, others at once.
+    """
+    awaited = [
+        metric['ann_file']
+        for split in splits
+        for metric in repoint.metrics(cfg, split)
+        if metric.get('ann_file')
+    ]
+    read = [
+        os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+        for split in splits
+        for dataset in repoint.datasets(cfg, split)
+    ]
+    coco_json.keep([*awaited, *read])
+    coco_api.install(awaited)
