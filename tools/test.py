@@ -85,6 +85,9 @@ def main() -> None:
     from mmscratch.hooks.class_names_hook import ClassNamesHook
     from mmscratch.hooks.named_errors_hook import NamedErrorsHook
 
+    # a hook that asks for the iteration would have the training data loaded
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[key] = None
     runner = Runner.from_cfg(cfg)
     for line in [line for report in reports for line in report.lines()]:
         print_log(line, logger='current')

@@ -29,6 +29,11 @@ class CocoApi(COCO):
         if content:
             self.dataset = content
             self.createIndex()
+            # CocoDataset keeps the lists of image ids. Taken from the annotations, the numbers would
+            # each pin the block of memory they were parsed into: 2.4 GB in all for COCO.
+            same = {image_id: image_id for image_id in self.imgs}
+            for ids in self.catToImgs.values():
+                ids[:] = [same[image_id] for image_id in ids]
             self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
             if os.path.realpath(annotation_file) not in awaited:
                 coco_json.release(annotation_file)

@@ -24,6 +24,7 @@ from mmscratch.errors import InputError
 Rows = list[dict[str, Any]]
 
 _SECTIONS = ('images', 'annotations', 'categories')
+_LARGE = 10_000_000  # bytes
 _CURES = {
     'area': ' (the area of its mask, or width x height of its box)',
     'iscrowd': ', 0 for a single object',
@@ -130,6 +131,9 @@ def _read(file: Path) -> CocoJson:
             data = _read_slowly(file, content)
     finally:
         if collects:
+            if len(content) > _LARGE:
+                # nor later; each object is freed with its last reference all the same
+                gc.freeze()
             gc.enable()
     return CocoJson(_sections(data, file), file, hashlib.sha256(content).hexdigest())
 

@@ -85,7 +85,7 @@ def test_mmdetections_config_on_a_folder(tmp_path):
 
 
 def notes(cfg: Config, *crowding: tuple[int, int]) -> list[str]:
-    counts = dict.fromkeys(('annotations', 'masks', 'without_masks', 'rle_masks', 'to_find'), 0)
+    counts = dict.fromkeys(('annotations', 'masks', 'to_find'), 0)
     report = DataReport(
         annotation_file=Path('val.json'),
         sha256='',
