@@ -89,7 +89,7 @@ print('opened', dict(sorted(opened.items())))
 
 
 def test_each_annotation_file_is_opened_once(shapes, trained, tmp_path):
-    """By --data, the check, the data sets, the metric, a second validation set and the preflight."""
+    """By --data, check, data sets, metric, a second validation set and preflight."""
     options = [*SHORT, 'default_hooks.val_loss.type=ValLossHook']
     common = ['--data', shapes, '--work-dir', tmp_path, '--cfg-options']
     for tool in (['train.py', CONFIG], ['test.py', CONFIG, trained / 'iter_4.pth']):

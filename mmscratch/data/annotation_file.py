@@ -3,7 +3,6 @@
 import difflib
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +61,7 @@ def _summary(dataset: Any, file: str, is_coco: bool) -> coco_json.Summary:
     if known := coco_json.summary(file):
         return known
     content = fileio.get(file, getattr(dataset, 'backend_args', None))
-    objects = _objects(content) if content and is_coco else {}
+    objects = coco_json.count_objects(json.loads(content)) if content and is_coco else {}
     return coco_json.Summary(hashlib.sha256(content).hexdigest(), objects)
 
 
@@ -128,12 +127,6 @@ def _file_faults(file: AnnotationFile) -> list[str]:
     if not faults and [name for name in names if name in classes] != classes:
         faults.append(f'the classes must stand in the order of {file.file}: {few(names)}')
     return faults
-
-
-def _objects(content: bytes) -> dict[str, int]:
-    data = json.loads(content)
-    counts = Counter(annotation['category_id'] for annotation in data.get('annotations', []))
-    return {category['name']: counts[category['id']] for category in data['categories']}
 
 
 def few(names: list[str]) -> str:

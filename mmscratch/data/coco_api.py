@@ -29,8 +29,8 @@ class CocoApi(COCO):
         if content:
             self.dataset = content
             self.createIndex()
-            # CocoDataset keeps the lists of image ids. Taken from the annotations, the numbers would
-            # each pin the block of memory they were parsed into: 2.4 GB in all for COCO.
+            # CocoDataset keeps these lists of image ids. The numbers of the annotations would each
+            # keep the block of memory that they were parsed into: 2.4 GB in all for COCO.
             same = {image_id: image_id for image_id in self.imgs}
             for ids in self.catToImgs.values():
                 ids[:] = [same[image_id] for image_id in ids]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,19 +18,6 @@ from mmscratch.errors import InputError
 
 SPLITS = ('train', 'val')
 _SUFFIXES = ('', '2017', '2014')  # Ours, then COCO's own names.
-# What FullCocoMetric takes of MMDetection's CocoMetric; its ann_file is the folder's.
-_COCO_METRIC_KEYS = (
-    'type',
-    'ann_file',
-    'metric',
-    'classwise',
-    'format_only',
-    'outfile_prefix',
-    'backend_args',
-    'collect_device',
-    'prefix',
-    '_scope_',
-)
 # OKS's sigma for keypoints whose own is not known: in the middle of COCO's, 0.025 to 0.107.
 _UNKNOWN_SIGMA = 0.05
 
@@ -92,12 +80,13 @@ def use(cfg: Config, root: Path) -> None:
     keypoints = repoint.keypoint_datasets(cfg)
     if keypoints:
         folder = _keypoint_folder(folder)
+    train, val = (coco_json.load(folder.annotation_files[split]) for split in SPLITS)
     if any(node.get('with_mask') for node in repoint.annotation_loaders(cfg)):
-        _settle_masks(cfg, [coco_json.load(file) for file in folder.annotation_files.values()])
-    classes = tuple(row['name'] for row in _categories(folder.annotation_files['train']))
+        _settle_masks(cfg, [train, val])
+    classes = tuple(row['name'] for row in train['categories'])
     metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
     if keypoints:
-        metainfo |= _keypoint_metainfo(folder, keypoints[0].get('metainfo') or {})
+        metainfo |= _keypoint_metainfo([train, val], keypoints[0].get('metainfo') or {})
     change = functools.partial(_repoint, folder=folder, metainfo=metainfo)
     repoint.repoint_config(cfg, folder.root, metainfo, change)
     for split in ('val', 'test'):
@@ -114,51 +103,44 @@ def _keypoint_folder(folder: CocoFolder) -> CocoFolder:
         for split, file in folder.annotation_files.items()
     }
     if all(file.is_file() for file in files.values()) and not any(
-        'keypoints' in category for category in _categories(folder.annotation_files['val'])
+        'keypoints' in row for row in coco_json.load(folder.annotation_files['val'])['categories']
     ):
         return dataclasses.replace(folder, annotation_files=files)
     return folder
 
 
-def _categories(file: Path) -> list[dict]:
-    return coco_json.load(file)['categories']
-
-
-def _keypoint_metainfo(folder: CocoFolder, given: Mapping[str, Any]) -> dict[str, Any]:
+def _keypoint_metainfo(files: Sequence[CocoJson], given: Mapping[str, Any]) -> dict[str, Any]:
     """Names, mirror pairs and sigmas of the keypoints of the annotation files.
 
     Where the names are those of the config, pairs and sigmas are the config's, too.
     """
     from mmscratch.data.coco_keypoint_dataset import CocoKeypointDataset, flip_pairs
 
-    named = {
-        split: [category for category in _categories(file) if category.get('keypoints')]
-        for split, file in folder.annotation_files.items()
-    }
-    for split, categories in named.items():
-        if not categories:
+    first = None
+    for content in files:
+        named = [row for row in content['categories'] if row.get('keypoints')]
+        if not named:
             raise InputError(
-                f'{folder.annotation_files[split]}: no category has keypoints, and the config '
-                f"trains a keypoint head; give each category of such objects the list 'keypoints' "
-                f"of their names, and the objects 'keypoints' [x, y, visibility, ...]"
+                f'{content.file}: no category has keypoints, and the config trains a keypoint '
+                f"head; give each category of such objects the list 'keypoints' of their names, "
+                f"and the objects 'keypoints' [x, y, visibility, ...]"
             )
-    names = list(named['train'][0]['keypoints'])
-    for split, categories in named.items():
-        for category in categories:
-            if len(category['keypoints']) != len(names):
+        first = first or named[0]
+        for row in named:
+            if len(row['keypoints']) != len(first['keypoints']):
                 raise InputError(
-                    f"{folder.annotation_files[split]}: category '{category['name']}' has "
-                    f'{len(category["keypoints"])} keypoints, '
-                    f"'{named['train'][0]['name']}' {len(names)}; "
-                    f'name as many for all, and give 0, 0, 0 for those an object lacks'
+                    f"{content.file}: category '{row['name']}' has {len(row['keypoints'])} "
+                    f"keypoints, '{first['name']}' {len(first['keypoints'])}; name as many for "
+                    f'all, and give 0, 0, 0 for those an object lacks'
                 )
+    names = list(first['keypoints'])
     known = {**CocoKeypointDataset.METAINFO, **given}
     keys = ('keypoint_names', 'flip_pairs', 'keypoint_sigmas')
     if names == list(known['keypoint_names']):
         return {key: known[key] for key in keys}
     pairs = flip_pairs(names)
     print_log(
-        f'{folder.annotation_files["train"]}: {len(names)} keypoints, {len(pairs)} pairs of '
+        f'{files[0].file}: {len(names)} keypoints, {len(pairs)} pairs of '
         f"left_... and right_... that a mirror swaps; OKS takes {_UNKNOWN_SIGMA} for each one's "
         f'sigma (metainfo.keypoint_sigmas)',
         logger='current',
@@ -195,8 +177,7 @@ def _settle_masks(cfg: Config, files: Sequence[CocoJson]) -> None:
 
 def _repoint(dataset: ConfigDict, split: str, folder: CocoFolder, metainfo: dict) -> ConfigDict:
     """The dataset config reading `split`; children of CocoDataset stay what they are."""
-    name = repoint.type_name(dataset)
-    if name in repoint.DATASETS and name != 'CocoDataset':
+    if not repoint.reads_coco(dataset):
         dataset = repoint.bare_dataset(dataset, 'CocoDataset')
     dataset.update(
         data_root=str(folder.root),
@@ -218,11 +199,15 @@ def _repoint_evaluator(cfg: Config, split: str, annotation_file: Path) -> None:
 
 def _become_full_coco_metric(cfg: Config, metric: ConfigDict) -> None:
     """MMDetection's metrics do not take all ids, and mix up the classes where ids do not ascend."""
+    from mmscratch.evaluation import FullCocoMetric
+
     repoint.register_all(cfg)
     name = repoint.type_name(metric)
     given = dict(metric)
     if name == 'CocoMetric':
-        kept = {key: value for key, value in given.items() if key in _COCO_METRIC_KEYS}
+        # proposal_nums have another meaning there
+        taken = {'_scope_', *inspect.signature(FullCocoMetric).parameters} - {'proposal_nums'}
+        kept = {key: value for key, value in given.items() if key in {'type', *taken}}
         dropped = [f'{key}={given[key]!r}' for key in given if key not in kept]
         if dropped:
             print_log(

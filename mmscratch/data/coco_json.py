@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,9 +87,7 @@ def load(file: str | os.PathLike) -> CocoJson:
             f'with --data DIR'
         ) from None
     if key not in _summaries:
-        counts = Counter(row['category_id'] for row in content['annotations'])
-        objects = {category['name']: counts[category['id']] for category in content['categories']}
-        _summaries[key] = Summary(content.sha256, objects)
+        _summaries[key] = Summary(content.sha256, count_objects(content))
     _in_use[key] = _held[key] = content
     return content
 
@@ -112,6 +110,12 @@ def summary(file: str | os.PathLike) -> Summary | None:
         return _summaries.get(_identity(file))
     except OSError:
         return None
+
+
+def count_objects(content: Mapping[str, Rows]) -> dict[str, int]:
+    """The number of annotations by category name, in the order of the file."""
+    counts = Counter(row['category_id'] for row in content.get('annotations', []))
+    return {row['name']: counts[row['id']] for row in content['categories']}
 
 
 def _identity(file: str | os.PathLike) -> _Identity:

@@ -16,26 +16,7 @@ from mmscratch.errors import InputError
 
 LOADERS = {'train_dataloader': 'train', 'val_dataloader': 'val', 'test_dataloader': 'val'}
 
-# Data sets of boxes (and masks) in single images: their configs can read a folder of --data too.
-DATASETS = (
-    'CocoDataset',
-    'CityscapesDataset',
-    'CrowdHumanDataset',
-    'DSDLDetDataset',
-    'DeepFashionDataset',
-    'LVISV05Dataset',
-    'LVISV1Dataset',
-    'Objects365V1Dataset',
-    'Objects365V2Dataset',
-    'OpenImagesChallengeDataset',
-    'OpenImagesDataset',
-    'V3DetDataset',
-    'VOCDataset',
-    'VOCWithDifficult',
-    'VocFolderDataset',
-    'WIDERFaceDataset',
-    'XMLDataset',
-)
+# MMDetection's metrics of boxes and masks.
 METRICS = (
     'CocoMetric',
     'CityScapesMetric',
@@ -229,13 +210,35 @@ def _repoint_dataset(
     if 'dataset' in dataset:
         dataset['dataset'] = _repoint_dataset(dataset['dataset'], key, change)
         return dataset
-    name = type_name(dataset)
-    if name not in DATASETS and not _is_own(dataset, 'CocoDataset'):
+    if not _reads_objects(dataset):
         raise InputError(
-            f'{key}.dataset.type={name}: its configs cannot be pointed at a folder of --data; '
-            f'use a config that trains on CocoDataset'
+            f'{key}.dataset.type={type_name(dataset)}: its configs cannot be pointed at a folder '
+            f'of --data; use a config that trains on CocoDataset'
         )
     return change(dataset)
+
+
+def _reads_objects(dataset: Mapping[str, Any]) -> bool:
+    """Whether the data set is one of boxes (and masks) in single images."""
+    from mmdet import datasets
+
+    kinds = (
+        datasets.CocoDataset,
+        datasets.CrowdHumanDataset,
+        datasets.DSDLDetDataset,
+        datasets.OpenImagesDataset,
+        datasets.XMLDataset,
+    )
+    kind = _registered(dataset, 'DATASETS')
+    return issubclass(kind, kinds) and not issubclass(kind, datasets.CocoPanopticDataset)
+
+
+def reads_coco(dataset: Mapping[str, Any]) -> bool:
+    """Whether the data set is a CocoDataset, or a subclass of it from outside of MMDetection."""
+    from mmdet.datasets import CocoDataset
+
+    kind = _registered(dataset, 'DATASETS')
+    return kind is CocoDataset or _is_own(kind, CocoDataset)
 
 
 def bare_dataset(dataset: Mapping[str, Any], kind: str) -> ConfigDict:
@@ -246,10 +249,12 @@ def bare_dataset(dataset: Mapping[str, Any], kind: str) -> ConfigDict:
 
 def known_metrics(cfg: Config, split: str) -> list[dict]:
     """The metrics of a split; InputError for one that judges something else."""
+    from mmdet.evaluation import CocoMetric
+
     found = metrics(cfg, split)
     for metric in found:
         name = type_name(metric)
-        if name not in METRICS and not _is_own(metric, 'CocoMetric'):
+        if name not in METRICS and not _is_own(_registered(metric, 'METRICS'), CocoMetric):
             raise InputError(
                 f'{split}_evaluator.type={name}: cannot be pointed at a folder of --data; '
                 f'use CocoMetric'
@@ -257,19 +262,17 @@ def known_metrics(cfg: Config, split: str) -> list[dict]:
     return found
 
 
-def _is_own(node: Mapping[str, Any], base: str) -> bool:
-    """Whether the type is a subclass of MMDetection's `base` from outside of MMDetection."""
-    from mmdet import registry
-    from mmdet.datasets import CocoDataset
-    from mmdet.evaluation import CocoMetric
+def _is_own(kind: type, parent: type) -> bool:
+    """Whether it is a subclass of a class of MMDetection from outside of MMDetection."""
+    return issubclass(kind, parent) and not kind.__module__.startswith('mmdet.')
 
-    kinds, parent = {
-        'CocoDataset': (registry.DATASETS, CocoDataset),
-        'CocoMetric': (registry.METRICS, CocoMetric),
-    }[base]
-    kind = kinds.get(node['type']) if isinstance(node['type'], str) else node['type']
-    own = isinstance(kind, type) and not kind.__module__.startswith('mmdet.')
-    return own and issubclass(kind, parent)
+
+def _registered(node: Mapping[str, Any], registry: str) -> type:
+    """The class that a config's node names; ``object`` for one that MMDetection does not know."""
+    from mmdet import registry as registries
+
+    kind = node['type']
+    return (getattr(registries, registry).get(kind) or object) if isinstance(kind, str) else kind
 
 
 def set_num_classes(node: Any, num_classes: int) -> None:

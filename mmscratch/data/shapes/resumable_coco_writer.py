@@ -17,8 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tqdm import tqdm
 
 from mmscratch.errors import InputError
 
@@ -138,16 +137,9 @@ class ResumableCocoWriter:
             for split, count in splits.items()
             for first in range(1, count + 1, CHUNK)
         ]
-        columns = (
-            TextColumn('{task.description}'),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-            task = bar.add_task('images', total=sum(splits.values()))
+        with tqdm(desc='images', total=sum(splits.values()), disable=not progress) as bar:
             for done in _run(self._draw_chunk, chunks, workers):
-                bar.advance(task, done)
+                bar.update(done)
 
     def _draw_chunk(self, split: str, first: int, stop: int) -> int:
         numbers = range(first, stop)
