@@ -1,4 +1,4 @@
-"""Annotation files as a run's data sets use them, and what is wrong with their class names."""
+"""The annotation files of a run's data sets, and the check of their class names."""
 
 import difflib
 import hashlib
@@ -57,7 +57,7 @@ def files_of(split: str, dataset: Any) -> Iterator[AnnotationFile]:
 
 
 def _summary(dataset: Any, file: str, is_coco: bool) -> coco_json.Summary:
-    """That of the check of the data, or of the file as the data set reads it."""
+    """The summary from the check of the data, or of the file as the data set reads it."""
     if known := coco_json.summary(file):
         return known
     content = fileio.get(file, getattr(dataset, 'backend_args', None))
@@ -135,7 +135,7 @@ def few(names: list[str]) -> str:
 
 
 def first_difference(left: list[str], right: list[str]) -> str:
-    """Tell of two unlike lists of names which number is the first to differ, and how."""
+    """Say where two unlike lists of names first differ, and how."""
     if len(left) != len(right):
         return f'{len(left)} and {len(right)} names'
     number = next(i for i, (a, b) in enumerate(zip(left, right)) if a != b)

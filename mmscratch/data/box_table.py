@@ -65,7 +65,7 @@ class BoxTable:
         return _floats(values, 'boxes', self.file)
 
     def check(self, drop_bad_boxes: bool) -> list[str]:
-        """Refuse boxes nobody can train on, or with `drop_bad_boxes` note them.
+        """Refuse boxes that cannot be trained on; with `drop_bad_boxes`, note their number.
 
         Sets `usable`, (annotations,) bool, and `reasons`, why the others are not.
         """

@@ -1,4 +1,4 @@
-"""Is this COCO data set what it should be? Answered before training starts.
+"""Checks a COCO data set before training starts.
 
 Every fault that would stop or silently spoil a run raises an :class:`InputError` naming the file,
 how many entries are at fault, the first of them and the cure. What MMDetection copes with by
@@ -63,7 +63,7 @@ def check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> Dat
 
 
 def check_metric(cfg: Config, split: str) -> None:
-    """Refuse ids that MMDetection's own CocoMetric, which is pycocotools', takes for others.
+    """Refuse ids that MMDetection's CocoMetric, which uses pycocotools, mistakes for others.
 
     Measured with pycocotools 2.0 and numpy 2.4: ids below 0 or beyond 2**63 are fine, unless a
     list has both, which numpy makes floats.
@@ -94,7 +94,7 @@ def check_metric(cfg: Config, split: str) -> None:
 def _leave_out_masks(
     table: BoxTable, masks: MaskTable, pipeline: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Where masks are loaded, MMDetection ignores objects whose mask it cannot load.
+    """Leave out objects whose mask cannot be loaded, as MMDetection does where it loads masks.
 
     Raises:
         InputError: no object has a mask that covers a pixel.
@@ -115,7 +115,7 @@ def _leave_out_masks(
 def _check_files(
     images: Rows, file: Path, image_dir: Path, pipeline: Sequence[Mapping[str, Any]]
 ) -> dict[str, ImageFacts]:
-    """Every image is there, whole, and of the size the JSON says; returns its facts by name.
+    """Check that every image exists, is whole and has the size of the JSON; return facts by name.
 
     By a `pipeline` that is not empty each is decoded, too.
     """
@@ -156,7 +156,7 @@ def _check_files(
 
 
 def _missing(names: Sequence[str], image_dir: Path) -> list[str]:
-    """Names without a file: one listing a folder, since a stat a file is slow on network disks."""
+    """Names without a file. One listing a folder: a stat of each file is slow on network disks."""
     parts = [os.path.split(name) for name in names]
     present = {}
     for parent in {parent for parent, _ in parts}:
@@ -166,7 +166,7 @@ def _missing(names: Sequence[str], image_dir: Path) -> list[str]:
 
 
 def _hint(name: str, image_dir: Path) -> str:
-    """The file that is there under nearly the same name, and what to do; '' without one."""
+    """Name the file that exists under nearly the same name, and the cure; '' if there is none."""
     found = image_dir
     for part in Path(name).parts:
         entries = sorted(os.listdir(found)) if found.is_dir() else []

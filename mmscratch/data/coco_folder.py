@@ -1,4 +1,4 @@
-"""Point any config at any folder in COCO layout: ``--data DIR`` of the tools."""
+"""Points any config at any folder in COCO layout."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ class CocoFolder:
 
 
 def recognises(root: Path) -> bool:
-    """Always: what is in no other layout is told what this one needs."""
+    """Always: this is the last layout, and its errors say what is missing."""
     return True
 
 
@@ -150,10 +150,10 @@ def _keypoint_metainfo(files: Sequence[CocoJson], given: Mapping[str, Any]) -> d
 
 
 def _settle_masks(cfg: Config, files: Sequence[CocoJson]) -> None:
-    """Full masks stay, no masks at all mean the box-only twin, anything between is an error.
+    """Keep masks if all objects have one, train on boxes alone if none has, refuse the rest.
 
-    Polygons of fewer than 3 points are no masks. Where others are, MMDetection leaves out the
-    objects that have no better ones, and the check of the data tells how many.
+    Polygons of fewer than 3 points are no masks. MMDetection leaves out objects that have no other
+    one; the check of the data says how many.
     """
     if not any(content.masks.usable.any() for content in files):
         repoint.become_box_only(cfg, files[0].file)
@@ -198,7 +198,7 @@ def _repoint_evaluator(cfg: Config, split: str, annotation_file: Path) -> None:
 
 
 def _become_full_coco_metric(cfg: Config, metric: ConfigDict) -> None:
-    """MMDetection's metrics do not take all ids, and mix up the classes where ids do not ascend."""
+    """MMDetection's metrics do not take all ids, and mix up classes whose ids do not ascend."""
     from mmscratch.evaluation import FullCocoMetric
 
     repoint.register_all(cfg)
@@ -219,7 +219,7 @@ def _become_full_coco_metric(cfg: Config, metric: ConfigDict) -> None:
     else:
         masks = any(node.get('with_mask') for node in repoint.annotation_loaders(cfg))
         kept = dict(metric=['bbox', 'segm'] if masks else ['bbox'])
-        # what VOC's metric calls mAP is nothing that COCO's returns
+        # COCO's metric has no number of the name that VOC's has
         repoint.rename_watched(
             cfg, lambda n: 'coco/bbox_mAP' if '/' in n and not n.startswith('coco/') else n
         )

@@ -1,4 +1,4 @@
-"""Reads COCO instance annotations and refuses what is not: structure, types, ids, references.
+"""Reads COCO annotation files, and checks their structure, types, ids and references.
 
 Each :class:`InputError` names the file, how many entries are at fault, the first and the cure.
 """
@@ -93,12 +93,12 @@ def load(file: str | os.PathLike) -> CocoJson:
 
 
 def release(file: str | os.PathLike) -> None:
-    """Let go of a file's content; a large one takes gigabytes. Its summary stays."""
+    """Free a file's content, which takes gigabytes if it is large. Its summary stays."""
     _held.pop(_identity(file), None)
 
 
 def keep(files: Iterable[str | os.PathLike]) -> None:
-    """Let go of the content of all files but these."""
+    """Free the content of all files but these."""
     wanted = {_identity(file) for file in files if os.path.exists(file)}
     for key in _held.keys() - wanted:
         del _held[key]
@@ -235,7 +235,7 @@ def _check_categories(categories: Rows, file: Path) -> None:
 
 
 def _is_text(name: str) -> bool:
-    """Whether it can be written to a file; JSON may hold half of a pair of surrogates."""
+    """Whether the name can be written to a file: JSON may hold half of a surrogate pair."""
     return not any('\ud800' <= letter <= '\udfff' for letter in name)
 
 

@@ -46,10 +46,10 @@ class DataReport:
         return tuple(name for name, count in self.instances.items() if count == 0)
 
     def refuse_nothing(self, split: str) -> None:
-        """Refuse training data without an object to train on, and others without one to find.
+        """Refuse training data without an object to train on, other data without one to find.
 
         Raises:
-            InputError: there is none; it tells why for all of them.
+            InputError: there is none. The message counts the reasons.
         """
         trains = split == 'train'
         if sum(self.instances.values()) if trains else self.to_find:

@@ -27,11 +27,11 @@ class MaskTable:
         usable: those whose mask can be loaded. Polygons of fewer than 3 points have no mask:
             MMDetection 3.3.0 ignores an object without another one (``_process_masks`` in
             mmdet/datasets/transforms/loading.py).
-        short: polygon masks with such a polygon.
-        empty: those of the usable ones that cover no pixel of their image. MMDetection trains on
-            their objects, with nothing as the mask.
-        normalised: of these the polygons whose points all lie within 0..1, in an image of more than
-            a pixel; where rounding gives them the pixel at the corner, too.
+        short: masks with a polygon of fewer than 3 points.
+        empty: usable masks that cover no pixel of their image. MMDetection trains on their objects
+            with an empty mask.
+        normalised: polygon masks whose points all lie within 0..1, in an image of more than a
+            pixel. They count as empty, even if rounding gives them the pixel at the corner.
     """
 
     def __init__(

@@ -25,8 +25,7 @@ METRICS = (
     'OpenImagesMetric',
     'VOCMetric',
 )
-# Detectors that are box detectors without their mask branch, and what they are called then. Box
-# detectors may load masks too, with a pipeline that they share.
+# Detectors that work without masks, and the box detector that each becomes.
 _BOX_TWINS = {
     'MaskRCNN': 'FasterRCNN',
     'CascadeRCNN': 'CascadeRCNN',
@@ -42,7 +41,7 @@ _TWIN_ROI_HEADS = {
 
 
 def contents(*folders: Path) -> str:
-    """What is in the first of the folders that exists."""
+    """Say what is in the first of the folders that exists."""
     folder = next(folder for folder in folders if folder.is_dir())
     names = sorted(path.name + '/' * path.is_dir() for path in folder.iterdir())
     more = f' and {len(names) - 8} more' if len(names) > 8 else ''
@@ -97,9 +96,9 @@ def metrics(cfg: Config, split: str) -> list[dict]:
 
 
 def become_box_only(cfg: Config, annotation_file: Path) -> None:
-    """Take the mask branch, and what serves it, out of the config.
+    """Remove the mask branch, and all that serves it, from the config.
 
-    Raises InputError, naming the file that has no masks, for a detector that is nothing without.
+    Raises InputError for a detector that needs masks; it names the file without masks.
     """
     model = cfg.model
     roi_head = model.get('roi_head') or {}
@@ -135,7 +134,7 @@ def become_box_only(cfg: Config, annotation_file: Path) -> None:
 def rename_watched(cfg: Config, rename: Callable[[str], str]) -> None:
     """Rename the metrics that hooks and schedulers look at: ``save_best`` and ``monitor``.
 
-    Of names in a list that become the same the first one stays, with its rule.
+    If several names of a list become the same, the first one stays, with its rule.
     """
     for node in walk(
         [cfg.get(key) for key in ('default_hooks', 'custom_hooks', 'param_scheduler')]
@@ -154,7 +153,7 @@ def rename_watched(cfg: Config, rename: Callable[[str], str]) -> None:
 
 
 def register_all(cfg: Config) -> None:
-    """Have the classes of mmscratch registered, now and wherever the config is loaded again."""
+    """Register the classes of mmscratch, now and whenever the config is loaded again."""
     importlib.import_module('mmscratch.register_all')
     known = cfg.get('custom_imports') or {}
     modules = dict.fromkeys([*known.get('imports', []), 'mmscratch.register_all'])
@@ -182,7 +181,7 @@ def repoint_config(
 
 
 def _refuse_other_tasks(cfg: Config, key: str) -> None:
-    """Maps of stuff, panoptic segments, unlabeled images are not in a folder of instances."""
+    """Refuse a task whose data a folder of instances does not have."""
     loader = cfg[key]
     if any(node.get('with_seg') for node in walk(loader)):
         task = 'semantic maps'
@@ -201,9 +200,9 @@ def _refuse_other_tasks(cfg: Config, key: str) -> None:
 def _repoint_dataset(
     dataset: ConfigDict, key: str, change: Callable[[ConfigDict], ConfigDict]
 ) -> ConfigDict:
-    """Let `change` see the dataset that reads files; wrappers around it stay, ConcatDataset goes.
+    """Replace the dataset that reads files by `change` of it; wrappers stay, ConcatDataset goes.
 
-    Raises InputError for a type, at `key` of the config, that reads something else than objects.
+    Raises InputError for a type that reads other things than objects; `key` is the loader's.
     """
     if 'datasets' in dataset:
         return _repoint_dataset(dataset['datasets'][0], key, change)

@@ -1,4 +1,4 @@
-"""Is PASCAL VOC, or a folder in its layout, what it should be? Answered before training starts."""
+"""Checks PASCAL VOC's own archives, and folders in its layout, before training starts."""
 
 import hashlib
 import unicodedata
@@ -17,19 +17,19 @@ from mmscratch.data.image_decoding import decode_all
 from mmscratch.data.voc_xml import VocObject
 from mmscratch.errors import InputError
 
-# What is told of all faults of a kind, and the cure.
-_ADD = 'add them, or take these names (which stand without suffix) out of the list'
+# By kind of fault: what the message says, and the cure.
+_ADD = 'add them, or remove these names from the list (names have no suffix)'
 _FAULTS = {
-    'twice': ('names stand there more than once', 'leave one of each'),
+    'twice': ('names occur more than once', 'keep one of each'),
     'spelling': (
         'names are not spelled as the files are',
-        'names stand without suffix, JPEGImages/ and mark (1, -1), with / after a sub-folder, in '
+        'write names without suffix, JPEGImages/ and mark (1, -1), with / after a sub-folder, in '
         'the same letters (case and Unicode form)',
     ),
     'no xml': ('XML files are missing', _ADD),
     'no image': (f'images ({", ".join(IMAGE_SUFFIXES)}) are missing', _ADD),
     'xml': ('XML files cannot be read', 'write them again'),
-    'image': ('images are unusable', 'replace them, or take these names out of the list'),
+    'image': ('images are unusable', 'replace them, or remove these names from the list'),
     'entry': ('entries of XML files are missing or no good', 'correct them'),
     'size': (
         'XML files give another size than the image has when loaded (EXIF rotation included)',
@@ -48,7 +48,7 @@ _FAULTS = {
 
 
 def check_archive(dataset: Mapping[str, Any]) -> None:
-    """Check that the list of images of a VOCDataset's config is there, and what it lists.
+    """Check that the files of a VOCDataset's config exist: its list of images, and what it lists.
 
     MMDetection stops at the first missing list or annotation with a traceback, and at a missing
     image only when training comes to it.
@@ -178,7 +178,7 @@ class _ListCheck:
             raise InputError(f'{self.file}: {"; ".join(told)}')
 
     def report(self) -> DataReport:
-        """The counts, of data without faults."""
+        """Count what the files hold; they have no faults."""
         images = [
             dict(id=name, file_name=f'{name}.xml', width=image.width, height=image.height)
             for name, image in self.images.items()
@@ -228,14 +228,14 @@ def _coco_row(name: str, item: VocObject) -> dict[str, Any]:
 
 
 def _fold(name: str) -> str:
-    """The name whatever the case of its letters and the form in which Unicode has them."""
+    """The name without differences of letter case and Unicode form."""
     return unicodedata.normalize('NFC', name).casefold()
 
 
 def _meant(name: str, known: Mapping[str, str]) -> str:
-    """The one of `known` names, which are folded, that another spelling stands for; '' if none."""
+    """The name that another spelling means, '' if there is none; `known` maps folded names."""
     text = _fold(name.replace('\\', '/'))
-    # "NAME 1" is in VOC's lists of a class, "IMAGE XML" in those of other tools
+    # VOC's lists of a class have "NAME 1", other tools write "IMAGE XML".
     for spelled in (text, text.rsplit(maxsplit=1)[0]):
         path = PurePosixPath(spelled)
         if path.suffix in (*IMAGE_SUFFIXES, '.xml'):

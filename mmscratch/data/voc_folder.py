@@ -1,4 +1,4 @@
-"""Point any config at a folder in PASCAL VOC layout: ``--data DIR`` of the tools.
+"""Points any config at a folder in PASCAL VOC layout.
 
 The layout is what LabelImg and the like write: ``Annotations/*.xml``, ``JPEGImages/`` and lists of
 names in ``ImageSets/Main/``.
@@ -31,7 +31,7 @@ class VocFolder:
 
 
 def recognises(root: Path) -> bool:
-    """Whether the folder, or one at most two levels below, is in VOC layout (and none of COCO)."""
+    """Whether the folder, or one at most two levels below, is in VOC layout and not in COCO's."""
     root = Path(root)
     return root.is_dir() and 'annotations' not in _folders(root) and bool(_candidates(root))
 
@@ -97,8 +97,8 @@ def use(cfg: Config, root: Path) -> None:
 
 
 def _folders(root: Path) -> list[str]:
-    """Names of sub-folders, as they are on disk: some systems don't tell a from A when asked."""
-    with os.scandir(root) as entries:  # which needs no look at each file, as pathlib does
+    """Names of sub-folders as they are on disk; some systems ignore letter case when asked."""
+    with os.scandir(root) as entries:  # pathlib would look at each file
         return sorted(entry.name for entry in entries if entry.is_dir())
 
 
@@ -117,7 +117,7 @@ def _classes(folder: VocFolder) -> tuple[str, ...]:
     xml = (voc_xml.read(files[name]) for name in names if name in files)
     classes = sorted({item.name for found in xml for item in found.objects})
     if not classes:
-        # the first cause is what is wrong with all of the files
+        # something is wrong with the files: say what
         voc_check.check(_files(folder, 'train', dict(classes=())), False, False)
     return tuple(classes)
 
@@ -144,9 +144,9 @@ def _repoint(dataset: ConfigDict, split: str, folder: VocFolder, metainfo: dict)
 
 
 def _with_ground_truth(pipeline: list[dict]) -> Iterator[dict]:
-    """VOCMetric takes the boxes of the pipeline, in pixels of the file: loaded after any resizing.
+    """The pipeline with its boxes loaded last, in pixels of the file: VOCMetric takes them so.
 
-    CocoMetric reads its own file, so that its configs may load them anywhere, or not at all.
+    CocoMetric reads its own file. Its configs may load boxes before resizing, or not at all.
     """
     for step in pipeline:
         if step is pipeline[-1]:

@@ -470,7 +470,7 @@ def spoil(name: str, **kwargs) -> Callable[[Path], None]:
         (spoil_text('ImageSets/Main/val.txt', '\n'), r'val\.txt: lists no image; write one name'),
         (
             spoil_text('ImageSets/Main/val.txt', 'four\nfour\n'),
-            r'val\.txt: 1 names stand there more than once, the first is four: leave one of each',
+            r'val\.txt: 1 names occur more than once, the first is four: keep one of each',
         ),
         (
             spoil_text('ImageSets/Main/val.txt', 'four\none\n'),
