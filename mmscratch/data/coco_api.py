@@ -1,4 +1,4 @@
-"""MMDetection's data sets and metrics take the annotation files that are parsed already."""
+"""Gives parsed annotation files to MMDetection's data sets and metrics."""
 
 import functools
 import os
@@ -16,8 +16,8 @@ class CocoApi(COCO):
     """MMDetection's ``COCO``, of a file that :mod:`mmscratch.data.coco_json` parses once a process.
 
     Args:
-        annotation_file: A JSON. What is no file of objects in images is read as MMDetection does.
-        awaited: Files that another reader takes later, as real paths; others are let go.
+        annotation_file: A JSON. MMDetection parses a file that fails our check.
+        awaited: Real paths of files that are read again later; others are freed.
     """
 
     def __init__(self, annotation_file: str | None = None, awaited: Collection[str] = ()) -> None:
@@ -43,7 +43,7 @@ def install(awaited: Iterable[str]) -> None:
     """Put :class:`CocoApi` in the place of ``COCO``.
 
     Args:
-        awaited: Files that a metric reads, which is built after the data set that reads it too.
+        awaited: Files that a metric reads. It is built after the data set of the same file.
     """
     real = frozenset(map(os.path.realpath, awaited))
     CocoDataset.COCOAPI = functools.partial(CocoApi, awaited=real)

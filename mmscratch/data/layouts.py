@@ -1,7 +1,6 @@
-"""The one door for data: use a folder of any layout, and check what a config reads.
+"""The one door for data: use a folder of any layout, check what a config reads.
 
-A new layout is a module with ``recognises(root)`` and ``use(cfg, root)``, and a place in
-``LAYOUTS``.
+A new layout is a module with ``recognises(root)`` and ``use(cfg, root)``, named in ``LAYOUTS``.
 """
 
 import contextlib
@@ -14,15 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmscratch.config.detection_limit import note_crowded_images
-from mmscratch.data import (
-    coco_api,
-    coco_check,
-    coco_folder,
-    coco_json,
-    repoint,
-    voc_check,
-    voc_folder,
-)
+from mmscratch.data import coco_check, coco_folder, coco_json, repoint, voc_check, voc_folder
 from mmscratch.data.data_report import DataReport
 from mmscratch.errors import InputError
 
@@ -33,8 +24,7 @@ LAYOUTS = (voc_folder, coco_folder)
 def use_folder(cfg: Config, root: str | os.PathLike) -> None:
     """Make a config train and evaluate on a folder: ``--data DIR`` of the tools.
 
-    Classes and the sizes of the heads follow the annotations. What the config says about its own
-    data goes.
+    Classes and the sizes of the heads follow the annotations.
 
     Example::
 
@@ -43,8 +33,8 @@ def use_folder(cfg: Config, root: str | os.PathLike) -> None:
         check(cfg)
 
     Raises:
-        InputError: the folder is in none of the ``LAYOUTS``, its annotations are no good, or the
-            config cannot use such data.
+        InputError: the folder has none of the ``LAYOUTS``, its annotation files are at fault, or
+            the config cannot use such data.
     """
     root = Path(root)
     next(layout for layout in LAYOUTS if layout.recognises(root)).use(cfg, root)
@@ -53,14 +43,18 @@ def use_folder(cfg: Config, root: str | os.PathLike) -> None:
 def check(
     cfg: Config, splits: Sequence[str] = ('train', 'val'), decode: bool = False
 ) -> list[DataReport]:
-    """Check all data that `cfg` reads, before it costs a run; the reports are in this order.
+    """Check all data that a config reads. The reports are in the order of the splits.
 
-    The config's own key `drop_bad_boxes` has boxes counted that would be refused. With `decode`
-    each image is decoded, unless it was once before. Of PASCAL VOC's own archives it is only asked
-    whether their files are there. Data sets of other formats are passed over.
+    The config's own key ``drop_bad_boxes`` counts bad boxes in place of refusing them. Of PASCAL
+    VOC's own archives it is only checked that the files exist. Other formats are passed over.
+
+    Args:
+        cfg: the config.
+        splits: of 'train', 'val' and 'test'.
+        decode: whether to decode each image that was not decoded before.
 
     Raises:
-        InputError: the faults of all data sets; of each how many, the first, and the cure.
+        InputError: there are faults. The message has those of all data sets.
     """
     faults: list[str] = []
 
@@ -104,10 +98,13 @@ def _check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> Da
 
 
 def share(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> None:
-    """Let the data sets and metrics of `cfg` take the annotation files that are parsed already.
+    """Give parsed annotation files to the data sets and metrics that are built from `cfg`.
 
-    Each file leaves the memory with its last reader, others at once.
+    A file's content is freed with its last reader, and at once if there is none.
     """
+    # imports MMDetection, which a tool's --help and errors need not wait for
+    from mmscratch.data import coco_api
+
     awaited = [
         metric['ann_file']
         for split in splits
