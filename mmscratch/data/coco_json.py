@@ -38,7 +38,7 @@ class CocoJson(dict):
     """The content of a file: ``images``, ``annotations`` and ``categories``, none of them empty.
 
     Ids are unique whole numbers and refer to something, names are unique, images have a size.
-    Boxes are not checked, and masks not before they are asked for.
+    Boxes are not checked; masks are when they are asked for.
     """
 
     def __init__(self, content: dict[str, Any], file: Path, sha256: str) -> None:
@@ -57,14 +57,14 @@ class CocoJson(dict):
 
 @dataclass(frozen=True)
 class Summary:
-    """What is remembered of a file: its SHA-256, and its number of annotations by category name."""
+    """What is kept of a file: its SHA-256, and its number of annotations by category name."""
 
     sha256: str
     objects: dict[str, int]
 
 
-# device, inode, size in bytes and time of change in nanoseconds
-_Identity = tuple[int, int, int, int]
+# real path, size in bytes and time of change in nanoseconds
+_Identity = tuple[str, int, int]
 _held: dict[_Identity, CocoJson] = {}
 _in_use: WeakValueDictionary[_Identity, CocoJson] = WeakValueDictionary()
 _summaries: dict[_Identity, Summary] = {}
@@ -73,7 +73,7 @@ _summaries: dict[_Identity, Summary] = {}
 def load(file: str | os.PathLike) -> CocoJson:
     """The content of a file, which stays in memory until :func:`release`.
 
-    A file is parsed once, as long as anyone has its content and it does not change on disk.
+    A file is not parsed again as long as anyone has its content and it does not change on disk.
 
     Raises:
         InputError: the file cannot be read, or is not what :class:`CocoJson` says.
@@ -120,7 +120,7 @@ def count_objects(content: Mapping[str, Rows]) -> dict[str, int]:
 
 def _identity(file: str | os.PathLike) -> _Identity:
     status = os.stat(file)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return os.path.realpath(file), status.st_size, status.st_mtime_ns
 
 
 def _read(file: Path) -> CocoJson:
@@ -136,17 +136,17 @@ def _read(file: Path) -> CocoJson:
     finally:
         if collects:
             if len(content) > _LARGE:
-                # nor later; each object is freed with its last reference all the same
+                # nor look at them later; each is freed with its last reference all the same
                 gc.freeze()
             gc.enable()
     return CocoJson(_sections(data, file), file, hashlib.sha256(content).hexdigest())
 
 
 def _read_slowly(file: Path, content: bytes) -> Any:
-    """Parse what msgspec refuses with Python's json, which says where the fault is."""
+    """Parse with Python's json, which says where the fault is that msgspec stopped at."""
     not_numbers: list[str] = []
     try:
-        # NaN and Infinity are not JSON, but Python reads and writes them.
+        # NaN and Infinity are not JSON, but Python writes and reads them.
         data = json.loads(content.decode(), parse_constant=not_numbers.append)
     except UnicodeDecodeError as error:
         raise InputError(

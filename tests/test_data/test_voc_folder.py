@@ -423,7 +423,7 @@ def spoil(name: str, **kwargs) -> Callable[[Path], None]:
         ),
         (
             lambda root: (root / 'JPEGImages/four.JPG').unlink(),
-            r'val\.txt: 1 images .* are missing, the first is .*JPEGImages/four: add them, or take',
+            r'val\.txt: 1 images .* are missing, the first .*JPEGImages/four: add them, or remove',
         ),
         (
             spoil_text('Annotations/two.xml', '<annotation><size>'),
