@@ -534,7 +534,7 @@ def listed(form: str) -> Callable[[Path], None]:
     ('harm', 'message'),
     [
         *(
-            (listed(form), r"3 names are not spelled .* where the image is called 'one': names st")
+            (listed(form), r"3 names are not .* where the image is called 'one': write names")
             for form in (
                 '{name}.jpg',
                 '{name}.xml',
