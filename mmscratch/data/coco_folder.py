@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 
 from mmscratch.data import coco_json, repoint
 from mmscratch.data.coco_json import CocoJson
+from mmscratch.data.data_report import refuse_other_classes
 from mmscratch.errors import InputError
 
 SPLITS = ('train', 'val')
@@ -73,8 +74,8 @@ def use(cfg: Config, root: Path) -> None:
     A config with masks becomes its box-only twin where no annotation has a segmentation. Number,
     names and mirror pairs of keypoints follow the annotations too; for a config with keypoints
     person_keypoints_{train,val}.json are read where the instances_ files have none. Raises
-    InputError for annotations that are no good, and for a config that cannot use such data. Boxes
-    and images are not looked at.
+    InputError for faults of the annotation files, and for a config that cannot use such data.
+    Boxes and images are not checked.
     """
     folder = find(root)
     keypoints = repoint.keypoint_datasets(cfg)
@@ -83,8 +84,8 @@ def use(cfg: Config, root: Path) -> None:
     train, val = (coco_json.load(folder.annotation_files[split]) for split in SPLITS)
     if any(node.get('with_mask') for node in repoint.annotation_loaders(cfg)):
         _settle_masks(cfg, [train, val])
-    classes = tuple(row['name'] for row in train['categories'])
-    metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
+    refuse_other_classes(val.file, val.classes, train.file, train.classes)
+    metainfo = dict(classes=train.classes, palette=repoint.palette(len(train.classes)))
     if keypoints:
         metainfo |= _keypoint_metainfo([train, val], keypoints[0].get('metainfo') or {})
     change = functools.partial(_repoint, folder=folder, metainfo=metainfo)

@@ -49,6 +49,11 @@ class CocoJson(dict):
         _check_images(self['images'], file)
         _check_references(self, file)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the categories, in the order of MMDetection's labels."""
+        return tuple(row['name'] for row in self['categories'])
+
     @cached_property
     def masks(self) -> MaskTable:
         """The segmentations; InputError where one is no mask."""

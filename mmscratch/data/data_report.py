@@ -1,5 +1,6 @@
 """What the check of one split of a data set found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,7 +67,9 @@ class DataReport:
         Raises:
             InputError: the two have other classes, or one name is in the lists of both.
         """
-        self._refuse_other_classes(train)
+        refuse_other_classes(
+            self.annotation_file, self.classes, train.annotation_file, train.classes
+        )
         known = set(train.listed)
         if both := [name for name in self.listed if name in known]:
             raise InputError(
@@ -81,24 +84,6 @@ class DataReport:
                 f'WARNING: {len(common)} of the {self.images} validation images are training '
                 f"images too, the first is '{own}' ('{other}'): the AP will be flattered"
             )
-
-    def _refuse_other_classes(self, train: 'DataReport') -> None:
-        """MMDetection numbers the labels by each file's own list of categories: both must agree."""
-        if train.classes == self.classes:
-            return
-        odd = sorted(set(train.classes) ^ set(self.classes))
-        if not odd:
-            raise InputError(
-                f'{self.annotation_file}: lists its categories in another order than '
-                f'{train.annotation_file}, so labels would be swapped; use one order in both'
-            )
-        spaces = len({name.strip() for name in odd}) < len(odd)
-        raise InputError(
-            f'{self.annotation_file}: {len(odd)} category names, the first is {odd[0]!r}, are in '
-            f'only one of this file and {train.annotation_file}; give both the same categories'
-            + ', also in the white space around their names'
-            * spaces
-        )
 
     def lines(self) -> list[str]:
         """The report for the log: totals, table of classes, remarks, checksum."""
@@ -123,3 +108,30 @@ class DataReport:
         cells = [f'{name:<{name_width}} {n:>{count_width}}' for name, n in counts]
         rows = (cells[start : start + columns] for start in range(0, len(cells), columns))
         return ['  ' + '   '.join(row) for row in rows]
+
+
+def refuse_other_classes(
+    file: Path, classes: Sequence[str], train_file: Path, train_classes: Sequence[str]
+) -> None:
+    """Refuse classes that are not those of training, in the same order.
+
+    MMDetection numbers the labels by each file's own list of categories.
+
+    Raises:
+        InputError: the two lists differ.
+    """
+    if classes == train_classes:
+        return
+    odd = sorted({*train_classes} ^ {*classes})
+    if not odd:
+        raise InputError(
+            f'{file}: lists its categories in another order than {train_file}, so labels would be '
+            f'swapped; use one order in both'
+        )
+    spaces = len({name.strip() for name in odd}) < len(odd)
+    raise InputError(
+        f'{file}: {len(odd)} category names, the first is {odd[0]!r}, are in only one of this '
+        f'file and {train_file}; give both the same categories'
+        + ', also in the white space around their names'
+        * spaces
+    )

@@ -94,6 +94,17 @@ def test_masks_config(make_coco, mask_rcnn):
     config_check.check_keys(cfg)
 
 
+def test_splits_with_other_classes_are_refused(make_coco, mask_rcnn):
+    """Before any check of the data, which testing does of one split alone."""
+
+    def change(name, data):
+        if name == 'val':
+            data['categories'].reverse()
+
+    with pytest.raises(InputError, match=r'instances_val\.json: lists its categories in another'):
+        point(mask_rcnn, make_coco(change))
+
+
 def test_labels_are_named_right(make_coco, mask_rcnn):
     """The JSON lists category 7 before 3: the label of 'star', id 7, is 0."""
     from mmdet.registry import DATASETS
