@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmscratch.config import config_check
 from mmscratch.config.sections import walk
-from mmscratch.data import coco_folder
+from mmscratch.data.layouts import use_folder
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -386,7 +386,7 @@ def trained(cfg: Config, work_dir: Path) -> tuple[GradientRecorder, dict, set[st
 def test_shrunk_it_trains_two_steps_on_shapes_and_evaluates(leaf, shapes, tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
     name, cfg = name_of(leaf), copy.deepcopy(load(leaf))
-    coco_folder.point_config_at(cfg, coco_folder.find(shapes))
+    use_folder(cfg, shapes)
     loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
     if kind_of(name) == 'dsod':
         # the channels hang together, and few pixels are cheap enough

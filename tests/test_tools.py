@@ -74,6 +74,32 @@ def trained(shapes, tmp_path_factory) -> Path:
     return work_dir
 
 
+# counts how often annotation files are opened, by whatever means
+COUNTING = """
+import collections, runpy, sys
+opened = collections.Counter()
+def count(event, args):
+    if event == 'open' and str(args[0]).endswith('.json') and 'instances_' in str(args[0]):
+        opened[str(args[0]).rpartition('/')[2]] += 1
+sys.addaudithook(count)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+print('opened', dict(sorted(opened.items())))
+"""
+
+
+def test_each_annotation_file_is_opened_once(shapes, trained, tmp_path):
+    """By --data, check, data sets, metric, a second validation set and preflight."""
+    options = [*SHORT, 'default_hooks.val_loss.type=ValLossHook']
+    common = ['--data', shapes, '--work-dir', tmp_path, '--cfg-options']
+    for tool in (['train.py', CONFIG], ['test.py', CONFIG, trained / 'iter_4.pth']):
+        script = ROOT / 'tools' / tool[0]
+        log = run(sys.executable, '-c', COUNTING, script, *tool[1:], *common, *options)
+        assert re.findall('opened (.*)', log) == [
+            "{'instances_train.json': 1, 'instances_val.json': 1}"
+        ]
+
+
 @pytest.fixture
 def configured(monkeypatch):
     """Return a function from arguments of train.py to its config."""

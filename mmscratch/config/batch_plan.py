@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmscratch.data.repoint import type_name
+from mmscratch.config.sections import type_name
 from mmscratch.errors import InputError
 
 # MMEngine's schedulers that 'scale' knows. OneCycleLR is not among them, since its pct_start goes

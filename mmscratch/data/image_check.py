@@ -1,4 +1,4 @@
-"""A cheap look at image files: is it an image, is it whole, which size has it once loaded."""
+"""Checks image files without decoding them: format, completeness, size after loading."""
 
 import os
 import zlib
@@ -84,8 +84,8 @@ def _bits(image: Image.Image, file: BinaryIO) -> int:
 
 
 def _not_for_opencv(image: Image.Image, path: Path, bits: int) -> str:
-    """Why OpenCV will not load what Pillow has opened, '' if it will."""
-    # OpenCV reads those in any build, and looking once more would take time
+    """Why OpenCV cannot load an image that Pillow has opened; '' if it can."""
+    # every build of OpenCV reads these, and asking takes time
     if image.format not in _END_MARKERS and not cv2.haveImageReader(str(path)):
         return f'is in the format {image.format}, which OpenCV cannot load (save it as PNG)'
     if bits > 16:
@@ -94,7 +94,7 @@ def _not_for_opencv(image: Image.Image, path: Path, bits: int) -> str:
 
 
 def remarks(facts: Iterable[ImageFacts]) -> list[str]:
-    """What there is to tell of images that can be used."""
+    """Notes for the log on images that can be used."""
     if deep := sum(fact.bits == 16 for fact in facts):
         return [
             f'{deep} images have 16 bits a channel: only the upper 8 are used; '

@@ -23,14 +23,14 @@ from mmscratch.errors import describe
 def decode_all(
     folder: Path, paths: Sequence[Path], pipeline: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Decode images as a pipeline's ``LoadImageFromFile`` will; a fault of each, '' if none.
+    """Decode images as a pipeline's ``LoadImageFromFile`` will; return their faults, '' for none.
 
-    Which files were decoded, with their size and time of change, is remembered in the user's cache
-    folder (``$XDG_CACHE_HOME/mmscratch``, else ``~/.cache/mmscratch``); those are not decoded
-    again. A pipeline that loads in another way is not tried.
+    The user's cache folder (``$XDG_CACHE_HOME/mmscratch``, else ``~/.cache/mmscratch``) keeps size
+    and time of change of decoded files, which are not decoded again. Without that step in the
+    pipeline nothing is decoded.
 
     Args:
-        folder: of the images, by whose path they are remembered.
+        folder: that of the images; its path names the file in the cache folder.
         paths: image files below it.
         pipeline: of the data set.
     """

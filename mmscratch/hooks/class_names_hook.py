@@ -4,14 +4,14 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmscratch.errors import InputError
-from mmscratch.hooks.annotation_file import (
+from mmscratch.data.annotation_file import (
     class_faults,
     few,
     files_of,
     first_difference,
     inner_datasets,
 )
+from mmscratch.errors import InputError
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.hooks.runner_state import bare_model
 

@@ -7,8 +7,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
 import mmscratch.transforms  # noqa: F401  its corrections must reach spawned workers too
+from mmscratch.data.annotation_file import inner_datasets
 from mmscratch.errors import InputError, describe, is_bug
-from mmscratch.hooks.annotation_file import inner_datasets
 
 
 class NamedErrorsHook(Hook):

@@ -16,8 +16,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmscratch.config.sections import walk_paths
+from mmscratch.data.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.errors import InputError
-from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
 from mmscratch.hooks.runner_state import bare_model, batch_of, images_per_step, loaded_file
 from mmscratch.loops.resumed_schedule import follow_config

@@ -14,7 +14,7 @@ from mmengine.config import Config
 import mmscratch.transforms  # noqa: F401
 from mmscratch.config import config_check
 from mmscratch.config.sections import walk
-from mmscratch.data import coco_folder
+from mmscratch.data.layouts import use_folder
 from mmscratch.hooks.init_hook import is_pretrained
 
 # what is measured -> how a table calls it
@@ -74,7 +74,7 @@ def load(config: str | Path, data: Path) -> Config:
     if imports := cfg.get('custom_imports'):
         import_modules_from_strings(**imports)
     init_default_scope('mmdet')
-    coco_folder.point_config_at(cfg, coco_folder.find(data))
+    use_folder(cfg, data)
     _load_nothing(cfg.model)
     cfg.optim_wrapper.optimizer.lr = 1e-4
     # what a Runner tells; YOLOX asks for it

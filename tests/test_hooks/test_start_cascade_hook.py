@@ -11,7 +11,7 @@ from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
 from mmscratch.config.batch_plan import plan_batch
-from mmscratch.data import coco_folder
+from mmscratch.data.layouts import use_folder
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook, StartCascadeHook
@@ -53,7 +53,7 @@ def shapes(tmp_path_factory) -> Path:
 def config(shapes: Path, work_dir: Path, begin: int, passes: int = 1, images: int = 2) -> Config:
     """Four steps of two images; checkpoints after each."""
     cfg = Config.fromfile(LEAF)
-    coco_folder.point_config_at(cfg, coco_folder.find(shapes))
+    use_folder(cfg, shapes)
     cfg.work_dir = str(work_dir)
     cfg.experiment_name = f'{work_dir.parent.name}_{work_dir.name}'
     cfg.train_dataloader.update(

@@ -1,9 +1,8 @@
-"""Annotation files as a run's data sets use them, and what is wrong with their class names."""
+"""The annotation files of a run's data sets, and the check of their class names."""
 
 import difflib
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,11 +57,11 @@ def files_of(split: str, dataset: Any) -> Iterator[AnnotationFile]:
 
 
 def _summary(dataset: Any, file: str, is_coco: bool) -> coco_json.Summary:
-    """That of the check of the data, or of the file as the data set reads it."""
+    """The summary from the check of the data, or of the file as the data set reads it."""
     if known := coco_json.summary(file):
         return known
     content = fileio.get(file, getattr(dataset, 'backend_args', None))
-    objects = _objects(content) if content and is_coco else {}
+    objects = coco_json.count_objects(json.loads(content)) if content and is_coco else {}
     return coco_json.Summary(hashlib.sha256(content).hexdigest(), objects)
 
 
@@ -130,19 +129,13 @@ def _file_faults(file: AnnotationFile) -> list[str]:
     return faults
 
 
-def _objects(content: bytes) -> dict[str, int]:
-    data = json.loads(content)
-    counts = Counter(annotation['category_id'] for annotation in data.get('annotations', []))
-    return {category['name']: counts[category['id']] for category in data['categories']}
-
-
 def few(names: list[str]) -> str:
     """Return the first names as text, with the number of the others."""
     return ', '.join(names[:3]) + (f', and {len(names) - 3} more' if len(names) > 3 else '')
 
 
 def first_difference(left: list[str], right: list[str]) -> str:
-    """Tell of two unlike lists of names which number is the first to differ, and how."""
+    """Say where two unlike lists of names first differ, and how."""
     if len(left) != len(right):
         return f'{len(left)} and {len(right)} names'
     number = next(i for i, (a, b) in enumerate(zip(left, right)) if a != b)
