@@ -15,6 +15,7 @@ NAMED = frozenset(
         'mmscratch.datasets.coco_keypoint_dataset',
         'mmscratch.datasets.voc_folder_dataset',
         'mmscratch.datasets.voc_with_difficult',
+        'mmscratch.transforms',
     }
 )
 

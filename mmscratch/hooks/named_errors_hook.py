@@ -6,7 +6,7 @@ from mmengine.dataset import Compose
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
-import mmscratch.transforms  # noqa: F401  its corrections must reach spawned workers too
+import mmscratch.data.transforms  # noqa: F401  its corrections must reach spawned workers too
 from mmscratch.data.annotation_file import inner_datasets
 from mmscratch.errors import InputError, describe, is_bug
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-import mmscratch.transforms  # noqa: F401
+import mmscratch.data.transforms  # noqa: F401
 from mmscratch.config import config_check
 from mmscratch.config.sections import walk
 from mmscratch.data.layouts import use_folder

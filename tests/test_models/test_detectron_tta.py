@@ -18,7 +18,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-import mmscratch.transforms  # noqa: F401
+import mmscratch.data.transforms  # noqa: F401
 from mmscratch.errors import InputError
 from mmscratch.models.detectron_tta import DetectronTTAModel, mask_branches
 

@@ -7,7 +7,7 @@ from mmdet.datasets.transforms import PackDetInputs, RandomFlip, Resize
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 
-from mmscratch.transforms import ShrinkToFit
+from mmscratch.data.transforms import ShrinkToFit
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 
-from mmscratch.transforms.shrink_to_fit import ShrinkToFit
+from mmscratch.data.transforms.shrink_to_fit import ShrinkToFit
 
 
 @TRANSFORMS.register_module()

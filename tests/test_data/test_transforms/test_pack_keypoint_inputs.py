@@ -4,8 +4,8 @@ import torch
 from mmcv.transforms import Compose
 from mmdet.registry import TRANSFORMS
 
+from mmscratch.data.transforms import PackKeypointInputs
 from mmscratch.errors import InputError
-from mmscratch.transforms import PackKeypointInputs
 
 # nose, left ear, right ear, tail (not labelled)
 KEYPOINTS = [[3, 4, 2], [10, 5, 1], [20, 6, 2], [0, 0, 0]]

@@ -5,7 +5,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 
-from mmscratch.transforms import ShrinkToFit
+from mmscratch.data.transforms import ShrinkToFit
 
 
 def sample(height: int, width: int) -> dict:

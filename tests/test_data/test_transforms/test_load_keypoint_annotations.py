@@ -1,7 +1,7 @@
 import numpy as np
 from mmcv.transforms import Compose
 
-from mmscratch.transforms import LoadKeypointAnnotations
+from mmscratch.data.transforms import LoadKeypointAnnotations
 
 
 def results(count: int = 2) -> dict:

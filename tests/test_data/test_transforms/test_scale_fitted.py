@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmscratch.transforms import ScaleFitted, ShrinkToFit
+from mmscratch.data.transforms import ScaleFitted, ShrinkToFit
 
 
 @pytest.mark.parametrize(
