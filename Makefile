@@ -49,6 +49,7 @@ miniature: setup
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 # a process a core, of one thread; a file stays together, for its fixtures
 test: lint

@@ -4,13 +4,13 @@ The life of a run of ``tools/train.py``:
 
 1. ``config`` checks keys and values, fits batch, learning rate and length, and claims the folder.
 2. ``data`` points the config at the user's images and checks them.
-3. ``weights`` loads what the run begins or goes on with, in the model's names.
+3. ``weights`` loads a checkpoint, and translates its names to the model's.
 4. ``hooks`` initialize and check the model before the first step, and watch it after each.
 5. ``loops`` and ``samplers`` choose the images of each step, the same on any number of GPUs.
 6. ``evaluation`` and ``visualization`` make numbers, curves and pictures of each validation.
 
-``import mmscratch`` before ``mmdet``: it supplies the compiled operators that mmcv-lite lacks
-(``ops``).
+Import ``mmscratch`` before ``mmdet``: its ``ops`` supply the compiled operators that mmcv-lite
+lacks.
 """
 
 from mmscratch.config import moved_modules
@@ -19,5 +19,5 @@ from mmscratch.ops import backend
 __version__ = '0.1.0'
 
 moved_modules.install()
-# Before anything imports mmcv.ops, which looks for mmcv._ext at once.
+# before the first import of mmcv.ops, which looks for mmcv._ext
 backend.install()

@@ -29,16 +29,15 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
-    """Turn what the user has to put right into one line on stderr and exit status 2.
+    """End a tool with one line on stderr and exit status 2 where the user has to act.
 
-    That is an :class:`InputError`; an error that a library raised, since it was asked for something
-    that it cannot do; and an error of the operating system. The traceback of the latter two goes to
-    the run's log, which the line names. A bug of this project (:func:`is_bug`) keeps its traceback
-    on stderr.
+    That holds for an :class:`InputError`, for the error of a library that cannot do what it was
+    asked for, and for an error of the operating system. The traceback of the latter two goes to the
+    run's log, and the line names it. A bug of this project (:func:`is_bug`) keeps its traceback on
+    stderr.
 
-    An interruption, by Ctrl-C or by the SIGTERM of a batch system, ends with the line
-    ``interrupted`` and status 130, and with all worker processes: those of a process that SIGTERM
-    kills at once may wait for it for ever.
+    Ctrl-C, and the SIGTERM of a batch system, end the tool with the line ``interrupted`` and status
+    130. Its worker processes end too: they might wait for ever for a process that SIGTERM kills.
     """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -65,9 +64,8 @@ def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
 def is_bug(error: BaseException) -> bool:
     """Whether code of this project raised the error, and not on purpose.
 
-    The innermost frame that is not of Python's own library decides: it is this project's, or that
-    of an installed package. Errors of the operating system and of exhausted memory are no bugs,
-    wherever they come from.
+    The innermost frame outside of Python's own library decides: it belongs to this project or to an
+    installed package. An error of the operating system, or of memory that ran out, is never a bug.
     """
     if isinstance(error, InputError | OSError | MemoryError | ImportError):
         return False
@@ -85,7 +83,7 @@ def is_bug(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """The error in one line; before it its kind, if it is not an :class:`InputError`."""
+    """The error in one line, after its kind unless it is an :class:`InputError`."""
     text, kind = str(error), type(error).__name__
     if _FROM_WORKER in text:
         # the lines after the last frame, such as "mmscratch.errors.InputError: ..."
@@ -104,14 +102,14 @@ def describe(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """The innermost frame, in a form that does not name the machine's folders."""
+    """The innermost frame, without the folders of the machine."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     file = frame.filename.rpartition('site-packages/')[2]
     return f'raised in {file}, line {frame.lineno}, {frame.name}'
 
 
 def _log_traceback() -> str | None:
-    """Write the traceback that is being handled to the run's log; return the log's name, if any."""
+    """Write the current traceback to the run's log; return the log's name, None without a log."""
     from mmengine.logging import MMLogger
 
     for handler in MMLogger.get_current_instance().handlers:
@@ -123,16 +121,15 @@ def _log_traceback() -> str | None:
 
 
 def _save_traceback() -> str:
-    """Write the traceback that is being handled to a temporary file, and return its name."""
+    """Write the current traceback to a temporary file, and return its name."""
     with tempfile.NamedTemporaryFile('w', prefix='mmscratch-', suffix='.log', delete=False) as file:
         file.write(traceback.format_exc())
     return file.name
 
 
-# Workers that are forked have to die of SIGTERM, as without the handler that they inherit: Python
-# forgets a signal that is caught while it forks, and drops an exception that is raised then, so
-# that a pool that ends at once would wait for its workers for ever. Until the fork is over,
-# SIGTERM is held back.
+# A forked worker inherits the handler of SIGTERM, and has to die of SIGTERM all the same. Python
+# forgets a signal that arrives while it forks, and drops an exception that is raised then; a pool
+# that ends at once would wait for its workers for ever. So SIGTERM is held back during a fork.
 
 
 def _hold_sigterm() -> None:
@@ -144,7 +141,7 @@ def _release_sigterm_in_parent() -> None:
     if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        except KeyboardInterrupt:  # would be dropped here
+        except KeyboardInterrupt:  # Python would drop it here
             threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
 

@@ -1,6 +1,7 @@
 """Registers every class of mmscratch with MMDetection, for a config's ``custom_imports``."""
 
 import mmscratch.data.coco_keypoint_dataset
+import mmscratch.data.transforms
 import mmscratch.data.voc_folder_dataset
 import mmscratch.dsod
 import mmscratch.evaluation
@@ -8,6 +9,5 @@ import mmscratch.hooks
 import mmscratch.loops
 import mmscratch.models
 import mmscratch.samplers
-import mmscratch.transforms
 import mmscratch.visualization
 import mmscratch.weights.checkpoint  # noqa: F401  (lets mmengine load what it has saved)

@@ -20,12 +20,13 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmscratch.config import config_check
-from mmscratch.data import coco_folder
+from mmscratch.config.sections import walk
+from mmscratch.data.layouts import use_folder
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 LEAVES = sorted(
-    path for folder in ('scratch', 'pretrained') for path in CONFIGS.glob(f'{folder}/*.py')
+    path for folder in ('scratch', 'pretrained', 'dsod') for path in CONFIGS.glob(f'{folder}/*.py')
 )
 IDS = [f'{path.parent.name}/{path.stem}' for path in LEAVES]
 NORMS = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
@@ -49,7 +50,7 @@ DETECTORS = {
 }
 BACKBONES = {'r': 'ResNet', 'x': 'ResNeXt', 'vgg': 'VGG'}
 SUBSETS = {'coco35k': 35_000, 'coco10k': 10_000, 'coco3500': 3_500, 'coco1k': 1_000}
-# base learning rate, decay factor, images a step: those of paper.md unless named here
+# base learning rate, decay factor, images a step: those of the paper's section 3 unless named here
 RECIPES = {
     'coco35k': (0.04, 0.02, 16),
     'val35k': (0.04, 0.02, 16),
@@ -59,7 +60,8 @@ RECIPES = {
     'lsj': (0.1, 0.1, 64),
     'lsj_cp': (0.1, 0.1, 64),
 }
-# dsod.md section 6; SSD's from Caffe-SSD's ssd_pascal.py: drops in thousands, rate, images a step
+# Drops in thousands, rate, images a step: DSOD's from section 3.2 of its paper and its scripts,
+# SSD's from Caffe-SSD's ssd_pascal.py
 ONE_STAGE = {
     'dsod 100k': ([20, 40, 60, 80], 0.1, 128),
     'dsod 120k': ([20, 40, 60, 80, 100], 0.1, 128),
@@ -117,19 +119,8 @@ def drops(name: re.Match) -> list[int]:
 
 def transforms(cfg: Config) -> list[dict]:
     """All steps of the training pipeline, within wrapped data sets and choices too."""
-    found = []
-
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            found.extend([node] if 'type' in node else [])
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, (list, tuple)):
-            for value in node:
-                walk(value)
-
-    walk(cfg.train_dataloader.dataset)
-    return [node for node in found if node.type in TRANSFORMS]
+    steps = (node for node in walk(cfg.train_dataloader.dataset) if 'type' in node)
+    return [node for node in steps if node.type in TRANSFORMS]
 
 
 def shrunk(node: Any, key: str = '') -> Any:
@@ -160,6 +151,7 @@ def test_there_are_leaves():
 
 def test_name_fits_the_grammar_and_says_what_the_config_is(leaf):
     name, cfg = name_of(leaf), load(leaf)
+    assert (leaf.parent.name == 'dsod') == (kind_of(name) == 'dsod')
     model = cfg.model
     head = model.get('roi_head') or model.bbox_head
     assert (model.type, head.type) == DETECTORS[kind_of(name)]
@@ -230,6 +222,7 @@ def test_schedule_is_the_papers(leaf):
     name, cfg = name_of(leaf), load(leaf)
     *warm_ups, steps = cfg.param_scheduler
     total = cfg.train_cfg.max_iters
+    assert not {'nx', 'hundreds'} & set(cfg), 'tables of lengths, which are in no config'
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.momentum, steps.end) == ('SGD', 0.9, total)
     if name['data'] == 'shapes':
@@ -271,10 +264,8 @@ def test_initialization_is_that_of_the_folder(leaf):
 
 
 def test_twin_differs_in_its_initial_weights_alone(leaf):
-    if leaf.parent.name == 'pretrained' or leaf.stem.endswith('shapes'):
-        return
-    if leaf.stem.startswith('dsod'):
-        return  # no classifier of its kind has been published
+    if leaf.parent.name != 'scratch' or leaf.stem.endswith('shapes'):
+        return  # of DSOD's kind no classifier has been published
     twin = leaf.parents[1] / 'pretrained' / leaf.name
     assert twin.exists(), f'{leaf.stem} has no twin in pretrained/'
     ours, other = (load(path).to_dict() for path in (leaf, twin))
@@ -395,7 +386,7 @@ def trained(cfg: Config, work_dir: Path) -> tuple[GradientRecorder, dict, set[st
 def test_shrunk_it_trains_two_steps_on_shapes_and_evaluates(leaf, shapes, tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
     name, cfg = name_of(leaf), copy.deepcopy(load(leaf))
-    coco_folder.point_config_at(cfg, coco_folder.find(shapes))
+    use_folder(cfg, shapes)
     loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
     if kind_of(name) == 'dsod':
         # the channels hang together, and few pixels are cheap enough
@@ -459,7 +450,7 @@ def test_rules_for_rates_and_decay(leaf):
 
 
 def test_detectrons_numbers():
-    """paper.md's list of where MMDetection's own scratch config departs from Detectron."""
+    """The paper's section 3 and Detectron, where MMDetection's own scratch config departs."""
     model = Config.fromfile(CONFIGS / 'scratch/mask_rcnn_r50_gn_6x.py').model
     assert model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio == 2
     assert model.roi_head.mask_roi_extractor.roi_layer.sampling_ratio == 2

@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from mmscratch.data.shapes.drawing import generate
 from mmscratch.errors import InputError
-from mmscratch.miniature import claims, plan, report
+from mmscratch.miniature import claims, judges, plan, report, statistics
 from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION, LARGE
 from mmscratch.miniature.executor import Executor
 from mmscratch.miniature.run import Run, in_order, meaning
@@ -55,7 +55,7 @@ def on(run: Run, data: Path, **options) -> Run:
 
 @pytest.fixture(scope='module')
 def study(data, tmp_path_factory):
-    """1x is two iterations: pre-training, a trunk of three, the tail of 2x, and 2x in one go."""
+    """1x is two iterations: pre-training, the constant rate, 2x as a branch, and 2x in one go."""
     patch = pytest.MonkeyPatch()
     patch.chdir(ROOT)
     patch.setenv('OMP_NUM_THREADS', '1')
@@ -65,19 +65,20 @@ def study(data, tmp_path_factory):
     short |= {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2}
     short['default_hooks.checkpoint.interval'] = 2
     classifier = on(plan.pre_training(0), data, **short)
-    trunk = on(
-        plan.trunk('pretrained', 0, classifier),
+    parent = on(
+        plan.constant_part('pretrained', 0, classifier),
         data,
         **{'default_hooks.checkpoint.save_begin': 1, 'train_cfg.val_interval': 3},
     )
-    tail = on(plan.tail('pretrained_2x', 2, trunk), data)
-    straight = dataclasses.replace(tail, name='straight', weights=classifier, trunk=None, begin=0)
+    branch = on(plan.branch('pretrained_2x', 2, parent), data)
+    whole = dict(name='straight', weights=classifier, parent=None, begin=0)
+    straight = dataclasses.replace(branch, **whole)
     folder = tmp_path_factory.mktemp('study')
     executor = Executor(folder / 'results', folder / 'work_dirs', jobs=2)
-    failed = executor.execute([tail, straight])
+    failed = executor.execute([branch, straight])
     patch.undo()
     assert not failed
-    return executor, classifier, trunk, tail, straight
+    return executor, classifier, parent, branch, straight
 
 
 def weights(executor: Executor, run: Run, iteration: int) -> dict[str, torch.Tensor]:
@@ -85,22 +86,22 @@ def weights(executor: Executor, run: Run, iteration: int) -> dict[str, torch.Ten
 
 
 def test_a_branch_is_the_straight_run(study):
-    executor, _, trunk, tail, straight = study
-    assert tail.begin == 1
-    branched, whole = (weights(executor, run, 4) for run in (tail, straight))
+    executor, _, parent, branch, straight = study
+    assert branch.begin == 1
+    branched, whole = (weights(executor, run, 4) for run in (branch, straight))
     assert all(torch.equal(branched[name], whole[name]) for name in whole)
-    undropped = weights(executor, trunk, 3)
+    undropped = weights(executor, parent, 3)
     assert not all(torch.equal(undropped[name], whole[name]) for name in whole)
-    ours, theirs = (run.result(executor.results)['history'][-1] for run in (tail, straight))
+    ours, theirs = (run.result(executor.results)['history'][-1] for run in (branch, straight))
     for result in (ours, theirs):
         del result['train_seconds']
     assert ours == theirs
 
 
 def test_pre_trained_weights_are_those_of_the_classifier(study):
-    executor, classifier, trunk, *_ = study
+    executor, classifier, parent, *_ = study
     before = weights(executor, classifier, 2)
-    after = weights(executor, trunk, 1)
+    after = weights(executor, parent, 1)
     shared = [name for name in before if name.startswith('backbone.')]
     assert len(shared) > 50
     moved = max((before[name] - after[name]).abs().max() for name in shared)
@@ -109,8 +110,8 @@ def test_pre_trained_weights_are_those_of_the_classifier(study):
 
 
 def test_finished_runs_are_known_and_others_not(study, data):
-    executor, classifier, _, tail, straight = study
-    assert executor.missing([tail, straight]) == []
+    executor, classifier, _, branch, straight = study
+    assert executor.missing([branch, straight]) == []
     other = dataclasses.replace(straight, seed=1)
     assert executor.missing([other]) == [other]
     changed = on(straight, data, **{'optim_wrapper.optimizer.lr': 0.01})
@@ -118,7 +119,7 @@ def test_finished_runs_are_known_and_others_not(study, data):
     assert executor.missing([changed]) == [changed]
     logged = on(straight, data, **{'default_hooks.logger.interval': 7})
     assert executor.missing([logged]) == [], 'what is logged decides nothing'
-    result = tail.result(executor.results)
+    result = branch.result(executor.results)
     assert result['images_seen'] == 8
     assert len(result['loss']) == 3
     assert result['begins_with'] == ['pretrained_trunk_seed0']
@@ -126,12 +127,12 @@ def test_finished_runs_are_known_and_others_not(study, data):
 
 
 def test_a_checkpoint_that_is_gone_is_trained_again(study, tmp_path):
-    executor, classifier, trunk, tail, _ = study
+    executor, classifier, parent, branch, _ = study
     elsewhere = Executor(executor.results, tmp_path / 'work_dirs')
-    another = dataclasses.replace(tail, name='another')
+    another = dataclasses.replace(branch, name='another')
     assert [run.label for run in elsewhere.missing([another])] == [
         classifier.label,
-        trunk.label,
+        parent.label,
         another.label,
     ]
     assert executor.missing([another]) == [another]
@@ -139,7 +140,7 @@ def test_a_checkpoint_that_is_gone_is_trained_again(study, tmp_path):
 
 def test_a_failed_run_is_told_and_stops_those_that_need_it(tmp_path, data):
     broken = on(plan.pre_training(0), data, **{'model.backbone.depth': 17})
-    later = plan.trunk('pretrained', 0, broken)
+    later = plan.constant_part('pretrained', 0, broken)
     failed = Executor(tmp_path / 'results', tmp_path / 'work_dirs').execute([later])
     assert set(failed) == {broken.label, later.label}
     assert '17' in failed[broken.label]
@@ -173,14 +174,14 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(data, tmp_path, monkeypatch)
 
 
 def test_a_run_without_its_last_validation_fails(study, tmp_path):
-    executor, _, _, tail, _ = study
+    executor, _, _, branch, _ = study
     elsewhere = Executor(tmp_path / 'results', tmp_path)
-    elsewhere.folder(tail).mkdir()
-    report = json.loads((executor.folder(tail) / 'metrics.json').read_text())
+    elsewhere.folder(branch).mkdir()
+    report = json.loads((executor.folder(branch) / 'metrics.json').read_text())
     report['history'][-1]['iteration'] -= 1
-    (elsewhere.folder(tail) / 'metrics.json').write_text(json.dumps(report))
+    (elsewhere.folder(branch) / 'metrics.json').write_text(json.dumps(report))
     with pytest.raises(InputError, match='iteration 4 was not validated'):
-        elsewhere._write_result(tail)
+        elsewhere._write_result(branch)
 
 
 def test_nobody_else_trains_in_the_same_folders(tmp_path):
@@ -195,25 +196,25 @@ def test_nobody_else_trains_in_the_same_folders(tmp_path):
 
 
 def test_folders_go_when_nothing_needs_them(study, tmp_path):
-    executor, classifier, trunk, tail, straight = study
+    executor, classifier, parent, branch, straight = study
     copies = Executor(tmp_path / 'results', tmp_path / 'work_dirs')
     shutil.copytree(executor.results, copies.results)
-    runs = [classifier, trunk, tail, straight]
+    runs = [classifier, parent, branch, straight]
     for run in runs:
         copies.folder(run).mkdir(parents=True)
-    later = dataclasses.replace(tail, name='later')
-    copies._checkpoint(trunk, later).touch()
+    later = dataclasses.replace(branch, name='later')
+    copies._checkpoint(parent, later).touch()
     copies.tidy([*runs, later])
-    assert [run for run in runs if copies.folder(run).exists()] == [trunk]
+    assert [run for run in runs if copies.folder(run).exists()] == [parent]
 
 
 def test_a_branch_past_its_drop_is_told(study):
-    executor, *_, tail, _ = study
-    failed = executor.execute([dataclasses.replace(tail, name='late', begin=3)])
+    executor, *_, branch, _ = study
+    failed = executor.execute([dataclasses.replace(branch, name='late', begin=3)])
     assert 'iter_3.pth: MultiStepLR at iteration 3 has behind it' in failed['late_seed0']
 
 
-def results_of(gaps: dict[int, list[float]]) -> claims.Results:
+def results_of(gaps: dict[int, list[float]]) -> statistics.Results:
     """Scratch at 50 AP with every seed; pre-training so much ahead."""
     results = {}
     for length in plan.LENGTHS:
@@ -235,37 +236,37 @@ def results_of(gaps: dict[int, list[float]]) -> claims.Results:
 @pytest.mark.parametrize(
     ('first', 'last', 'word'),
     [
-        ([5, 6, 7], [0.5, -0.5, 0.1], claims.HOLDS),
-        ([5, 6, 7], [3, 3.5, 4], claims.FAILS),
+        ([5, 6, 7], [0.5, -0.5, 0.1], judges.HOLDS),
+        ([5, 6, 7], [3, 3.5, 4], judges.FAILS),
         # a spread as wide as this hides any difference
-        ([5, 6, 7], [-2, 6, 2], claims.OPEN),
-        ([1, -1, 0], [0, 1, -1], claims.OPEN),
+        ([5, 6, 7], [-2, 6, 2], judges.OPEN),
+        ([1, -1, 0], [0, 1, -1], judges.OPEN),
     ],
 )
 def test_verdict_on_schedules(first, last, word):
     results = results_of({plan.LENGTHS[0]: first, plan.LENGTHS[-1]: last})
-    assert claims.catches_up(results).word == word
+    assert judges.catches_up(results).word == word
 
 
 @pytest.mark.parametrize('claim', claims.CLAIMS, ids=lambda claim: claim.number)
 @pytest.mark.parametrize('alone', ['first', 'last'])
 def test_one_seed_of_any_run_decides_nothing(claim, alone):
-    names = [run.name for run in in_order(claim.runs([0]))]
+    names = [run.name for run in in_order(claim.of_seeds([0]))]
     results = ending(**{name: [20.0 + k, 21.0 + k] for k, name in enumerate(names)})
     for rows in results.values():
         for row in rows:
             row.update(images_seen=1, objects_per_image=1.0)
             row['history'][-1] |= {f'{k}_mAP_{n}': 0.5 for k in ('bbox', 'segm') for n in (50, 75)}
     assert '(one seed)' not in claim.verdict(results).numbers
-    single = [run.name for run in claim.runs([0])][0 if alone == 'first' else -1]
+    single = [run.name for run in claim.of_seeds([0])][0 if alone == 'first' else -1]
     results[single] = results[single][:1]
     verdict = claim.verdict(results)
-    assert verdict.word == claims.OPEN
+    assert verdict.word == judges.OPEN
     assert verdict.numbers.endswith('(one seed)')
 
 
 def test_verdict_on_overlap():
-    def results_with(fine: list[float]) -> claims.Results:
+    def results_with(fine: list[float]) -> statistics.Results:
         last = plan.LENGTHS[-1]
         rows = {}
         for name, values in ((f'scratch_{last}x', fine), (f'pretrained_{last}x', [40.0, 41.0])):
@@ -276,11 +277,11 @@ def test_verdict_on_overlap():
             ]
         return rows
 
-    verdict = claims.judge_overlap(results_with([44.0, 45.0]))
-    assert verdict.word == claims.HOLDS
+    verdict = judges.overlap(results_with([44.0, 45.0]))
+    assert verdict.word == judges.HOLDS
     assert 'scratch gains +4.0 ± 3.0 more at IoU 0.75' in verdict.numbers
-    assert claims.judge_overlap(results_with([40.5, 41.0])).word == claims.OPEN
-    assert claims.judge_overlap(results_with([36.0, 37.0])).word == claims.FAILS
+    assert judges.overlap(results_with([40.5, 41.0])).word == judges.OPEN
+    assert judges.overlap(results_with([36.0, 37.0])).word == judges.FAILS
 
 
 def test_verdict_on_images_seen():
@@ -291,9 +292,9 @@ def test_verdict_on_images_seen():
             if name.startswith('scratch_4'):
                 row['history'][-1]['bbox_mAP'] = 0.56
     results['classifier'] = [dict(images_seen=48_000, objects_per_image=1.0) for _ in range(3)]
-    verdict = claims.judge_cost(results)
+    verdict = judges.cost(results)
     # 4x: 9,600 images of 128 x 128; 2x: 4,800, and 48,000 of 64 x 64
-    assert verdict.word == claims.HOLDS
+    assert verdict.word == judges.HOLDS
     assert verdict.numbers.startswith('4x from scratch reaches 2x')
     shares = (9600 / 52800, 38400 / 67200, 9600 / 16800)
     assert '{:.2f} times the images, {:.2f} times the objects and {:.2f} times the pixels'.format(
@@ -301,32 +302,32 @@ def test_verdict_on_images_seen():
     ) in (verdict.numbers)
     # nothing from scratch comes near
     above = results | {'pretrained_2x': [dict(history=[dict(bbox_mAP=0.9)])]}
-    assert claims.judge_cost(above).word == claims.OPEN
+    assert judges.cost(above).word == judges.OPEN
     for row in results['classifier']:
         row['images_seen'] = 1000
-    assert claims.judge_cost(results).word == claims.FAILS
+    assert judges.cost(results).word == judges.FAILS
 
 
 def test_verdicts_on_dsod():
     given = dict(pretrained_4x=[50.0, 52.0], dsod=[30.0, 32.0])
-    fails = claims.judge_proposals(ending(scratch_4x=[40.0, 42.0], **given))
-    assert fails.word == claims.FAILS
+    fails = judges.proposals(ending(scratch_4x=[40.0, 42.0], **given))
+    assert fails.word == judges.FAILS
     assert 'reaches 0.80 of' in fails.numbers
     assert '+10.0 ± 6.1 box AP ahead of DSOD' in fails.numbers
-    assert claims.judge_proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == claims.HOLDS
+    assert judges.proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == judges.HOLDS
     given['dsod'] = [0.1, 0.2]
-    assert claims.judge_proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == claims.OPEN
+    assert judges.proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == judges.OPEN
     parts = [name for name in plan.ABLATION if name != 'dsod_whole']
     for others, word in (
-        ([20.0, 20.0, 20.0], claims.HOLDS),
-        ([20.0, 30.0, 20.0], claims.OPEN),
-        ([20.0, 40.0, 20.0], claims.FAILS),
+        ([20.0, 20.0, 20.0], judges.HOLDS),
+        ([20.0, 30.0, 20.0], judges.OPEN),
+        ([20.0, 40.0, 20.0], judges.FAILS),
     ):
         values = {name: [ap, ap + 1] for name, ap in zip(parts, others)}
-        assert claims.judge_ablation(ending(dsod_whole=[30.0, 31.0], **values)).word == word
+        assert judges.ablation(ending(dsod_whole=[30.0, 31.0], **values)).word == word
 
 
-def ending(**values: list[float]) -> claims.Results:
+def ending(**values: list[float]) -> statistics.Results:
     """Runs by their last box AP, as keypoint AP too, and by a loss that is a tenth of it."""
     return {
         name: [
@@ -346,12 +347,12 @@ def ending(**values: list[float]) -> claims.Results:
 
 @pytest.mark.parametrize(
     ('twice', 'word'),
-    [([40.0, 41.0], claims.HOLDS), ([50.0, 51.0], claims.FAILS), ([38.0, 50.0], claims.OPEN)],
+    [([40.0, 41.0], judges.HOLDS), ([50.0, 51.0], judges.FAILS), ([38.0, 50.0], judges.OPEN)],
 )
 def test_verdict_on_the_learning_rate(twice, word):
     values = {name: [30.0, 31.0] for name in plan.LEARNING_RATES.values()}
     values |= {'pretrained_2x': [41.0, 42.0], 'pretrained_lr0.16_2x': twice}
-    verdict = claims.judge_learning_rates(ending(**values))
+    verdict = judges.learning_rates(ending(**values))
     assert verdict.word == word
     assert f'{sum(twice) / len(twice):.1f} at 0.16' in verdict.numbers
 
@@ -359,10 +360,10 @@ def test_verdict_on_the_learning_rate(twice, word):
 @pytest.mark.parametrize(
     ('last', 'two_images', 'word'),
     [
-        ([50.0, 51.0], [40.0, 41.0], claims.HOLDS),
-        ([40.0, 41.0], [40.0, 41.0], claims.FAILS),
-        ([50.0, 51.0], [60.0, 61.0], claims.FAILS),
-        ([50.0, 51.0], [50.0, 51.0], claims.OPEN),
+        ([50.0, 51.0], [40.0, 41.0], judges.HOLDS),
+        ([40.0, 41.0], [40.0, 41.0], judges.FAILS),
+        ([50.0, 51.0], [60.0, 61.0], judges.FAILS),
+        ([50.0, 51.0], [50.0, 51.0], judges.OPEN),
     ],
 )
 def test_verdict_on_batch_norm(last, two_images, word):
@@ -375,14 +376,14 @@ def test_verdict_on_batch_norm(last, two_images, word):
         bn2_scratch_3x=two_images,
         bn1_scratch_3x=[10.0, 11.0],
     )
-    verdict = claims.judge_batch_norm(results)
+    verdict = judges.batch_norm(results)
     assert verdict.word == word
     assert '1 image at a time cost BN +40.0 ± 3.0 box AP' in verdict.numbers
 
 
 def subsets(
     prefix: str, scratch: list[float], pretrained: list[float], best_at: int = 6
-) -> claims.Results:
+) -> statistics.Results:
     """Scratch is at its best with 6x or as told, pre-training with 3x."""
     lengths = (1, 3, 6, 12) if prefix == 'tenth_' else (1, 3, 6)
     ends = {f'{prefix}{kind}_{n}x': [5.0, 6.0] for kind in plan.INITIALIZATIONS for n in lengths}
@@ -393,13 +394,13 @@ def subsets(
 @pytest.mark.parametrize(
     ('tenth', 'best_at', 'hundredth', 'word'),
     [
-        ([40.0, 41.0], 6, [12.0, 13.0], claims.HOLDS),
-        ([30.0, 31.0], 6, [12.0, 13.0], claims.FAILS),
+        ([40.0, 41.0], 6, [12.0, 13.0], judges.HOLDS),
+        ([30.0, 31.0], 6, [12.0, 13.0], judges.FAILS),
         # may need more than 12x
-        ([30.0, 31.0], 12, [12.0, 13.0], claims.OPEN),
-        ([38.0, 41.0], 6, [12.0, 13.0], claims.OPEN),
-        ([40.0, 41.0], 6, [20.0, 20.9], claims.OPEN),
-        ([40.0, 41.0], 6, [30.0, 31.0], claims.FAILS),
+        ([30.0, 31.0], 12, [12.0, 13.0], judges.OPEN),
+        ([38.0, 41.0], 6, [12.0, 13.0], judges.OPEN),
+        ([40.0, 41.0], 6, [20.0, 20.9], judges.OPEN),
+        ([40.0, 41.0], 6, [30.0, 31.0], judges.FAILS),
     ],
 )
 def test_verdict_on_less_data(tenth, best_at, hundredth, word):
@@ -407,7 +408,7 @@ def test_verdict_on_less_data(tenth, best_at, hundredth, word):
     results |= subsets('hundredth_', hundredth, [20.0, 21.0])
     for row in results['hundredth_scratch_6x']:
         row['loss'] = [[step, 2.0] for step in range(8)]
-    verdict = claims.judge_less_data(results)
+    verdict = judges.less_data(results)
     assert verdict.word == word
     assert 'with 300 images pre-training (3x) is' in verdict.numbers
     assert f'box AP ahead of scratch ({best_at}x)' in verdict.numbers
@@ -418,21 +419,21 @@ def test_verdict_on_less_data(tenth, best_at, hundredth, word):
 def test_with_a_hundredth_of_the_data_the_training_loss_has_to_be_as_low():
     results = subsets('tenth_', [40.0, 41.0], [40.0, 41.0])
     results |= subsets('hundredth_', [12.0, 13.0], [20.0, 21.0])
-    assert claims.judge_less_data(results).word == claims.HOLDS
+    assert judges.less_data(results).word == judges.HOLDS
     # pre-training ends at 1.95
     for row in results['hundredth_scratch_6x']:
         row['loss'] = [[step, 2.1] for step in range(8)]
-    assert claims.judge_less_data(results).word == claims.OPEN
+    assert judges.less_data(results).word == judges.OPEN
 
 
 @pytest.mark.parametrize(
     ('scratch', 'word'),
-    [([30.0, 31.0], claims.HOLDS), ([36.0, 37.0], claims.OPEN), ([42.0, 43.0], claims.FAILS)],
+    [([30.0, 31.0], judges.HOLDS), ([36.0, 37.0], judges.OPEN), ([42.0, 43.0], judges.FAILS)],
 )
 def test_verdict_on_few_objects(scratch, word):
     results = subsets('sparse_', scratch, [40.0, 41.0])
     results |= subsets('tenth_', [36.0, 37.0], [40.0, 41.0])
-    verdict = claims.judge_sparse(results)
+    verdict = judges.sparse(results)
     assert verdict.word == word
     # four means of two seeds, variance 1/2 each: standard error 1, 4 degrees of freedom
     assert verdict.numbers.endswith('± 2.8 more')
@@ -441,38 +442,38 @@ def test_verdict_on_few_objects(scratch, word):
 @pytest.mark.parametrize(
     ('msra', 'gaussian', 'word'),
     [
-        ([40.0, 41.0], [0.5, 0.6], claims.HOLDS),
-        ([40.0, 41.0], [30.0, 0.6], claims.FAILS),
-        ([1.0, 1.1], [0.0, 0.0], claims.FAILS),
+        ([40.0, 41.0], [0.5, 0.6], judges.HOLDS),
+        ([40.0, 41.0], [30.0, 0.6], judges.FAILS),
+        ([1.0, 1.1], [0.0, 0.0], judges.FAILS),
     ],
 )
 def test_verdict_on_vgg(msra, gaussian, word):
-    assert claims.judge_vgg(ending(vgg_msra=msra, vgg_gaussian=gaussian)).word == word
+    assert judges.vgg(ending(vgg_msra=msra, vgg_gaussian=gaussian)).word == word
 
 
 @pytest.mark.parametrize(
     ('frozen', 'word'),
-    [([30.0, 31.0], claims.HOLDS), ([40.0, 41.0], claims.OPEN), ([50.0, 51.0], claims.FAILS)],
+    [([30.0, 31.0], judges.HOLDS), ([40.0, 41.0], judges.OPEN), ([50.0, 51.0], judges.FAILS)],
 )
 def test_verdict_on_frozen_layers(frozen, word):
-    verdict = claims.judge_frozen(ending(scratch_3x=[40.0, 41.0], frozen_3x=frozen))
+    verdict = judges.frozen(ending(scratch_3x=[40.0, 41.0], frozen_3x=frozen))
     assert verdict.word == word
 
 
 @pytest.mark.parametrize(
     ('early', 'late', 'word'),
     [
-        ([30.0, 31.0], [60.0, 61.0], claims.HOLDS),
-        ([50.0, 51.0], [60.0, 61.0], claims.FAILS),
-        ([40.0, 41.0], [60.0, 61.0], claims.OPEN),
+        ([30.0, 31.0], [60.0, 61.0], judges.HOLDS),
+        ([50.0, 51.0], [60.0, 61.0], judges.FAILS),
+        ([40.0, 41.0], [60.0, 61.0], judges.OPEN),
         # the large rate overfits too
-        ([30.0, 31.0], [30.0, 31.0], claims.FAILS),
-        ([30.0, 31.0], [40.0, 41.0], claims.OPEN),
+        ([30.0, 31.0], [30.0, 31.0], judges.FAILS),
+        ([30.0, 31.0], [40.0, 41.0], judges.OPEN),
     ],
 )
 def test_verdict_on_the_early_drop(early, late, word):
     runs = dict(scratch_2x=[40.0, 41.0], scratch_6x=late, scratch_6x_early_drop=early)
-    verdict = claims.judge_early_drop(ending(**runs))
+    verdict = judges.early_drop(ending(**runs))
     assert verdict.word == word
     assert verdict.numbers.startswith('900 iterations more than 2x bring')
     assert f'from 4.05 to {early[0] / 10 + 0.05:.2f} and' in verdict.numbers
@@ -480,7 +481,7 @@ def test_verdict_on_the_early_drop(early, late, word):
 
 @pytest.mark.parametrize(
     ('keypoints', 'boxes', 'word'),
-    [(3, 6, claims.HOLDS), (6, 3, claims.FAILS), (3, 3, claims.OPEN), (3, 9, claims.HOLDS)],
+    [(3, 6, judges.HOLDS), (6, 3, judges.FAILS), (3, 3, judges.OPEN), (3, 9, judges.HOLDS)],
 )
 def test_verdict_on_keypoints(keypoints, boxes, word):
     """Each catches up at a length."""
@@ -489,7 +490,7 @@ def test_verdict_on_keypoints(keypoints, boxes, word):
         for n in plan.FEW_LENGTHS:
             ends[f'{prefix}pretrained_{n}x'] = [40.0, 41.0]
             ends[f'{prefix}scratch_{n}x'] = [40.0, 41.0] if n >= at else [30.0, 31.0]
-    verdict = claims.judge_keypoints(ending(**ends))
+    verdict = judges.keypoints(ending(**ends))
     assert verdict.word == word
     assert 'ahead in keypoint AP by +10.0 ± 3.0 at 1x' in verdict.numbers
 
@@ -500,14 +501,14 @@ def test_keypoints_that_are_not_learned_decide_nothing():
         for kind in plan.INITIALIZATIONS:
             ends[f'keypoint_{kind}_{n}x'] = [0.0, 0.1]
         ends |= {f'scratch_{n}x': [30.0, 31.0], f'pretrained_{n}x': [40.0, 41.0]}
-    assert claims.judge_keypoints(ending(**ends)).word == claims.OPEN
+    assert judges.keypoints(ending(**ends)).word == judges.OPEN
 
 
 @pytest.mark.parametrize('number', report.FIGURES)
 def test_figures_are_made_of_results_alone(number, tmp_path):
     """Every figure from the runs of its claim; the same bytes twice."""
     claim = next(claim for claim in claims.CLAIMS if claim.number == number)
-    runs = in_order([run for seed in (0, 1) for run in claim.runs([seed])])
+    runs = in_order([run for seed in (0, 1) for run in claim.of_seeds([seed])])
     results = ending(**{run.name: [20.0 + len(run.name), 21.0] for run in runs})
     files = [tmp_path / f'{k}.svg' for k in range(2)]
     for file in files:
@@ -517,7 +518,7 @@ def test_figures_are_made_of_results_alone(number, tmp_path):
 
 
 def test_a_seed_without_its_constant_part_is_drawn(tmp_path):
-    runs = in_order([run for seed in (0, 1) for run in plan.less_data([seed])])
+    runs = in_order([run for seed in (0, 1) for run in plan.less_data(seed)])
     results = ending(**{run.name: [20.0, 21.0] for run in runs})
     results['hundredth_scratch_trunk'].pop()
     report.draw_subsets(results, tmp_path / 'claim5.svg')
@@ -526,7 +527,7 @@ def test_a_seed_without_its_constant_part_is_drawn(tmp_path):
 
 @pytest.mark.parametrize(
     'run',
-    {run.config: run for claim in claims.CLAIMS for run in claim.runs([0])}.values(),
+    {run.config: run for claim in claims.CLAIMS for run in claim.of_seeds([0])}.values(),
     ids=lambda run: Path(run.config).stem,
 )
 def test_every_model_of_the_study_builds(run):
@@ -559,16 +560,16 @@ def test_every_part_of_dsod_can_be_left_out(name):
 def test_claims_share_runs():
     keys: dict[str, set[str]] = {}
     for claim in claims.CLAIMS:
-        for run in claim.runs([0]):
+        for run in claim.of_seeds([0]):
             for one in (run, *run.needs, *(far for need in run.needs for far in need.needs)):
                 keys.setdefault(one.label, set()).add(one.key)
     assert {label for label, found in keys.items() if len(found) > 1} == set()
-    alone = {run.label for run in in_order(plan.schedules([0]))}
-    assert {run.label for run in in_order(plan.frozen([0]))} - alone == {
+    alone = {run.label for run in in_order(plan.schedules(0))}
+    assert {run.label for run in in_order(plan.frozen(0))} - alone == {
         'frozen_trunk_seed0',
         'frozen_3x_seed0',
     }
-    early = next(run for run in plan.early_drop([0]) if run.name == 'scratch_6x_early_drop')
+    early = next(run for run in plan.early_drop(0) if run.name == 'scratch_6x_early_drop')
     assert early.load().param_scheduler[1].milestones == [300, 1350 - 50]
     assert early.begin == 299
 
@@ -595,14 +596,14 @@ def test_every_detector_of_the_study_trains(tmp_path, data):
 
 
 def test_gap_is_that_of_students_t():
-    found = claims.gap([4.0, 6.0, 5.0], [1.0, 1.0, 1.0])
+    found = statistics.gap([4.0, 6.0, 5.0], [1.0, 1.0, 1.0])
     # variance 1/2 on 4 degrees of freedom, where tables say 2.776: standard error sqrt(1/3)
     assert (found.value, found.error) == (4.0, pytest.approx(2.776 / 3**0.5, abs=1e-3))
-    assert claims.gap([4.0], [1.0, 1.0]).error == float('inf')
+    assert statistics.gap([4.0], [1.0, 1.0]).error == float('inf')
 
 
 def test_the_plan_follows_the_papers_rule():
-    runs = {run.label: run for run in in_order(plan.schedules([0, 1]))}
+    runs = {run.label: run for run in in_order([*plan.schedules(0), *plan.schedules(1)])}
     assert len(runs) == 2 * (1 + 2 + 2 * 6)
     for length in plan.LENGTHS:
         run = runs[f'scratch_{length}x_seed1']
@@ -615,21 +616,21 @@ def test_the_plan_follows_the_papers_rule():
         assert end == length * plan.ONE
         assert run.begin == drops[0] - 1
         assert run.iterations == plan.FIRST_DROP + 1
-        saved = run.trunk.load().default_hooks.checkpoint
+        saved = run.parent.load().default_hooks.checkpoint
         assert (run.begin - saved.save_begin) % saved.interval == 0
-    assert runs['scratch_6x_seed1'].trunk.iterations == runs['scratch_6x_seed1'].begin
+    assert runs['scratch_6x_seed1'].parent.iterations == runs['scratch_6x_seed1'].begin
     assert not set(DETECTION.classes) & set(CLASSIFICATION.classes)
     assert list(DETECTION.classes) == list(cfg.metainfo['classes'])
 
 
 def test_the_page_is_made_from_results_alone(tmp_path):
     results = results_of({1: [5, 6, 7]})
-    for run in plan.schedules([0, 1, 2]):
+    for run in [run for seed in range(3) for run in plan.schedules(seed)]:
         of_seeds = results[run.name]
         row = of_seeds[run.seed % len(of_seeds)]
-        told = dict(key=run.key, train_seconds=1800.0, hardware='4 GPUs', begin=run.begin)
+        known = dict(key=run.key, train_seconds=1800.0, hardware='4 GPUs', begin=run.begin)
         (tmp_path / 'runs').mkdir(exist_ok=True)
-        (tmp_path / f'runs/{run.label}.json').write_text(json.dumps({**told, **row}))
+        (tmp_path / f'runs/{run.label}.json').write_text(json.dumps({**known, **row}))
     pages = []
     for _ in range(2):
         report.write(tmp_path, [claim for claim in claims.CLAIMS if claim.number in (1, 8)])
@@ -637,9 +638,8 @@ def test_the_page_is_made_from_results_alone(tmp_path):
     assert pages[0] == pages[1]
     page = pages[0][0].decode()
     # half an hour each, and of a branch the part that it trained itself
-    hours = sum(
-        1.5 * (1 - plan.tail('', n, plan.trunk('', 0)).begin / (300 * n)) for n in plan.LENGTHS
-    )
+    parent = plan.constant_part('', 0)
+    hours = sum(1.5 * (1 - plan.branch('', n, parent).begin / (300 * n)) for n in plan.LENGTHS)
     assert f'36 runs, whose training times add up to {2 * hours:.1f} hours;' in page
     assert 'several run at a time (4 GPUs).' in page
     assert '**holds**: at 1x pre-training is +6.0 ± 1.6 box AP ahead' in page
@@ -683,14 +683,29 @@ def test_the_tool_tells_mistakes_in_one_line(arguments, told, tmp_path):
     assert told in done.stderr.splitlines()[-1]
 
 
+def test_the_tool_compares_a_repetition_with_the_committed_study(tmp_path):
+    (tmp_path / 'runs').mkdir()
+    for file in (ROOT / 'results/miniature/runs').glob('vgg_*_seed0.json'):
+        shutil.copy(file, tmp_path / 'runs')
+    tool = [sys.executable, str(ROOT / 'tools/analysis/miniature.py')]
+    arguments = ['--report', '--claim', '7', '--again', str(tmp_path)]
+    done = subprocess.run([*tool, *arguments], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert said[0].startswith('vgg_msra: box AP ')
+    assert said[-1].startswith('7. Without normalization')
+    assert said[-1].endswith('(one seed))')
+    assert '| vgg_msra | 1 |' in (tmp_path / 'README.md').read_text()
+
+
 def test_the_committed_study_has_nothing_to_train(tmp_path):
     """Of all claims and seeds, and every result belongs to a run of theirs."""
     committed = ROOT / 'results/miniature/runs'
-    every = in_order([run for claim in claims.CLAIMS for run in claim.runs(range(3))])
+    every = in_order([run for claim in claims.CLAIMS for run in claim.of_seeds(range(3))])
     lacking = [run.label for run in every if run.result(committed) is None]
     assert lacking == []
     # what a run of more seeds left is of a run, too
-    more = in_order([run for claim in claims.CLAIMS for run in claim.runs(range(4))])
+    more = in_order([run for claim in claims.CLAIMS for run in claim.of_seeds(range(4))])
     assert {file.stem for file in committed.iterdir()} <= {run.label for run in more}
 
 

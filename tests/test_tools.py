@@ -74,6 +74,32 @@ def trained(shapes, tmp_path_factory) -> Path:
     return work_dir
 
 
+# counts how often annotation files are opened, by whatever means
+COUNTING = """
+import collections, runpy, sys
+opened = collections.Counter()
+def count(event, args):
+    if event == 'open' and str(args[0]).endswith('.json') and 'instances_' in str(args[0]):
+        opened[str(args[0]).rpartition('/')[2]] += 1
+sys.addaudithook(count)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+print('opened', dict(sorted(opened.items())))
+"""
+
+
+def test_each_annotation_file_is_opened_once(shapes, trained, tmp_path):
+    """By --data, check, data sets, metric, a second validation set and preflight."""
+    options = [*SHORT, 'default_hooks.val_loss.type=ValLossHook']
+    common = ['--data', shapes, '--work-dir', tmp_path, '--cfg-options']
+    for tool in (['train.py', CONFIG], ['test.py', CONFIG, trained / 'iter_4.pth']):
+        script = ROOT / 'tools' / tool[0]
+        log = run(sys.executable, '-c', COUNTING, script, *tool[1:], *common, *options)
+        assert re.findall('opened (.*)', log) == [
+            "{'instances_train.json': 1, 'instances_val.json': 1}"
+        ]
+
+
 @pytest.fixture
 def configured(monkeypatch):
     """Return a function from arguments of train.py to its config."""
@@ -130,7 +156,7 @@ def test_mixed_precision_scales_losses_in_float16_alone(
         ('resume=True', '--resume'),
         ('launcher=pytorch', '--launcher'),
         ('load_from=x.pth', '--init'),
-        ('optim_wrapper.accumulative_counts=2', '--batch accumulate'),
+        ('train_cfg.accumulation=2', '--batch accumulate'),
     ],
 )
 def test_what_has_an_option_is_not_set_otherwise(configured, option, own):
@@ -476,11 +502,9 @@ def test_inference_tells_which_images_of_a_folder_it_passes_over(find_images, tm
         (tmp_path / name).write_text('nothing that OpenCV reads')
     assert find_images([str(tmp_path)]) == [str(tmp_path / 'a.png')]
     told = capsys.readouterr().err
-    assert told.startswith(f'{tmp_path}: passed over: 3 files with .heic or .svg, which ')
+    assert told.startswith(f'{tmp_path}: skipped 3 files with .heic or .svg, which ')
     (tmp_path / 'a.png').unlink()
-    with pytest.raises(
-        InputError, match=r'no image there .*passed over: 3 files with \.heic or \.svg'
-    ):
+    with pytest.raises(InputError, match=r'no image there .*skipped 3 files with \.heic or \.svg'):
         find_images([str(tmp_path)])
 
 
@@ -492,7 +516,7 @@ def test_inference_takes_what_opencv_reads_and_writes(find_images, tmp_path, cap
     taken = cv2.haveImageReader(str(file))
     (tmp_path / 'y.png').touch()
     assert (str(file) in find_images([str(tmp_path)])) == taken
-    assert ('passed over' in capsys.readouterr().err) != taken
+    assert ('skipped' in capsys.readouterr().err) != taken
 
 
 def test_inference_tells_of_images_in_sub_folders(find_images, tmp_path):
@@ -639,7 +663,7 @@ test_dataloader = val_dataloader
 def test_configs_are_timed_side_by_side(tmp_path):
     stock = tmp_path / 'faster-rcnn_r18_fpn_1x_coco.py'
     stock.write_text(STOCK)
-    configs = [CONFIG, 'configs/scratch/dsod192_small_bn_600i_shapes.py', stock]
+    configs = [CONFIG, 'configs/dsod/dsod192_small_bn_600i_shapes.py', stock]
     out = tmp_path / 'speed.json'
     once = ['--batch', '2', '--rounds', '1', '--steps', '1', '--out', out]
     table = python('analysis/benchmark.py', *configs, *once)

@@ -1,12 +1,12 @@
-r"""Make a checkpoint of DSOD's released weights, to test with or to draw detections.
+r"""Convert DSOD's released weights to a checkpoint, for tests and inference.
 
     python tools/import_dsod.py DSOD300.caffemodel OUT.pth \
-        --config configs/scratch/dsod300_full_bn_100k_voc07p12.py
-    python tools/test.py configs/scratch/dsod300_full_bn_100k_voc07p12.py OUT.pth
+        --config configs/dsod/dsod300_full_bn_100k_voc07p12.py
+    python tools/test.py configs/dsod/dsod300_full_bn_100k_voc07p12.py OUT.pth
     python tools/infer.py OUT.pth IMAGES --out pictures/
 
-The files are linked from github.com/szq0214/DSOD. The config has to be of the same network and the
-same data set: it gives the names of the classes.
+github.com/szq0214/DSOD links the files. The config must have the same network and the same data
+set, whose class names the checkpoint gets.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
     weights = import_dsod(args.caffemodel, model, str(args.config))
-    # lazy: the class names without the data
+    # lazy: only the class names are needed
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
     meta = dict(cfg=cfg.pretty_text, dataset_meta=dataset.metainfo)
     args.out.parent.mkdir(parents=True, exist_ok=True)

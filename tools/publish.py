@@ -1,11 +1,16 @@
-"""Release a checkpoint as model zoos do: weights without the optimizer, config, numbers, log.
+"""Release a checkpoint as model zoos do: weights without optimizer, config, numbers and log.
 
     python tools/publish.py work_dirs/demo/iter_600.pth release/
 
-writes release/mask_rcnn_r18_gn_600i_shapes-HASH.pth, where HASH begins what sha256sum says of it,
-beside it the same as .safetensors, the config (.py), the run's metrics.json and log (.metrics.json,
-.scalars.json) and an entry for model-index.yml (.yml), which is printed too. The weights, in either
-file, serve tools/test.py, tools/infer.py and --init of tools/train.py; they cannot be resumed from.
+writes these files, where HASH is the beginning of the .pth's SHA-256:
+
+    mask_rcnn_r18_gn_600i_shapes-HASH.pth           weights, config and class names
+    mask_rcnn_r18_gn_600i_shapes-HASH.safetensors   the same content
+    ....py, ....metrics.json, ....scalars.json      config, numbers and log of the run
+    ....yml                                         entry for a metafile, also printed
+
+tools/test.py, tools/infer.py and --init of tools/train.py accept either file of weights. A run
+cannot be resumed from them.
 """
 
 import argparse
@@ -21,12 +26,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', type=Path, help='in the work directory of its run')
     parser.add_argument('out_dir', type=Path)
     parser.add_argument(
-        '--name', help='of the data set; default: the name of the folder of the training data'
+        '--name', help='name of the data set; default: the folder of the training data'
     )
     parser.add_argument(
         '--allow-unfinished',
         action='store_true',
-        help='take any checkpoint; else it is the last one of its run, or the best one of a run '
+        help='accept any checkpoint; default: only the last one of a run, or the best one of a run '
         'that has ended',
     )
     return parser.parse_args()

@@ -1,12 +1,12 @@
-"""Write the tables that are made from something: of the configs, and of the results.
+"""Write the tables of the READMEs: configs, results, parts of the package.
 
     python tools/tables.py            # write them
     python tools/tables.py --check    # write nothing; exit 1 if one is stale (make test does this)
 
-configs/README.md lists every config, and beside it what others report for it, in the order of
-model-index.yml; exit 2 if that has no entry for a config, or one too many. README.md lists the runs
-of results/: results/NAME/seed*.json are the metrics.json of the seeds of one row. results/speed/ is
-what tools/analysis/benchmark.py wrote. The table of the package has the first lines of its parts.
+The README beside each metafile of model-index.yml lists the configs of that metafile in its order,
+and what others report for them. README.md lists the runs of results/: the metrics.json of a row's
+seeds are results/NAME/seed*.json. tools/analysis/benchmark.py wrote results/speed/. The table of
+the package has the first line of each part.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import mmengine.config.utils
 import torch
@@ -27,11 +27,11 @@ import mmscratch
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
+from mmscratch.miniature.statistics import spread
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {'scratch': 'scratch', 'pretrained': 'pre-trained'}
 END = '<!-- end of table -->'
-# in model-index.yml -> how a table calls it
+# in a metafile -> how a table calls it
 METRICS = {
     'box AP': 'box',
     'mask AP': 'mask',
@@ -63,55 +63,33 @@ def markdown(rows: list[list[str]], numeric: str) -> str:
 
 
 @functools.cache
-def model_index() -> list[dict[str, Any]]:
-    """The models of model-index.yml; exits if they are not exactly the configs there are."""
-    entries = load_yaml(ROOT / 'model-index.yml')['Models']
-    listed = [entry['Name'] for entry in entries]
-    there = {f'{folder}/{path.stem}' for folder in FOLDERS for path in config_files(folder)}
-    for name in sorted(there | set(listed)):
-        if name not in listed:
-            refuse(f'no entry for configs/{name}.py: add one')
-        if name not in there:
-            refuse(f'an entry for {name}, which is no config: remove it')
-        if listed.count(name) > 1:
-            refuse(f'{listed.count(name)} entries for {name}: leave one')
-    return entries
-
-
-def refuse(fault: str) -> NoReturn:
-    print(f'error: model-index.yml has {fault}', file=sys.stderr)
-    sys.exit(2)
-
-
-def config_files(folder: str) -> list[Path]:
-    return sorted((ROOT / 'configs' / folder).glob('*.py'))
-
-
-@functools.cache
 def load_yaml(path: Path | str) -> dict[str, Any]:
     return mmengine.fileio.load(path)
 
 
-def configs_table() -> str:
+def initialization(folder: str) -> str:
+    """How a table calls the initial weights of the configs in ``folder``."""
+    return 'pre-trained' if folder == 'pretrained' else 'scratch'
+
+
+def configs_table(readme: str) -> str:
     """One row a config and its twin: where in the paper, size, schedule."""
     header = ['in the paper', 'config', 'parameters (M)', 'multiply-adds (G)', 'images a step']
     header += ['iterations', 'lr at 0, 499, first drop, end', 'lr drops at']
     # each mmdet:: base makes mmengine read all of MMDetection's metafiles, one second a config
     mmengine.config.utils.load = load_yaml
     rows = []
-    for paper, entries in groupby(model_index(), key=lambda entry: entry['In Paper']):
+    models = load_yaml(ROOT / 'configs' / readme / 'metafile.yml')['Models']
+    for paper, entries in groupby(models, key=lambda entry: entry['In Paper']):
         twins: dict[tuple[str, ...], list[str]] = {}
         for entry in entries:
-            folder, stem = entry['Name'].split('/')
-            cfg = Config.fromfile(ROOT / 'configs' / folder / f'{stem}.py')
-            listed, iterations = entry['Metadata']['Iterations'], cfg.train_cfg.max_iters
-            if listed != iterations:
-                refuse(f'{listed} iterations for {entry["Name"]}, whose config has {iterations}')
-            link = f'[{FOLDERS[folder]}]({folder}/{stem}.py)'
-            twins.setdefault((stem, *config_cells(cfg)), []).append(link)
-        for (stem, *cells), links in twins.items():
+            folder, name = entry['Name'].split('/')
+            cells = config_cells(Config.fromfile(ROOT / entry['Config']))
+            path = f'{name}.py' if folder == readme else f'../{folder}/{name}.py'
+            twins.setdefault((name, *cells), []).append(f'[{initialization(folder)}]({path})')
+        for (name, *cells), links in twins.items():
             # a label is written once for all of its rows
-            rows.append([paper, f'{stem}: {", ".join(links)}', *cells])
+            rows.append([paper, f'{name}: {", ".join(links)}', *cells])
             paper = ''
     return markdown([header, *rows], 'llrrrrll')
 
@@ -152,33 +130,35 @@ def model_size(model: str, height: int, width: int) -> ModelSize:
     )
 
 
-def reported_table() -> str:
-    """One row a config and its twin for which there are numbers: the paper's, others', ours."""
-    header = ['config', 'paper, scratch', 'paper, pre-trained', 'others', 'here']
-    twins: dict[str, dict[str, dict[str, Any]]] = {}
-    for entry in model_index():
-        folder, stem = entry['Name'].split('/')
-        twins.setdefault(stem, {})[folder] = entry
-    rows = [[stem, *reported_cells(twin)] for stem, twin in twins.items()]
-    return markdown([header] + [row for row in rows if any(row[1:])], 'lllll')
+def reported_table(readme: str) -> str:
+    """One row a config and its twin for which there are numbers: the paper's, others', ours.
 
-
-def reported_cells(twin: dict[str, dict[str, Any]]) -> list[str]:
-    """Cells for the entries of one stem, by folder."""
-    papers: dict[str, list[str]] = {folder: [] for folder in FOLDERS}
-    others, ours = [], []
-    for folder, entry in twin.items():
+    A column without a number in any row is left out.
+    """
+    twins: dict[str, dict[str, list[str]]] = {}
+    columns = ('paper, scratch', 'paper, pre-trained', 'others', 'here')
+    for entry in load_yaml(ROOT / 'configs' / readme / 'metafile.yml')['Models']:
+        folder, name = entry['Name'].split('/')
+        weights = initialization(folder)
+        row = twins.setdefault(name, {column: [] for column in columns})
         for result in entry.get('Reported', []):
             who, _, where = result['Source'].partition(', ')
-            remark = [result['Remark']] if 'Remark' in result else []
+            source = '; '.join(
+                [
+                    where if who == 'paper' else result['Source'],
+                    *filter(None, [result.get('Remark')]),
+                ]
+            )
+            text = f'{numbers(result)} ({source})'
             if who == 'paper':
-                note = '; '.join([where, *remark])
-                papers[folder].append(f'{numbers(result)} ({note})')
+                row[f'paper, {weights}'].append(text)
             else:
-                note = '; '.join([result['Source'], *remark])
-                others.append(f'{FOLDERS[folder]}: {numbers(result)} ({note})')
-        ours += [f'{FOLDERS[folder]}: {text}' for text in measured(entry['Name'])]
-    return ['<br>'.join(cell) for cell in (*papers.values(), others, ours)]
+                row['others'].append(f'{weights}: {text}')
+        row['here'] += [f'{weights}: {text}' for text in measured(entry['Config'])]
+    used = [column for column in columns if any(row[column] for row in twins.values())]
+    rows = [[name, *('<br>'.join(row[column]) for column in used)] for name, row in twins.items()]
+    header = ['config', *used]
+    return markdown([header, *(row for row in rows if any(row[1:]))], 'l' * len(header))
 
 
 def numbers(result: dict[str, Any]) -> str:
@@ -191,19 +171,19 @@ def numbers(result: dict[str, Any]) -> str:
     return ', '.join(texts)
 
 
-def measured(name: str) -> list[str]:
-    """What the runs in results/ of the config ``folder/stem`` reached."""
+def measured(config: str) -> list[str]:
+    """What the runs in results/ of this config reached."""
     texts = []
     for folder, runs in results():
-        if Path(runs[0]['config']).with_suffix('').parts[-2:] == tuple(name.split('/')):
+        if runs[0]['config'] == config:
             values = {kind: percent(runs, key) for kind, key in MEASURED.items()}
             text = ', '.join(f'{kind} {mean(v):.1f}' for kind, v in values.items() if v)
-            texts.append(f'{text} ([{folder.name}](../results/{folder.name}))')
+            texts.append(f'{text} ([{folder.name}](../../results/{folder.name}))')
     return texts
 
 
 def results() -> list[tuple[Path, list[dict[str, Any]]]]:
-    """The folders of results/ and what their runs left."""
+    """The folders of results/ and the metrics.json of their runs."""
     folders = sorted(path for path in (ROOT / 'results').iterdir() if path.is_dir())
     runs = [[json.loads(f.read_text()) for f in sorted(d.glob('seed*.json'))] for d in folders]
     return [(folder, of_folder) for folder, of_folder in zip(folders, runs) if of_folder]
@@ -218,31 +198,16 @@ def results_table() -> str:
     """One row a folder of results/: mean over its seeds, lowest and highest."""
     found = results()
     kinds = [kind for kind, key in MEASURED.items() if any(percent(runs, key) for _, runs in found)]
-    header = ['run', 'config', 'seeds', 'images seen', *(f'{kind} AP' for kind in kinds)]
-    rows = [result_row(folder, runs, kinds) for folder, runs in found]
-    rows.insert(0, [*header, 'minutes of training', 'hardware'])
+    rows = [['run', 'config', 'seeds', 'images seen', *(f'{kind} AP' for kind in kinds)]]
+    rows[0] += ['minutes of training', 'hardware']
+    for folder, runs in found:
+        cells = [f'[{folder.name}](results/{folder.name})', Path(runs[0]['config']).stem]
+        cells += [', '.join(str(run['seed']) for run in runs), f'{runs[0]["images_seen"]:,}']
+        aps = [percent(runs, MEASURED[kind]) for kind in kinds]
+        cells += [spread(ap) if ap else '-' for ap in aps]
+        cells += [spread([run['last']['train_seconds'] / 60 for run in runs]), runs[0]['hardware']]
+        rows.append(cells)
     return markdown(rows, 'lllr' + 'r' * len(kinds) + 'rl')
-
-
-def result_row(folder: Path, runs: list[dict[str, Any]], kinds: list[str]) -> list[str]:
-    """The cells for the runs in ``folder``, with the AP of ``kinds``."""
-    return [
-        f'[{folder.name}](results/{folder.name})',
-        Path(runs[0]['config']).stem,
-        ', '.join(str(run['seed']) for run in runs),
-        f'{runs[0]["images_seen"]:,}',
-        *(spread(percent(runs, MEASURED[kind])) for kind in kinds),
-        spread([run['last']['train_seconds'] / 60 for run in runs]),
-        runs[0]['hardware'],
-    ]
-
-
-def spread(values: list[float]) -> str:
-    """The mean, with the lowest and the highest in brackets if there are several."""
-    if not values:
-        return '-'
-    text = f'{mean(values):.1f}'
-    return text if len(values) == 1 else f'{text} ({min(values):.1f} to {max(values):.1f})'
 
 
 def speed_table() -> str:
@@ -262,14 +227,19 @@ def layout_table() -> str:
     return markdown(rows, 'll')
 
 
-# file, the line before its table, what makes the table
-TABLES = (
-    ('README.md', '<!-- table: tools/tables.py -->', results_table),
-    ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
-    ('configs/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
-    ('configs/README.md', '<!-- table of configs: tools/tables.py -->', configs_table),
-    ('configs/README.md', '<!-- table of reported results: tools/tables.py -->', reported_table),
-)
+def tables() -> list[tuple[str, str, Any]]:
+    """Of each table: its file, the line before it, and what makes it."""
+    found = [
+        ('README.md', '<!-- table: tools/tables.py -->', results_table),
+        ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
+        ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
+    ]
+    for metafile in load_yaml(ROOT / 'model-index.yml')['Import']:
+        folder = Path(metafile).parent
+        for kind, make in (('configs', configs_table), ('reported results', reported_table)):
+            line = f'<!-- table of {kind}: tools/tables.py -->'
+            found.append((f'{folder}/README.md', line, functools.partial(make, folder.name)))
+    return found
 
 
 def main() -> None:
@@ -279,7 +249,7 @@ def main() -> None:
     parser.add_argument('--check', action='store_true', help='write nothing; exit 1 if stale')
     check = parser.parse_args().check
     stale = []
-    for name, begin, make in TABLES:
+    for name, begin, make in tables():
         text = (ROOT / name).read_text()
         head, rest = text.split(begin + '\n')
         wanted = f'{head}{begin}\n{make()}\n{rest[rest.index(END) :]}'

@@ -18,11 +18,16 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmscratch.config import batch_plan, config_check, distributed, schedule_length, work_dir
-from mmscratch.config.cfg_options import CfgOptions
-from mmscratch.config.detection_limit import set_max_detections
+from mmscratch.config import (
+    batch_plan,
+    config_check,
+    distributed,
+    schedule_length,
+    shared_options,
+    work_dir,
+)
 from mmscratch.config.runner_config import fit_to_runner
-from mmscratch.data import coco_check, coco_folder, coco_json, voc_check, voc_folder
+from mmscratch.data import layouts
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
 
@@ -32,7 +37,7 @@ OPTIONS = {
     'resume': '--resume',
     'launcher': '--launcher',
     'load_from': '--init',
-    'optim_wrapper.accumulative_counts': '--batch accumulate',
+    'train_cfg.accumulation': '--batch accumulate',
 }
 
 
@@ -41,13 +46,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', type=Path)
-    parser.add_argument(
-        '--data',
-        type=Path,
-        metavar='DIR',
-        help='train on this folder in COCO or PASCAL VOC layout',
-    )
-    parser.add_argument('--work-dir', type=Path, metavar='DIR', help='where the outputs go')
+    shared_options.add_options(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -78,38 +77,22 @@ def parse_args() -> argparse.Namespace:
         '--iterations',
         type=int,
         metavar='N',
-        help="end after N iterations of the recipe's batch; drops of the learning rate keep their "
-        'distance from the end, or come in proportion where that is short, as does the end of a '
+        help='end after N iterations (optimizer steps). Drops of the learning rate keep their '
+        'distance from the end, or move in proportion where the run is short, as does the end of a '
         'warm-up that would not fit',
     )
     parser.add_argument(
         '--batch',
         choices=['accumulate', 'scale'],
         default='accumulate',
-        help="with other than the recipe's images at a time: accumulate gradients (default), "
-        'or scale learning rate and iterations',
-    )
-    parser.add_argument(
-        '--drop-bad-boxes',
-        action='store_true',
-        help='leave out boxes without area or outside of their image, in place of stopping at them',
+        help="where the GPUs take other than the recipe's images at a time: accumulate gradients "
+        'over several passes (default), or scale learning rate and iterations',
     )
     parser.add_argument(
         '--skip-decoding',
         action='store_true',
         help='do not decode every image before the first training on it; a damaged one is met when '
         'its turn comes',
-    )
-    parser.add_argument(
-        '--max-detections',
-        type=int,
-        metavar='N',
-        help="keep N detections an image and let COCO's metric count them, for images with more "
-        'than 100 objects',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE'
     )
     args = parser.parse_args()
     # such as "$WEIGHTS" where the shell knows none
@@ -136,23 +119,11 @@ def configure(args: argparse.Namespace) -> Config:
         'train_dataloader.dataset',
         'optim_wrapper.optimizer.lr',
     )
-    if args.data:
-        layout = voc_folder if voc_folder.is_voc(args.data) else coco_folder
-        layout.point_config_at(cfg, layout.find(args.data))
-        # what a config says of these is about its own data
-        if 'drop_bad_boxes' not in args.cfg_options:
-            cfg.drop_bad_boxes = False
-        if 'train_dataloader.sampler.subset' not in args.cfg_options:
-            (cfg.train_dataloader.get('sampler') or {}).pop('subset', None)
-    if args.drop_bad_boxes:
-        cfg.drop_bad_boxes = True
-    if args.max_detections is not None:
-        set_max_detections(cfg, args.max_detections)
+    shared_options.apply_options(cfg, args)
     if args.iterations:
         schedule_length.set_iterations(cfg, args.iterations)
     default = work_dir.default_work_dir(args.config, args.data, args.init)
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or default)
-    cfg.launcher = args.launcher
     cfg.randomness = {'seed': 0, **(cfg.get('randomness') or {})}
     if args.seed is not None:
         cfg.randomness.seed = args.seed
@@ -164,10 +135,10 @@ def configure(args: argparse.Namespace) -> Config:
             cfg.default_hooks.preflight = dict(type='PreflightHook')
         if cfg.default_hooks.preflight is not None:  # None: disabled
             cfg.default_hooks.preflight.init = 'pretrained'
-    # where a run that wrote this config went on from is no initialization
-    went_on = cfg.get('resume')
+    # load_from of a resumed run's config is the checkpoint that it resumed, not an initialization
+    was_resumed = cfg.get('resume')
     cfg.resume = args.resume is not None
-    if cfg.resume or (went_on and not args.init):
+    if cfg.resume or (was_resumed and not args.init):
         cfg.load_from = args.resume
     if args.resume == 'latest':
         latest = work_dir.last_checkpoint(Path(cfg.work_dir), out_dir_of(cfg))
@@ -197,9 +168,8 @@ def main() -> None:
     reports = []
     if distributed.is_main_process(args.launcher):
         work_dir.claim(Path(cfg.work_dir), args.config, args.resume, out_dir_of(cfg))
-        for check in (coco_check, voc_check):
-            reports += check.check_config(cfg, decode=not args.skip_decoding)
-    coco_json.forget()
+        reports = layouts.check(cfg, decode=not args.skip_decoding)
+    layouts.share(cfg)
     if args.launcher == 'pytorch':
         distributed.prepare_for_cpu(cfg)
 

@@ -33,7 +33,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'),
 )
 vis_backends = [dict(type='LocalVisBackend')]
-# MMDetection's own, which draws keypoints too where there are any
+# MMDetection's visualizer, which draws keypoints too
 visualizer = dict(type='KeypointVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
 

@@ -1,8 +1,8 @@
 # The study's DSOD: as many images as the Mask R-CNN sees at 4x, of 128 x 128 pixels
 _base_ = [
-    '../_base_/models/dsod192_small.py',
+    '../dsod/_base_/models/dsod192_small.py',
     '../_base_/datasets/miniature_ssd128.py',
-    '../_base_/schedules/miniature_dsod.py',
+    '../dsod/_base_/schedules/miniature.py',
     '../_base_/runtime.py',
 ]
 

@@ -1,4 +1,4 @@
-# The study's stand-in for ImageNet pre-training, trained until its accuracy stays
+# The study's stand-in for ImageNet pre-training, trained until its accuracy rises no more
 _base_ = [
     '../_base_/models/image_classifier_r18_gn.py',
     '../_base_/datasets/miniature_classification.py',

@@ -8,7 +8,7 @@ _base_ = [
 
 model = dict(backbone=dict(depth=101))
 load_from = 'open-mmlab://detectron/resnet101_gn'
-# the late switch is for models from scratch (paper, figure 5): here from the start
+# only models from scratch switch late (paper, figure 5); this one is a cascade from the start
 default_hooks = dict(
     preflight=dict(init='pretrained'),
     start_cascade=dict(type='StartCascadeHook', begin=0),

@@ -2,5 +2,5 @@
 _base_ = '../scratch/mask_rcnn_r101_gn_3x_freeze2.py'
 
 load_from = 'open-mmlab://detectron/resnet101_gn'
-# nothing has to be allowed: what is frozen is not random
+# the frozen layers have ImageNet weights, so nothing has to be allowed
 default_hooks = dict(preflight=dict(_delete_=True, type='PreflightHook', init='pretrained'))

@@ -8,6 +8,6 @@ _base_ = [
 
 # 8 groups of 32 channels and stride in the 3x3: 4.2 times the multiply-adds of R101
 model = dict(backbone=dict(type='ResNeXt', depth=152, groups=8, base_width=32))
-# nobody has published ImageNet weights of this backbone: put your own there
+# ImageNet weights of this backbone were never published: put your own there
 load_from = 'data/pretrained/resnext152_8x32d_gn.pth'
 default_hooks = dict(preflight=dict(init='pretrained'))

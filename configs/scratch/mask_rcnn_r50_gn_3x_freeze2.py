@@ -7,5 +7,5 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(frozen_stages=1))
-# The preflight refuses frozen random weights unless told that they are meant.
+# The preflight refuses frozen random weights unless they are allowed.
 default_hooks = dict(preflight=dict(allow=['frozen', 'norm_eval']))

@@ -1,10 +1,9 @@
 """Multiply-adds of a module, and of a detector on one image.
 
-The count is torch's FlopCounterMode, halved: it counts convolutions and matrix products, a multiply
-and an add for each weight that meets each element. Papers call the half of it FLOPs. Padding counts
-as what it surrounds, and so do a transposed convolution's outputs that its own padding cuts off.
-Not counted: biases, norm layers, activations, pooling, interpolation (FPN's upsampling), RoIAlign,
-decoding of boxes, NMS.
+torch's FlopCounterMode counts a multiply and an add for each weight of a convolution or matrix
+product that meets an element. Half of that is what papers call FLOPs. Padding counts like pixels;
+so do the outputs of a transposed convolution that its padding cuts off. Not counted: biases, norm
+layers, activations, pooling, interpolation (FPN's upsampling), RoIAlign, decoding of boxes, NMS.
 
 Nothing is computed: modules run on the meta device, where tensors have a shape and no data.
 """

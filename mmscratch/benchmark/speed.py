@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-import mmscratch.transforms  # noqa: F401
+import mmscratch.data.transforms  # noqa: F401
 from mmscratch.config import config_check
-from mmscratch.data import coco_folder
-from mmscratch.data.repoint import walk
+from mmscratch.config.sections import walk
+from mmscratch.data.layouts import use_folder
 from mmscratch.hooks.init_hook import is_pretrained
 
 # what is measured -> how a table calls it
@@ -64,7 +64,7 @@ def load(config: str | Path, data: Path) -> Config:
     """The config on the images in ``data``, ready for steps without a Runner.
 
     Weights are random, which cost what others cost, and the learning rate is one at which they stay
-    finite. Gradients aren't accumulated.
+    finite.
     """
     from mmengine.logging import MessageHub
     from mmengine.registry import init_default_scope
@@ -74,9 +74,8 @@ def load(config: str | Path, data: Path) -> Config:
     if imports := cfg.get('custom_imports'):
         import_modules_from_strings(**imports)
     init_default_scope('mmdet')
-    coco_folder.point_config_at(cfg, coco_folder.find(data))
+    use_folder(cfg, data)
     _load_nothing(cfg.model)
-    cfg.optim_wrapper.pop('accumulative_counts', None)
     cfg.optim_wrapper.optimizer.lr = 1e-4
     # what a Runner tells; YOLOX asks for it
     for unit in ('iter', 'epoch'):

@@ -1,14 +1,15 @@
-"""The same recipe on any number of GPUs: batch, learning rate and iterations that fit together."""
+"""The same recipe on any number of GPUs: gradient accumulation, or another learning rate."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmscratch.config.sections import type_name
 from mmscratch.errors import InputError
 
-# mmengine's schedulers that can be stretched: OneCycleLR's pct_start goes with its total_steps, and
-# what a scheduler from elsewhere counts is not known.
+# MMEngine's schedulers that 'scale' knows. OneCycleLR is not among them, since its pct_start goes
+# with its total_steps.
 _CURVES = 'Constant CosineAnnealing CosineRestart Exponential Linear MultiStep Poly Step'
 _SCHEDULERS = frozenset(
     f'{curve}{kind}' for curve in _CURVES.split() for kind in ('LR', 'Momentum')
@@ -17,7 +18,7 @@ _SCHEDULERS = frozenset(
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What will run; mmengine's iterations are ``steps * accumulation``."""
+    """What will run: ``steps`` iterations, each an optimizer step of ``accumulation`` passes."""
 
     gpus: int
     images_per_gpu: int
@@ -47,33 +48,39 @@ class BatchPlan:
 def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
     """Change ``cfg`` so that its recipe runs on ``gpus`` GPUs, and say what will run.
 
-    A config is written for ``auto_scale_lr.base_batch_size`` images a step, and for those that are
-    taken at a time if it says no number. Its iterations count steps; or, as mmengine does, forward
-    passes, if ``optim_wrapper.accumulative_counts`` says how many of them make a step. With fewer
-    images at a time than a step has, ``policy``
+    A config is written for ``auto_scale_lr.base_batch_size`` images a step. Without that number it
+    is written for the images that it takes. Its iterations are optimizer steps. Where the GPUs take
+    fewer images at a time than a step has, ``policy`` decides:
 
-    - ``'accumulate'`` adds up the gradients of several forward passes: every step sees the recipe's
-      images at the recipe's learning rate. mmengine counts forward passes, so all numbers of
-      iterations are multiplied. Statistics of BN and SyncBN are those of a single pass; GN doesn't
-      mind.
-    - ``'scale'`` keeps one pass a step, with the learning rate in proportion to the images of a
+    - ``'accumulate'`` sets ``train_cfg.accumulation``, the passes of a step. Each step has the
+      recipe's images and learning rate. Statistics of BN and SyncBN are those of a single pass; GN
+      has none.
+    - ``'scale'`` keeps one pass a step. The learning rate changes in proportion to the images of a
       step, and iterations, milestones, warm-up and intervals in inverse proportion (Goyal et al.
-      2017). It is also the way to use more GPUs than the recipe has images.
+      2017, arXiv 1706.02677). This also uses more GPUs than the recipe has images.
 
-    All numbers of iterations are those of train_cfg, of mmengine's schedulers, and of the hooks
-    ``checkpoint``, ``logger`` and ``start_cascade``; custom hooks keep theirs.
+    ``'scale'`` changes the iterations of train_cfg, of MMEngine's schedulers, and of the hooks
+    ``checkpoint``, ``logger`` and ``start_cascade``. Those of custom hooks stay.
 
-    What comes out is a config as well: planned again for the same GPUs, it stays as it is, and for
-    others it becomes what the first one would have, to the rounding of ``'scale'``.
+    The changed config can be planned again. For the same GPUs it stays as it is. For others it
+    becomes what the first config would become, to the rounding of ``'scale'``.
 
     Raises:
-        InputError: the recipe's batch is not a multiple of what the GPUs take at a time, it has a
-            scheduler that is not known here, or mmengine would scale the learning rate as well.
+        InputError: the recipe's batch is not a multiple of what the GPUs take at a time, the
+            training loop takes one pass a step, the config counts epochs or forward passes,
+            ``'scale'`` does not know one of its schedulers, or MMEngine would scale the learning
+            rate as well.
     """
     if 'max_iters' not in cfg.train_cfg:
         raise InputError(
             f'{cfg.filename}: train_cfg counts epochs; mmscratch trains by iterations: set '
             'train_cfg.max_iters (configs/_base_/schedules shows how)'
+        )
+    if (passes := cfg.optim_wrapper.get('accumulative_counts', 1)) > 1:
+        raise InputError(
+            f'{cfg.filename}: optim_wrapper.accumulative_counts={passes} has iterations count '
+            'forward passes, and here they are optimizer steps: remove it, divide all numbers of '
+            f'iterations by {passes}, and set auto_scale_lr.base_batch_size to the images of a step'
         )
     auto_scale_lr = cfg.get('auto_scale_lr') or {}
     if auto_scale_lr.get('enable'):
@@ -83,54 +90,35 @@ def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
         )
     images_per_gpu = cfg.train_dataloader.batch_size
     at_once = gpus * images_per_gpu
-    passes = cfg.optim_wrapper.get('accumulative_counts', 1)
-    recipe = auto_scale_lr.get('base_batch_size', at_once * passes)
+    accumulation = cfg.train_cfg.pop('accumulation', 1)
+    recipe = auto_scale_lr.get('base_batch_size', at_once * accumulation)
+    accumulation = recipe // at_once
     if policy == 'scale' and recipe != at_once:
-        _scale(cfg, passes, recipe, at_once)
+        _scale(cfg, recipe, at_once)
+        accumulation = 1
     elif recipe % at_once:
         raise InputError(
             f'{gpus} GPUs x {images_per_gpu} images = {at_once} images at a time do not '
             f"divide the recipe's {recipe} images a step: choose another "
             'train_dataloader.batch_size (--cfg-options), or --batch scale'
         )
-    else:
-        _accumulate(cfg, passes, recipe // at_once)
-    passes = cfg.optim_wrapper.get('accumulative_counts', 1)
-    steps = cfg.train_cfg.max_iters // passes
-    return BatchPlan(gpus, images_per_gpu, passes, cfg.optim_wrapper.optimizer.lr, steps)
+    if accumulation > 1:
+        if type_name(cfg.train_cfg) in ('', 'IterBasedTrainLoop'):
+            raise InputError(
+                f'{cfg.filename}: train_cfg is a loop that takes {at_once} of {recipe} images a '
+                "step: set train_cfg.type='ResumableIterBasedTrainLoop', or give --batch scale"
+            )
+        cfg.train_cfg.accumulation = accumulation
+    lr = cfg.optim_wrapper.optimizer.lr
+    return BatchPlan(gpus, images_per_gpu, accumulation, lr, cfg.train_cfg.max_iters)
 
 
-def _accumulate(cfg: Config, before: int, passes: int) -> None:
-    """Make ``passes`` a step of ``before``."""
-    if passes == before:
-        return
-    if passes == 1:
-        cfg.optim_wrapper.pop('accumulative_counts')
-    else:
-        cfg.optim_wrapper.accumulative_counts = passes
-    # The optimizer steps in the last pass of a step; a curve that starts there has the recipe's
-    # value at every step.
-    _stretch(cfg, passes / before, before - 1, passes - 1)
-
-
-def _scale(cfg: Config, passes: int, recipe: int, images: int) -> None:
-    """Let one pass of ``images`` be a step, where ``passes`` with ``recipe`` images were one."""
-    _accumulate(cfg, passes, 1)
-    _stretch(cfg, recipe / images)
-    factor = images / recipe
-    cfg.auto_scale_lr = dict(base_batch_size=images)
-    cfg.optim_wrapper.optimizer.lr *= factor
-    for scheduler in schedulers_of(cfg):
-        # the lowest rate of a curve, which is no share of the optimizer's
-        if scheduler.type.endswith('LR') and scheduler.get('eta_min'):
-            scheduler.eta_min *= factor
-
-
-def _stretch(cfg: Config, factor: float, later: int = 0, then_later: int = 0) -> None:
-    """Multiply all numbers of iterations; curves that came ``later`` come ``then_later``."""
+def _scale(cfg: Config, recipe: int, images: int) -> None:
+    """Let a step have ``images``, where it had those of the recipe."""
+    factor = recipe / images
     for scheduler in schedulers_of(cfg):
         _require_known_iterations(cfg, scheduler)
-        _stretch_scheduler(scheduler, factor, later, then_later)
+        _scale_scheduler(scheduler, factor)
     lengths = ('max_iters', 'val_begin', 'val_interval', 'dynamic_intervals')
     _multiply(cfg.train_cfg, lengths, factor)
     hooks = cfg.get('default_hooks') or {}
@@ -138,36 +126,35 @@ def _stretch(cfg: Config, factor: float, later: int = 0, then_later: int = 0) ->
     _multiply(hooks.get('logger') or {}, ('interval',), factor)
     _multiply(hooks.get('start_cascade') or {}, ('begin',), factor)
     _multiply(cfg.get('log_processor') or {}, ('window_size',), factor)
+    cfg.auto_scale_lr = dict(base_batch_size=images)
+    cfg.optim_wrapper.optimizer.lr *= images / recipe
 
 
-def _stretch_scheduler(scheduler: ConfigDict, factor: float, later: int, then_later: int) -> None:
-    if 'Step' in scheduler.type:
-        # Drops take effect from the first pass of their step.
-        _multiply(scheduler, ('begin', 'end', 'milestones', 'step_size'), factor)
-        return
-    # a config from elsewhere that accumulates may begin its curves at 0
-    begin, end = max(0, scheduler.get('begin', 0) - later), scheduler.get('end')
+def _scale_scheduler(scheduler: ConfigDict, factor: float) -> None:
+    begin, end = scheduler.get('begin', 0), scheduler.get('end')
     if 'CosineAnnealing' in scheduler.type and end:
-        scheduler.T_max = scheduler.get('T_max') or end - scheduler.get('begin', 0)
+        scheduler.T_max = scheduler.get('T_max') or end - begin
     if 'Exponential' in scheduler.type:
         scheduler.gamma **= 1 / factor
-    _multiply(scheduler, ('T_max', 'periods'), factor)
-    scheduler.begin = round(begin * factor) + then_later
-    if end:
+    _multiply(scheduler, ('begin', 'end', 'milestones', 'step_size', 'T_max', 'periods'), factor)
+    if end and 'Step' not in scheduler.type:
         # mmengine's curves end at iteration end - 1
-        scheduler.end = round((end - 1 - later) * factor) + 1 + then_later
+        scheduler.end = round((end - 1) * factor) + 1
+    # the lowest rate of a curve, which is no share of the optimizer's
+    if scheduler.type.endswith('LR') and scheduler.get('eta_min'):
+        scheduler.eta_min /= factor
 
 
 def _multiply(section: ConfigDict, keys: tuple[str, ...], factor: float) -> None:
     for key in keys:
         if section.get(key) is not None:
-            section[key] = _product(section[key], factor)
+            section[key] = _multiplied(section[key], factor)
 
 
-def _product(value: Any, factor: float) -> Any:
-    """Of a number, or of each in a list of them; 0 and -1, which says never, stay as they are."""
+def _multiplied(value: Any, factor: float) -> Any:
+    """Multiply a number, or each in a list; 0 and -1, which means never, stay."""
     if isinstance(value, list | tuple):
-        return type(value)(_product(part, factor) for part in value)
+        return type(value)(_multiplied(part, factor) for part in value)
     return max(1, round(value * factor)) if value > 0 else value
 
 
@@ -185,7 +172,7 @@ def _require_known_iterations(cfg: Config, scheduler: ConfigDict) -> None:
         )
     if scheduler.type not in _SCHEDULERS:
         raise InputError(
-            f'{cfg.filename}: param_scheduler {scheduler.type} is not known to fit another batch: '
-            'write it for the images that are taken at a time, and set '
-            'auto_scale_lr.base_batch_size to them'
+            f'{cfg.filename}: --batch scale does not know what param_scheduler {scheduler.type} '
+            'counts: leave out --batch, or write the scheduler for the images that are taken at a '
+            'time and set auto_scale_lr.base_batch_size to them'
         )

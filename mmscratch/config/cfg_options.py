@@ -7,7 +7,7 @@ from mmengine.config import DictAction
 
 
 class CfgOptions(DictAction):
-    """MMEngine's action, with a usage error in place of a traceback for what isn't KEY=VALUE."""
+    """MMEngine's ``DictAction``; what is not KEY=VALUE is a usage error, and no traceback."""
 
     def __call__(
         self,

@@ -1,29 +1,29 @@
-"""How many detections an image may have: what the model keeps and what COCO's metrics count."""
+"""How many detections an image may have: those that the model keeps and COCO's metrics count."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmscratch.config.sections import as_list, type_name, walk, walk_paths
 from mmscratch.data.data_report import DataReport
-from mmscratch.data.repoint import type_name, walk
 from mmscratch.errors import InputError
 
 # Sections of a model's config that are not about its final detections.
-_OTHER_STAGES = ('rpn', 'rpn_head', 'rpn_proposal', 'train_cfg')
+_OTHER_STAGES = frozenset({'rpn', 'rpn_head', 'rpn_proposal', 'train_cfg'})
 _KEPT = ('max_per_img', 'max_per_image')
-# Candidates of an earlier step, of which the detections are chosen: in test_cfg ...
+# How many candidates of an earlier step the detections are chosen from: keys of test_cfg ...
 _CANDIDATES = ('nms_pre', 'topk', 'top_k', 'corner_topk')
-# ... and of detectors whose weights fix the number.
+# ... and keys of detectors whose weights fix the number.
 _QUERIES = ('num_queries', 'num_query', 'num_proposals')
 
 
 def set_max_detections(cfg: Config | ConfigDict, number: int) -> None:
-    """Let the model keep, and COCO's metrics count, so many detections an image.
+    """Let the model keep ``number`` detections an image, and COCO's metrics count them.
 
-    Every ``max_per_img`` of the final stage becomes ``number``, ``proposal_nums`` of our metrics
-    (1, 10, ``number``). Fewer proposals of an RPN, and fewer candidates before NMS, are raised to
-    ``number``. VOC's metric counts all.
+    Every ``max_per_img`` of the final stage becomes ``number``. ``proposal_nums`` of our metrics
+    becomes (1, 10, ``number``). An RPN's proposals and the candidates before NMS are raised to
+    ``number`` where they are fewer. VOC's metric counts all.
 
     Args:
         cfg: changed in place.
@@ -56,7 +56,7 @@ def set_max_detections(cfg: Config | ConfigDict, number: int) -> None:
         for key in (*_CANDIDATES, *_KEPT):
             if 0 < (stage.get(key) or 0) < number:
                 stage[key] = number
-    for metric in _metrics(cfg, 'val') + _metrics(cfg, 'test'):
+    for metric in as_list(cfg.get('val_evaluator')) + as_list(cfg.get('test_evaluator')):
         if type_name(metric) == 'CocoMetric':
             raise InputError(
                 f"{option}: AP of MMDetection's CocoMetric is that of 100 detections; use "
@@ -72,9 +72,8 @@ def note_crowded_images(cfg: Config, split: str, report: DataReport) -> None:
         (stage[key] for stage in _final_stages(cfg.get('model')) for key in _KEPT if key in stage),
         default=None,
     )
-    counted = min(
-        (limit for metric in _metrics(cfg, split) for limit in _counted(metric)), default=None
-    )
+    metrics = as_list(cfg.get(f'{split}_evaluator'))
+    counted = min((limit for metric in metrics for limit in _counted(metric)), default=None)
     crowded = [
         (objects, of_a_class)
         for objects, of_a_class in report.crowding
@@ -97,19 +96,11 @@ def note_crowded_images(cfg: Config, split: str, report: DataReport) -> None:
 
 def _final_stages(node: Any) -> Iterator[dict]:
     """The dicts with a max_per_img, without those of an RPN."""
-    if isinstance(node, dict):
+    for path, section in walk_paths(node):
         # -1 stands for all
-        if any(isinstance(node.get(key), int) and node[key] > 0 for key in _KEPT):
-            yield node
-        node = [value for key, value in node.items() if key not in _OTHER_STAGES]
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from _final_stages(item)
-
-
-def _metrics(cfg: Config, split: str) -> list[dict]:
-    evaluator = cfg.get(f'{split}_evaluator') or []
-    return [evaluator] if isinstance(evaluator, dict) else list(evaluator)
+        limits = any(isinstance(section.get(key), int) and section[key] > 0 for key in _KEPT)
+        if limits and _OTHER_STAGES.isdisjoint(path.split('.')):
+            yield section
 
 
 def _counted(metric: dict) -> Iterator[int]:

@@ -9,12 +9,12 @@ from mmscratch.errors import InputError
 
 
 def world_size(launcher: str) -> int:
-    """Number of processes that ``launcher`` has started; 1 with ``'none'``, in a Slurm job too."""
+    """How many processes ``launcher`` has started; 1 with ``'none'``, in a Slurm job too."""
     return _started(launcher)[0]
 
 
 def is_main_process(launcher: str) -> bool:
-    """Whether this is the process that talks to the user, before any process group exists."""
+    """Whether this process talks to the user; it can be asked before a process group exists."""
     return _started(launcher)[1] == 0
 
 
@@ -22,25 +22,29 @@ def _started(launcher: str) -> tuple[int, int]:
     """How many processes there are, and the number of this one.
 
     Raises:
-        InputError: there are several, and ``launcher`` is ``'none'``; what the environment says is
-            no number.
+        InputError: there are several processes and ``launcher`` is ``'none'``, or a variable of
+            the environment is no number.
     """
     if launcher == 'pytorch':
         return _number('WORLD_SIZE', 1), _number('RANK', 0)
     if launcher == 'slurm':
         return _number('SLURM_NTASKS', 1), _number('SLURM_PROCID', 0)
-    # SLURM_NTASKS is no sign: a batch script has that of the job, and is a single process.
-    step = _number('SLURM_STEP_NUM_TASKS', 1)
-    # without RANK, WORLD_SIZE is left over, or meant for another program
-    if 'RANK' in os.environ and (processes := _number('WORLD_SIZE', 1)) > 1:
-        raise _forgotten(f'WORLD_SIZE={processes}', 'pytorch')
-    if step > 1:
-        raise _forgotten(f'SLURM_STEP_NUM_TASKS={step}', 'slurm')
+    # not SLURM_NTASKS: a batch script is a single process, and has the job's number there
+    signs = {'SLURM_STEP_NUM_TASKS': 'slurm'}
+    # WORLD_SIZE without RANK is left over, or another program's
+    if 'RANK' in os.environ:
+        signs = {'WORLD_SIZE': 'pytorch', **signs}
+    for variable, needed in signs.items():
+        if (processes := _number(variable, 1)) > 1:
+            raise InputError(
+                f'{variable}={processes} without --launcher: this is one of several processes that '
+                f'would write over each other: give --launcher {needed}, or start a single process'
+            )
     return 1, 0
 
 
 def _number(variable: str, least: int) -> int:
-    """The value of the environment's variable, and `least` without one."""
+    """The value of the environment's variable; `least` where it is not set."""
     text = os.environ.get(variable) or str(least)
     if not text.isdecimal() or int(text) < least:
         raise InputError(
@@ -50,19 +54,12 @@ def _number(variable: str, least: int) -> int:
     return int(text)
 
 
-def _forgotten(sign: str, launcher: str) -> InputError:
-    return InputError(
-        f'{sign} without --launcher: this is one of several processes that would write over each '
-        f'other: give --launcher {launcher}, or start a single process'
-    )
-
-
 def prepare_for_cpu(cfg: Config) -> None:
     """Let torchrun's processes run where there is no GPU.
 
-    mmengine selects a CUDA device for every process and hands its number to
-    DistributedDataParallel; a process group that exists already, and no device numbers, keep it
-    from both.
+    MMEngine selects a CUDA device for every process, and gives its number to
+    DistributedDataParallel. A process group that exists already keeps it from the first,
+    ``device_ids=None`` from the second.
 
     Raises:
         InputError: the model has SyncBN, which PyTorch has on GPUs only.
@@ -88,8 +85,8 @@ def prepare_for_cpu(cfg: Config) -> None:
 def leave() -> None:
     """End the process group, once all processes are done.
 
-    A process that ends while others work, or with the group's threads alive, may be aborted, upon
-    which the launcher ends the others too.
+    A process may be aborted if it ends while others work, or while the group's threads live. The
+    launcher then ends the others too.
     """
     if torch.distributed.is_initialized():
         torch.distributed.barrier()

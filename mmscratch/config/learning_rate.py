@@ -6,11 +6,13 @@ from mmscratch.errors import InputError
 
 
 def learning_rate(cfg: Config, iteration: int) -> float:
-    """The rate of weights at ``iteration``, from 0 up: that of the optimizer times all factors.
+    """The optimizer's rate times the factors of all schedulers, at an iteration from 0 up.
 
-    It is what mmengine's schedulers have set when that iteration computes its update; they count
+    MMEngine's schedulers have set this rate when that iteration computes its update. They count
     milestones from ``begin``, and LinearLR reaches its last factor at iteration ``end`` - 1.
-    InputError for schedulers other than LinearLR and MultiStepLR that count iterations.
+
+    Raises:
+        InputError: a scheduler is neither LinearLR nor MultiStepLR, or counts epochs.
     """
     rate = cfg.optim_wrapper.optimizer.lr
     for scheduler in cfg.param_scheduler:

@@ -1,4 +1,4 @@
-"""Configs that name modules of mmscratch which are elsewhere now."""
+"""Keeps old configs loading: modules of mmscratch that they import, and that have moved since."""
 
 import importlib
 import importlib.abc
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-# All that configs have ever named in custom_imports and that is elsewhere now.
+# What configs have named in custom_imports, and what has moved since.
 NAMED = frozenset(
     {
         'mmscratch.checkpoint',
@@ -15,6 +15,7 @@ NAMED = frozenset(
         'mmscratch.datasets.coco_keypoint_dataset',
         'mmscratch.datasets.voc_folder_dataset',
         'mmscratch.datasets.voc_with_difficult',
+        'mmscratch.transforms',
     }
 )
 
@@ -22,8 +23,8 @@ NAMED = frozenset(
 class MovedModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Makes each of ``NAMED`` an empty module, whose import registers every class.
 
-    Configs that were dumped or released name in ``custom_imports`` what they needed when they were
-    written. All they want of it is that classes are registered.
+    A config that was dumped or released names in ``custom_imports`` the modules of its time. It
+    needs no more of them than that classes are registered.
     """
 
     def find_spec(

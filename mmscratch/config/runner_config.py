@@ -1,15 +1,15 @@
-"""What the Runner cannot take of a config whose values are fine each for itself."""
+"""Take out of a config what MMEngine's Runner cannot take together, fine as each value is."""
 
 from mmengine.config import Config
 
-# PyTorch's DataLoader refuses these where no worker exists that they could mean.
+# PyTorch's DataLoader refuses these options where it has no workers.
 _OPTIONS_OF_WORKERS = (
     'persistent_workers',
     'prefetch_factor',
     'timeout',
     'multiprocessing_context',
 )
-# MMEngine 0.10.7 registers these without being asked: None keeps it from that.
+# MMEngine 0.10.7 registers these hooks by itself. It leaves out one that the config sets to None.
 HOOKS_OF_MMENGINE = (
     'runtime_info',
     'timer',
@@ -23,10 +23,9 @@ HOOKS_OF_MMENGINE = (
 def fit_to_runner(cfg: Config) -> None:
     """Take out of ``cfg`` what would stop the Runner.
 
-    - options of a data loader's workers, where ``num_workers`` is 0
-    - hooks that are None, which says that they are disabled; MMEngine asserts on those that are
-      not its own
-    - pictures of detections, where ``visualizer`` is None: MMEngine's own cannot draw any
+    - the options of a data loader's workers, where ``num_workers`` is 0
+    - hooks that are None, and so disabled; MMEngine asserts on those that are not its own
+    - the hook that draws detections, where ``visualizer`` is None; MMEngine's own cannot draw them
     """
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader') or {}

@@ -1,4 +1,4 @@
-"""Where a run's outputs go, and that no run writes over another."""
+"""Where a run's outputs go; no run writes over another."""
 
 import os
 import shutil
@@ -6,15 +6,14 @@ from pathlib import Path
 
 from mmscratch.errors import InputError
 
-# Of a run's files those that are overwritten in place.
+# The files that a run overwrites in place.
 WRITTEN = ('*.pth', 'last_checkpoint', 'init_stats.json', 'curves.png', 'pictures/*')
 
 
 def default_work_dir(config: Path, data: Path | None, init: str | None = None) -> Path:
-    """``work_dirs/`` plus the config's path below ``configs/``: twins of one stem keep apart.
+    """``work_dirs/`` plus the config's path below ``configs/``, so that twins have a folder each.
 
-    A run on other data (``--data``) has the data folder's name behind it, one with other initial
-    weights (``--init``) the name of their file.
+    The name of the data's folder (``--data``) is added, and that of the weights' file (``--init``).
     """
     parts = config.resolve().with_suffix('').parts
     below = parts[len(parts) - parts[::-1].index('configs') :] if 'configs' in parts else parts[-1:]
@@ -25,9 +24,9 @@ def default_work_dir(config: Path, data: Path | None, init: str | None = None) -
 
 
 def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None = None) -> None:
-    """Refuse a folder that holds another run, or none to go on with.
+    """Refuse a folder that holds another run, or no run to go on with.
 
-    Links to files in a folder that is taken become copies, since a run writes through a link.
+    Links to files in the folder become copies, since a run would write through them.
 
     Args:
         work_dir: where the outputs will go.
@@ -36,9 +35,9 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
         out_dir: as for :func:`checkpoint_folder`.
 
     Raises:
-        InputError: ``work_dir`` holds checkpoints or metrics and ``resume`` is not asked for, or
-            names a checkpoint of another folder; or it holds the run of another config, or does
-            not name the latest checkpoint; or another run saves in the same folder.
+        InputError: ``work_dir`` is a file, or holds the run of another config; it, or the folder
+            that the run would save in, holds a run, and ``resume`` is None or a checkpoint of
+            another folder; ``resume`` is ``'latest'``, and ``last_checkpoint`` is not there.
     """
     if work_dir.exists() and not work_dir.is_dir():
         raise InputError(f'{work_dir} is a file: name another folder with --work-dir')
@@ -55,9 +54,10 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
             f'{traces[0].parent} already holds a run ({traces[0].name}): continue it with '
             '--resume, or name another folder with --work-dir'
         )
-    # a best one alone is written before a run that begins with another's checkpoint saves its first
+    # a run that resumes another's checkpoint may save a best one before its first
     saved = [path for path in traces if path.suffix == '.pth' and not path.name.startswith('best_')]
-    if saved and resume != 'latest' and Path(resume).parent.resolve() != folder.resolve():
+    began_here = resume in (None, 'latest') or Path(resume).parent.resolve() == folder.resolve()
+    if saved and not began_here:
         raise InputError(
             f'{folder} already holds a run ({saved[0].name}), which going on from {resume} would '
             'overwrite: continue it with --resume alone, or name another folder with --work-dir'
@@ -79,8 +79,8 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
 def last_checkpoint(work_dir: Path, out_dir: str | None = None) -> Path | None:
     """The run's own checkpoint that the file ``last_checkpoint`` in ``work_dir`` names, if any.
 
-    MMEngine writes a path into that file, and reads it from there. Only its last part counts here:
-    the folder may have been moved, or copied from another run's.
+    MMEngine writes a path into that file. Only the path's last part counts here, since the folder
+    may have been moved, or copied from another run's.
 
     Args:
         work_dir: the run's folder.
@@ -95,16 +95,16 @@ def last_checkpoint(work_dir: Path, out_dir: str | None = None) -> Path | None:
 
 
 def checkpoint_folder(work_dir: Path, out_dir: str | None = None) -> Path:
-    """Where ``CheckpointHook`` saves: in ``work_dir``, or below ``out_dir`` in one of its name.
+    """Where ``CheckpointHook`` saves: ``work_dir``, or a folder of its name below ``out_dir``.
 
-    As MMEngine has it, an ``out_dir`` that is ``work_dir``, in full, is ``work_dir`` itself.
+    To MMEngine, an ``out_dir`` that is the full path of ``work_dir`` is ``work_dir`` itself.
     """
     full = os.path.abspath(work_dir)
     return work_dir if out_dir in (None, full) else Path(out_dir, os.path.basename(full))
 
 
 def unlink_from_others(folders: set[Path], config: str) -> None:
-    """Put a copy in the place of each link, symbolic or hard, that a run would write through."""
+    """Replace each link that a run would write through, symbolic or hard, by a copy."""
     patterns = (*WRITTEN, config)
     files = {file for folder in folders for pattern in patterns for file in folder.glob(pattern)}
     for file in files:

@@ -1,1 +1,1 @@
-"""A user's images: COCO and VOC folders, their check, their data sets; SHAPES, which is drawn."""
+"""A user's images: COCO and VOC folders, their check, data sets, transforms; drawn SHAPES."""

@@ -1,44 +1,62 @@
 """The boxes of a COCO annotation file as arrays."""
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmscratch.data.coco_json import Rows, column
+from mmscratch.data.data_report import DataReport
+from mmscratch.data.image_check import ImageFacts
 from mmscratch.errors import InputError
 
 # Why an object is no object to train on, two of the reasons.
 THIN, IGNORED = 'boxes are thinner than 1 pixel', 'are marked to be ignored'
 _SMALL, _LARGE = 32**2, 96**2  # COCO's limits of object area, in square pixels.
+_SIZES = ('small', 'medium', 'large')
 
 
 class BoxTable:
-    """All boxes of a file as arrays of one row an annotation."""
+    """All boxes of a file as arrays of one row an annotation.
+
+    Attributes:
+        boxes: x, y, width, height in pixels; (annotations, 4) float.
+        area: in square pixels; (annotations,) float.
+        image, category: positions in the file's lists; (annotations,) int.
+        image_sizes: width, height in pixels; (images, 2) float.
+        crowd, usable: (annotations,) bool. Objects that are not usable are not trained on.
+        reasons: why the others are not usable; (annotations,) bool of each reason.
+    """
 
     def __init__(self, images: Rows, annotations: Rows, categories: Rows, file: Path) -> None:
         self.file = file
+        self.images = images
         self.annotations = annotations
         self.categories = categories
-        self.image_of = {image['id']: image for image in images}
+        self.image = _positions(images, annotations, 'image_id')
+        self.category = _positions(categories, annotations, 'category_id')
         self.boxes = self._read_boxes()
         areas = column(annotations, 'annotations', 'area', (int, float), file)
         self.area = _floats(areas, 'areas', file)
+        sides = [(image['width'], image['height']) for image in images]
+        self.image_sizes = _floats(sides, 'sizes of images', file)
         # Pycocotools reads iscrowd of every object at the end of the first validation.
-        self.crowd = np.array(column(annotations, 'annotations', 'iscrowd', (int, bool), file))
+        crowd = column(annotations, 'annotations', 'iscrowd', (int, bool), file)
+        self.crowd = np.array(crowd).astype(bool)
         self.usable = np.ones(len(annotations), bool)
         self.reasons: dict[str, np.ndarray] = {}
 
     def _read_boxes(self) -> np.ndarray:
         values = column(self.annotations, 'annotations', 'bbox', list, self.file)
-        wrong = [
-            i
-            for i, box in enumerate(values)
-            if len(box) != 4 or not set(map(type, box)) <= {int, float}
-        ]
-        if wrong:
+        numbers = set(map(type, chain.from_iterable(values))) <= {int, float}
+        if not (numbers and set(map(len, values)) == {4}):
+            wrong = [
+                i
+                for i, box in enumerate(values)
+                if len(box) != 4 or not set(map(type, box)) <= {int, float}
+            ]
             first = self.annotations[wrong[0]]
             raise InputError(
                 f'{self.file}: {len(wrong)} boxes are not four numbers, the first is that of '
@@ -47,15 +65,11 @@ class BoxTable:
         return _floats(values, 'boxes', self.file)
 
     def check(self, drop_bad_boxes: bool) -> list[str]:
-        """Refuse boxes nobody can train on, or with `drop_bad_boxes` note them.
+        """Refuse boxes that cannot be trained on; with `drop_bad_boxes`, note their number.
 
         Sets `usable`, (annotations,) bool, and `reasons`, why the others are not.
         """
-        sizes = [
-            (image['width'], image['height'])
-            for image in (self.image_of[row['image_id']] for row in self.annotations)
-        ]
-        limit = _floats(sizes, 'sizes of images', self.file)
+        limit = self.image_sizes[self.image]
         start, extent = self.boxes[:, :2], self.boxes[:, 2:]
         overlap = np.minimum(start + extent, limit) - np.maximum(start, 0)
         no_area = (extent <= 0).any(1) | (self.area <= 0)
@@ -75,7 +89,7 @@ class BoxTable:
         self.leave_out(bad, 'boxes lie outside their image or have no area')
         self.leave_out(thin, THIN)
         self.leave_out(ignored, IGNORED)
-        self.leave_out(self.crowd.astype(bool), 'are crowds')
+        self.leave_out(self.crowd, 'are crowds')
         told = (
             (bad, 'lie outside their image or have no area: left out of training'),
             (thin, 'are thinner than 1 pixel: MMDetection leaves them out of training'),
@@ -83,10 +97,32 @@ class BoxTable:
         )
         return [f'{mask.sum()} boxes {what}' for mask, what in told if mask.any()]
 
-    def leave_out(self, objects: np.ndarray, why: str) -> None:
-        """Take `objects`, (annotations,) bool, from the usable ones; those of them say why."""
+    def leave_out(self, objects: np.ndarray, why: str) -> int:
+        """Take `objects`, (annotations,) bool, from the usable ones; return how many they were."""
         self.reasons[why] = self.usable & objects
         self.usable = self.usable & ~objects
+        return int(self.reasons[why].sum())
+
+    def leave_out_images(self, filter_cfg: Mapping[str, Any], loaded: np.ndarray) -> list[str]:
+        """Leave out the objects on images that are too small, and note which images are dropped.
+
+        Args:
+            filter_cfg: of the data set.
+            loaded: the objects that keep their image from being empty; (annotations,) bool.
+        """
+        images, notes = len(self.images), []
+        annotated = np.unique(self.image[loaded]).size
+        if annotated < images:
+            fate = 'dropped (filter_empty_gt=True)' if filter_cfg.get('filter_empty_gt') else 'kept'
+            notes.append(f'{images - annotated} of {images} images are without objects: {fate}')
+        if rest := annotated - np.unique(self.image[self.usable & loaded]).size:
+            notes.append(f'{rest} images have nothing but crowds, ignored or left-out boxes: kept')
+        why = f'a side under {filter_cfg.get("min_size", 0)} pixels'
+        small = self.image_sizes.min(1) < filter_cfg.get('min_size', 0)
+        if small.any():
+            notes.append(f'{small.sum()} images have {why}: dropped (min_size)')
+            self.leave_out(small[self.image], f'are on images with {why} (min_size)')
+        return notes
 
     def _are_normalised(self, limit: np.ndarray) -> bool:
         """Whether all boxes lie within 0..1, in images of more than 1 pixel.
@@ -98,7 +134,7 @@ class BoxTable:
     def _describe_bad(self, bad: np.ndarray, no_area: np.ndarray) -> str:
         first = int(np.flatnonzero(bad)[0])
         row = self.annotations[first]
-        image = self.image_of[row['image_id']]
+        image = self.images[self.image[first]]
         fault = 'has no area' if no_area[first] else 'lies outside the image'
         return (
             f'{self.file}: {bad.sum()} of {len(bad)} boxes lie outside their image or have no '
@@ -107,25 +143,42 @@ class BoxTable:
             f'correct or remove them, or leave them out with --drop-bad-boxes (drop_bad_boxes=True)'
         )
 
-    def instances(self) -> dict[str, int]:
-        """Usable objects by class name, in the order of the category list."""
-        ids = (row['category_id'] for row in self.annotations)
-        counts = Counter(i for i, usable in zip(ids, self.usable) if usable)
-        return {category['name']: counts[category['id']] for category in self.categories}
+    def report(self, facts: Mapping[str, ImageFacts], **others: Any) -> DataReport:
+        """What there is to tell.
 
-    def sizes(self) -> dict[str, int]:
-        """Usable objects by COCO's three classes of area."""
-        classes = np.digitize(self.area[self.usable], (_SMALL, _LARGE))
-        small, medium, large = np.bincount(classes, minlength=3).tolist()
-        return {'small': small, 'medium': medium, 'large': large}
+        Args:
+            facts: of each image, by the name to tell.
+            others: arguments of :class:`DataReport` that are not counts of boxes.
+        """
+        instances = np.bincount(self.category[self.usable], minlength=len(self.categories))
+        sizes = np.digitize(self.area[self.usable], (_SMALL, _LARGE))
+        return DataReport(
+            annotation_file=self.file,
+            images=len(self.images),
+            annotations=len(self.annotations),
+            instances=dict(zip((row['name'] for row in self.categories), instances.tolist())),
+            sizes=dict(zip(_SIZES, np.bincount(sizes, minlength=3).tolist())),
+            left_out={why: int(left.sum()) for why, left in self.reasons.items() if left.any()},
+            crowding=self._crowding(),
+            fingerprints={f.fingerprint: name for name, f in facts.items() if f.fingerprint},
+            **others,
+        )
 
-    def crowding(self) -> list[tuple[int, int]]:
+    def _crowding(self) -> list[tuple[int, int]]:
         """Usable objects of each image that has some: all, and those of its most frequent class."""
-        counts: dict[int, Counter] = defaultdict(Counter)
-        for row, usable in zip(self.annotations, self.usable):
-            if usable:
-                counts[row['image_id']][row['category_id']] += 1
-        return [(count.total(), max(count.values())) for count in counts.values()]
+        pairs = self.image[self.usable] * len(self.categories) + self.category[self.usable]
+        pairs, of_class = np.unique(pairs, return_counts=True)
+        start = np.flatnonzero(np.diff(pairs // len(self.categories), prepend=-1))
+        if not start.size:
+            return []
+        total, most = np.add.reduceat(of_class, start), np.maximum.reduceat(of_class, start)
+        return list(zip(total.tolist(), most.tolist()))
+
+
+def _positions(rows: Rows, annotations: Rows, key: str) -> np.ndarray:
+    """The position among `rows` of what each annotation refers to; (annotations,) int."""
+    position = {row['id']: number for number, row in enumerate(rows)}
+    return np.array([position[row[key]] for row in annotations], int)
 
 
 def _floats(values: Sequence[Any], what: str, file: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Is this COCO data set what it should be? Answered before training starts.
+"""Checks a COCO data set before training starts.
 
 Every fault that would stop or silently spoil a run raises an :class:`InputError` naming the file,
 how many entries are at fault, the first of them and the cure. What MMDetection copes with by
@@ -10,18 +10,16 @@ thinner than 1 pixel are left out of training, labels follow the order of the JS
 list (not the ids), `filter_empty_gt` drops images without any annotation.
 """
 
-import itertools
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
-from mmscratch.config.detection_limit import note_crowded_images
-from mmscratch.data import coco_json, repoint, voc_check
+from mmscratch.data import coco_json, repoint
 from mmscratch.data.box_table import IGNORED, THIN, BoxTable
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.data_report import DataReport
@@ -31,101 +29,41 @@ from mmscratch.data.mask_table import MaskTable
 from mmscratch.errors import InputError
 
 
-def check(
-    annotation_file: Path,
-    image_dir: Path | None,
-    drop_bad_boxes: bool = False,
-    filter_cfg: Mapping[str, Any] | None = None,
-    pipeline: Sequence[Mapping[str, Any]] = (),
-    decode: bool = False,
-) -> DataReport:
-    """Check one split; without `image_dir` only the annotation file.
+def check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> DataReport:
+    """Check the annotation file and the images of a CocoDataset's config.
 
     Args:
-        annotation_file: the JSON.
-        image_dir: the folder of its images.
+        dataset: the config. Its ``filter_cfg`` decides what becomes of empty and of small images;
+            where its pipeline loads masks, objects without are no objects.
         drop_bad_boxes: whether boxes outside the image or without area are counted in place of
             being refused.
-        filter_cfg: of the config's dataset; it decides what becomes of empty and of small images.
-        pipeline: of the config's dataset; where it loads masks, objects without are no objects.
         decode: whether each image is decoded, as the pipeline does it, unless it was once before.
 
     Raises:
         InputError: a fault that would stop or spoil a run.
     """
-    images, annotations, categories, sha256 = coco_json.load(annotation_file)
-    table = BoxTable(images, annotations, categories, annotation_file)
-    notes = table.check(drop_bad_boxes)
-    masks = MaskTable(images, annotations, annotation_file)
-    notes += masks.notes()
+    root, pipeline = Path(dataset.get('data_root') or ''), dataset.get('pipeline') or ()
+    file = root / dataset['ann_file']
+    content = coco_json.load(file)
+    table = BoxTable(content['images'], content['annotations'], content['categories'], file)
+    notes = [*table.check(drop_bad_boxes), *content.masks.notes()]
     to_find = table.usable | table.reasons[THIN] | table.reasons[IGNORED]
-    _leave_out_masks(table, masks, pipeline)
-    notes += _empty_images(images, annotations, table.usable, filter_cfg)
-    _leave_out_small(table, images, filter_cfg)
-    facts = {}
-    if image_dir:
-        facts = _check_files(images, annotation_file, image_dir, pipeline if decode else ())
-    notes += remarks(facts.values())
-    return DataReport(
-        annotation_file=annotation_file,
-        sha256=sha256,
-        images=len(images),
-        annotations=len(annotations),
-        masks=int(masks.usable.sum()),
-        without_masks=int((~masks.given).sum()),
-        rle_masks=int((masks.rle & ~table.crowd.astype(bool)).sum()),
+    _leave_out_masks(table, content.masks, pipeline)
+    filter_cfg = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
+    notes += table.leave_out_images(filter_cfg, np.ones_like(table.usable))
+    image_dir = root / (dataset.get('data_prefix') or {}).get('img', '')
+    facts = _check_files(content['images'], file, image_dir, pipeline if decode else ())
+    return table.report(
+        facts,
+        sha256=content.sha256,
         to_find=int(to_find.sum()),
-        instances=table.instances(),
-        sizes=table.sizes(),
-        left_out={why: int(left.sum()) for why, left in table.reasons.items() if left.any()},
-        notes=notes,
-        crowding=table.crowding(),
-        fingerprints={fact.fingerprint: name for name, fact in facts.items() if fact.fingerprint},
+        masks=int(content.masks.usable.sum()),
+        notes=notes + remarks(facts.values()),
     )
 
 
-def check_config(
-    cfg: Config, splits: Sequence[str] = ('train', 'val'), decode: bool = False
-) -> list[DataReport]:
-    """Check the data of `cfg`; the reports are in the order of `splits`.
-
-    What is trained on and what is not have to fit together. The config's own key `drop_bad_boxes`,
-    and `decode`, are those of :func:`check`. Of PASCAL VOC it is asked only whether its files are
-    there; other datasets without a JSON file are passed over.
-    """
-    reports: dict[str, list[DataReport]] = {split: [] for split in splits}
-    for split, checked in reports.items():
-        for dataset in _leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
-            file = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-            if dataset.get('type') in ('VOCDataset', 'VOCWithDifficult'):
-                voc_check.check(dataset)
-            if file.suffix != '.json':
-                continue
-            images = (dataset.get('data_prefix') or {}).get('img', '')
-            image_dir = Path(dataset.get('data_root') or '', images)
-            filter_cfg = None if dataset.get('test_mode') else dataset.get('filter_cfg')
-            report = check(
-                file,
-                image_dir,
-                cfg.get('drop_bad_boxes', False),
-                filter_cfg,
-                dataset.get('pipeline') or (),
-                decode,
-            )
-            report.refuse_nothing(split)
-            checked.append(report)
-    for train, val in itertools.product(reports.get('train', []), reports.get('val', [])):
-        check_same_classes(train, val)
-        val.note_copies_of(train)
-    for split in {'val', 'test'}.intersection(splits):
-        _check_coco_metric(cfg, split)
-        for report in reports[split]:
-            note_crowded_images(cfg, split, report)
-    return [report for checked in reports.values() for report in checked]
-
-
-def _check_coco_metric(cfg: Config, split: str) -> None:
-    """Refuse ids that MMDetection's own CocoMetric, which is pycocotools', takes for others.
+def check_metric(cfg: Config, split: str) -> None:
+    """Refuse ids that MMDetection's CocoMetric, which uses pycocotools, mistakes for others.
 
     Measured with pycocotools 2.0 and numpy 2.4: ids below 0 or beyond 2**63 are fine, unless a
     list has both, which numpy makes floats.
@@ -133,9 +71,10 @@ def _check_coco_metric(cfg: Config, split: str) -> None:
     for metric in repoint.walk(cfg.get(f'{split}_evaluator')):
         if repoint.type_name(metric) != 'CocoMetric' or not metric.get('ann_file'):
             continue
-        images, annotations, categories, _ = coco_json.load(Path(metric['ann_file']))
+        content = coco_json.load(metric['ann_file'])
+        images, categories = content['images'], content['categories']
         category_ids = [row['id'] for row in categories]
-        if any(row['id'] == 0 for row in annotations):
+        if any(row['id'] == 0 for row in content['annotations']):
             # evaluateImg in cocoeval.py stores the id of the matched object, 0 for none
             fault = 'an annotation has the id 0, which it takes for "not found"'
         elif any(
@@ -152,21 +91,10 @@ def _check_coco_metric(cfg: Config, split: str) -> None:
         )
 
 
-def _leaves(dataset: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    """The datasets that read files, inside of any wrappers."""
-    if not dataset:
-        return
-    inner = dataset.get('datasets') or [dataset.get('dataset')]
-    if inner == [None]:
-        yield dataset
-    for item in inner:
-        yield from _leaves(item)
-
-
 def _leave_out_masks(
     table: BoxTable, masks: MaskTable, pipeline: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Where masks are loaded, MMDetection ignores objects whose mask it cannot load.
+    """Leave out objects whose mask cannot be loaded, as MMDetection does where it loads masks.
 
     Raises:
         InputError: no object has a mask that covers a pixel.
@@ -175,7 +103,7 @@ def _leave_out_masks(
     if not loaders:
         return
     table.leave_out(masks.given & ~masks.usable, 'masks have no polygon of 3 points')
-    single = masks.usable & ~table.crowd.astype(bool)
+    single = masks.usable & ~table.crowd
     if single.any() and masks.empty[single].all():
         raise InputError(
             f'{table.file}: there is no mask to train on or to find: {masks.empty_ones()}'
@@ -184,41 +112,10 @@ def _leave_out_masks(
         table.leave_out(masks.rle, 'masks are RLEs, and poly2mask=False takes polygons alone')
 
 
-def _leave_out_small(table: BoxTable, images: Rows, filter_cfg: Mapping[str, Any] | None) -> None:
-    """`min_size` drops images, and with them their objects."""
-    if least := (filter_cfg or {}).get('min_size', 0):
-        small = {image['id'] for image in images if min(image['width'], image['height']) < least}
-        objects = np.array([row['image_id'] in small for row in table.annotations])
-        table.leave_out(objects, f'are on images with a side under {least} pixels (min_size)')
-
-
-def _empty_images(
-    images: Rows,
-    annotations: Rows,
-    usable: np.ndarray,
-    filter_cfg: Mapping[str, Any] | None,
-) -> list[str]:
-    """What becomes of images without objects, and of those under the size limit."""
-    filter_cfg = filter_cfg or {}
-    drops = filter_cfg.get('filter_empty_gt', False)
-    annotated = {row['image_id'] for row in annotations}
-    with_objects = {row['image_id'] for row, use in zip(annotations, usable) if use}
-    notes = []
-    if empty := len(images) - len(annotated):
-        fate = 'dropped (filter_empty_gt=True)' if drops else 'kept'
-        notes.append(f'{empty} of {len(images)} images are without objects: {fate}')
-    if rest := len(annotated) - len(with_objects):
-        notes.append(f'{rest} images have nothing but crowds, ignored or left-out boxes: kept')
-    least = filter_cfg.get('min_size', 0)
-    if small := sum(min(image['width'], image['height']) < least for image in images):
-        notes.append(f'{small} images have a side under {least} pixels: dropped (min_size)')
-    return notes
-
-
 def _check_files(
     images: Rows, file: Path, image_dir: Path, pipeline: Sequence[Mapping[str, Any]]
 ) -> dict[str, ImageFacts]:
-    """Every image is there, whole, and of the size the JSON says; returns its facts by name.
+    """Check that every image exists, is whole and has the size of the JSON; return facts by name.
 
     By a `pipeline` that is not empty each is decoded, too.
     """
@@ -259,7 +156,7 @@ def _check_files(
 
 
 def _missing(names: Sequence[str], image_dir: Path) -> list[str]:
-    """Names without a file: one listing a folder, since a stat a file is slow on network disks."""
+    """Names without a file. One listing a folder: a stat of each file is slow on network disks."""
     parts = [os.path.split(name) for name in names]
     present = {}
     for parent in {parent for parent, _ in parts}:
@@ -269,7 +166,7 @@ def _missing(names: Sequence[str], image_dir: Path) -> list[str]:
 
 
 def _hint(name: str, image_dir: Path) -> str:
-    """The file that is there under nearly the same name, and what to do; '' without one."""
+    """Name the file that exists under nearly the same name, and the cure; '' if there is none."""
     found = image_dir
     for part in Path(name).parts:
         entries = sorted(os.listdir(found)) if found.is_dir() else []
@@ -293,22 +190,3 @@ def _folded(name: str) -> str:
 
 def _form(name: str) -> str:
     return 'nfc' if unicodedata.is_normalized('NFC', name) else 'nfd'
-
-
-def check_same_classes(train: DataReport, val: DataReport) -> None:
-    """MMDetection numbers the labels by each file's own category list, so the lists must agree."""
-    if train.classes == val.classes:
-        return
-    odd = sorted(set(train.classes) ^ set(val.classes))
-    if odd:
-        spaces = len({name.strip() for name in odd}) < len(odd)
-        raise InputError(
-            f'{val.annotation_file}: {len(odd)} category names, the first is {odd[0]!r}, are in '
-            f'only one of this file and {train.annotation_file}; give both the same categories'
-            + ', also in the white space around their names'
-            * spaces
-        )
-    raise InputError(
-        f'{val.annotation_file}: lists its categories in another order than '
-        f'{train.annotation_file}, so labels would be swapped; use one order in both'
-    )

@@ -1,9 +1,10 @@
-"""Point any config at any folder in COCO layout: ``--data DIR`` of the tools."""
+"""Points any config at any folder in COCO layout."""
 
 import dataclasses
 import functools
+import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,25 +12,13 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmscratch.data import coco_check, coco_json, repoint
-from mmscratch.data.data_report import DataReport
+from mmscratch.data import coco_json, repoint
+from mmscratch.data.coco_json import CocoJson
+from mmscratch.data.data_report import refuse_other_classes
 from mmscratch.errors import InputError
 
 SPLITS = ('train', 'val')
 _SUFFIXES = ('', '2017', '2014')  # Ours, then COCO's own names.
-# What FullCocoMetric takes of MMDetection's CocoMetric; its ann_file is the folder's.
-_COCO_METRIC_KEYS = (
-    'type',
-    'ann_file',
-    'metric',
-    'classwise',
-    'format_only',
-    'outfile_prefix',
-    'backend_args',
-    'collect_device',
-    'prefix',
-    '_scope_',
-)
 # OKS's sigma for keypoints whose own is not known: in the middle of COCO's, 0.025 to 0.107.
 _UNKNOWN_SIGMA = 0.05
 
@@ -41,6 +30,11 @@ class CocoFolder:
     root: Path
     annotation_files: dict[str, Path]
     image_dirs: dict[str, Path]
+
+
+def recognises(root: Path) -> bool:
+    """Always: this is the last layout, and its errors say what is missing."""
+    return True
 
 
 def find(root: Path) -> CocoFolder:
@@ -74,35 +68,30 @@ def find(root: Path) -> CocoFolder:
     return CocoFolder(root, files, image_dirs)
 
 
-def point_config_at(cfg: Config, folder: CocoFolder) -> None:
-    """Make `cfg` train and evaluate on `folder`; classes and head sizes follow the annotations.
+def use(cfg: Config, root: Path) -> None:
+    """Make `cfg` train and evaluate on a folder; classes and head sizes follow the annotations.
 
     A config with masks becomes its box-only twin where no annotation has a segmentation. Number,
     names and mirror pairs of keypoints follow the annotations too; for a config with keypoints
     person_keypoints_{train,val}.json are read where the instances_ files have none. Raises
-    InputError for annotations that are no good, and for a config that cannot use such data; the
-    images are not looked at.
+    InputError for faults of the annotation files, and for a config that cannot use such data.
+    Boxes and images are not checked.
     """
+    folder = find(root)
     keypoints = repoint.keypoint_datasets(cfg)
     if keypoints:
         folder = _keypoint_folder(folder)
-    reports = {
-        split: coco_check.check(file, None, drop_bad_boxes=True)
-        for split, file in folder.annotation_files.items()
-    }
-    coco_check.check_same_classes(reports['train'], reports['val'])
+    train, val = (coco_json.load(folder.annotation_files[split]) for split in SPLITS)
     if any(node.get('with_mask') for node in repoint.annotation_loaders(cfg)):
-        _settle_masks(cfg, reports)
-    classes = reports['train'].classes
-    metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
+        _settle_masks(cfg, [train, val])
+    refuse_other_classes(val.file, val.classes, train.file, train.classes)
+    metainfo = dict(classes=train.classes, palette=repoint.palette(len(train.classes)))
     if keypoints:
-        metainfo |= _keypoint_metainfo(folder, keypoints[0].get('metainfo') or {})
-    repoint.repoint_datasets(cfg, functools.partial(_repoint, folder=folder, metainfo=metainfo))
-    for key in ('val_evaluator', 'test_evaluator'):
-        if cfg.get(key):
-            _repoint_evaluator(cfg, key, folder.annotation_files['val'])
-    repoint.set_variables(cfg, folder.root, metainfo)
-    repoint.set_num_classes(cfg.model, len(classes))
+        metainfo |= _keypoint_metainfo([train, val], keypoints[0].get('metainfo') or {})
+    change = functools.partial(_repoint, folder=folder, metainfo=metainfo)
+    repoint.repoint_config(cfg, folder.root, metainfo, change)
+    for split in ('val', 'test'):
+        _repoint_evaluator(cfg, split, folder.annotation_files['val'])
     for head in repoint.walk(cfg.model):
         if 'num_keypoints' in head:
             head['num_keypoints'] = len(metainfo['keypoint_names'])
@@ -115,52 +104,44 @@ def _keypoint_folder(folder: CocoFolder) -> CocoFolder:
         for split, file in folder.annotation_files.items()
     }
     if all(file.is_file() for file in files.values()) and not any(
-        'keypoints' in category for category in _categories(folder.annotation_files['val'])
+        'keypoints' in row for row in coco_json.load(folder.annotation_files['val'])['categories']
     ):
         return dataclasses.replace(folder, annotation_files=files)
     return folder
 
 
-def _categories(file: Path) -> list[dict]:
-    _, _, categories, _ = coco_json.load(file)
-    return categories
-
-
-def _keypoint_metainfo(folder: CocoFolder, given: Mapping[str, Any]) -> dict[str, Any]:
+def _keypoint_metainfo(files: Sequence[CocoJson], given: Mapping[str, Any]) -> dict[str, Any]:
     """Names, mirror pairs and sigmas of the keypoints of the annotation files.
 
     Where the names are those of the config, pairs and sigmas are the config's, too.
     """
     from mmscratch.data.coco_keypoint_dataset import CocoKeypointDataset, flip_pairs
 
-    named = {
-        split: [category for category in _categories(file) if category.get('keypoints')]
-        for split, file in folder.annotation_files.items()
-    }
-    for split, categories in named.items():
-        if not categories:
+    first = None
+    for content in files:
+        named = [row for row in content['categories'] if row.get('keypoints')]
+        if not named:
             raise InputError(
-                f'{folder.annotation_files[split]}: no category has keypoints, and the config '
-                f"trains a keypoint head; give each category of such objects the list 'keypoints' "
-                f"of their names, and the objects 'keypoints' [x, y, visibility, ...]"
+                f'{content.file}: no category has keypoints, and the config trains a keypoint '
+                f"head; give each category of such objects the list 'keypoints' of their names, "
+                f"and the objects 'keypoints' [x, y, visibility, ...]"
             )
-    names = list(named['train'][0]['keypoints'])
-    for split, categories in named.items():
-        for category in categories:
-            if len(category['keypoints']) != len(names):
+        first = first or named[0]
+        for row in named:
+            if len(row['keypoints']) != len(first['keypoints']):
                 raise InputError(
-                    f"{folder.annotation_files[split]}: category '{category['name']}' has "
-                    f'{len(category["keypoints"])} keypoints, '
-                    f"'{named['train'][0]['name']}' {len(names)}; "
-                    f'name as many for all, and give 0, 0, 0 for those an object lacks'
+                    f"{content.file}: category '{row['name']}' has {len(row['keypoints'])} "
+                    f"keypoints, '{first['name']}' {len(first['keypoints'])}; name as many for "
+                    f'all, and give 0, 0, 0 for those an object lacks'
                 )
+    names = list(first['keypoints'])
     known = {**CocoKeypointDataset.METAINFO, **given}
     keys = ('keypoint_names', 'flip_pairs', 'keypoint_sigmas')
     if names == list(known['keypoint_names']):
         return {key: known[key] for key in keys}
     pairs = flip_pairs(names)
     print_log(
-        f'{folder.annotation_files["train"]}: {len(names)} keypoints, {len(pairs)} pairs of '
+        f'{files[0].file}: {len(names)} keypoints, {len(pairs)} pairs of '
         f"left_... and right_... that a mirror swaps; OKS takes {_UNKNOWN_SIGMA} for each one's "
         f'sigma (metainfo.keypoint_sigmas)',
         logger='current',
@@ -169,28 +150,27 @@ def _keypoint_metainfo(folder: CocoFolder, given: Mapping[str, Any]) -> dict[str
     return dict(zip(keys, (names, pairs, [_UNKNOWN_SIGMA] * len(names))))
 
 
-def _settle_masks(cfg: Config, reports: Mapping[str, DataReport]) -> None:
-    """Full masks stay, no masks at all mean the box-only twin, anything between is an error.
+def _settle_masks(cfg: Config, files: Sequence[CocoJson]) -> None:
+    """Keep masks if all objects have one, train on boxes alone if none has, refuse the rest.
 
-    Polygons of fewer than 3 points are no masks. Where others are, MMDetection leaves out the
-    objects that have no better ones, and the report tells how many.
+    Polygons of fewer than 3 points are no masks. MMDetection leaves out objects that have no other
+    one; the check of the data says how many.
     """
-    if not any(report.masks for report in reports.values()):
-        repoint.become_box_only(cfg, reports['train'].annotation_file)
+    if not any(content.masks.usable.any() for content in files):
+        repoint.become_box_only(cfg, files[0].file)
         return
-    for report in reports.values():
-        if report.without_masks or not report.masks:
+    for content in files:
+        masks = content.masks
+        if not (masks.given.all() and masks.usable.any()):
             fault = 'no segmentation has a polygon of 3 points'
-            if report.without_masks:
-                fault = (
-                    f'{report.without_masks} of {report.annotations} annotations have no '
-                    'segmentation'
-                )
+            if missing := int((~masks.given).sum()):
+                fault = f'{missing} of {masks.given.size} annotations have no segmentation'
             raise InputError(
-                f'{report.annotation_file}: {fault}; add them, or remove all segmentations from '
-                'both files to train on boxes alone'
+                f'{content.file}: {fault}; add them, or remove all segmentations from both files '
+                'to train on boxes alone'
             )
-    if any(report.rle_masks for report in reports.values()):
+    rows = (row for content in files for row in content['annotations'])
+    if any(isinstance(row.get('segmentation'), dict) and not row.get('iscrowd') for row in rows):
         # poly2mask=False is for polygons: MMDetection ignores each object with an RLE then.
         for node in repoint.annotation_loaders(cfg):
             node.pop('poly2mask', None)
@@ -198,8 +178,7 @@ def _settle_masks(cfg: Config, reports: Mapping[str, DataReport]) -> None:
 
 def _repoint(dataset: ConfigDict, split: str, folder: CocoFolder, metainfo: dict) -> ConfigDict:
     """The dataset config reading `split`; children of CocoDataset stay what they are."""
-    name = repoint.type_name(dataset)
-    if name in repoint.DATASETS and name != 'CocoDataset':
+    if not repoint.reads_coco(dataset):
         dataset = repoint.bare_dataset(dataset, 'CocoDataset')
     dataset.update(
         data_root=str(folder.root),
@@ -210,8 +189,8 @@ def _repoint(dataset: ConfigDict, split: str, folder: CocoFolder, metainfo: dict
     return dataset
 
 
-def _repoint_evaluator(cfg: Config, key: str, annotation_file: Path) -> None:
-    for metric in repoint.known_metrics(cfg, key):
+def _repoint_evaluator(cfg: Config, split: str, annotation_file: Path) -> None:
+    for metric in repoint.known_metrics(cfg, split):
         # 'proposal' and 'proposal_fast' are of an RPN alone, and of MMDetection's metric
         proposals = 'proposal' in str(metric.get('metric'))
         if repoint.type_name(metric) in repoint.METRICS and not proposals:
@@ -220,12 +199,16 @@ def _repoint_evaluator(cfg: Config, key: str, annotation_file: Path) -> None:
 
 
 def _become_full_coco_metric(cfg: Config, metric: ConfigDict) -> None:
-    """MMDetection's metrics do not take all ids, and mix up the classes where ids do not ascend."""
+    """MMDetection's metrics do not take all ids, and mix up classes whose ids do not ascend."""
+    from mmscratch.evaluation import FullCocoMetric
+
     repoint.register_all(cfg)
     name = repoint.type_name(metric)
     given = dict(metric)
     if name == 'CocoMetric':
-        kept = {key: value for key, value in given.items() if key in _COCO_METRIC_KEYS}
+        # proposal_nums have another meaning there
+        taken = {'_scope_', *inspect.signature(FullCocoMetric).parameters} - {'proposal_nums'}
+        kept = {key: value for key, value in given.items() if key in {'type', *taken}}
         dropped = [f'{key}={given[key]!r}' for key in given if key not in kept]
         if dropped:
             print_log(
@@ -237,7 +220,7 @@ def _become_full_coco_metric(cfg: Config, metric: ConfigDict) -> None:
     else:
         masks = any(node.get('with_mask') for node in repoint.annotation_loaders(cfg))
         kept = dict(metric=['bbox', 'segm'] if masks else ['bbox'])
-        # what VOC's metric calls mAP is nothing that COCO's returns
+        # COCO's metric has no number of the name that VOC's has
         repoint.rename_watched(
             cfg, lambda n: 'coco/bbox_mAP' if '/' in n and not n.startswith('coco/') else n
         )

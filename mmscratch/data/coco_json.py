@@ -1,25 +1,30 @@
-"""Reads COCO instance annotations and refuses what is not: structure, types, ids, references.
+"""Reads COCO annotation files, and checks their structure, types, ids and references.
 
 Each :class:`InputError` names the file, how many entries are at fault, the first and the cure.
 """
 
-import functools
 import gc
 import hashlib
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
+import msgspec
+
+from mmscratch.data.mask_table import MaskTable
 from mmscratch.errors import InputError
 
 Rows = list[dict[str, Any]]
 
 _SECTIONS = ('images', 'annotations', 'categories')
+_LARGE = 10_000_000  # bytes
 _CURES = {
     'area': ' (the area of its mask, or width x height of its box)',
     'iscrowd': ', 0 for a single object',
@@ -29,80 +34,124 @@ _CURES = {
 }
 
 
+class CocoJson(dict):
+    """The content of a file: ``images``, ``annotations`` and ``categories``, none of them empty.
+
+    Ids are unique whole numbers and refer to something, names are unique, images have a size.
+    Boxes are not checked; masks are when they are asked for.
+    """
+
+    def __init__(self, content: dict[str, Any], file: Path, sha256: str) -> None:
+        super().__init__(content)
+        self.file = file
+        self.sha256 = sha256
+        _check_categories(self['categories'], file)
+        _check_images(self['images'], file)
+        _check_references(self, file)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the categories, in the order of MMDetection's labels."""
+        return tuple(row['name'] for row in self['categories'])
+
+    @cached_property
+    def masks(self) -> MaskTable:
+        """The segmentations; InputError where one is no mask."""
+        return MaskTable(self['images'], self['annotations'], self.file)
+
+
 @dataclass(frozen=True)
 class Summary:
-    """What is remembered of a file: its SHA-256, and its annotations by category name."""
+    """What is kept of a file: its SHA-256, and its number of annotations by category name."""
 
     sha256: str
     objects: dict[str, int]
 
 
-def load(file: Path) -> tuple[Rows, Rows, Rows, str]:
-    """Images, annotations and categories, none of them empty, and the SHA-256 of the file.
+# real path, size in bytes and time of change in nanoseconds
+_Identity = tuple[str, int, int]
+_held: dict[_Identity, CocoJson] = {}
+_in_use: WeakValueDictionary[_Identity, CocoJson] = WeakValueDictionary()
+_summaries: dict[_Identity, Summary] = {}
 
-    Ids are unique whole numbers and refer to something, names are unique, images have a size.
-    Boxes and masks are not looked at.
 
-    A file is parsed once: until :func:`forget` the same lists are returned again, unless it has
-    changed on disk.
+def load(file: str | os.PathLike) -> CocoJson:
+    """The content of a file, which stays in memory until :func:`release`.
+
+    A file is not parsed again as long as anyone has its content and it does not change on disk.
+
+    Raises:
+        InputError: the file cannot be read, or is not what :class:`CocoJson` says.
     """
-    return _load(*_identity(file))
-
-
-def summary(file: str | os.PathLike) -> Summary | None:
-    """The summary of a file that :func:`load` has read, None if it has not, or has changed since.
-
-    It outlasts :func:`forget`.
-    """
-    return _summaries.get(_identity(file))
-
-
-def forget() -> None:
-    """Let go of the parsed files, of which a large one takes gigabytes."""
-    _load.cache_clear()
-
-
-_summaries: dict[tuple[Path, int, int], Summary] = {}
-
-
-def _identity(file: str | os.PathLike) -> tuple[Path, int, int]:
-    """Path, size in bytes and time of change in nanoseconds."""
-    file = Path(file)
     try:
-        status = file.stat()
-    except OSError:
-        return file, 0, 0  # reading it tells
-    return file, status.st_size, status.st_mtime_ns
-
-
-@functools.cache
-def _load(file: Path, size: int, changed: int) -> tuple[Rows, Rows, Rows, str]:
-    data, sha256 = _read(file)
-    images, annotations, categories = _sections(data, file)
-    _check_categories(categories, file)
-    _check_images(images, file)
-    _check_references(images, annotations, categories, file)
-    counts = Counter(row['category_id'] for row in annotations)
-    objects = {category['name']: counts[category['id']] for category in categories}
-    _summaries[file, size, changed] = Summary(sha256, objects)
-    return images, annotations, categories, sha256
-
-
-def _read(file: Path) -> tuple[Any, str]:
-    """The parsed JSON and the SHA-256 of its bytes."""
-    try:
-        content = file.read_bytes()
+        key = _identity(file)
+        content = _in_use.get(key) or _read(Path(file))
     except OSError as error:
         raise InputError(
             f'{file}: cannot be read ({error.strerror}); put the data there, or name their folder '
             f'with --data DIR'
         ) from None
-    not_numbers: list[str] = []
+    if key not in _summaries:
+        _summaries[key] = Summary(content.sha256, count_objects(content))
+    _in_use[key] = _held[key] = content
+    return content
+
+
+def release(file: str | os.PathLike) -> None:
+    """Free a file's content, which takes gigabytes if it is large. Its summary stays."""
+    _held.pop(_identity(file), None)
+
+
+def keep(files: Iterable[str | os.PathLike]) -> None:
+    """Free the content of all files but these."""
+    wanted = {_identity(file) for file in files if os.path.exists(file)}
+    for key in _held.keys() - wanted:
+        del _held[key]
+
+
+def summary(file: str | os.PathLike) -> Summary | None:
+    """The summary of a file that :func:`load` has read; None if it has not, or has changed."""
+    try:
+        return _summaries.get(_identity(file))
+    except OSError:
+        return None
+
+
+def count_objects(content: Mapping[str, Rows]) -> dict[str, int]:
+    """The number of annotations by category name, in the order of the file."""
+    counts = Counter(row['category_id'] for row in content.get('annotations', []))
+    return {row['name']: counts[row['id']] for row in content['categories']}
+
+
+def _identity(file: str | os.PathLike) -> _Identity:
+    status = os.stat(file)
+    return os.path.realpath(file), status.st_size, status.st_mtime_ns
+
+
+def _read(file: Path) -> CocoJson:
+    content = file.read_bytes()
     collects = gc.isenabled()
-    # millions of new objects, none of them garbage, would be gone through again and again
+    # The collector would go through millions of new objects again and again; none is garbage.
     gc.disable()
     try:
-        # NaN and Infinity are not JSON, but Python reads and writes them.
+        try:
+            data = msgspec.json.decode(content)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            data = _read_slowly(file, content)
+    finally:
+        if collects:
+            if len(content) > _LARGE:
+                # nor look at them later; each is freed with its last reference all the same
+                gc.freeze()
+            gc.enable()
+    return CocoJson(_sections(data, file), file, hashlib.sha256(content).hexdigest())
+
+
+def _read_slowly(file: Path, content: bytes) -> Any:
+    """Parse with Python's json, which says where the fault is that msgspec stopped at."""
+    not_numbers: list[str] = []
+    try:
+        # NaN and Infinity are not JSON, but Python writes and reads them.
         data = json.loads(content.decode(), parse_constant=not_numbers.append)
     except UnicodeDecodeError as error:
         raise InputError(
@@ -116,12 +165,9 @@ def _read(file: Path) -> tuple[Any, str]:
     except (ValueError, RecursionError) as error:
         # a number of thousands of digits, or lists within lists
         raise InputError(f'{file}: cannot be read ({error}); write the file again') from None
-    finally:
-        if collects:
-            gc.enable()
     if not_numbers:
         raise InputError(_name_not_numbers(file, content, not_numbers))
-    return data, hashlib.sha256(content).hexdigest()
+    return data
 
 
 def _name_not_numbers(file: Path, content: bytes, found: list[str]) -> str:
@@ -134,7 +180,8 @@ def _name_not_numbers(file: Path, content: bytes, found: list[str]) -> str:
     return f'{message}; correct or remove them'
 
 
-def _sections(data: Any, file: Path) -> tuple[Rows, Rows, Rows]:
+def _sections(data: Any, file: Path) -> dict[str, Any]:
+    """The data, if they have all sections."""
     if not isinstance(data, dict):
         raise InputError(
             f'{file}: holds a {type(data).__name__}, not an object with the keys '
@@ -149,7 +196,7 @@ def _sections(data: Any, file: Path) -> tuple[Rows, Rows, Rows]:
             raise InputError(f"{file}: '{key}' is not a list of objects; write it as COCO does")
         if not rows:
             raise InputError(f"{file}: '{key}' is empty; give a data set that has some")
-    return data['images'], data['annotations'], data['categories']
+    return data
 
 
 def column(rows: Rows, section: str, key: str, kind: type | tuple[type, ...], file: Path) -> list:
@@ -193,7 +240,7 @@ def _check_categories(categories: Rows, file: Path) -> None:
 
 
 def _is_text(name: str) -> bool:
-    """Whether it can be written to a file; JSON may hold half of a pair of surrogates."""
+    """Whether the name can be written to a file: JSON may hold half of a surrogate pair."""
     return not any('\ud800' <= letter <= '\udfff' for letter in name)
 
 
@@ -210,14 +257,12 @@ def _check_images(images: Rows, file: Path) -> None:
             )
 
 
-def _check_references(images: Rows, annotations: Rows, categories: Rows, file: Path) -> None:
+def _check_references(content: dict[str, Rows], file: Path) -> None:
+    annotations = content['annotations']
     ids = column(annotations, 'annotations', 'id', int, file)
     _refuse_duplicates(ids, 'annotation ids', file)
-    for key, rows, target in (
-        ('image_id', images, 'images'),
-        ('category_id', categories, 'categories'),
-    ):
-        known = {row['id'] for row in rows}
+    for key, target in (('image_id', 'images'), ('category_id', 'categories')):
+        known = {row['id'] for row in content[target]}
         values = column(annotations, 'annotations', key, int, file)
         unknown = [i for i, value in enumerate(values) if value not in known]
         if unknown:

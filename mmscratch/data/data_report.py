@@ -1,5 +1,6 @@
 """What the check of one split of a data set found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,29 +14,27 @@ class DataReport:
     `instances` counts, by class in the file's own order (that of MMDetection's labels), the
     objects that can be trained on: crowds, ignored ones and left-out boxes are not among them.
     `sizes` counts the same objects by COCO's area limits, 32 and 96 pixels squared.
-    `masks` counts the annotations with a mask that can be loaded, out of `annotations`;
-    `without_masks` those whose segmentation is empty or missing; `rle_masks` those of single
-    objects with an RLE (crowds always have one). `to_find` counts the objects that evaluation looks
-    for. `left_out` says of the other objects why they cannot be trained on, and how many.
-    `crowding` has for each image with such objects their number, and that of the class with the
-    most of them. `fingerprints` maps what identifies an image file to its name. `notes` are
-    sentences for the log.
+    `masks` counts the annotations with a mask that can be loaded, out of `annotations`.
+    `to_find` counts the objects that evaluation looks for. `left_out` says of the other objects why
+    they cannot be trained on, and how many. `crowding` has for each image with such objects their
+    number, and that of the class with the most of them. `fingerprints` maps what identifies an
+    image file to its name. `listed` are the names in a list of images, which no other list may
+    have. `notes` are sentences for the log.
     """
 
     annotation_file: Path
     sha256: str
     images: int
     annotations: int
-    masks: int
-    without_masks: int
-    rle_masks: int
     to_find: int
     instances: dict[str, int]
     sizes: dict[str, int]
+    masks: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     crowding: list[tuple[int, int]] = field(default_factory=list, repr=False)
     fingerprints: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
+    listed: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -48,10 +47,10 @@ class DataReport:
         return tuple(name for name, count in self.instances.items() if count == 0)
 
     def refuse_nothing(self, split: str) -> None:
-        """Refuse training data without an object to train on, and others without one to find.
+        """Refuse training data without an object to train on, other data without one to find.
 
         Raises:
-            InputError: there is none; it tells why for all of them.
+            InputError: there is none. The message counts the reasons.
         """
         trains = split == 'train'
         if sum(self.instances.values()) if trains else self.to_find:
@@ -62,8 +61,22 @@ class DataReport:
             f'{"trained on" if trains else "found"}: {reasons}; correct these'
         )
 
-    def note_copies_of(self, train: 'DataReport') -> None:
-        """Note the images of this split that are trained on too, under whatever name."""
+    def compare_with(self, train: 'DataReport') -> None:
+        """Note the images of this split that are trained on too, under whatever name.
+
+        Raises:
+            InputError: the two have other classes, or one name is in the lists of both.
+        """
+        refuse_other_classes(
+            self.annotation_file, self.classes, train.annotation_file, train.classes
+        )
+        known = set(train.listed)
+        if both := [name for name in self.listed if name in known]:
+            raise InputError(
+                f'{self.annotation_file}: {len(both)} of its {len(self.listed)} images are in '
+                f'{train.annotation_file.name} too, the first is {both[0]}: take them out of one '
+                f'of the lists'
+            )
         common = [key for key in self.fingerprints if key in train.fingerprints]
         if common:
             own, other = (report.fingerprints[common[0]] for report in (self, train))
@@ -95,3 +108,30 @@ class DataReport:
         cells = [f'{name:<{name_width}} {n:>{count_width}}' for name, n in counts]
         rows = (cells[start : start + columns] for start in range(0, len(cells), columns))
         return ['  ' + '   '.join(row) for row in rows]
+
+
+def refuse_other_classes(
+    file: Path, classes: Sequence[str], train_file: Path, train_classes: Sequence[str]
+) -> None:
+    """Refuse classes that are not those of training, in the same order.
+
+    MMDetection numbers the labels by each file's own list of categories.
+
+    Raises:
+        InputError: the two lists differ.
+    """
+    if classes == train_classes:
+        return
+    odd = sorted({*train_classes} ^ {*classes})
+    if not odd:
+        raise InputError(
+            f'{file}: lists its categories in another order than {train_file}, so labels would be '
+            f'swapped; use one order in both'
+        )
+    spaces = len({name.strip() for name in odd}) < len(odd)
+    raise InputError(
+        f'{file}: {len(odd)} category names, the first is {odd[0]!r}, are in only one of this '
+        f'file and {train_file}; give both the same categories'
+        + ', also in the white space around their names'
+        * spaces
+    )

@@ -1,4 +1,4 @@
-"""A cheap look at image files: is it an image, is it whole, which size has it once loaded."""
+"""Checks image files without decoding them: format, completeness, size after loading."""
 
 import os
 import zlib
@@ -11,7 +11,9 @@ from typing import BinaryIO
 
 import cv2
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
+from PIL.TiffImagePlugin import TiffImageFile
+
+from mmscratch.data.progress_bar import ProgressBar
 
 # Of two images of one name in VOC layout the first suffix counts.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -26,7 +28,6 @@ _EXIF_ORIENTATION = 0x0112
 _TURNED = range(5, 9)  # The orientations that swap width and height.
 _TIFF_BITS = 258  # The tag BitsPerSample.
 _PNG_BITS = 24  # Where the header has them, after the size of the image.
-_BAR_FROM = 2000  # Fewer files are done before a bar could be read.
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def look_at(path: Path) -> ImageFacts:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(header_end, size - _TAIL))
             tail = file.read()
-            marker = _END_MARKERS.get(image.format)
+            marker = _END_MARKERS.get(image.format or '')
             if marker and marker not in tail:
                 file.seek(header_end)
                 if marker not in file.read():
@@ -77,14 +78,14 @@ def _bits(image: Image.Image, file: BinaryIO) -> int:
     if image.format == 'PNG':
         file.seek(_PNG_BITS)
         return file.read(1)[0]
-    if image.format == 'TIFF':
+    if isinstance(image, TiffImageFile):
         return max(image.tag_v2.get(_TIFF_BITS, (1,)))
     return {'F': 32, 'I': 16}.get(image.mode[0], 8)
 
 
 def _not_for_opencv(image: Image.Image, path: Path, bits: int) -> str:
-    """Why OpenCV will not load what Pillow has opened, '' if it will."""
-    # OpenCV reads those in any build, and looking once more would take time
+    """Why OpenCV cannot load an image that Pillow has opened; '' if it can."""
+    # every build of OpenCV reads these, and asking takes time
     if image.format not in _END_MARKERS and not cv2.haveImageReader(str(path)):
         return f'is in the format {image.format}, which OpenCV cannot load (save it as PNG)'
     if bits > 16:
@@ -93,7 +94,7 @@ def _not_for_opencv(image: Image.Image, path: Path, bits: int) -> str:
 
 
 def remarks(facts: Iterable[ImageFacts]) -> list[str]:
-    """What there is to tell of images that can be used."""
+    """Notes for the log on images that can be used."""
     if deep := sum(fact.bits == 16 for fact in facts):
         return [
             f'{deep} images have 16 bits a channel: only the upper 8 are used; '
@@ -103,11 +104,10 @@ def remarks(facts: Iterable[ImageFacts]) -> list[str]:
 
 
 def look_at_all(paths: Sequence[Path], threads: int = 8) -> list[ImageFacts]:
-    """The facts of each path, in order, with a progress bar for a large set on a terminal."""
+    """The facts of each path, in order, with a progress bar for a large set."""
     with _any_size(), ThreadPoolExecutor(threads) as pool:
         facts = pool.map(look_at, paths)
-        quiet = True if len(paths) < _BAR_FROM else None
-        return list(tqdm(facts, 'checking images', len(paths), disable=quiet, leave=False))
+        return list(ProgressBar(facts, 'checking images', len(paths), leave=False, delay=1))
 
 
 @contextmanager

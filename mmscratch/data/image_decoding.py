@@ -14,25 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from mmdet.registry import TRANSFORMS
-from tqdm import tqdm
 
-from mmscratch.data.repoint import type_name
+from mmscratch.config.sections import type_name
+from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import describe
-
-_BAR_FROM = 200  # fewer images are done before a bar could be read
 
 
 def decode_all(
     folder: Path, paths: Sequence[Path], pipeline: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Decode images as a pipeline's ``LoadImageFromFile`` will; a fault of each, '' if none.
+    """Decode images as a pipeline's ``LoadImageFromFile`` will; return their faults, '' for none.
 
-    Which files were decoded, with their size and time of change, is remembered in the user's cache
-    folder (``$XDG_CACHE_HOME/mmscratch``, else ``~/.cache/mmscratch``); those are not decoded
-    again. A pipeline that loads in another way is not tried.
+    The user's cache folder (``$XDG_CACHE_HOME/mmscratch``, else ``~/.cache/mmscratch``) keeps size
+    and time of change of decoded files, which are not decoded again. Without that step in the
+    pipeline nothing is decoded.
 
     Args:
-        folder: of the images, by whose path they are remembered.
+        folder: that of the images; its path names the file in the cache folder.
         paths: image files below it.
         pipeline: of the data set.
     """
@@ -58,9 +56,8 @@ def decode_all(
     try:
         # OpenCV decodes without Python's lock
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            quiet = True if len(new) < _BAR_FROM else None
             done = pool.map(fault_of, new)
-            bar = tqdm(done, 'decoding images, once', len(new), disable=quiet, leave=False)
+            bar = ProgressBar(done, 'decoding images, once', len(new), leave=False, delay=1)
             faults.update(zip(new, bar))
     finally:
         # also what was done before an interruption

@@ -1,14 +1,13 @@
 """The segmentations of a COCO annotation file, looked at as MMDetection will load them."""
 
-from collections.abc import Sequence
-from operator import mul
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from mmscratch.data.coco_json import Rows
 from mmscratch.errors import InputError
 
 # pycocotools walks along every edge: farther points cost memory without bound
@@ -16,6 +15,7 @@ _FARTHEST = 100_000  # pixels
 # from so many square pixels on, a polygon within its image covers some
 _SMALL = 8
 _MOST_DIGITS = 7  # of a run in a compressed RLE, 5 bits each
+_AT_A_TIME = 4096  # annotations whose points are an array, to bound the memory
 
 
 class MaskTable:
@@ -27,48 +27,39 @@ class MaskTable:
         usable: those whose mask can be loaded. Polygons of fewer than 3 points have no mask:
             MMDetection 3.3.0 ignores an object without another one (``_process_masks`` in
             mmdet/datasets/transforms/loading.py).
-        short: polygon masks with such a polygon.
-        empty: those of the usable ones that cover no pixel of their image. MMDetection trains on
-            their objects, with nothing as the mask.
-        normalised: of these the polygons whose points all lie within 0..1, in an image of more than
-            a pixel; where rounding gives them the pixel at the corner, too.
+        short: masks with a polygon of fewer than 3 points.
+        empty: usable masks that cover no pixel of their image. MMDetection trains on their objects
+            with an empty mask.
+        normalised: polygon masks whose points all lie within 0..1, in an image of more than a
+            pixel. They count as empty, even if rounding gives them the pixel at the corner.
     """
 
-    def __init__(self, images: Rows, annotations: Rows, file: Path) -> None:
-        sizes = {image['id']: [image['height'], image['width']] for image in images}
+    def __init__(
+        self,
+        images: Sequence[Mapping[str, Any]],
+        annotations: Sequence[Mapping[str, Any]],
+        file: Path,
+    ) -> None:
+        size_of = {image['id']: (image['height'], image['width']) for image in images}
+        sizes = [size_of[row['image_id']] for row in annotations]
         values = [row.get('segmentation') for row in annotations]
-        self.given = np.array([bool(value) for value in values])
+        self.given = np.array(list(map(bool, values)))
         self.rle = np.array([isinstance(value, dict) for value in values])
         self.usable = self.given.copy()
-        self.short = np.zeros(len(values), bool)
-        self.empty = np.zeros(len(values), bool)
-        self.normalised = np.zeros(len(values), bool)
-        malformed, far, unsound = [], [], []
-        for number in np.flatnonzero(self.given):
-            value, row = values[number], annotations[number]
-            height_width = sizes[row['image_id']]
-            if self.rle[number]:
-                if not _is_rle(value, height_width):
-                    malformed.append(row['id'])
-                elif runs := _runs(value['counts'], height_width[0] * height_width[1]):
-                    self.empty[number] = not any(runs[1::2])
-                else:
-                    unsound.append(row['id'])
-            elif not _is_polygons(value):
-                malformed.append(row['id'])
+        self.short, self.empty, self.normalised = np.zeros((3, len(values)), bool)
+        malformed, unsound, far = np.zeros((3, len(values)), bool)
+        for number in np.flatnonzero(self.given & self.rle):
+            value, (height, width) = values[number], sizes[number]
+            if not _is_rle(value, height, width):
+                malformed[number] = True
+            elif runs := _runs(value['counts'], height * width):
+                self.empty[number] = not any(runs[1::2])
             else:
-                whole = whole_polygons(value)
-                self.usable[number] = bool(whole)
-                self.short[number] = len(whole) < len(value)
-                largest = max(map(max, whole), default=2)
-                smallest = min(map(min, whole), default=0)
-                if smallest < -_FARTHEST or largest > _FARTHEST:
-                    far.append(row['id'])
-                    continue
-                shares = smallest >= 0 and largest <= 1 < max(height_width)
-                self.normalised[number] = shares
-                covers = bool(whole) and not shares and _cover_pixels(whole, *height_width)
-                self.empty[number] = bool(whole) and not covers
+                unsound[number] = True
+        others = np.flatnonzero(self.given & ~self.rle)
+        for start in range(0, len(others), _AT_A_TIME):
+            numbers = others[start : start + _AT_A_TIME]
+            self._look_at_polygons(numbers, values, sizes, malformed, far)
         for wrong, fault in (
             (
                 malformed,
@@ -78,11 +69,57 @@ class MaskTable:
             (unsound, 'RLEs have runs of another length than their size'),
             (far, f'segmentations have points more than {_FARTHEST:,} pixels away'),
         ):
-            if wrong:
+            if wrong.any():
+                first = annotations[wrong.argmax()]['id']
                 raise InputError(
-                    f'{file}: {len(wrong)} {fault}, the first is that of annotation {wrong[0]}; '
+                    f'{file}: {wrong.sum()} {fault}, the first is that of annotation {first}; '
                     'correct or remove them'
                 )
+
+    def _look_at_polygons(
+        self,
+        numbers: np.ndarray,
+        values: Sequence[Any],
+        sizes: Sequence[tuple[int, int]],
+        malformed: np.ndarray,
+        far: np.ndarray,
+    ) -> None:
+        """Fill the rows `numbers` of the attributes and of the arrays of faults."""
+        if not _are_polygons([values[number] for number in numbers]):
+            malformed[numbers] = [not _are_polygons([values[number]]) for number in numbers]
+            numbers = numbers[~malformed[numbers]]
+        whole = [whole_polygons(values[number]) for number in numbers]
+        counts = np.array(list(map(len, whole)), int)
+        self.usable[numbers] = counts > 0
+        self.short[numbers] = counts < [len(values[number]) for number in numbers]
+        numbers, counts, whole = numbers[counts > 0], counts[counts > 0], list(filter(None, whole))
+        if not whole:
+            return
+        height, width = np.array([sizes[number] for number in numbers]).T
+        polygons = list(chain.from_iterable(whole))
+        points = _floats(chain.from_iterable(polygons))
+        x, y = points.reshape(-1, 2).T
+        corners = np.array(list(map(len, polygons))) // 2
+        start, of_object = _starts(corners), _starts(counts)
+        left, right = np.minimum.reduceat(x, start), np.maximum.reduceat(x, start)
+        top, bottom = np.minimum.reduceat(y, start), np.maximum.reduceat(y, start)
+        smallest = np.minimum.reduceat(np.minimum(left, top), of_object)
+        largest = np.maximum.reduceat(np.maximum(right, bottom), of_object)
+        far[numbers] = (smallest < -_FARTHEST) | (largest > _FARTHEST)
+        shares = (smallest >= 0) & (largest <= 1) & (np.maximum(height, width) > 1)
+        self.normalised[numbers] = shares
+
+        following = np.arange(1, len(x) + 1)
+        following[start + corners - 1] = start
+        twice_area = np.abs(np.add.reduceat(x * y[following] - y * x[following], start))
+        inside = (np.minimum(left, top) >= 0) & (right <= np.repeat(width, counts))
+        inside &= bottom <= np.repeat(height, counts)
+        covers = np.logical_or.reduceat(inside & (twice_area >= 2 * _SMALL), of_object)
+        for i in np.flatnonzero(~covers & ~shares & ~far[numbers]):
+            # exact, and slower
+            outlines = mask_utils.frPyObjects(whole[i], *sizes[numbers[i]])
+            covers[i] = mask_utils.area(outlines).any()
+        self.empty[numbers] = shares | ~covers
 
     def notes(self) -> list[str]:
         """Sentences for the log on masks that are not used, or not whole."""
@@ -110,29 +147,31 @@ def whole_polygons(segmentation: Sequence[Sequence[float]]) -> list[Sequence[flo
     return [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
 
 
-def _is_polygons(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        type(part) is list and set(map(type, part)) <= {int, float} for part in value
+def _are_polygons(values: Sequence[Any]) -> bool:
+    """Whether each value is a list of lists of numbers."""
+    return (
+        set(map(type, values)) <= {list}
+        and set(map(type, chain.from_iterable(values))) <= {list}
+        and set(map(type, chain.from_iterable(chain.from_iterable(values)))) <= {int, float}
     )
 
 
-def _is_rle(value: dict, height_width: list[int]) -> bool:
-    return isinstance(value.get('counts'), str | list) and value.get('size') == height_width
+def _floats(values: Iterable[float]) -> np.ndarray:
+    """The array of numbers; one that is too far away is as far away in the array."""
+    values = list(values)
+    try:
+        return np.clip(np.array(values, float), -2 * _FARTHEST, 2 * _FARTHEST)
+    except OverflowError:  # JSON has whole numbers of any length
+        return np.array([max(-2 * _FARTHEST, min(2 * _FARTHEST, value)) for value in values], float)
 
 
-def _cover_pixels(polygons: Sequence[Sequence[float]], height: int, width: int) -> bool:
-    for part in polygons:
-        x, y = part[::2], part[1::2]
-        inside = min(part) >= 0 and max(x) <= width and max(y) <= height
-        if inside and _twice_area(x, y) >= 2 * _SMALL:
-            return True
-    # exact, and slower
-    return bool(mask_utils.area(mask_utils.frPyObjects(polygons, height, width)).any())
+def _starts(lengths: np.ndarray) -> np.ndarray:
+    """Where parts of these lengths, one after the other, begin."""
+    return np.cumsum(lengths) - lengths
 
 
-def _twice_area(x: Sequence[float], y: Sequence[float]) -> float:
-    right = sum(map(mul, x, [*y[1:], y[0]]))
-    return abs(right - sum(map(mul, y, [*x[1:], x[0]])))
+def _is_rle(value: dict, height: int, width: int) -> bool:
+    return isinstance(value.get('counts'), str | list) and value.get('size') == [height, width]
 
 
 def _runs(counts: str | Sequence[Any], pixels: int) -> Sequence[int]:

@@ -12,30 +12,12 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from mmscratch.config.sections import as_list, type_name, walk, walk_paths
 from mmscratch.errors import InputError
 
 LOADERS = {'train_dataloader': 'train', 'val_dataloader': 'val', 'test_dataloader': 'val'}
 
-# Data sets of boxes (and masks) in single images: their configs can read a folder of --data too.
-DATASETS = (
-    'CocoDataset',
-    'CityscapesDataset',
-    'CrowdHumanDataset',
-    'DSDLDetDataset',
-    'DeepFashionDataset',
-    'LVISV05Dataset',
-    'LVISV1Dataset',
-    'Objects365V1Dataset',
-    'Objects365V2Dataset',
-    'OpenImagesChallengeDataset',
-    'OpenImagesDataset',
-    'V3DetDataset',
-    'VOCDataset',
-    'VOCWithDifficult',
-    'VocFolderDataset',
-    'WIDERFaceDataset',
-    'XMLDataset',
-)
+# MMDetection's metrics of boxes and masks.
 METRICS = (
     'CocoMetric',
     'CityScapesMetric',
@@ -44,8 +26,7 @@ METRICS = (
     'OpenImagesMetric',
     'VOCMetric',
 )
-# Detectors that are box detectors without their mask branch, and what they are called then. Box
-# detectors may load masks too, with a pipeline that they share.
+# Detectors that work without masks, and the box detector that each becomes.
 _BOX_TWINS = {
     'MaskRCNN': 'FasterRCNN',
     'CascadeRCNN': 'CascadeRCNN',
@@ -61,27 +42,11 @@ _TWIN_ROI_HEADS = {
 
 
 def contents(*folders: Path) -> str:
-    """What is in the first of the folders that exists."""
+    """Say what is in the first of the folders that exists."""
     folder = next(folder for folder in folders if folder.is_dir())
     names = sorted(path.name + '/' * path.is_dir() for path in folder.iterdir())
     more = f' and {len(names) - 8} more' if len(names) > 8 else ''
     return f'{folder} holds {", ".join(names[:8]) or "nothing"}{more}'
-
-
-def walk(node: Any) -> Iterator[dict]:
-    """Every dict in `node`, itself included."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from walk(item)
-
-
-def type_name(node: Mapping[str, Any]) -> str:
-    """The name of the node's class, without scope or module; '' if it has none."""
-    kind = node.get('type', '')
-    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
 def annotation_loaders(cfg: Config) -> list[dict]:
@@ -96,10 +61,23 @@ def keypoint_datasets(cfg: Config) -> list[dict]:
     return [node for node in walk(loaders) if type_name(node) == 'CocoKeypointDataset']
 
 
-def become_box_only(cfg: Config, annotation_file: Path) -> None:
-    """Take the mask branch, and what serves it, out of the config.
+def datasets(cfg: Config, split: str) -> Iterator[dict]:
+    """The data sets of a split's loader that read files, inside of any wrappers."""
+    yield from _leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
 
-    Raises InputError, naming the file that has no masks, for a detector that is nothing without.
+
+def _leaves(dataset: dict | None) -> Iterator[dict]:
+    inner = (dataset or {}).get('datasets') or [(dataset or {}).get('dataset')]
+    if dataset and inner == [None]:
+        yield dataset
+    for item in filter(None, inner):
+        yield from _leaves(item)
+
+
+def become_box_only(cfg: Config, annotation_file: Path) -> None:
+    """Remove the mask branch, and all that serves it, from the config.
+
+    Raises InputError for a detector that needs masks; it names the file without masks.
     """
     model = cfg.model
     roi_head = model.get('roi_head') or {}
@@ -119,11 +97,10 @@ def become_box_only(cfg: Config, annotation_file: Path) -> None:
         model['data_preprocessor']['pad_mask'] = False
     for node in annotation_loaders(cfg):
         node['with_mask'] = False
-    for key in ('val_evaluator', 'test_evaluator'):
-        for metric in _as_list(cfg.get(key)):
-            if 'segm' in metric.get('metric', ()):
-                kept = [name for name in metric['metric'] if name == 'keypoints']
-                metric['metric'] = ['bbox', *kept]
+    for metric in as_list(cfg.get('val_evaluator')) + as_list(cfg.get('test_evaluator')):
+        if 'segm' in metric.get('metric', ()):
+            kept = [name for name in metric['metric'] if name == 'keypoints']
+            metric['metric'] = ['bbox', *kept]
     rename_watched(cfg, lambda name: re.sub('^([^/]*/)?segm_', r'\1bbox_', name))
     print_log(
         f'{annotation_file.parent}: no masks, so {name} is trained on boxes alone '
@@ -136,7 +113,7 @@ def become_box_only(cfg: Config, annotation_file: Path) -> None:
 def rename_watched(cfg: Config, rename: Callable[[str], str]) -> None:
     """Rename the metrics that hooks and schedulers look at: ``save_best`` and ``monitor``.
 
-    Of names in a list that become the same the first one stays, with its rule.
+    If several names of a list become the same, the first one stays, with its rule.
     """
     for node in walk(
         [cfg.get(key) for key in ('default_hooks', 'custom_hooks', 'param_scheduler')]
@@ -155,31 +132,35 @@ def rename_watched(cfg: Config, rename: Callable[[str], str]) -> None:
 
 
 def register_all(cfg: Config) -> None:
-    """Have the classes of mmscratch registered, now and wherever the config is loaded again."""
+    """Register the classes of mmscratch, now and whenever the config is loaded again."""
     importlib.import_module('mmscratch.register_all')
     known = cfg.get('custom_imports') or {}
     modules = dict.fromkeys([*known.get('imports', []), 'mmscratch.register_all'])
     cfg.custom_imports = dict(known, imports=list(modules))
 
 
-def _as_list(evaluator: Any) -> list[dict]:
-    return [evaluator] if isinstance(evaluator, dict) else list(evaluator or [])
+def repoint_config(
+    cfg: Config, root: Path, metainfo: dict[str, Any], change: Callable[..., ConfigDict]
+) -> None:
+    """Let the data sets of `cfg` read the folder `root`, and its heads have as many classes.
 
-
-def repoint_datasets(cfg: Config, change: Callable[..., ConfigDict]) -> None:
-    """Put `change(dataset, split)` in the place of each dataset of a loader that reads files.
-
-    Raises InputError for a config that asks for more than objects in single images.
+    `change(dataset, split)` takes the place of each dataset of a loader that reads files. The
+    config's own variables say the same. Raises InputError for a config that asks for more than
+    objects in single images.
     """
     for key, split in LOADERS.items():
         if cfg.get(key):
             _refuse_other_tasks(cfg, key)
             of_split = functools.partial(change, split=split)
             cfg[key]['dataset'] = _repoint_dataset(cfg[key]['dataset'], key, of_split)
+    for key, value in (('data_root', str(root)), ('metainfo', metainfo)):
+        if key in cfg:
+            cfg[key] = value
+    set_num_classes(cfg.model, len(metainfo['classes']))
 
 
 def _refuse_other_tasks(cfg: Config, key: str) -> None:
-    """Maps of stuff, panoptic segments, unlabeled images are not in a folder of instances."""
+    """Refuse a task whose data a folder of instances does not have."""
     loader = cfg[key]
     if any(node.get('with_seg') for node in walk(loader)):
         task = 'semantic maps'
@@ -198,22 +179,44 @@ def _refuse_other_tasks(cfg: Config, key: str) -> None:
 def _repoint_dataset(
     dataset: ConfigDict, key: str, change: Callable[[ConfigDict], ConfigDict]
 ) -> ConfigDict:
-    """Let `change` see the dataset that reads files; wrappers around it stay, ConcatDataset goes.
+    """Replace the dataset that reads files by `change` of it; wrappers stay, ConcatDataset goes.
 
-    Raises InputError for a type, at `key` of the config, that reads something else than objects.
+    Raises InputError for a type that reads other things than objects; `key` is the loader's.
     """
     if 'datasets' in dataset:
         return _repoint_dataset(dataset['datasets'][0], key, change)
     if 'dataset' in dataset:
         dataset['dataset'] = _repoint_dataset(dataset['dataset'], key, change)
         return dataset
-    name = type_name(dataset)
-    if name not in DATASETS and not _is_own(dataset, 'CocoDataset'):
+    if not _reads_objects(dataset):
         raise InputError(
-            f'{key}.dataset.type={name}: its configs cannot be pointed at a folder of --data; '
-            f'use a config that trains on CocoDataset'
+            f'{key}.dataset.type={type_name(dataset)}: its configs cannot be pointed at a folder '
+            f'of --data; use a config that trains on CocoDataset'
         )
     return change(dataset)
+
+
+def _reads_objects(dataset: Mapping[str, Any]) -> bool:
+    """Whether the data set is one of boxes (and masks) in single images."""
+    from mmdet import datasets
+
+    kinds = (
+        datasets.CocoDataset,
+        datasets.CrowdHumanDataset,
+        datasets.DSDLDetDataset,
+        datasets.OpenImagesDataset,
+        datasets.XMLDataset,
+    )
+    kind = _registered(dataset, 'DATASETS')
+    return issubclass(kind, kinds) and not issubclass(kind, datasets.CocoPanopticDataset)
+
+
+def reads_coco(dataset: Mapping[str, Any]) -> bool:
+    """Whether the data set is a CocoDataset, or a subclass of it from outside of MMDetection."""
+    from mmdet.datasets import CocoDataset
+
+    kind = _registered(dataset, 'DATASETS')
+    return kind is CocoDataset or _is_own(kind, CocoDataset)
 
 
 def bare_dataset(dataset: Mapping[str, Any], kind: str) -> ConfigDict:
@@ -222,60 +225,48 @@ def bare_dataset(dataset: Mapping[str, Any], kind: str) -> ConfigDict:
     return ConfigDict({k: v for k, v in dataset.items() if k in kept}, type=kind)
 
 
-def known_metrics(cfg: Config, key: str) -> list[dict]:
-    """The metrics of the evaluator `key`; InputError for one that judges something else."""
-    found = _as_list(cfg[key])
+def known_metrics(cfg: Config, split: str) -> list[dict]:
+    """The metrics of a split; InputError for one that judges something else."""
+    from mmdet.evaluation import CocoMetric
+
+    found = as_list(cfg.get(f'{split}_evaluator'))
     for metric in found:
         name = type_name(metric)
-        if name not in METRICS and not _is_own(metric, 'CocoMetric'):
+        if name not in METRICS and not _is_own(_registered(metric, 'METRICS'), CocoMetric):
             raise InputError(
-                f'{key}.type={name}: cannot be pointed at a folder of --data; use CocoMetric'
+                f'{split}_evaluator.type={name}: cannot be pointed at a folder of --data; '
+                f'use CocoMetric'
             )
     return found
 
 
-def set_variables(cfg: Config, root: Path, metainfo: dict) -> None:
-    """Let the config's own variables say what its datasets do."""
-    for key, value in (('data_root', str(root)), ('metainfo', metainfo)):
-        if key in cfg:
-            cfg[key] = value
+def _is_own(kind: type, parent: type) -> bool:
+    """Whether it is a subclass of a class of MMDetection from outside of MMDetection."""
+    return issubclass(kind, parent) and not kind.__module__.startswith('mmdet.')
 
 
-def _is_own(node: Mapping[str, Any], base: str) -> bool:
-    """Whether the type is a subclass of MMDetection's `base` from outside of MMDetection."""
-    from mmdet import registry
-    from mmdet.datasets import CocoDataset
-    from mmdet.evaluation import CocoMetric
+def _registered(node: Mapping[str, Any], registry: str) -> type:
+    """The class that a config's node names; ``object`` for one that MMDetection does not know."""
+    from mmdet import registry as registries
 
-    kinds, parent = {
-        'CocoDataset': (registry.DATASETS, CocoDataset),
-        'CocoMetric': (registry.METRICS, CocoMetric),
-    }[base]
-    kind = kinds.get(node['type']) if isinstance(node['type'], str) else node['type']
-    own = isinstance(kind, type) and not kind.__module__.startswith('mmdet.')
-    return own and issubclass(kind, parent)
+    kind = node['type']
+    return (getattr(registries, registry).get(kind) or object) if isinstance(kind, str) else kind
 
 
 def set_num_classes(node: Any, num_classes: int) -> None:
     """Write the number of classes into every head; the RPN's is always 1 (object or not)."""
-    if isinstance(node, list | tuple):
-        for item in node:
-            set_num_classes(item, num_classes)
-    if not isinstance(node, dict):
-        return
-    weights = node.get('class_weight')
-    if isinstance(weights, list) and len(weights) > 2:
-        # DETR-like heads: one weight a class, equal ones, and a last one for "no object".
-        node['class_weight'] = [weights[0]] * num_classes + weights[-1:]
-    for key, value in node.items():
-        if key in ('num_classes', 'num_things_classes'):
-            node[key] = num_classes
-        elif key != 'rpn_head':
-            set_num_classes(value, num_classes)
+    for path, section in walk_paths(node):
+        if 'rpn_head' in path.split('.'):
+            continue
+        weights = section.get('class_weight')
+        if isinstance(weights, list) and len(weights) > 2:
+            # DETR-like heads: one weight a class, equal ones, and a last one for "no object".
+            section['class_weight'] = [weights[0]] * num_classes + weights[-1:]
+        for key in section.keys() & {'num_classes', 'num_things_classes'}:
+            section[key] = num_classes
 
 
 def palette(count: int) -> list[tuple[int, int, int]]:
     """`count` RGB colours, 0..255, spread over the hues."""
-    hues = (index / count for index in range(count))
-    colours = (colorsys.hsv_to_rgb(hue, 0.85, 0.95) for hue in hues)
-    return [tuple(round(255 * channel) for channel in colour) for colour in colours]
+    colours = (colorsys.hsv_to_rgb(index / count, 0.85, 0.95) for index in range(count))
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours]

@@ -1,4 +1,4 @@
-"""Point any config at a folder in PASCAL VOC layout: ``--data DIR`` of the tools.
+"""Points any config at a folder in PASCAL VOC layout.
 
 The layout is what LabelImg and the like write: ``Annotations/*.xml``, ``JPEGImages/`` and lists of
 names in ``ImageSets/Main/``.
@@ -30,8 +30,8 @@ class VocFolder:
     lists: dict[str, Path]
 
 
-def is_voc(root: Path) -> bool:
-    """Whether the folder, or one at most two levels below, is in VOC layout (and none of COCO)."""
+def recognises(root: Path) -> bool:
+    """Whether the folder, or one at most two levels below, is in VOC layout and not in COCO's."""
     root = Path(root)
     return root.is_dir() and 'annotations' not in _folders(root) and bool(_candidates(root))
 
@@ -66,15 +66,16 @@ def find(root: Path) -> VocFolder:
     return VocFolder(folder, lists)
 
 
-def point_config_at(cfg: Config, folder: VocFolder) -> None:
-    """Make `cfg` train and evaluate on `folder`.
+def use(cfg: Config, root: Path) -> None:
+    """Make `cfg` train and evaluate on a folder.
 
     Classes are those of the XML files of the training list, sorted; head sizes follow. A config
     with masks becomes its box-only twin; VOC's mAP at IoU 0.5, the area under the curve, takes the
     place of COCO's numbers. Raises InputError for a config that cannot use such data, and, if the
     training list leads to no object, for what is wrong with its files. The data are not checked
-    otherwise: see :func:`mmscratch.data.voc_check.check_config`.
+    otherwise.
     """
+    folder = find(root)
     if repoint.keypoint_datasets(cfg):
         raise InputError(
             f'{cfg.filename}: trains on keypoints, and {folder.root} is in PASCAL VOC layout, '
@@ -84,22 +85,20 @@ def point_config_at(cfg: Config, folder: VocFolder) -> None:
         repoint.become_box_only(cfg, folder.lists['train'])
     classes = _classes(folder)
     metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
-    repoint.repoint_datasets(cfg, functools.partial(_repoint, folder=folder, metainfo=metainfo))
-    for key in ('val_evaluator', 'test_evaluator'):
-        if cfg.get(key):
-            repoint.known_metrics(cfg, key)
-            cfg[key] = dict(type='VOCMetric', eval_mode='area')
+    change = functools.partial(_repoint, folder=folder, metainfo=metainfo)
+    repoint.repoint_config(cfg, folder.root, metainfo, change)
+    for split in ('val', 'test'):
+        if repoint.known_metrics(cfg, split):
+            cfg[f'{split}_evaluator'] = dict(type='VOCMetric', eval_mode='area')
     repoint.rename_watched(
         cfg, lambda name: name if '/' not in name or name in _NUMBERS else _NUMBERS[0]
     )
-    repoint.set_variables(cfg, folder.root, metainfo)
-    repoint.set_num_classes(cfg.model, len(classes))
     repoint.register_all(cfg)
 
 
 def _folders(root: Path) -> list[str]:
-    """Names of sub-folders, as they are on disk: some systems don't tell a from A when asked."""
-    with os.scandir(root) as entries:  # which needs no look at each file, as pathlib does
+    """Names of sub-folders as they are on disk; some systems ignore letter case when asked."""
+    with os.scandir(root) as entries:  # pathlib would look at each file
         return sorted(entry.name for entry in entries if entry.is_dir())
 
 
@@ -118,8 +117,8 @@ def _classes(folder: VocFolder) -> tuple[str, ...]:
     xml = (voc_xml.read(files[name]) for name in names if name in files)
     classes = sorted({item.name for found in xml for item in found.objects})
     if not classes:
-        # the first cause is what is wrong with all of the files
-        voc_check.check_list(_files(folder, 'train', dict(classes=())))
+        # something is wrong with the files: say what
+        voc_check.check(_files(folder, 'train', dict(classes=())), False, False)
     return tuple(classes)
 
 
@@ -145,9 +144,9 @@ def _repoint(dataset: ConfigDict, split: str, folder: VocFolder, metainfo: dict)
 
 
 def _with_ground_truth(pipeline: list[dict]) -> Iterator[dict]:
-    """VOCMetric takes the boxes of the pipeline, in pixels of the file: loaded after any resizing.
+    """The pipeline with its boxes loaded last, in pixels of the file: VOCMetric takes them so.
 
-    CocoMetric reads its own file, so that its configs may load them anywhere, or not at all.
+    CocoMetric reads its own file. Its configs may load boxes before resizing, or not at all.
     """
     for step in pipeline:
         if step is pipeline[-1]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmscratch.errors import InputError
 
 _DECLARED = re.compile(rb'\s*<\?xml[^>]*?encoding\s*=\s*["\']([\w.-]+)')
-# Windows calls its encodings by the names of standards that hold fewer characters.
+# Windows gives its encodings the names of smaller standards.
 _WINDOWS = {
     'gb2312': 'gb18030',
     'gbk': 'gb18030',
@@ -21,7 +21,7 @@ _WINDOWS = {
 }
 
 
-_MOST_PIXELS = 10**9  # what is beyond does not fit into MMDetection's integers
+_MOST_PIXELS = 10**9  # larger numbers do not fit into MMDetection's integers
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class VocObject:
 
     @property
     def is_normalised(self) -> bool:
-        """Whether the corners are shares of the image's size in place of pixels."""
+        """Whether the corners are fractions of the image's size, not pixels."""
         x1, y1, x2, y2 = self.corners
         return 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1
 
@@ -74,7 +74,7 @@ class VocXml:
 def read_names(list_file: Path) -> list[str]:
     """The names in a list of images, one a line, without suffix; InputError for an empty list."""
     try:
-        # not split at spaces: annotation tools keep those of the image's name
+        # a name may contain spaces
         lines = _decode(list_file.read_bytes()).splitlines()
     except (OSError, ValueError) as error:
         raise InputError(
@@ -87,11 +87,11 @@ def read_names(list_file: Path) -> list[str]:
 
 
 def find_files(folder: Path, names: Iterable[str], suffixes: Sequence[str]) -> dict[str, Path]:
-    """Name without suffix -> file; of sub-folders only those that `names` name are looked into.
+    """Map names without suffix to files; only sub-folders that `names` mention are searched.
 
     The case of a suffix doesn't matter. Of two files of one name the first suffix counts.
     """
-    found = {}
+    found: dict[str, Path] = {}
     # one listing a folder: to ask for each file is slow on network disks
     for parent in {'', *map(posixpath.dirname, names)}:
         if posixpath.isabs(parent) or not (folder / parent).is_dir():
@@ -103,7 +103,7 @@ def find_files(folder: Path, names: Iterable[str], suffixes: Sequence[str]) -> d
 
 
 def read(file: Path) -> VocXml:
-    """Read an XML file; it raises nothing, faults are in the result."""
+    """Read an XML file; faults are in the result, nothing is raised."""
     try:
         content = file.read_bytes()
         root = _parse(content)
@@ -155,8 +155,8 @@ def _decode(content: bytes) -> str:
 
 def _parse(content: bytes) -> ET.Element:
     """The root of an XML file; tags are in lower case and without namespace."""
-    # Python's expat knows no encoding of several bytes a character, and ignores the declaration
-    # of what is text already.
+    # Python's expat cannot read encodings of several bytes a character. It ignores the declaration
+    # of decoded text.
     text = _decode(content).lstrip()
     if '<!ENTITY' in text:
         raise ValueError('it declares an <!ENTITY, which may grow without bound: take it out')
@@ -167,11 +167,13 @@ def _parse(content: bytes) -> ET.Element:
 
 
 def _object(node: ET.Element) -> VocObject:
-    corners = (_number(node, f'bndbox/{key}') for key in ('xmin', 'ymin', 'xmax', 'ymax'))
+    left, top, right, bottom = (
+        _number(node, f'bndbox/{key}') for key in ('xmin', 'ymin', 'xmax', 'ymax')
+    )
     return VocObject(
         name=_text(node, 'name'),
         difficult=bool((node.findtext('difficult') or '').strip() and _number(node, 'difficult')),
-        corners=tuple(corners),
+        corners=(left, top, right, bottom),
     )
 
 

@@ -3,6 +3,4 @@
 from mmscratch.dsod.dsod_head import DSODHead
 from mmscratch.dsod.dsod_neck import DSODNeck
 from mmscratch.dsod.dsod_net import DSODNet
-from mmscratch.dsod.voc_with_difficult import VOCWithDifficult
-
-__all__ = ['DSODHead', 'DSODNeck', 'DSODNet', 'VOCWithDifficult']
+from mmscratch.dsod.voc_with_difficult_dataset import VocWithDifficultDataset

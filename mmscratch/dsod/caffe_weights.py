@@ -1,8 +1,8 @@
-"""DSOD's released weights, Caffe's ``.caffemodel`` files, in our model's names.
+"""Imports DSOD's released weights, Caffe's ``.caffemodel`` files.
 
-Source of layers, their names and their order: ``DSOD300_V3_Body`` and ``CreateMultiBoxHead`` in
-the authors' ``model_libs.py`` (szq0214/DSOD at bbb6f0f). Prediction layers have names there; all
-others are numbered by pycaffe in the order of the net, inputs first, which is the file's too.
+Source of the layers, their names and their order: ``DSOD300_V3_Body`` and ``CreateMultiBoxHead`` in
+the authors' ``model_libs.py`` (szq0214/DSOD at bbb6f0f). Prediction layers have names there.
+pycaffe numbers all others in the order of the net, inputs first; the file has the same order.
 """
 
 import math
@@ -22,7 +22,7 @@ from mmscratch.dsod.dsod_neck import DSODNeck
 from mmscratch.dsod.dsod_net import DSODNet
 from mmscratch.errors import InputError
 
-# What is read of Caffe's caffe.proto; protobuf skips all other fields of a file.
+# The fields of Caffe's caffe.proto that are read; protobuf skips all others of a file.
 _FIELDS = (
     ('NetParameter', 'repeated', 'V1LayerParameter', 'layers', 2),
     ('NetParameter', 'repeated', 'LayerParameter', 'layer', 100),
@@ -34,7 +34,7 @@ _FIELDS = (
     ('BlobShape', 'repeated', 'int64', 'dim', 1),
 )
 _MAPS = ('First', 'Second', 'Third', 'Fourth', 'Fifth', 'Sixth')
-# A layer's blobs under PyTorch's names; BatchNorm's third is another count, see `_statistics`.
+# A layer's blobs under PyTorch's names. BatchNorm's third means something else: see `_statistics`.
 _BLOBS = {
     'Convolution': ('weight',),
     'BatchNorm': ('running_mean', 'running_var', 'num_batches_tracked'),
@@ -45,7 +45,7 @@ _BLOBS = {
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer with weights: its name, Caffe's type and the float32 arrays in the file's order."""
+    """A layer with weights: name, Caffe's type, float32 arrays in the order of the file."""
 
     name: str
     type: str
@@ -59,10 +59,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where our model has a layer of Caffe's.
+    """The place of a layer of Caffe's in our model.
 
-    ``name`` is None for a layer that is known by its order alone. ``priors`` is the number of
-    priors a cell where the layer's channels are scores, else 0.
+    ``name`` is None if only the order tells which layer it is. ``priors`` is the number of priors a
+    cell if the layer's channels are scores, else 0.
     """
 
     type: str
@@ -79,8 +79,8 @@ def read_layers(file: Path) -> list[Layer]:
     """The layers with weights of a ``.caffemodel``, in the file's order.
 
     Raises:
-        InputError: no such file, or it is cut short, of another kind or of Caffe's older format,
-            without weights, or with other than the numbers that a blob's shape asks for.
+        InputError: the file is missing, cut short, of another kind, of Caffe's older format or
+            without weights, or a blob has more or fewer numbers than its shape.
     """
     if not file.is_file():
         raise InputError(f'{file}: no such file; check the path')
@@ -89,13 +89,13 @@ def read_layers(file: Path) -> list[Layer]:
         net.ParseFromString(file.read_bytes())
     except DecodeError:
         raise InputError(
-            f'{file}: is cut short or not a .caffemodel; download it again, and see that it is no '
-            'web page'
+            f'{file}: is cut short or not a .caffemodel; download it again, and check that it is '
+            'not a web page'
         ) from None
     if net.layers:
         raise InputError(
-            f'{file}: is in an older format of Caffe (V1LayerParameter), which DSOD was never '
-            "released in; convert it with Caffe's upgrade_net_proto_binary"
+            f'{file}: is in an older format of Caffe (V1LayerParameter), not that of DSOD; '
+            "convert it with Caffe's upgrade_net_proto_binary"
         )
     layers = [
         Layer(layer.name, layer.type, [_array(blob, layer.name, file) for blob in layer.blobs])
@@ -110,10 +110,10 @@ def read_layers(file: Path) -> list[Layer]:
 def import_dsod(file: Path, model: nn.Module, config: str) -> dict[str, Tensor]:
     """The weights of ``file`` as a state dict of ``model``, which may be on the meta device.
 
-    Caffe's background is class 0 and MMDetection's the last one, so scores change their order;
-    boxes and priors have the same. BN's statistics are divided by the factor that Caffe keeps
-    beside them. Every blob of the file is used, and every weight of the model is given;
-    ``num_batches_tracked``, which the file does not have, is 0.
+    Caffe's background is class 0, MMDetection's is the last class: scores change their order, boxes
+    and priors do not. BN's statistics are divided by the factor that Caffe keeps beside them. Every
+    blob of the file is used, and every weight of the model is set. ``num_batches_tracked`` is 0:
+    the file does not have it.
 
     Args:
         file: a ``.caffemodel`` as the authors' scripts write it.
@@ -121,8 +121,8 @@ def import_dsod(file: Path, model: nn.Module, config: str) -> dict[str, Tensor]:
         config: where the model comes from, for messages.
 
     Raises:
-        InputError: as for :func:`read_layers`, the model is not DSOD with BN, or file and model
-            differ in a layer; the message names the first.
+        InputError: as for :func:`read_layers`; or the model is not DSOD with BN; or file and model
+            differ in a layer, of which the message names the first.
     """
     state = model.state_dict()
     places = _checked_places(model, config)
@@ -133,7 +133,7 @@ def import_dsod(file: Path, model: nn.Module, config: str) -> dict[str, Tensor]:
         # Caffe's scalars have one dimension
         shapes = [tuple(state[key].shape) or (1,) for key in place.keys]
         wanted = f'{place.type} of {_text(shapes)} ({place.prefix})'
-        # layers without a name are all those that have none of the known ones
+        # a place without a name takes the next layer that no place names
         fitting = (x for x in rest if (x.name == place.name if place.name else x.name not in named))
         layer = next(fitting, None)
         if layer is None:
@@ -188,13 +188,13 @@ def _array(blob: Message, layer: str, file: Path) -> np.ndarray:
 
 
 def _checked_places(model: nn.Module, config: str) -> list[_Place]:
-    """All places of the model; InputError if it has weights that the authors' nets have not."""
+    """All places of the model; InputError if its weights are not those of the authors' nets."""
     parts = {'backbone': DSODNet, 'neck': DSODNeck, 'bbox_head': DSODHead}
     for name, kind in parts.items():
         if not isinstance(getattr(model, name, None), kind):
             raise InputError(
                 f'{config}: model.{name} is no {kind.__name__}; give one of '
-                'configs/scratch/dsod300_*.py'
+                'configs/dsod/dsod300_*.py'
             )
     places = [*_body(model), *_head(model.bbox_head)]
     ours, theirs = model.state_dict(), [key for place in places for key in place.keys]
@@ -208,7 +208,7 @@ def _checked_places(model: nn.Module, config: str) -> list[_Place]:
 
 
 def _body(model: nn.Module) -> Iterator[_Place]:
-    """Backbone and neck in the order of the file, where what is reused is before the learned."""
+    """Backbone and neck in the order of the file: reused layers before learned ones."""
     backbone, neck = model.backbone, model.neck
     parts = [backbone.stem]
     for block, transition in zip(backbone.blocks, backbone.transitions):
@@ -244,9 +244,9 @@ def _conv_places(
 
 
 def _statistics(mean: np.ndarray, var: np.ndarray, factor: np.ndarray) -> list[np.ndarray]:
-    """Mean, variance, and 0 for the number of batches, which is unknown.
+    """Mean, variance, and 0 for the unknown number of batches.
 
-    Caffe keeps sums that decay, and as ``factor`` what the weights in them add up to.
+    Caffe keeps decaying sums; ``factor`` is the sum of their weights.
     """
     scale = np.float32(0 if factor[0] == 0 else 1 / factor[0])
     return [mean * scale, var * scale, np.zeros((), np.int64)]

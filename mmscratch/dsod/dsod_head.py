@@ -1,28 +1,31 @@
-"""DSOD's prediction layers: SSD's, on maps of one scale, with norm layers behind them."""
+"""DSOD's prediction layers: SSD's, with an L2 norm before and a norm layer behind each."""
 
 from mmcv.cnn import ConvModule
 from mmdet.models.necks.ssd_neck import L2Norm
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
-from mmscratch.models.ssd_head import RepairedSSDHead
+from mmscratch.models.repaired_ssd_head import RepairedSSDHead
 
 
 @MODELS.register_module()
 class DSODHead(RepairedSSDHead):
-    """SSD's head behind an L2 norm of every map, its convolutions without bias and with a norm.
+    """SSD's head with an L2 norm of every map; its convolutions have a norm layer and no bias.
 
     Source: Shen et al., ICCV 2017, section 3; ``CreateMultiBoxHead`` in the authors'
     ``model_libs.py``. Each cell of each map is scaled to length 1 over its channels, times a
     learned scale per channel that begins at 20 (Liu et al., "ParseNet"; SSD has it on its first
-    map). Matching, hard negatives, loss and decoding are :class:`mmdet.models.SSDHead`'s, where the
-    background is the last class (Caffe: the first), so a map with P priors a cell has
+    map). Matching, hard negatives, loss and decoding are those of :class:`mmdet.models.SSDHead`.
+    The background is the last class (Caffe: the first): a map with P priors a cell has
     P x (num_classes + 1) scores.
+
+    Example:
+        >>> model = dict(bbox_head=dict(type='DSODHead', norm_cfg=dict(type='SyncBN')))
 
     Args:
         l2_norm_scale: start of the learned scales.
-        norm_cfg: of the norm behind each convolution; None gives the convolutions biases instead.
-            BN in DSOD. GN would tie the scores of the classes of an image to each other.
+        norm_cfg: of the norm layer behind each convolution, BN in DSOD; None gives the convolutions
+            biases instead. GN would normalize over the scores of an image.
         init_cfg: the default is normal with std 0.01 for convolutions.
         kwargs: of :class:`mmdet.models.SSDHead`.
     """

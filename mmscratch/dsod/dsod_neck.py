@@ -1,4 +1,4 @@
-"""DSOD's six maps: each one learns half of its channels and reuses half of the map before it."""
+"""DSOD's six maps: each learns half of its channels and reuses the previous map for the rest."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from mmscratch.dsod.dsod_net import halving_pool, pre_activation_conv
 
 
 class Reuse(nn.Module):
-    """The map before, pooled and then projected; in this order the 1 x 1 has a quarter to do."""
+    """Pools the previous map, then projects it, which is a quarter of the work in this order."""
 
     def __init__(self, in_channels: int, out_channels: int, norm_cfg: dict) -> None:
         super().__init__()
@@ -28,14 +28,17 @@ class DSODNeck(BaseModule):
     """Maps of strides 8, 16, 32, 64, ... from the two of :class:`DSODNet`.
 
     Source: Shen et al., ICCV 2017, section 3.1 and figure 1; layers as in the authors'
-    ``model_libs.py``. The dense structure ("learning half and reusing half") puts the pooled and
-    projected map before it beside each map; the plain one is SSD's chain of 1 x 1 and 3 x 3
-    convolutions. Both have the same channels from the third map on.
+    ``model_libs.py``. The dense structure ("learning half and reusing half") concatenates each map
+    with the previous one, pooled and projected. The plain structure is SSD's chain of 1 x 1 and
+    3 x 3 convolutions. Both have the same channels from the third map on.
+
+    Example:
+        >>> model = dict(neck=dict(type='DSODNeck', in_channels=(800, 256), dense=False))
 
     Args:
         in_channels: of the backbone's two maps.
         half_channels: half the channels of each further map.
-        dense: whether maps reuse those before them.
+        dense: whether each map reuses the previous one.
         norm_cfg: as in :class:`DSODNet`.
         init_cfg: as in :class:`DSODNet`.
     """
@@ -52,7 +55,7 @@ class DSODNeck(BaseModule):
         norm_cfg = norm_cfg or dict(type='BN')
         self.dense = dense
         first, channels = in_channels
-        # in the order of the authors' layers: what is reused before what is learned
+        # the authors' order: reused layers before learned ones
         self.reused, self.learned = nn.ModuleList(), nn.ModuleList()
         if dense:
             self.reused.append(Reuse(first, channels, norm_cfg))

@@ -1,4 +1,4 @@
-"""DSOD's backbone: a DenseNet whose first stages are kept from the pooling of a classifier."""
+"""DSOD's backbone: a DenseNet that pools less often than a classifier's."""
 
 from collections.abc import Sequence
 
@@ -35,7 +35,7 @@ def halving_pool() -> nn.MaxPool2d:
 
 
 class DenseLayer(nn.Module):
-    """A 1 x 1 and a 3 x 3 convolution, whose output is put behind the layer's input."""
+    """A 1 x 1 and a 3 x 3 convolution, whose output is concatenated to the layer's input."""
 
     def __init__(self, in_channels: int, bottleneck: int, growth: int, norm_cfg: dict) -> None:
         super().__init__()
@@ -52,9 +52,12 @@ class DSODNet(BaseModule):
     """DS/A-B-k-theta of DSOD: stem, dense blocks, transitions with pooling and then without.
 
     Source: Shen et al., "DSOD: Learning Deeply Supervised Object Detectors from Scratch", ICCV
-    2017, table 1; layers and widths as in the authors' ``model_libs.py`` (szq0214/DSOD at
-    bbb6f0f), whose defaults are those here. The first transition pools, the second one's output
-    is the first map and is pooled behind it, all further ones keep the resolution.
+    2017, table 1; layers, widths and defaults as in the authors' ``model_libs.py`` (szq0214/DSOD at
+    bbb6f0f). A pool follows the first transition. The output of the second transition is the first
+    map, and is pooled for the next block. All further transitions keep the resolution.
+
+    Example:
+        >>> model = dict(backbone=dict(type='DSODNet', bottleneck=64, growth=16))
 
     Args:
         stem: ``'block'``, three 3 x 3 convolutions of A, A and 2A channels, or ``'conv7'``, one
@@ -63,13 +66,13 @@ class DSODNet(BaseModule):
         bottleneck: B, channels of the 1 x 1 convolution of each dense layer.
         growth: k, channels that a dense layer adds.
         compression: theta; a transition has so many times the channels counted up to it.
-        layers: dense layers of each block; the paper's networks without transitions that don't
-            pool have three blocks, the others four.
+        layers: dense layers of each block. The paper's networks have four blocks, or three if no
+            transition keeps the resolution.
         last_channels: channels of the last transition; None takes compression times the count.
-        counted_from: where the count of channels for the transitions begins: ``'stem'``, what the
-            stem gives, or ``'first_conv'``, A. The sizes that the paper prints for its networks
-            with plain prediction layers fit a count from A, although their stem block gives 2A.
-        norm_cfg: BN in DSOD, its statistics those of one GPU's images.
+        counted_from: the channels from which transitions count: ``'stem'``, the stem's output, or
+            ``'first_conv'``, A. The sizes that the paper prints for its networks with plain
+            prediction layers fit a count from A, although their stem block gives 2A.
+        norm_cfg: BN in DSOD, with the statistics of one GPU's images.
         init_cfg: the default is Caffe's xavier, uniform in +-sqrt(3 / fan_in).
 
     Raises:

@@ -3,5 +3,3 @@
 from mmscratch.evaluation.accuracy_metric import AccuracyMetric
 from mmscratch.evaluation.coco_keypoint_metric import CocoKeypointMetric
 from mmscratch.evaluation.full_coco_metric import FullCocoMetric
-
-__all__ = ['AccuracyMetric', 'CocoKeypointMetric', 'FullCocoMetric']

@@ -10,16 +10,3 @@ from mmscratch.hooks.start_cascade_hook import StartCascadeHook
 from mmscratch.hooks.subset_record_hook import SubsetRecordHook
 from mmscratch.hooks.val_loss_hook import ValLossHook
 from mmscratch.hooks.weights_hook import WeightsHook
-
-__all__ = [
-    'ComparisonPicturesHook',
-    'FiniteLossHook',
-    'InitHook',
-    'MeanOverRanksHook',
-    'PreflightHook',
-    'RunReportHook',
-    'StartCascadeHook',
-    'SubsetRecordHook',
-    'ValLossHook',
-    'WeightsHook',
-]

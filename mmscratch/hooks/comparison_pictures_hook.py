@@ -4,23 +4,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mmcv
+import numpy as np
 import torch
 from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BaseInstanceMasks
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
+
+from mmscratch.visualization.keypoint_visualizer import bitmaps
+
+GAP = 8  # pixels between ground truth and detections
 
 
 @HOOKS.register_module()
 class ComparisonPicturesHook(Hook):
     """Draw the same first images at every validation into ``work_dir/pictures/``.
 
-    ``DetVisualizationHook`` draws one image of every n-th batch under a name that counts
-    iterations, so that no two validations show the same images, and asks for an interval to be
-    found. Here the newest picture of an image replaces the older one, and the MMEngine visualizer's
-    other backends, if configured, get each picture with its iteration.
+    ``DetVisualizationHook`` draws one image of every n-th batch, under a name that counts
+    iterations, so that no two validations show the same images. Here the newest picture of an image
+    replaces the older one.
 
     Args:
         num_images: how many validation images, from the first. With several processes, the first of
@@ -50,7 +53,7 @@ class ComparisonPicturesHook(Hook):
         """Draw the batch's images until ``num_images`` are done."""
         if runner.rank != 0:
             return
-        for sample in outputs[: self.num_images - self._drawn]:
+        for sample in (outputs or ())[: self.num_images - self._drawn]:
             self._draw(runner, sample)
             self._drawn += 1
 
@@ -66,21 +69,18 @@ class ComparisonPicturesHook(Hook):
             for instances in (sample.gt_instances, sample.pred_instances):
                 instances.bboxes = instances.bboxes * factor
                 if 'masks' in instances:
-                    instances.masks = _enlarged(instances.masks, factor)
+                    masks = bitmaps(instances.masks).repeat(factor, axis=1).repeat(factor, axis=2)
+                    instances.masks = torch.from_numpy(masks)
                 if 'keypoints' in instances:
                     scale = instances.keypoints.new_tensor([factor, factor, 1])
                     instances.keypoints = instances.keypoints * scale
-        name = Path(sample.img_path).stem
-        Visualizer.get_current_instance().add_datasample(
-            name,
-            image,
-            data_sample=sample,
-            pred_score_thr=self.score_thr,
-            out_file=str(Path(runner.work_dir) / 'pictures' / f'{name}.png'),
-            step=runner.iter,
+        visualizer = Visualizer.get_current_instance()
+        classes, palette = map(visualizer.dataset_meta.get, ('classes', 'palette'))
+        found = sample.pred_instances
+        left, right = (
+            visualizer._draw_instances(image, instances, classes, palette)
+            for instances in (sample.gt_instances, found[found.scores > self.score_thr])
         )
-
-
-def _enlarged(masks: BaseInstanceMasks | torch.Tensor, factor: int) -> torch.Tensor:
-    bitmaps = masks.to_ndarray() if isinstance(masks, BaseInstanceMasks) else masks.numpy()
-    return torch.from_numpy(bitmaps.repeat(factor, axis=1).repeat(factor, axis=2)).bool()
+        gap = np.full_like(image, 255)[:, :GAP]
+        file = Path(runner.work_dir, 'pictures', f'{Path(sample.img_path).stem}.png')
+        mmcv.imwrite(np.hstack([left, gap, right])[..., ::-1], str(file))

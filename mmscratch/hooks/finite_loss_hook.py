@@ -1,7 +1,7 @@
-"""An end to a training that has diverged."""
+"""Stop a training run that has diverged."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,21 @@ from mmscratch.errors import InputError
 class FiniteLossHook(Hook):
     """Stop at the first loss that is NaN or infinite.
 
-    Weights that were updated by it are lost, and with them all further iterations, however many a
-    schedule still has. The hook runs before the iteration's checkpoint is written, and on all GPUs
-    at once, since :class:`MeanOverRanksHook` gives them the same losses.
+    The step of such a loss destroys the weights, so all later iterations would be wasted. The hook
+    stops the run before the iteration's checkpoint is written. It stops all GPUs together, since
+    :class:`MeanOverRanksHook` gives them the same losses.
 
-    With a gradient scaler (``--amp float16``) such a step is left out by the scaler and costs
-    nothing, so that only ``max_skipped`` of them in a row end the run.
+    A gradient scaler (``--amp float16``) skips such a step, which does no harm. The run then stops
+    after ``max_skipped`` of them in a row.
 
-    MMDetection's CheckInvalidLossHook looks at every 50th iteration alone, and ends in a traceback
-    that names nothing.
+    MMDetection's CheckInvalidLossHook checks every 50th iteration only, and its traceback names
+    neither the loss nor the images.
 
     Args:
         max_skipped: iterations in a row, 1 or more.
+
+    Example:
+        >>> default_hooks = dict(finite_loss=dict(type='FiniteLossHook', max_skipped=20))
     """
 
     def __init__(self, max_skipped: int = 10) -> None:
@@ -37,44 +40,38 @@ class FiniteLossHook(Hook):
         self._images_before = ''
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict[str, torch.Tensor] | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Look at the losses in ``outputs``, scalar tensors.
+        """Check the losses in ``outputs``, scalar tensors by name.
 
         Raises:
-            InputError: one is not finite; which one, where, on which images, and what may help.
+            InputError: a loss is not finite. The error names the loss, the iteration, the images
+                and cures.
         """
         losses = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
         if not losses:
             return
-        # in one go: each that is asked alone would wait for the GPU
+        # stacked, since each `item()` would wait for the GPU
         values = torch.stack([value.detach().float().reshape(()) for value in losses.values()])
         broken = {
             name: value for name, value in zip(losses, values.tolist()) if not math.isfinite(value)
         }
-        images = _images(data_batch)
+        images = _image_names(data_batch)
         if not broken:
             self._in_a_row = 0
             self._images_before = images
             return
         self._in_a_row += 1
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
-        # with bfloat16 it is there, and off
-        skips = scaler is not None and scaler.is_enabled()
-        if skips and self._in_a_row < self.max_skipped:
+        # with bfloat16 there is one, which is off
+        if scaler is not None and scaler.is_enabled() and self._in_a_row < self.max_skipped:
             return
-        # the sum of all says no more than its parts
+        # the parts say more than their sum
         parts = {name: value for name, value in broken.items() if name != 'loss'} or broken
         what = ', '.join(f'{name} is {value}' for name, value in parts.items())
-        # gradients may overflow where losses do not; no loss of the next step is finite then
+        # if all losses are broken, the gradients of the step before may have overflowed
         if len(broken) == len(losses) > 2 and self._images_before:
-            images = f', after a step{self._images_before}'
-        elif images:
-            images = f',{images}'
+            images = f'after a step {self._images_before}'
         rate = runner.optim_wrapper.get_lr()['lr'][0]
         cure = (
             'go on from the last checkpoint (--resume) with'
@@ -83,15 +80,13 @@ class FiniteLossHook(Hook):
         )
         raise InputError(
             f'iteration {runner.iter + 1:,}: {what}, at learning rate {rate:.4g}'
-            f'{images}; look at the boxes there, and {cure} clipped gradients, '
+            f'{images and f", {images}"}; look at the boxes there, and {cure} clipped gradients, '
             '--cfg-options optim_wrapper.clip_grad.max_norm=35'
         )
 
 
-def _images(batch: Any) -> str:
-    """The names of a batch's image files, where they have any."""
-    samples = batch.get('data_samples') if isinstance(batch, Mapping) else None
-    if not isinstance(samples, Sequence):
-        return ''
-    files = [file for sample in samples if (file := getattr(sample, 'img_path', None))]
-    return f' on {", ".join(Path(file).name for file in files)}' if files else ''
+def _image_names(batch: Any) -> str:
+    """Return the batch's image files as ``on a.jpg, b.jpg``, or nothing without file names."""
+    samples = batch.get('data_samples', ()) if isinstance(batch, Mapping) else ()
+    files = [sample.img_path for sample in samples if hasattr(sample, 'img_path')]
+    return f'on {", ".join(Path(file).name for file in files)}' if files else ''

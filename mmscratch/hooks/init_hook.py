@@ -1,4 +1,4 @@
-"""Weight fills by module pattern, and the scale of every layer at step 0."""
+"""Initialize weights by module pattern, and record the scale of each layer at step 0."""
 
 import difflib
 import hashlib
@@ -7,7 +7,9 @@ import math
 import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmcv.cnn import is_norm
@@ -23,15 +25,15 @@ from mmscratch.hooks.runner_state import bare_model
 
 FILLS = ('msra', 'xavier', 'gaussian')
 MEASURED = (
-    'Activations: all outputs of a layer in the first iteration on rank 0. Gradients: RMS over a '
-    "weight of the gradient of that iteration's loss on rank 0's images, before averaging over "
-    'ranks and before clipping; loss scaling and the division for accumulation are undone.'
+    'Activations: all outputs of a layer in the first iteration on rank 0. Gradients: RMS over the '
+    "weight's gradient of the loss on rank 0's images, before averaging over ranks and clipping, "
+    'without loss scaling and without the division for accumulation.'
 )
 
 
 @HOOKS.register_module()
 class InitHook(Hook):
-    r"""Fill weights by module pattern before the first step, and record each layer's scale at it.
+    r"""Initialize layers whose names match a pattern, and record each layer's scale at step 0.
 
     The fills are Caffe2's (``caffe2/operators/filler_op.h``), as Detectron uses them:
 
@@ -39,20 +41,27 @@ class InitHook(Hook):
     - ``xavier``: uniform in +-sqrt(3 / fan_in), i.e. std sqrt(1 / fan_in)
     - ``gaussian``: normal, with the ``std`` of the rule (Detectron's RPN: 0.01)
 
-    Biases become 0. Only convolutions (transposed too) and linear layers are filled, never norm
-    layers. Loaded weights win: a layer whose weight comes from ``load_from``, or that lies under a
-    ``Pretrained`` init_cfg, keeps it, and a resumed run is left alone. A layer's values depend on
-    the seed of the run and the layer's name only: not on device, rank, or the rest of the model.
+    Biases become 0. The hook fills convolutions (transposed too) and linear layers, never norm
+    layers. A layer keeps its weight if the weight comes from ``load_from`` or from a ``Pretrained``
+    init_cfg. A resumed run is not changed. A layer's values depend only on the run's seed and the
+    layer's name, not on device, rank, or the rest of the model.
 
-    With ``stats``, the log gets a table of the convolutions and linear layers, and
-    ``init_stats.json`` in the work directory gets these and the norm layers. The measuring hooks
-    are gone after the first iteration.
+    With ``stats``, the hook measures the first iteration. It logs a table of the convolutions and
+    linear layers, and writes ``init_stats.json``, which contains the norm layers too, to the work
+    directory.
 
     Args:
         rules: Dicts of ``pattern`` (a regular expression, searched in the module's name), ``fill``
-            and, for gaussian, ``std``. The first that matches a layer fills it; a rule that is left
-            without a layer raises :class:`InputError`.
+            and, for gaussian, ``std``. The first rule that matches a layer fills it.
         stats: Whether to measure.
+
+    Raises:
+        InputError: a rule is malformed, or fills no layer.
+
+    Example:
+        >>> rules = [dict(pattern='rpn_head', fill='gaussian', std=0.01),
+        ...          dict(pattern='^backbone', fill='msra')]
+        >>> default_hooks = dict(init=dict(type='InitHook', rules=rules))
     """
 
     # before PreflightHook, which hashes the weights
@@ -65,10 +74,10 @@ class InitHook(Hook):
         self._fill_of: dict[str, str] = {}
         self._rows: list[dict] = []
         self._handles: list = []
-        self._waiting = False
+        self._is_measuring = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember which weights are loaded."""
+        """Remember the names and shapes of the loaded weights."""
         state = checkpoint.get('state_dict', checkpoint)
         self._loaded = {
             re.sub(r'^module\.', '', name): value.shape
@@ -80,57 +89,46 @@ class InitHook(Hook):
         """Fill the weights, unless the run is resumed."""
         if runner.iter > 0:
             return
-        self._waiting = self.stats and is_main_process()
+        self._is_measuring = self.stats and is_main_process()
         layers = {
             name: module
             for name, module in bare_model(runner).named_modules()
             if isinstance(module, (_ConvNd, nn.Linear))
         }
-        assigned = self._assign(layers)
-        kept = self._kept(runner, layers).intersection(assigned)
-        for name, rule in assigned.items():
-            if name not in kept:
-                fill(layers[name], rule['fill'], rule.get('std'), _generator(runner.seed, name))
-                self._fill_of[name] = rule['fill']
-        for rule in self.rules:
-            keep = [name in kept for name, own in assigned.items() if own is rule]
-            runner.logger.info(
-                f'InitHook: {rule["fill"]} fill of {keep.count(False)} layers for '
-                f'{rule["pattern"]!r}, {keep.count(True)} keep loaded weights'
-            )
-
-    def _assign(self, layers: dict[str, nn.Module]) -> dict[str, dict]:
-        """Give each layer its first matching rule; raises if a rule is left without a layer."""
-        assigned: dict[str, dict] = {}
+        loaded = self._loaded_layers(runner, layers)
+        assigned: set[str] = set()
         for rule in self.rules:
             matches = [name for name in layers if re.search(rule['pattern'], name)]
-            free = [name for name in matches if name not in assigned]
-            if not free:
+            own = [name for name in matches if name not in assigned]
+            if not own:
                 raise InputError(_unmatched(rule, matches, list(layers)))
-            assigned.update(dict.fromkeys(free, rule))
-        return assigned
+            assigned.update(own)
+            to_fill = [name for name in own if name not in loaded]
+            for name in to_fill:
+                fill(layers[name], rule['fill'], rule.get('std'), _generator(runner.seed, name))
+                self._fill_of[name] = rule['fill']
+            runner.logger.info(
+                f'InitHook: {rule["fill"]} fill of {len(to_fill)} layers for '
+                f'{rule["pattern"]!r}, {len(own) - len(to_fill)} keep loaded weights'
+            )
 
-    def _kept(self, runner: Runner, layers: dict[str, nn.Module]) -> set[str]:
-        """Names of the layers whose weights are loaded."""
-        kept = {
+    def _loaded_layers(self, runner: Runner, layers: dict[str, nn.Module]) -> set[str]:
+        """Find the names of the layers whose weights are loaded."""
+        loaded = {
             name
             for name, layer in layers.items()
             if self._loaded.get(f'{name}.weight') == layer.weight.shape
         }
         for prefix in pretrained_modules(bare_model(runner)):
-            kept |= {name for name in layers if not prefix or f'{name}.'.startswith(f'{prefix}.')}
-        return kept
+            loaded |= {name for name in layers if not prefix or f'{name}.'.startswith(f'{prefix}.')}
+        return loaded
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Start measuring in the first iteration."""
-        if not self._waiting:
+        if not self._is_measuring:
             return
         wrapper = runner.optim_wrapper
-        factor = float(wrapper.scale_loss(torch.ones(())))
-        if hasattr(wrapper, 'loss_scaler'):
-            factor *= wrapper.loss_scaler.get_scale()
+        factor = wrapper.loss_scaler.get_scale() if hasattr(wrapper, 'loss_scaler') else 1.0
         for name, module in bare_model(runner).named_modules():
             if not isinstance(module, (_ConvNd, nn.Linear)) and not is_norm(module):
                 continue
@@ -143,16 +141,12 @@ class InitHook(Hook):
                 self._handles.append(weight.register_post_accumulate_grad_hook(hook))
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | tuple | list | None = None,
-        outputs: dict | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Write down what the first iteration showed, and stop measuring."""
-        if not self._waiting:
+        """Write the measurements of the first iteration, and stop measuring."""
+        if not self._is_measuring:
             return
-        self._waiting = False
+        self._is_measuring = False
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -165,11 +159,11 @@ class InitHook(Hook):
 
 
 def fans(layer: _ConvNd | nn.Linear) -> tuple[int, int]:
-    """Fan-in and fan-out: weights that lead to one output, and weights that leave one input.
+    """Return fan-in and fan-out: the weights that lead to one output and that leave one input.
 
     For ordinary convolutions and linear layers these are Caffe2's numbers, size / shape[0] and
-    size / shape[1]. Caffe2 reads the shape in this way for transposed and grouped ones too, where
-    the numbers mean something else; here the meaning is kept. Stride is not divided out.
+    size / shape[1]. For transposed and grouped convolutions Caffe2's numbers have another meaning,
+    so these differ. Stride is not divided out.
     """
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features
@@ -183,7 +177,7 @@ def fill(
 ) -> None:
     """Fill a layer's weight by one of ``FILLS`` and its bias with 0, the same on every rank."""
     fan_in, fan_out = fans(layer)
-    # drawn on the CPU, for the same numbers on every device
+    # the CPU draws the same numbers for every device
     values = torch.empty(layer.weight.shape)
     if kind == 'xavier':
         bound = math.sqrt(3 / fan_in)
@@ -191,25 +185,25 @@ def fill(
     else:
         values.normal_(0, math.sqrt(2 / fan_out) if kind == 'msra' else std, generator=generator)
     layer.weight.copy_(values)
-    # DistributedDataParallel has sent its weights around long before, and with diff_rank_seed the
-    # ranks have drawn different ones
+    # DistributedDataParallel has broadcast its weights before, and ranks with diff_rank_seed draw
+    # different ones
     broadcast(layer.weight.data)
     if layer.bias is not None:
         layer.bias.zero_()
 
 
 def pretrained_modules(model: nn.Module) -> list[str]:
-    """Names of the modules whose init_cfg is of type Pretrained; '' is the model itself."""
-    found = []
-    for name, module in model.named_modules():
-        init_cfg = getattr(module, 'init_cfg', None) or []
-        if any(map(is_pretrained, [init_cfg] if isinstance(init_cfg, dict) else init_cfg)):
-            found.append(name)
-    return found
+    """Find the modules whose init_cfg is of type Pretrained; '' is the model itself."""
+    init_cfgs = {name: getattr(m, 'init_cfg', None) or [] for name, m in model.named_modules()}
+    return [
+        name
+        for name, init_cfg in init_cfgs.items()
+        if any(map(is_pretrained, [init_cfg] if isinstance(init_cfg, dict) else init_cfg))
+    ]
 
 
 def is_pretrained(init_cfg: dict) -> bool:
-    """Whether a config names mmengine's initializer that loads a checkpoint."""
+    """Whether a config is of MMEngine's initializer that loads a checkpoint."""
     kind = init_cfg.get('type')
     return getattr(kind, '__name__', str(kind)).split('.')[-1] in ('Pretrained', 'PretrainedInit')
 
@@ -221,7 +215,7 @@ def _generator(seed: int, name: str) -> torch.Generator:
 
 
 def _checked(rule: dict) -> dict:
-    """Return the rule, or say what is wrong with it."""
+    """Return the rule, or raise an :class:`InputError` with its fault."""
     where = f'InitHook rule {dict(rule)}'
     wanted = {'pattern', 'fill'} | ({'std'} if rule.get('fill') == 'gaussian' else set())
     if rule.get('fill') not in FILLS:
@@ -238,27 +232,19 @@ def _checked(rule: dict) -> dict:
 
 
 def _unmatched(rule: dict, matches: list[str], layers: list[str]) -> str:
+    """Explain why a rule fills no layer."""
     where = f'InitHook rule with pattern {rule["pattern"]!r}'
     if matches:
         return f'{where}: earlier rules take all {len(matches)} layers it matches; put it first'
-    plain = re.sub(r'[^\w.]', '', rule['pattern'].replace(r'\.', '.')).strip('.')
-    # a pattern names a layer or one of the modules around it
-    names = {
-        '.'.join(parts[:depth])
-        for parts in (name.split('.') for name in layers)
-        for depth in range(1, len(parts) + 1)
-    }
-    close = difflib.get_close_matches(plain, sorted(names), n=3, cutoff=0.5)
-    hint = (
-        f'close names: {", ".join(close)}'
-        if close
-        else f'layers begin with {", ".join(layers[:3])}'
-    )
-    return f'{where} matches no convolution or linear layer; {hint}'
+    # a pattern may name a layer or a module around it
+    modules = {name for layer in layers for name in accumulate(layer.split('.'), '{}.{}'.format)}
+    text = re.sub(r'[^\w.]', '', rule['pattern'].replace(r'\.', '.')).strip('.')
+    nearest = difflib.get_close_matches(text, sorted(modules), n=3, cutoff=0)
+    return f'{where} matches no convolution or linear layer; nearest: {", ".join(nearest)}'
 
 
 def _row(name: str, module: nn.Module, filled: str | None) -> dict:
-    """Start a row: what is known before the first forward pass."""
+    """Start a row with what is known before the first forward pass."""
     weight = None if module.weight is None else module.weight.detach().float()
     fan_in, fan_out = (None, None) if is_norm(module) else fans(module)
     return dict(
@@ -276,14 +262,12 @@ def _row(name: str, module: nn.Module, filled: str | None) -> dict:
 
 
 def _add_activation(row: dict, module: nn.Module, args: tuple, output: Tensor) -> None:
-    """Add an output to the row's sums; a head shared by pyramid levels is called several times."""
-    if not output.numel():
-        return
-    variance, mean = torch.var_mean(output.detach().float(), correction=0)
-    mean, variance, count = mean.item(), variance.item(), output.numel()
-    row['calls'] += 1
-    for i, value in enumerate((count, count * mean, count * (variance + mean**2))):
-        row['sums'][i] += value
+    """Add an output to the row's sums; a head shared by pyramid levels has several outputs."""
+    if count := output.numel():
+        variance, mean = (v.item() for v in torch.var_mean(output.detach().float(), correction=0))
+        row['calls'] += 1
+        added = (count, count * mean, count * (variance + mean**2))
+        row['sums'] = [total + value for total, value in zip(row['sums'], added)]
 
 
 def _set_gradient(row: dict, factor: float, weight: Tensor) -> None:
@@ -291,12 +275,12 @@ def _set_gradient(row: dict, factor: float, weight: Tensor) -> None:
 
 
 def _finished(row: dict) -> dict:
-    """Turn the sums into moments; a number that is not finite becomes None, as JSON has none."""
+    """Convert the sums to moments, and numbers that are not finite to None, for JSON."""
     count, total, squares = row.pop('sums')
-    mean = total / count if count else None
-    row['activation_mean'] = mean
-    row['activation_std'] = math.sqrt(max(squares / count - mean**2, 0)) if count else None
-    row['activation_rms'] = math.sqrt(squares / count) if count else None
+    count = count or math.nan  # a layer without an output
+    mean = row['activation_mean'] = total / count
+    row['activation_std'] = math.sqrt(max(squares / count - mean**2, 0))
+    row['activation_rms'] = math.sqrt(squares / count)
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in row.items()
@@ -304,10 +288,9 @@ def _finished(row: dict) -> dict:
 
 
 def _table(rows: list[dict]) -> str:
-    """Draw the rows of convolutions and linear layers; '-': layer not reached, or not finite."""
-    shown = [row for row in rows if row['fan_in'] is not None]
+    """Draw the rows of convolutions and linear layers; '-': layer not used, or not finite."""
     cells = [['', 'fan in', 'fan out', 'fill', 'weight std', 'act. std', 'grad RMS']]
-    for row in shown:
+    for row in (row for row in rows if row['fan_in'] is not None):
         scales = [row['weight_std'], row['activation_std'], row['gradient_rms']]
         known = [row['fan_in'], row['fan_out'], row['fill'] or '-']
         cells.append([row['module'], *known, *('-' if n is None else f'{n:.2e}' for n in scales)])

@@ -1,4 +1,6 @@
-"""Losses and validations that speak of all GPUs."""
+"""Average logged losses over GPUs, and give all GPUs the same buffers for validation."""
+
+from typing import Any
 
 import torch
 from mmdet.registry import HOOKS
@@ -9,26 +11,23 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class MeanOverRanksHook(Hook):
-    """Put the mean over all ranks in place of each logged number of an iteration.
+    """Replace each logged number of an iteration by its mean over all ranks.
 
-    MMEngine logs what rank 0 computed on its own images: an eighth of a step on 8 GPUs. With this
-    hook the log of a distributed run is that of one process which accumulates the same images.
+    MMEngine logs the losses of rank 0, which on 8 GPUs are those of an eighth of the step's images.
+    With this hook a distributed run logs the same losses as one process that takes the same images
+    in passes.
 
-    Before a validation all ranks get rank 0's buffers, BN's running statistics above all, which
-    differ between ranks: every rank validates the model that rank 0 saves.
+    Before a validation rank 0 broadcasts its buffers, such as BN's running statistics, which differ
+    between ranks. So every rank validates the model that rank 0 saves.
     """
 
-    # before RuntimeInfoHook, which takes the numbers to the log
+    # before RuntimeInfoHook, which logs the numbers
     priority = 'HIGHEST'
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | tuple | list | None = None,
-        outputs: dict[str, torch.Tensor] | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Average ``outputs``, scalar tensors with the same names on every rank, in place."""
+        """Average ``outputs`` in place: scalar tensors by name, the same names on every rank."""
         if get_world_size() == 1 or not outputs:
             return
         means = torch.stack([value.detach().float().reshape(()) for value in outputs.values()])

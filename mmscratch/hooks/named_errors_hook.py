@@ -1,4 +1,4 @@
-"""Errors of loading that name the image."""
+"""Name the image in errors of data pipelines."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ from mmengine.dataset import Compose
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
-import mmscratch.transforms  # noqa: F401  a worker that is spawned needs it mended, too
+import mmscratch.data.transforms  # noqa: F401  its corrections must reach spawned workers too
+from mmscratch.data.annotation_file import inner_datasets
 from mmscratch.errors import InputError, describe, is_bug
-from mmscratch.hooks.annotation_file import inner_datasets
 
 
 class NamedErrorsHook(Hook):
-    """Let an error in a data pipeline say which image it came from.
+    """Add the image's name to the errors of data pipelines.
 
-    A file that vanishes or breaks while a run goes on is met in a worker, whose error says neither
-    which image it was nor what to do. ``tools/train.py`` and ``tools/test.py`` add the hook.
+    An image may vanish or break during a run. The error comes from a worker, and names neither the
+    image nor a cure. ``tools/train.py`` and ``tools/test.py`` add this hook.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Wrap the pipelines of all data sets, before the workers get them."""
+        """Wrap the pipelines of all data sets, before workers start."""
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
             if isinstance(loop, BaseLoop):
                 for dataset in inner_datasets(loop.dataloader.dataset):
@@ -27,10 +27,10 @@ class NamedErrorsHook(Hook):
 
 
 class NamedErrors(Compose):
-    """The transforms of another pipeline, with errors that name the image.
+    """A pipeline whose errors name the image.
 
     Args:
-        pipeline: what is to be run.
+        pipeline: the transforms to run.
     """
 
     def __init__(self, pipeline: Compose) -> None:
@@ -40,7 +40,7 @@ class NamedErrors(Compose):
         """Run the pipeline on one image's data.
 
         Raises:
-            InputError: a transform of a library failed; a bug of this project stays what it is.
+            InputError: a library's transform failed. A bug of this project is raised unchanged.
         """
         try:
             return super().__call__(data)
@@ -50,6 +50,6 @@ class NamedErrors(Compose):
             if is_bug(error):
                 raise
             raise InputError(
-                f'{data.get("img_path")} cannot be used ({describe(error)}): replace the image or '
-                'correct its annotation, or take it out'
+                f'{data.get("img_path")} cannot be used ({describe(error)}): replace the image, '
+                'correct its annotation, or remove both'
             ) from error

@@ -1,4 +1,4 @@
-"""A resumed run that deletes nothing but its own checkpoints."""
+"""Keep a resumed run from deleting files of other folders."""
 
 from pathlib import Path
 from typing import Any
@@ -10,24 +10,24 @@ from mmscratch.config.work_dir import checkpoint_folder
 
 
 class OwnFolderHook(Hook):
-    """Keep ``CheckpointHook`` to the run's own folder, whatever a checkpoint says of paths.
+    """Restrict ``CheckpointHook`` to the checkpoints in the run's own folder.
 
-    A checkpoint holds the path of its run's best checkpoint, and ``CheckpointHook`` deletes that
-    file, or folder, at the next better validation. But the run may have been moved or copied, it
-    may go on from another run's checkpoint, and the checkpoint may be a stranger's. Here, before
-    MMEngine reads them,
+    A checkpoint contains the path of its run's best checkpoint. ``CheckpointHook`` deletes that
+    file or folder when a later validation is better. But the run may have been moved or copied, the
+    checkpoint may be of another run, or it may come from anyone. So this hook corrects the paths
+    before MMEngine reads them:
 
-    - a best checkpoint becomes the file of that name in the run's own folder, if the run is resumed
-      from a checkpoint in this folder and the file is there; else the run starts a best of its own
-    - numbers of checkpoints to be deleted later are kept under the same condition
+    - The best checkpoint becomes the file of that name in the run's own folder, if the run resumes
+      a checkpoint of this folder and the file exists. Else the run starts without a best one.
+    - The numbers of checkpoints to delete later are kept under the same condition.
 
-    ``tools/train.py`` adds it to every run.
+    ``tools/train.py`` adds the hook to every run.
     """
 
     priority = 'HIGHEST'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Correct the message hub's state in ``checkpoint`` of a run that is resumed."""
+        """Correct the message hub's state in the ``checkpoint`` of a resumed run."""
         if not runner._resume:
             return
         folder = _checkpoint_folder(runner)
@@ -46,7 +46,7 @@ class OwnFolderHook(Hook):
 
 
 def _checkpoint_folder(runner: Runner) -> Path:
-    """Where the run saves; ``CheckpointHook`` joins these parts only when training begins."""
+    """Return the folder of the run's checkpoints, which MMEngine sets only when training begins."""
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook):
             return checkpoint_folder(Path(runner.work_dir), hook.out_dir)

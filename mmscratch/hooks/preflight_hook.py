@@ -1,6 +1,7 @@
-"""Refuse a training run whose config defeats its purpose, and write down what was established."""
+"""Check a training run before its first step, and record the result in its checkpoints."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
@@ -14,12 +15,13 @@ from mmengine.model.utils import _BatchNormXd
 from mmengine.runner import Runner
 from torch import nn
 
+from mmscratch.config.sections import walk_paths
+from mmscratch.data.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.errors import InputError
-from mmscratch.hooks.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
-from mmscratch.hooks.resumed_schedule import follow_config
-from mmscratch.hooks.runner_state import bare_model, loaded_file
-from mmscratch.hooks.schedule_faults import schedule_faults
+from mmscratch.hooks.runner_state import bare_model, batch_of, images_per_step, loaded_file
+from mmscratch.loops.resumed_schedule import follow_config
+from mmscratch.loops.schedule_faults import schedule_faults
 
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
 PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
@@ -27,35 +29,37 @@ PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
 
 @HOOKS.register_module()
 class PreflightHook(Hook):
-    """Raise :class:`InputError` before the first step if a check finds a fault; name all faults.
+    """Raise :class:`InputError` before the first step if a check fails; the error lists all faults.
 
     The checks:
 
-    - ``weights``: a checkpoint or an ``init_cfg`` of type Pretrained is loaded; a run is resumed
-      from a checkpoint without this hook's proof of a scratch run; for ``init='pretrained'`` the
-      contrary, that nothing is loaded
-    - ``frozen``: a parameter that does not train
-    - ``norm_eval``: a norm layer that is in eval mode while the model trains
-    - ``classes``: class names of the train and val config, class names of the COCO JSON, and the
-      sizes of the heads disagree
-    - ``schedule``: the run would never save or never validate, or a learning-rate drop never comes;
-      ``save_best`` or ``monitor`` names a number that validation does not yield; or a run is
-      resumed whose learning rate was another one up to there; if it was the same, it goes on with
-      the drops and the end of the config
-    - ``batch``: a run is resumed with other GPUs, images per GPU or accumulation than it began with
+    - ``weights``: the run loads weights from a checkpoint or by an ``init_cfg`` of type Pretrained;
+      or it resumes a checkpoint without this hook's proof of a run from scratch. With
+      ``init='pretrained'``: the run loads no weights.
+    - ``frozen``: a parameter does not train. Not checked with ``init='pretrained'``.
+    - ``norm_eval``: a norm layer is in eval mode while the model trains. Not checked with
+      ``init='pretrained'``.
+    - ``classes``: the class names of training data, validation data and their COCO JSON files, and
+      the sizes of the heads, disagree
+    - ``schedule``: the run never saves or never validates; a learning-rate drop never comes;
+      ``save_best`` or ``monitor`` names a number that validation does not yield; or a resumed run
+      had another learning rate so far. If it was the same, the run continues with the drops and the
+      end of the present config.
+    - ``batch``: a run is resumed with another number of images a step than it began with. Another
+      split of them into GPUs, images per GPU and accumulation is no fault; the log states it.
     - ``subset``: a run is resumed on other images than it began with
 
-    A run with ``init='pretrained'`` is not checked for ``frozen`` and ``norm_eval``, and its
-    ``weights`` check only asks that something is loaded.
-
-    The result is the ``preflight`` entry of every checkpoint's meta, in plain types: init, allowed
-    checks and the faults that were waived, seed, SHA-256 of the weights at step 0, SHA-256 of the
-    annotation files, the subset, GPUs and images of a step, versions. ``parent`` is the entry of
-    the checkpoint that ``load_from`` named. A resumed run keeps the entry as it was.
+    The result is the entry ``preflight`` in every checkpoint's meta, in plain types: init, allowed
+    checks and their faults, seed, SHA-256 of the weights at step 0, SHA-256 of the annotation
+    files, the subset, GPUs and images of a step, versions. ``parent`` is the entry of the
+    checkpoint that ``load_from`` named. A resumed run keeps its entry unchanged.
 
     Args:
         init: ``'random'`` for a run from scratch, ``'pretrained'`` for one that loads weights.
         allow: Checks that may fail: their faults are logged as warnings.
+
+    Example:
+        >>> default_hooks = dict(preflight=dict(type='PreflightHook', allow=['frozen']))
     """
 
     # after InitHook, which fills weights
@@ -64,9 +68,7 @@ class PreflightHook(Hook):
     def __init__(self, init: str = 'random', allow: Sequence[str] = ()) -> None:
         if init not in ('random', 'pretrained'):
             raise InputError(f"PreflightHook: init is 'random' or 'pretrained', not {init!r}")
-        unknown = (
-            [allow] if isinstance(allow, str) else [name for name in allow if name not in CHECKS]
-        )
+        unknown = [allow] if isinstance(allow, str) else sorted(set(allow) - set(CHECKS))
         if unknown:
             raise InputError(
                 f'PreflightHook: allow is a list of {", ".join(CHECKS)}; got {unknown[0]!r}'
@@ -78,14 +80,14 @@ class PreflightHook(Hook):
         self._proof: dict | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember that weights are loaded, and what their checkpoint says of itself."""
+        """Remember the meta of the loaded checkpoint, and fit a resumed schedule to the config."""
         self._loaded_meta = checkpoint.get('meta') or {}
         if runner._resume:
             states = checkpoint.get('param_schedulers')
             self._other_past = follow_config(runner.param_schedulers, states)
 
     def before_train(self, runner: Runner) -> None:
-        """Check; all ranks raise together, on rank 0's verdict."""
+        """Run the checks on rank 0; all ranks raise its error together."""
         bare_model(runner).train()
         files = list(annotation_files(runner)) if is_main_process() else []
         verdict = [self._faults(runner, files) if is_main_process() else None]
@@ -96,7 +98,7 @@ class PreflightHook(Hook):
             checks = sorted({check for check, _ in faults if check not in self.allow})
             raise InputError(
                 f'preflight refuses this run (init={self.init!r}): {"; ".join(refused)} '
-                f'(if it is meant: PreflightHook(allow={checks}))'
+                f'(to run anyway: PreflightHook(allow={checks}))'
             )
         for check, text in faults:
             runner.logger.warning(f'preflight: allowed to fail: [{check}] {text}')
@@ -106,19 +108,19 @@ class PreflightHook(Hook):
             runner.logger.info(_summary(self._proof, bare_model(runner)))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write what was established into the checkpoint."""
+        """Write the result of the checks into the checkpoint."""
         if self._proof is not None:
             checkpoint['meta']['preflight'] = self._proof
 
     def _faults(self, runner: Runner, files: list[AnnotationFile]) -> list[tuple[str, str]]:
-        """Run the checks; return pairs of check and fault."""
+        """Run the checks and return pairs of check and fault."""
         found = {
             'classes': class_faults(files, bare_model(runner)),
             'schedule': schedule_faults(runner),
             'batch': self._batch_faults(runner),
             'subset': self._subset_faults(runner),
         }
-        # schedules count passes, so that another batch has another schedule too
+        # where --batch scale made another batch, it made another schedule too
         if self._other_past and not found['batch']:
             file = loaded_file(runner)
             found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
@@ -149,48 +151,58 @@ class PreflightHook(Hook):
         if not proof or proof['init'] != 'random':
             return [f'{file} carries no proof that its run started from scratch: start anew']
         extra = sorted(set(proof['allowed']) - set(self.allow))
-        if extra:
-            return [
-                f'{file} comes from a run with allow={proof["allowed"]}: allow {extra} here too'
-            ]
-        return []
+        fault = f'{file} comes from a run with allow={proof["allowed"]}: allow {extra} here too'
+        return [fault] if extra else []
 
     def _batch_faults(self, runner: Runner) -> list[str]:
-        """Compare with the checkpoint, whose state counts iterations: forward passes."""
+        """Compare the images of a step with the checkpoint's; log another split of as many."""
         loaded = (self._loaded_meta or {}).get('preflight') or {}
-        now = _batch(runner)
+        now = batch_of(runner)
         # older checkpoints don't tell
         began = loaded.get('batch', now)
-        if runner.iter == 0 or began == now:
+        if runner.iter == 0:
             return []
         file = loaded_file(runner)
-        return [
-            f'{file} began with {_product(began)}, this is {_product(now)}, and its schedule '
-            'counts forward passes: resume on as many GPUs with the same --batch and '
-            'train_dataloader.batch_size, or start anew'
-        ]
+        if began['accumulation'] > 1 and began.get('iteration') != now['iteration']:
+            return [
+                f'{file} counts forward passes, {began["accumulation"]} a step, and iterations '
+                'here are optimizer steps: resume it with the version of mmscratch that wrote it, '
+                'or start anew'
+            ]
+        if images_per_step(began) != images_per_step(now):
+            return [
+                f'{file} began with {_split(began)}, this is {_split(now)}: resume with the same '
+                '--batch, on GPUs and with a train_dataloader.batch_size that divide the images of '
+                'a step, or start anew'
+            ]
+        if _split(began) != _split(now):
+            runner.logger.info(
+                f'preflight: the run began with {_split(began)}, and goes on with {_split(now)}'
+                + _changes(bare_model(runner), began, now)
+            )
+        return []
 
     def _subset_faults(self, runner: Runner) -> list[str]:
         loaded = (self._loaded_meta or {}).get('preflight') or {}
         now = _subset(runner)
-        began = loaded.get('subset', now)
-        if runner.iter == 0 or (began and began['sha256']) == (now and now['sha256']):
+        began, here = (s and s['sha256'] for s in (loaded.get('subset', now), now))
+        if runner.iter == 0 or began == here:
             return []
-        file = loaded_file(runner)
+        first, second = (f'subset {sha[:12]}' if sha else 'all images' for sha in (began, here))
         return [
-            f'{file} began with {_images(began)}, this is {_images(now)}: resume with the same '
+            f'{loaded_file(runner)} began with {first}, this is {second}: resume with the same '
             'data, subset and subset_seed, or start anew'
         ]
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
-        """Collect the checkpoint entry; a resumed run carries on the one of its checkpoint."""
+        """Collect the checkpoints' entry; a resumed run keeps the one of its checkpoint."""
         loaded = (self._loaded_meta or {}).get('preflight')
         annotations = [dict(split=f.split, file=f.file, sha256=f.sha256) for f in files]
         if runner.iter > 0 and loaded is not None:
             if [a['sha256'] for a in annotations] != [a['sha256'] for a in loaded['annotations']]:
                 runner.logger.warning(
-                    'preflight: the annotation files are not those the run started with; its '
-                    'checkpoints keep the checksums of the start'
+                    'preflight: the annotation files changed since the start of the run; its '
+                    'checkpoints keep the first checksums'
                 )
             return loaded
         return dict(
@@ -201,42 +213,40 @@ class PreflightHook(Hook):
             initial_weights_sha256=None if runner.iter > 0 else hash_of_weights(bare_model(runner)),
             annotations=annotations,
             subset=_subset(runner),
-            batch=_batch(runner),
+            batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
             parent=loaded,
         )
 
 
 def frozen_faults(model: nn.Module) -> list[str]:
-    """Find parameters that are random and stay so."""
-    parameters = list(model.named_parameters())
-    frozen = [name for name, parameter in parameters if not parameter.requires_grad]
-    if not frozen:
-        return []
-    return [
+    """Find frozen parameters, which keep their random values."""
+    parameters = dict(model.named_parameters())
+    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+    fault = (
         f'{len(frozen)} of {len(parameters)} parameters are random and frozen ({few(frozen)}): '
         'set frozen_stages=-1 in model.backbone'
-    ]
+    )
+    return [fault] if frozen else []
 
 
 def norm_faults(model: nn.Module) -> list[str]:
     """Find norm layers in eval mode in a model that is in train mode.
 
-    The trap, measured with MMDetection 3.3.0: ``norm_eval=True``, which its base configs set,
-    leaves 0 of the 53 SyncBN layers of a ResNet-50 in train mode; GN it does not touch.
+    MMDetection's base configs set ``norm_eval=True``. Measured with MMDetection 3.3.0, this puts
+    all 53 SyncBN layers of a ResNet-50 in eval mode, and does not change GN.
     """
     norms = norm_layers(model)
-    still = [name for name, module in norms.items() if not module.training]
-    if not still:
-        return []
-    return [
-        f'{len(still)} of {len(norms)} norm layers are in eval mode in training and would use '
-        f'their initial statistics ({few(still)}): set norm_eval=False in model.backbone'
-    ]
+    in_eval = [name for name, module in norms.items() if not module.training]
+    fault = (
+        f'{len(in_eval)} of {len(norms)} norm layers are in eval mode in training and would use '
+        f'their initial statistics ({few(in_eval)}): set norm_eval=False in model.backbone'
+    )
+    return [fault] if in_eval else []
 
 
 def norm_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Norm layers by name; mmcv's own SyncBatchNorm, no child of torch's, is known by its name."""
+    """Find norm layers by name; mmcv's SyncBatchNorm does not inherit from torch's."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -245,69 +255,63 @@ def norm_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def pretrained_keys(cfg: Any, path: str) -> Iterator[str]:
-    """Paths of the config keys that load weights into a part of the model."""
-    if isinstance(cfg, dict):
-        if is_pretrained(cfg):
-            yield path
-        for key, value in cfg.items():
-            if key == 'pretrained' and value:
-                yield f'{path}.{key}'
-            yield from pretrained_keys(value, f'{path}.{key}')
-    elif isinstance(cfg, (list, tuple)):
-        for value in cfg:
-            yield from pretrained_keys(value, path)
+    """Find the paths of the config keys that load weights into a part of the model."""
+    for place, section in walk_paths(cfg, path):
+        if is_pretrained(section):
+            yield re.sub(r'\.\d+$', '', place)  # init_cfg may be a list
+        if section.get('pretrained'):
+            yield f'{place}.pretrained'
 
 
 def warn_of_reverted_sync_bn(runner: Runner) -> None:
-    """Say what SyncBN became: without a distributed launch mmengine puts plain BN in its place."""
+    """Warn that SyncBN runs as BN: MMEngine replaces it without a distributed launch."""
     reverted = [m for m in bare_model(runner).modules() if isinstance(m, _BatchNormXd)]
     if reverted:
         batch = getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
         runner.logger.warning(
             f'preflight: {len(reverted)} SyncBN layers run as plain BN, since the launch is not '
-            f'distributed: their statistics come from the {batch} images of this device'
+            f'distributed: their statistics are those of the {batch} images of this device'
         )
 
 
 def hash_of_weights(model: nn.Module) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of the state dict, in the order of the names."""
+    """Return the SHA-256 of names, dtypes, shapes and bytes of the state dict, sorted by name."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
-        # as bytes, since numpy has no bfloat16
+        # viewed as bytes, since numpy has no bfloat16
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
 def _subset(runner: Runner) -> dict | None:
-    """Return what the sampler says of its subset; None if all images take part."""
+    """Describe the sampler's subset; None if all images take part."""
     loader = runner.train_dataloader
     sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
-    if getattr(sampler, 'subset_sha256', None) is None:
+    subset = getattr(sampler, 'subset', None)
+    if subset is None or subset.sha256 is None:
         return None
-    return dict(
-        sha256=sampler.subset_sha256, size=int(sampler.subset_size), seed=sampler.subset_seed
-    )
+    return dict(sha256=subset.sha256, size=len(subset.indices), seed=subset.seed)
 
 
-def _images(subset: dict | None) -> str:
-    return f'subset {subset["sha256"][:12]}' if subset else 'all images'
-
-
-def _batch(runner: Runner) -> dict:
-    """What an iteration is: processes, images of each, and iterations of an optimizer step."""
-    return dict(
-        gpus=runner.world_size,
-        images_per_gpu=getattr(runner.train_dataloader.batch_sampler, 'batch_size', None),
-        accumulation=getattr(runner.optim_wrapper, '_accumulative_counts', 1),
-    )
-
-
-def _product(batch: dict) -> str:
+def _split(batch: dict) -> str:
     return (
-        f'{batch["gpus"]} GPUs x {batch["images_per_gpu"]} images x {batch["accumulation"]} passes '
-        'a step'
+        f'{images_per_step(batch)} images a step = {batch["gpus"]} GPUs x '
+        f'{batch["images_per_gpu"]} images x {batch["accumulation"]} passes'
     )
+
+
+def _changes(model: nn.Module, began: dict, now: dict) -> str:
+    """What differs in a step of the same images that is split otherwise."""
+    changes = ''
+    if began['images_per_gpu'] != now['images_per_gpu']:
+        changes += '; the batches are others, and so are their padding and random numbers'
+    norms = [norm for norm in norm_layers(model).values() if 'BatchNorm' in type(norm).__name__]
+    is_sync = any(isinstance(n, _BatchNormXd) or 'Sync' in type(n).__name__ for n in norms)
+    before, after = (b['images_per_gpu'] * (b['gpus'] if is_sync else 1) for b in (began, now))
+    if before != after and any(norm.training for norm in norms):
+        changes += f'; {len(norms)} BN layers take statistics of {after} images, not of {before}'
+    return changes
 
 
 def _summary(proof: dict, model: nn.Module) -> str:

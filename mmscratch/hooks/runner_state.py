@@ -1,4 +1,4 @@
-"""What several hooks ask a Runner for."""
+"""Read the state of a Runner that several hooks need."""
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
@@ -10,10 +10,26 @@ def bare_model(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def loaded_file(runner: Runner) -> str:
-    """Return the name of the checkpoint that the run begins with or goes on from, for messages.
+def batch_of(runner: Runner) -> dict:
+    """Return processes, images of each in a pass (0: not known), and passes of a step."""
+    return dict(
+        gpus=runner.world_size,
+        images_per_gpu=getattr(runner.train_dataloader.batch_sampler, 'batch_size', 0),
+        accumulation=getattr(runner.train_loop, 'accumulation', 1),
+        # Checkpoints of mmscratch 0.1.0 have no such word, and count passes.
+        iteration='optimizer step',
+    )
 
-    ``tools/train.py`` always names it. A Runner that resumes without a name takes the last one of
-    its work directory.
+
+def images_per_step(batch: dict) -> int:
+    """Return the images of an optimizer step, over all processes."""
+    return batch['gpus'] * batch['images_per_gpu'] * batch['accumulation']
+
+
+def loaded_file(runner: Runner) -> str:
+    """Return the name of the loaded checkpoint, for messages.
+
+    ``tools/train.py`` always sets it. Without it a Runner resumes the last checkpoint of its work
+    directory.
     """
     return str(runner._load_from or find_latest_checkpoint(runner.work_dir))

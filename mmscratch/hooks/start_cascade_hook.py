@@ -1,4 +1,6 @@
-"""Plain Mask R-CNN first, Cascade R-CNN later, in one run."""
+"""Train Mask R-CNN first and Cascade R-CNN later, in one run."""
+
+from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -12,34 +14,35 @@ from mmscratch.models.single_mask_cascade_roi_head import SingleMaskCascadeRoIHe
 class StartCascadeHook(Hook):
     """Train stage 1 of a ``SingleMaskCascadeRoIHead`` alone until ``begin``, then all stages.
 
-    Paper, figure 5: models from random initialization are switched to Cascade R-CNN for the last
-    270k iterations. Weights, optimizer and schedule go on; only the later stages are new. What is
-    trained depends on the iteration alone, so that a run can be resumed in either phase. Testing
-    takes the phase from the checkpoint.
+    The paper (figure 5) switches models from random initialization to Cascade R-CNN for the last
+    270k iterations. Weights, optimizer and schedule continue; only the later stages are new. The
+    iteration alone decides which stages are trained, so a run can be resumed in either phase. A
+    test takes the phase from the checkpoint.
 
-    Stages that wait have no gradients: SGD leaves them as they were initialized, without weight
-    decay and momentum. DistributedDataParallel needs ``find_unused_parameters=True`` for it.
+    Stages that wait get no gradients. SGD does not change them, neither by weight decay nor by
+    momentum. DistributedDataParallel needs ``find_unused_parameters=True`` for it.
 
     Args:
-        begin: the first iteration, counted from 0, that trains all stages; 0: a cascade from the
-            start. tools/train.py multiplies it if a step is several iterations.
+        begin: the first iteration, counted from 0, that trains all stages; 0 trains a cascade from
+            the start. ``tools/train.py --batch scale`` scales it like all numbers of iterations.
 
     Raises:
-        InputError: ``begin`` is negative; the model has no ``SingleMaskCascadeRoIHead``.
+        InputError: ``begin`` is negative, or the model has no ``SingleMaskCascadeRoIHead``.
+
+    Example:
+        >>> custom_hooks = [dict(type='StartCascadeHook', begin=270_000)]
     """
 
     def __init__(self, begin: int) -> None:
         if begin < 0:
-            raise InputError(f'StartCascadeHook: begin={begin} is negative; 0 is the start')
+            raise InputError(f'StartCascadeHook: begin={begin} is negative; give 0 or more')
         self.begin = begin
 
     def before_train(self, runner: Runner) -> None:
-        """Set the phase in which the run starts or goes on."""
+        """Set the phase of the first iteration."""
         self._activate(runner)
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Switch at ``begin``."""
         if runner.iter == self.begin:
             stages = self._activate(runner)
@@ -47,7 +50,6 @@ class StartCascadeHook(Hook):
 
     def _activate(self, runner: Runner) -> int:
         """Set the number of active stages, and return it."""
-        # through wrappers too
         heads = [m for m in runner.model.modules() if isinstance(m, SingleMaskCascadeRoIHead)]
         if not heads:
             raise InputError(

@@ -1,7 +1,6 @@
-"""A record of which images a run was trained on."""
+"""Record which images a run is trained on."""
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,41 +15,40 @@ from mmengine.runner import Runner
 class SubsetRecordHook(Hook):
     """Write the training subset to ``subset.json`` in the work directory, before training.
 
-    The file can be given back as ``subset`` of the samplers. Nothing is written when all images
-    take part. Classes without an instance in the subset are named in the log. That a resumed run
-    has the subset it began with is for :class:`PreflightHook` to check.
+    The samplers accept the file as ``subset``. No file is written if all images take part. A
+    warning names the classes without an instance in the subset. :class:`PreflightHook` checks that
+    a resumed run has the subset of its start.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Record the subset."""
-        dataloader = runner.train_dataloader
-        sampler = dataloader.batch_sampler.sampler
-        ids = getattr(sampler, 'subset_ids', None)
+        """Write the file and the log lines."""
+        dataset = runner.train_dataloader.dataset
+        subset = getattr(runner.train_dataloader.batch_sampler.sampler, 'subset', None)
+        if subset is None or subset.ids is None or not is_main_process():
+            return
+        record = dict(
+            k=len(subset.ids),
+            num_images=len(dataset),
+            subset_seed=subset.seed,
+            sha256=subset.sha256,
+            ids=subset.ids,
+        )
         file = Path(runner.work_dir) / 'subset.json'
-        if ids is not None and is_main_process():
-            record = dict(
-                k=len(ids),
-                num_images=len(dataloader.dataset),
-                subset_seed=sampler.subset_seed,
-                sha256=sampler.subset_sha256,
-                ids=ids,
-            )
-            # In one go: no other process and no crash sees half a file.
-            partial = file.with_suffix('.tmp')
-            partial.write_text(json.dumps(record), encoding='utf-8')
-            os.replace(partial, file)
-            runner.logger.info(
-                f'Training on {len(ids)} of {len(dataloader.dataset)} images, subset seed '
-                f'{sampler.subset_seed}, SHA-256 {sampler.subset_sha256}: {file}'
-            )
-        if ids is not None and is_main_process():
-            absent = self.absent_classes(dataloader.dataset, sampler.members.tolist())
-            if absent:
-                runner.logger.warning(f'The subset has no instance of: {", ".join(absent)}')
+        # a single move: no process and no crash leaves half a file
+        unfinished = file.with_suffix('.tmp')
+        unfinished.write_text(json.dumps(record), encoding='utf-8')
+        unfinished.replace(file)
+        runner.logger.info(
+            f'Training on {len(subset.ids)} of {len(dataset)} images, subset seed {subset.seed}, '
+            f'SHA-256 {subset.sha256}: {file}'
+        )
+        absent = self.absent_classes(dataset, subset.indices.tolist())
+        if absent:
+            runner.logger.warning(f'The subset has no instance of: {", ".join(absent)}')
 
     @staticmethod
     def absent_classes(dataset: Any, indices: list[int]) -> list[str]:
-        """Names of the classes without an instance in these images; ignored boxes do not count."""
+        """Find the classes without an instance in these images; ignored boxes do not count."""
         counts: Counter[int] = Counter()
         for index in indices:
             instances = dataset.get_data_info(index)['instances']

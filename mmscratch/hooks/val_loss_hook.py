@@ -1,4 +1,4 @@
-"""The loss on images that are not trained on."""
+"""Compute the loss on the validation images."""
 
 import copy
 from collections import defaultdict
@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from mmscratch.data.repoint import type_name, walk
+from mmscratch.config.sections import type_name, walk
 from mmscratch.errors import InputError
 
 
@@ -22,27 +22,28 @@ class ValLossHook(Hook):
     """Add the losses on the validation images to the metrics of each validation.
 
     ``val_loss`` and its parts, such as ``val_loss_cls``, are logged, drawn in ``curves.png`` and
-    kept in ``metrics.json`` as all metrics are. Beside the training loss they tell a detector that
-    overfits, whose validation loss rises while its training loss falls, from one that needs more
-    iterations.
+    written to ``metrics.json``. If the validation loss rises while the training loss falls, the
+    detector overfits. If both fall, it needs more iterations.
 
-    The images have the size they are validated at. The model is in evaluation mode, so that BN's
-    statistics stay as they are. Proposals are sampled with the same random numbers at every
-    validation. The time it takes is not counted as training. The pipeline of ``val_dataloader`` has
-    to load what the model learns.
+    The images have their size of validation. The model is in evaluation mode, so BN's statistics do
+    not change. Every validation samples proposals with the same random numbers. The time is not
+    counted as training. The pipeline of ``val_dataloader`` must load all that the model learns.
+
+    Example:
+        >>> default_hooks = dict(val_loss=dict(type='ValLossHook'))
     """
 
-    # before RuntimeInfoHook takes the metrics to the log
+    # before RuntimeInfoHook, which logs the metrics
     priority = 'HIGHEST'
 
     def __init__(self) -> None:
         self._loader: DataLoader | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the images.
+        """Build the data loader.
 
         Raises:
-            InputError: their boxes or masks are not loaded, while those of the training images are.
+            InputError: the validation pipeline does not load boxes or masks that training loads.
         """
         cfg = runner.cfg
         missing = annotations(cfg.train_dataloader) - annotations(cfg.val_dataloader)
@@ -50,18 +51,18 @@ class ValLossHook(Hook):
             raise InputError(
                 f'{cfg.filename}: default_hooks.val_loss: the pipeline of val_dataloader does not '
                 f'load all that is trained on: add {" and ".join(sorted(missing))} to its '
-                'LoadAnnotations, or leave out the hook'
+                'LoadAnnotations, or remove the hook'
             )
-        self._loader = Runner.build_dataloader(with_annotations_first(runner.cfg.val_dataloader))
+        self._loader = Runner.build_dataloader(with_annotations_first(cfg.val_dataloader))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Add the losses to ``metrics``, the mean over images; on all ranks the same."""
+        """Add the mean losses over all images to ``metrics``, the same on all ranks."""
         if self._loader is not None and metrics is not None:
             metrics.update(losses(runner.model, self._loader))
 
 
 def annotations(dataloader: Mapping[str, Any]) -> set[str]:
-    """What the loader's pipelines load: ``with_bbox=True``, ``with_mask=True``, both or neither."""
+    """Find what the loader's pipelines load: ``with_bbox=True``, ``with_mask=True``."""
     steps = [node for node in walk(dataloader) if type_name(node).endswith('Annotations')]
     defaults = {'with_bbox': True, 'with_mask': False}
     return {
@@ -72,13 +73,13 @@ def annotations(dataloader: Mapping[str, Any]) -> set[str]:
 
 
 def with_annotations_first(dataloader: Mapping[str, Any]) -> dict[str, Any]:
-    """A validation loader whose boxes and masks go through all that their image goes through.
+    """Change a validation loader so that boxes and masks are resized with their image.
 
-    Evaluation wants the annotations as they are in the file, so that MMDetection's pipelines load
-    them after the image was resized.
+    MMDetection's validation pipelines load the annotations after the image is resized, since
+    evaluation needs them as they are in the file.
     """
     dataloader = copy.deepcopy(dict(dataloader))
-    # its workers would be kept beside those of training and of validation
+    # persistent workers would stay beside those of training and of validation
     dataloader['persistent_workers'] = False
     for node in walk(dataloader['dataset']):
         if 'pipeline' in node:
@@ -88,7 +89,7 @@ def with_annotations_first(dataloader: Mapping[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def losses(model: torch.nn.Module, loader: DataLoader) -> dict[str, float]:
-    """``val_loss`` and its parts: the mean over the images of ``loader``, on all ranks."""
+    """Return the mean of ``val_loss`` and of its parts over the images of all ranks."""
     if is_model_wrapper(model):
         model = model.module
     preprocessor = model.data_preprocessor
@@ -104,7 +105,7 @@ def losses(model: torch.nn.Module, loader: DataLoader) -> dict[str, float]:
             preprocessor.batch_augments = None
         try:
             for batch in loader:
-                # as in training, which also pads the masks
+                # training=True also pads the masks
                 data = preprocessor(batch, training=True)
                 count = len(batch['inputs'])
                 total, parts = model.parse_losses(model(**data, mode='loss'))

@@ -1,4 +1,4 @@
-"""Iteration-based training that resumes at once and exactly."""
+"""Iteration-based training whose iterations are optimizer steps, and that resumes exactly."""
 
 import copy
 import itertools
@@ -17,25 +17,43 @@ from mmscratch.loops.seeded_dataset import SeededDataset, derive_seed
 
 @LOOPS.register_module()
 class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
-    """``IterBasedTrainLoop`` that steps over past iterations without loading an image.
+    """``IterBasedTrainLoop`` whose iteration is an optimizer step, of one or several passes.
 
-    mmengine resumes by loading every batch of the past: hours for a long schedule. Here only the
-    indices of the past are counted off before the first worker starts, so that neither workers nor
-    prefetching matter. A run that was stopped and resumed sees the images of a straight run in the
-    same order with the same augmentation (a function of the seed, the image and the optimizer
-    step), and draws the same random numbers in the model (seeded by the seed and the number of the
-    batch, counted over all ranks). Both are thereby the same for any number of workers, and for any
-    split of a step into GPUs and accumulation; an image that occurs twice in one step is augmented
-    alike.
+    An iteration takes the mean gradient of ``accumulation`` batches, one after another, and then
+    updates the weights. Hooks are called once an iteration, with the mean of the passes' losses.
+    After it they get the images of all passes, before it those of the first.
 
-    The data set has to be map-style and the number of GPUs, the batch size and the accumulation
-    those of the first part. A checkpoint's seed replaces that of the sampler unless the sampler
-    has one of its own. With ``diff_rank_seed`` mmengine gives the sampler a seed that it does not
-    save, so that a resumed run has another order.
+    The batches come from one global sequence. Rank r of W takes in pass p of step s the batch
+    number ``n = (s * accumulation + p) * W + r``. Augmentation follows from the seed, the image and
+    the step; the model's random numbers follow from the seed and n. For one batch size a step is
+    therefore the same on any number of GPUs, in any number of passes, with any number of workers,
+    but for the order of sums and for BN's statistics. With another batch size, and as many images
+    a step, images and augmentation of a step stay, while batches, padding and the model's random
+    numbers are others. Where a batch sampler groups images by aspect ratio, another batch size also
+    moves some images to a neighbouring step.
+
+    A run that was stopped goes on in any of these splits. Only the indices of the past are counted
+    off, before the first worker starts; MMEngine would load every image of the past.
+
+    The data set has to be map-style, a batch a dict of lists. An image that occurs twice in one
+    step is augmented alike. A checkpoint's seed replaces that of the sampler unless the sampler has
+    one of its own. With ``diff_rank_seed`` MMEngine gives the sampler a seed that it does not save,
+    so that a resumed run has another order.
+
+    Args:
+        accumulation: Passes of an iteration. ``tools/train.py`` sets it.
+
+    Example:
+        >>> train_cfg = dict(type='ResumableIterBasedTrainLoop', max_iters=90_000, accumulation=8)
     """
 
     def __init__(
-        self, runner: Runner, dataloader: DataLoader | dict, *args: Any, **kwargs: Any
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        *args: Any,
+        accumulation: int = 1,
+        **kwargs: Any,
     ) -> None:
         BaseLoop.__init__(self, runner, dataloader)
         dataloader = self.dataloader
@@ -43,6 +61,7 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         # one has no workers that would load ahead.
         super().__init__(runner, DataLoader(dataloader.dataset), *args, **kwargs)
         self.dataloader = dataloader
+        self.accumulation = accumulation
         self._seed_at_start = runner.seed
 
     def run(self) -> Module:
@@ -50,6 +69,14 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         sampler = self.dataloader.batch_sampler.sampler
         if getattr(sampler, 'seed', None) == self._seed_at_start:
             sampler.seed = self.runner.seed
+        # It yields the global sequence, of which this loop takes the rank's part.
+        sampler.rank, sampler.world_size = 0, 1
+        if self.accumulation > 1:
+            # The Runner has told the wrapper iterations where it counts passes.
+            wrapper = self.runner.optim_wrapper
+            wrapper._accumulative_counts = self.accumulation
+            passes = (count * self.accumulation for count in (self.iter, self.max_iters))
+            wrapper.initialize_count_status(self.runner.model, *passes)
         self.dataloader_iterator = self._data_batches(self._iter)
         try:
             return super().run()
@@ -58,38 +85,55 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
             self.dataloader_iterator.close()
 
     def run_iter(self, data_batch: dict) -> None:
-        """Iterate one mini-batch, with random numbers that follow from seed and batch."""
-        batch_number = self._iter * get_world_size() + get_rank()
-        torch.manual_seed(derive_seed(self.runner.seed, batch_number))
-        super().run_iter(data_batch)
+        """Take one optimizer step; ``data_batch`` is the batch of its first pass."""
+        runner = self.runner
+        runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=data_batch)
+        batches, losses = [data_batch], []
+        for number in range(self._iter * self.accumulation, (self._iter + 1) * self.accumulation):
+            if losses:
+                batches.append(next(self.dataloader_iterator))
+            batch_number = number * get_world_size() + get_rank()
+            torch.manual_seed(derive_seed(runner.seed, batch_number))
+            outputs = runner.model.train_step(batches[-1], optim_wrapper=runner.optim_wrapper)
+            losses.append({name: value.detach() for name, value in outputs.items()})
+        if self.accumulation > 1:
+            data_batch = {key: [x for batch in batches for x in batch[key]] for key in data_batch}
+            outputs = {key: torch.stack([each[key] for each in losses]).mean(0) for key in outputs}
+        runner.call_hook(
+            'after_train_iter', batch_idx=self._iter, data_batch=data_batch, outputs=outputs
+        )
+        self._iter += 1
 
     def _data_batches(self, past: int) -> Iterator[Any]:
         # The parent's run() takes one batch for each past iteration and drops it.
         yield from itertools.repeat(None, past)
-        accumulation = getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
         loader = copy.copy(self.dataloader)
         # DataLoader refuses to have these assigned once it is made; the copy has not been used.
         vars(loader).update(
             dataset=SeededDataset(loader.dataset, self.runner.seed),
-            batch_sampler=self.keyed_batches(loader.batch_sampler, past, accumulation),
+            batch_sampler=self.keyed_batches(
+                loader.batch_sampler, past, self.accumulation, get_rank(), get_world_size()
+            ),
         )
         yield from loader
 
     @staticmethod
     def keyed_batches(
-        batch_sampler: BatchSampler, past: int, accumulation: int
+        batch_sampler: BatchSampler, past: int, accumulation: int, rank: int, world_size: int
     ) -> Iterator[list[tuple[int, int]]]:
-        """Yield the batches from iteration ``past`` on, as lists of (index, optimizer step).
+        """Yield a rank's batches from step ``past`` on, as lists of (index, step).
 
-        A batch sampler that ends is started again with the next epoch's number.
+        ``batch_sampler`` yields the batches of all ranks. Where it ends, it is started again with
+        the next epoch's number.
         """
-        iteration = 0
+        number = 0
         for epoch in itertools.count():
             if hasattr(batch_sampler.sampler, 'set_epoch'):
                 batch_sampler.sampler.set_epoch(epoch)
             for indices in batch_sampler:
-                if iteration >= past:
-                    yield [(index, iteration // accumulation) for index in indices]
-                iteration += 1
-            if iteration == 0:
+                step = number // (world_size * accumulation)
+                if step >= past and number % world_size == rank:
+                    yield [(index, step) for index in indices]
+                number += 1
+            if number == 0:
                 raise ValueError('the batch sampler yields no batch')

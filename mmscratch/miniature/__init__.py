@@ -1,1 +1,1 @@
-"""The paper's claims on SHAPES: what is run, how it is judged and drawn."""
+"""The study of the paper's claims on SHAPES: plan, runs, verdicts, page."""

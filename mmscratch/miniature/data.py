@@ -8,7 +8,7 @@ from pathlib import Path
 from mmscratch.data.shapes.drawing import VERSION, ShapesConfig, generate
 
 ROOT = Path('data/miniature')
-# Small, crowded and half hidden, so that the longest schedule ends far from the ceiling.
+# Small objects, crowded and half hidden, so that AP is far from 100 after the longest schedule.
 DETECTION = ShapesConfig(
     size=128,
     classes=('disc', 'rectangle', 'triangle', 'star', 'cross', 'ring'),
@@ -18,9 +18,9 @@ DETECTION = ShapesConfig(
     occlusion=0.4,
     noise=8,
 )
-# What makes VOC another case than COCO: fewer objects an image, and fewer classes.
+# As VOC differs from COCO: fewer objects an image, and fewer classes.
 SPARSE = replace(DETECTION, classes=('rectangle', 'star'), objects=(1, 2))
-# Easy enough for a one-stage detector in few iterations, which needs more of them.
+# Easy, for a one-stage detector, which learns too little of the others in few iterations.
 LARGE = ShapesConfig(
     size=128,
     classes=('disc', 'rectangle', 'triangle'),
@@ -29,7 +29,7 @@ LARGE = ShapesConfig(
     rotation=0,
     occlusion=0.1,
 )
-# Other classes, and of the textures a part.
+# Other classes, and only some of the textures.
 CLASSIFICATION = ShapesConfig(
     size=64,
     classes=('heart', 'arrow', 'crescent', 'hexagon', 'tee', 'hourglass', 'half_disc', 'ell'),
@@ -49,7 +49,7 @@ DATA = {
 
 
 def recipe(name: str) -> str:
-    """All that decides a data set's pixels and annotations, as JSON."""
+    """Everything that decides the pixels and annotations of a data set, as JSON."""
     config, splits = DATA[name]
     return json.dumps([VERSION, asdict(config), splits], sort_keys=True)
 

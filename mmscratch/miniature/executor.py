@@ -1,4 +1,4 @@
-"""Trains what is missing of the study: several runs at a time, each in a process of its own."""
+"""Trains the runs of a study that have no result yet: several at a time, one process each."""
 
 import contextlib
 import fcntl
@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tqdm import tqdm
-
+from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
 from mmscratch.miniature.run import Run, in_order
 from mmscratch.visualization.curves import read_scalars
@@ -28,12 +27,12 @@ KEPT += ('versions', 'git_commit', 'hardware')
 class Executor:
     """Trains runs and leaves one small JSON file of each.
 
-    Stopped, it goes on where it was: finished runs are known by their key, others continue from
-    their last checkpoint. A run that fails is told and does not stop those that don't need it.
+    Stopped, it goes on where it was: finished runs are recognized by their key, others continue
+    from their last checkpoint. A run that fails stops only those that need it.
 
     Args:
         results: folder of the JSON files.
-        work_dirs: folder of the runs' own folders; checkpoints go when nothing needs them.
+        work_dirs: parent of the work directories; those that no run needs any more are removed.
         jobs: runs at a time.
     """
 
@@ -44,15 +43,18 @@ class Executor:
     _lock: IO[str] = field(init=False)
 
     def execute(self, runs: Sequence[Run]) -> dict[str, str]:
-        """Train what is missing of ``runs`` and of what they need; label -> why, of failed ones.
+        """Train the missing ones of ``runs`` and of the runs that these need.
+
+        Returns:
+            Label -> fault of each run that failed.
 
         Raises:
-            InputError: other runs are trained in these folders.
+            InputError: another executor trains in these folders.
         """
         waiting = self.missing(runs)
         total = sum(run.iterations for run in waiting)
         failed: dict[str, str] = {}
-        with self._locked(), tqdm(total=total, unit='it', desc=f'{len(waiting)} runs') as progress:
+        with self._locked(), ProgressBar(total=total, desc=f'{len(waiting)} runs') as progress:
             try:
                 while waiting or self._running:
                     self._start(waiting, failed)
@@ -73,10 +75,10 @@ class Executor:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Two that train in one folder would write into each other's checkpoints.
+        """Keep a second executor from writing into the same checkpoints.
 
-        Runs inherit the lock, which is held as long as one of them lives, whatever killed this
-        process.
+        Runs inherit the lock: it is held as long as one of them lives, even if this process was
+        killed.
         """
         self.work_dirs.mkdir(parents=True, exist_ok=True)
         with (self.work_dirs / 'lock').open('w') as self._lock:
@@ -84,13 +86,13 @@ class Executor:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(
-                    f'{self.work_dirs}: runs of this folder are being trained; wait for their end '
+                    f'{self.work_dirs}: runs of this folder are being trained; wait for their end, '
                     'or stop them'
                 ) from None
             yield
 
     def missing(self, runs: Sequence[Run]) -> list[Run]:
-        """Those to be trained, needs first: without a result, or needed for their checkpoint."""
+        """The runs to train, in order: without a result, or without a checkpoint that is needed."""
         wanted: dict[str, Run] = {}
         for run in reversed(in_order(runs)):
             needed = [later for later in wanted.values() if run in later.needs]
@@ -100,12 +102,12 @@ class Executor:
         return [run for run in in_order(runs) if run.label in wanted]
 
     def folder(self, run: Run) -> Path:
-        """The work directory of a run; another one for each key."""
+        """The work directory of a run; each key has its own."""
         return self.work_dirs / f'{run.label}_{run.key[:8]}'
 
     def _checkpoint(self, run: Run, later: Run) -> Path:
         """The checkpoint of ``run`` that ``later`` begins with."""
-        at = later.begin if later.trunk == run else run.begin + run.iterations
+        at = later.begin if later.parent == run else run.begin + run.iterations
         return self.folder(run) / f'iter_{at}.pth'
 
     def _start(self, waiting: list[Run], failed: dict[str, str]) -> None:
@@ -129,8 +131,8 @@ class Executor:
             command += ['--init', str(self._checkpoint(run.weights, run))]
         if (folder / 'last_checkpoint').exists():
             command.append('--resume')
-        elif run.trunk:
-            command += ['--resume', str(self._checkpoint(run.trunk, run))]
+        elif run.parent:
+            command += ['--resume', str(self._checkpoint(run.parent, run))]
         if options:
             command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
@@ -162,7 +164,7 @@ class Executor:
         file = self.folder(run) / 'metrics.json'
         report = json.loads(file.read_text()) if file.exists() else {'history': []}
         end = run.begin + run.iterations
-        if not report['history'] or report['history'][-1]['iteration'] != end * _passes(run):
+        if not report['history'] or report['history'][-1]['iteration'] != end:
             raise InputError(f'{file}: iteration {end} was not validated; remove this folder')
         losses = [r for r in read_scalars(self.folder(run)) if 'loss' in r]
         result: dict[str, Any] = dict(
@@ -185,28 +187,22 @@ class Executor:
 
     @staticmethod
     def _objects_per_image(run: Run) -> float:
-        """Of the whole training set, 3 decimals."""
+        """Mean over the whole training set, 3 decimals."""
         dataset = run.load().train_dataloader.dataset
         coco = json.loads(Path(dataset.data_root, dataset.ann_file).read_text())
         return round(len(coco['annotations']) / len(coco['images']), 3)
 
     def tidy(self, runs: Sequence[Run]) -> None:
-        """Remove the folders of runs that nothing missing needs; their logs go too."""
+        """Remove the work directories of finished runs that no missing run needs, logs included."""
         needed = {need.label for run in self.missing(runs) for need in run.needs}
         for run in in_order(runs):
             if run.result(self.results) is not None and run.label not in needed:
                 shutil.rmtree(self.folder(run), ignore_errors=True)
 
     def _done(self, run: Run) -> int:
-        """Iterations that a run in progress has done, as far as its log tells."""
+        """Iterations that a run in progress has done, by its log."""
         files = sorted(self.folder(run).glob('*/vis_data/scalars.json'))
         # the last line may be half written
         lines = files[-1].read_text().rpartition('\n')[0].splitlines() if files else []
-        step = json.loads(lines[-1])['step'] // _passes(run) if lines else run.begin
+        step = json.loads(lines[-1])['step'] if lines else run.begin
         return min(max(step - run.begin, 0), run.iterations)
-
-
-def _passes(run: Run) -> int:
-    """Forward passes, which mmengine counts, of one step of the recipe."""
-    cfg = run.load()
-    return cfg.auto_scale_lr.base_batch_size // cfg.train_dataloader.batch_size

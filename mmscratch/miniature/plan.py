@@ -1,6 +1,5 @@
-"""What the study trains: lengths, initializations, seeds."""
+"""What the study trains: lengths, initializations, and the runs of each claim for one seed."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from mmscratch.miniature.run import Run
@@ -21,12 +20,14 @@ ONE = 225
 FIRST_DROP, SECOND_DROP = 150, 50
 LENGTHS = (1, 2, 3, 4, 5, 6)
 SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
-# of claims that need no curve
+# for claims that need no curve
 FEW_LENGTHS = (1, 3, 6)
 INITIALIZATIONS = ('scratch', 'pretrained')
-# Images of the detection data in the subsets of claims 5 and 6
+# ends the names of runs at the constant rate; results/miniature/runs/ has files of these names
+CONSTANT = '_trunk'
+# images of the detection data in the subsets of claims 5 and 6
 TENTH, HUNDREDTH = 300, 30
-# where the longest of the others was too short to tell
+# added to claim 5, where 6x was too short to decide
 LONGER = 12
 # of claim 5: prefix of the runs' names -> images, lengths
 SUBSETS = {
@@ -43,12 +44,12 @@ def pre_training(seed: int, config: str = CLASSIFIER) -> Run:
     return Run('classifier_bn' if config == CLASSIFIER_BN else 'classifier', config, seed)
 
 
-def _tail_begins(length: int) -> int:
+def _branch_point(length: int) -> int:
     """The iteration before the first drop: mmengine drops the rate when it comes to one."""
     return length * ONE - FIRST_DROP - 1
 
 
-def trunk(
+def constant_part(
     name: str,
     seed: int,
     weights: Run | None = None,
@@ -56,8 +57,11 @@ def trunk(
     longest: int = LONGEST,
     config: str = DETECTOR,
 ) -> Run:
-    """The constant rate, as long as the longest schedule has it; checkpoints where tails begin."""
-    end = _tail_begins(longest)
+    """The constant learning rate, as long as the longest schedule has it.
+
+    All lengths share it. It has a checkpoint where each of them branches off.
+    """
+    end = _branch_point(longest)
     options = (
         *options,
         ('train_cfg.max_iters', end),
@@ -65,19 +69,19 @@ def trunk(
         ('param_scheduler.1.milestones', []),
         ('param_scheduler.1.end', end),
         ('default_hooks.checkpoint.interval', ONE),
-        ('default_hooks.checkpoint.save_begin', _tail_begins(SHORTEST)),
+        ('default_hooks.checkpoint.save_begin', _branch_point(SHORTEST)),
         ('default_hooks.checkpoint.max_keep_ckpts', -1),
     )
-    return Run(f'{name}_trunk', config, seed, options, weights)
+    return Run(name + CONSTANT, config, seed, options, weights)
 
 
-def tail(name: str, length: int, of: Run, options: Options = (), drop_at: int = 0) -> Run:
-    """The end of the schedule ``length`` x, from the trunk's checkpoint before its first drop.
+def branch(name: str, length: int, parent: Run, options: Options = (), drop_at: int = 0) -> Run:
+    """The end of the schedule ``length`` x, from the parent's checkpoint before the first drop.
 
     ``drop_at`` is another schedule's length, at whose first drop this one has its own.
     """
     end = length * ONE
-    begin = _tail_begins(drop_at or length)
+    begin = _branch_point(drop_at or length)
     options = (
         *options,
         ('train_cfg.max_iters', end),
@@ -87,84 +91,31 @@ def tail(name: str, length: int, of: Run, options: Options = (), drop_at: int = 
         ('param_scheduler.1.end', end),
         ('default_hooks.checkpoint.interval', end),
     )
-    if of.weights:
+    if parent.weights:
         options += (('default_hooks.preflight.init', 'pretrained'),)
-    return Run(name, of.config, of.seed, options, trunk=of, begin=begin)
+    return Run(name, parent.config, parent.seed, options, parent=parent, begin=begin)
 
 
 def twins(
-    seeds: Sequence[int],
-    lengths: Sequence[int],
+    seed: int,
+    lengths: tuple[int, ...],
     prefix: str = '',
     config: str = DETECTOR,
     classifier: str = CLASSIFIER,
     options: Options = (),
-    longest: int = LONGEST,
 ) -> list[Run]:
     """Schedules of these lengths, from random and from pre-trained weights."""
     runs = []
-    for seed in seeds:
-        for kind in INITIALIZATIONS:
-            weights = pre_training(seed, classifier) if kind == 'pretrained' else None
-            name = prefix + kind
-            stem = trunk(name, seed, weights, options, longest, config)
-            runs += [tail(f'{name}_{length}x', length, stem, options) for length in lengths]
+    for kind in INITIALIZATIONS:
+        weights = pre_training(seed, classifier) if kind == 'pretrained' else None
+        name = prefix + kind
+        parent = constant_part(name, seed, weights, options, config=config)
+        runs += [branch(f'{name}_{length}x', length, parent, options) for length in lengths]
     return runs
 
 
-# Learning rate -> run; the study's own is in the config.
-LEARNING_RATES = {
-    0.02: 'pretrained_lr0.02_2x',
-    0.04: 'pretrained_lr0.04_2x',
-    0.08: 'pretrained_2x',
-    0.16: 'pretrained_lr0.16_2x',
-}
-
-
-def learning_rates(seeds: Sequence[int]) -> list[Run]:
-    """2x with pre-training at several learning rates."""
-    runs = []
-    for seed in seeds:
-        weights = pre_training(seed)
-        for lr, name in LEARNING_RATES.items():
-            if name == 'pretrained_2x':
-                runs.append(tail(name, 2, trunk('pretrained', seed, weights)))
-                continue
-            options = (('optim_wrapper.optimizer.lr', lr),)
-            stem = trunk(name.removesuffix('_2x'), seed, weights, options, longest=2)
-            runs.append(tail(name, 2, stem, options))
-    return runs
-
-
-def schedules(seeds: Sequence[int]) -> list[Run]:
-    """Every length from random and from pre-trained weights."""
-    return twins(seeds, LENGTHS)
-
-
-def longest(seeds: Sequence[int]) -> list[Run]:
-    """The longest schedule from random and from pre-trained weights."""
-    return twins(seeds, (LONGEST,))
-
-
-def batch_norm(seeds: Sequence[int]) -> list[Run]:
-    """Twins with BN over 8 images, and BN from scratch over 2 and over 1, as GN too at 3x."""
-    runs = twins(seeds, (SHORTEST, LONGEST), 'bn_', DETECTOR_BN, CLASSIFIER_BN)
-    for seed in seeds:
-        runs.append(tail('scratch_3x', 3, trunk('scratch', seed)))
-        runs += [
-            Run(
-                f'bn{images}_scratch_3x',
-                DETECTOR_BN,
-                seed,
-                (('train_dataloader.batch_size', images), *_straight(3, 3)),
-            )
-            for images in (2, 1)
-        ]
-    return runs
-
-
-def _straight(length: int, each: int) -> Options:
-    """A whole schedule in one go, saved and validated each so many x."""
+def _whole_schedule(length: int, each: int) -> Options:
+    """A schedule in one go, saved and validated each so many x."""
     end = length * ONE
     return (
         ('train_cfg.max_iters', end),
@@ -180,73 +131,112 @@ def _subset(images: int) -> Options:
     return ((f'{sampler}.subset', images), (f'{sampler}.subset_seed', 0))
 
 
-def less_data(seeds: Sequence[int]) -> list[Run]:
+# Learning rate -> run; the study's own is in the config.
+LEARNING_RATES = {
+    0.02: 'pretrained_lr0.02_2x',
+    0.04: 'pretrained_lr0.04_2x',
+    0.08: 'pretrained_2x',
+    0.16: 'pretrained_lr0.16_2x',
+}
+
+
+def learning_rates(seed: int) -> list[Run]:
+    """2x with pre-training at several learning rates."""
+    runs = []
+    weights = pre_training(seed)
+    for lr, name in LEARNING_RATES.items():
+        if name == 'pretrained_2x':
+            runs.append(branch(name, 2, constant_part('pretrained', seed, weights)))
+            continue
+        options = (('optim_wrapper.optimizer.lr', lr),)
+        parent = constant_part(name.removesuffix('_2x'), seed, weights, options, longest=2)
+        runs.append(branch(name, 2, parent, options))
+    return runs
+
+
+def schedules(seed: int) -> list[Run]:
+    """Every length from random and from pre-trained weights."""
+    return twins(seed, LENGTHS)
+
+
+def longest(seed: int) -> list[Run]:
+    """The longest schedule from random and from pre-trained weights."""
+    return twins(seed, (LONGEST,))
+
+
+def batch_norm(seed: int) -> list[Run]:
+    """Twins with BN over 8 images, and BN from scratch over 2 and over 1, as GN too at 3x."""
+    small = {
+        images: (('train_dataloader.batch_size', images), *_whole_schedule(3, 3))
+        for images in (2, 1)
+    }
+    return [
+        *twins(seed, (SHORTEST, LONGEST), 'bn_', DETECTOR_BN, CLASSIFIER_BN),
+        branch('scratch_3x', 3, constant_part('scratch', seed)),
+        *(Run(f'bn{n}_scratch_3x', DETECTOR_BN, seed, options) for n, options in small.items()),
+    ]
+
+
+def less_data(seed: int) -> list[Run]:
     """Twins on a tenth and on a hundredth of the images, and on the tenth for longer too."""
     tenth, hundredth = (
-        twins(seeds, FEW_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
+        twins(seed, FEW_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
         for prefix, (images, _) in SUBSETS.items()
     )
-    longer = (*_subset(TENTH), *_straight(LONGER, 2))
+    longer = (*_subset(TENTH), *_whole_schedule(LONGER, 2))
     tenth += [
         Run(f'tenth_{kind}_{LONGER}x', DETECTOR_MS, seed, longer, weights)
-        for seed in seeds
         for kind, weights in (('scratch', None), ('pretrained', pre_training(seed)))
     ]
     return tenth + hundredth
 
 
-def sparse(seeds: Sequence[int]) -> list[Run]:
+def sparse(seed: int) -> list[Run]:
     """Twins on as many images with few instances and classes, and with many."""
     return [
-        *twins(seeds, FEW_LENGTHS, 'sparse_', DETECTOR_SPARSE),
-        *twins(seeds, FEW_LENGTHS, 'tenth_', DETECTOR_MS, options=_subset(TENTH)),
+        *twins(seed, FEW_LENGTHS, 'sparse_', DETECTOR_SPARSE),
+        *twins(seed, FEW_LENGTHS, 'tenth_', DETECTOR_MS, options=_subset(TENTH)),
     ]
 
 
-def vgg(seeds: Sequence[int]) -> list[Run]:
+def vgg(seed: int) -> list[Run]:
     """VGG without normalization, by its convolutions' and layers' initialization."""
     rule = 'default_hooks.init.rules.0'
     gaussian = ((f'{rule}.fill', 'gaussian'), (f'{rule}.std', 0.01))
-    return [
-        Run(name, VGG, seed, options)
-        for name, options in (('vgg_msra', ()), ('vgg_gaussian', gaussian))
-        for seed in seeds
-    ]
+    return [Run('vgg_msra', VGG, seed), Run('vgg_gaussian', VGG, seed, gaussian)]
 
 
-def frozen(seeds: Sequence[int]) -> list[Run]:
+def frozen(seed: int) -> list[Run]:
     """3x from scratch, as it is and with stem and first stage left at their random weights."""
     freeze = (
         ('model.backbone.frozen_stages', 1),
         ('default_hooks.preflight.allow', ['frozen', 'norm_eval']),
     )
-    runs = []
-    for seed in seeds:
-        runs.append(tail('scratch_3x', 3, trunk('scratch', seed)))
-        stem = trunk('frozen', seed, options=freeze, longest=3)
-        runs.append(tail('frozen_3x', 3, stem, freeze))
-    return runs
-
-
-def early_drop(seeds: Sequence[int]) -> list[Run]:
-    """2x and 6x from scratch, and 6x with the first drop where 2x has it."""
-    runs = []
-    for seed in seeds:
-        stem = trunk('scratch', seed)
-        runs += [tail(f'scratch_{length}x', length, stem) for length in (2, 6)]
-        runs.append(tail('scratch_6x_early_drop', 6, stem, drop_at=2))
-    return runs
-
-
-def keypoints(seeds: Sequence[int]) -> list[Run]:
-    """Twins of a Keypoint R-CNN, and of the Mask R-CNN whose boxes they are compared with."""
+    parent = constant_part('frozen', seed, options=freeze, longest=3)
     return [
-        *twins(seeds, FEW_LENGTHS, 'keypoint_', KEYPOINT_DETECTOR),
-        *twins(seeds, FEW_LENGTHS),
+        branch('scratch_3x', 3, constant_part('scratch', seed)),
+        branch('frozen_3x', 3, parent, freeze),
     ]
 
 
-# DSOD without one of its parts each; the head's channels follow.
+def early_drop(seed: int) -> list[Run]:
+    """2x and 6x from scratch, and 6x with the first drop where 2x has it."""
+    parent = constant_part('scratch', seed)
+    return [
+        *(branch(f'scratch_{length}x', length, parent) for length in (2, 6)),
+        branch('scratch_6x_early_drop', 6, parent, drop_at=2),
+    ]
+
+
+def keypoints(seed: int) -> list[Run]:
+    """Twins of a Keypoint R-CNN, and of the Mask R-CNN whose boxes they are compared with."""
+    return [
+        *twins(seed, FEW_LENGTHS, 'keypoint_', KEYPOINT_DETECTOR),
+        *twins(seed, FEW_LENGTHS),
+    ]
+
+
+# DSOD whole, and without one of its parts each; the head's channels follow.
 ABLATION: dict[str, Options] = {
     'dsod_whole': (),
     'dsod_without_stem': (
@@ -262,13 +252,11 @@ ABLATION: dict[str, Options] = {
 }
 
 
-def one_stage(seeds: Sequence[int]) -> list[Run]:
+def one_stage(seed: int) -> list[Run]:
     """DSOD, and the two-stage detector from scratch and pre-trained at as many images."""
-    return [*(Run('dsod', DSOD, seed) for seed in seeds), *twins(seeds, (4,))]
+    return [Run('dsod', DSOD, seed), *twins(seed, (4,))]
 
 
-def dsod_ablation(seeds: Sequence[int]) -> list[Run]:
+def dsod_ablation(seed: int) -> list[Run]:
     """DSOD as it is, and without each of its parts."""
-    return [
-        Run(name, DSOD_LARGE, seed, options) for name, options in ABLATION.items() for seed in seeds
-    ]
+    return [Run(name, DSOD_LARGE, seed, options) for name, options in ABLATION.items()]

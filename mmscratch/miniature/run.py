@@ -1,4 +1,4 @@
-"""One training run of the study: what it is, and whether its result is there already."""
+"""One training run of a study, its key, and its result if there is one."""
 
 import copy
 import functools
@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from mmscratch.miniature import data
 
-# The parts of a config that decide what a run's result is.
+# The parts of a config that decide the result of a run.
 DECIDING = (
     'model',
     'train_dataloader',
@@ -27,7 +27,7 @@ DECIDING = (
     'custom_hooks',
     'drop_bad_boxes',
 )
-# Hooks among them that neither change weights nor choose what they are trained on.
+# Hooks that neither change weights nor choose the data that they are trained on.
 WATCHERS = (
     'checkpoint',
     'finite_loss',
@@ -43,7 +43,7 @@ WATCHERS = (
     'visualization',
     'weights',
 )
-# Keys at any depth that say where files are, how fast they come, and how pictures look.
+# Keys at any depth that decide nothing: where files are, how fast they load, colours of pictures.
 SILENT = (
     'ann_file',
     'backend_args',
@@ -60,22 +60,22 @@ SILENT = (
 
 @functools.cache
 def _config(file: str) -> Config:
-    """Not to be changed. A base of MMDetection's takes a second each time."""
+    """The config, not to be changed. Loading takes a second for each base of MMDetection."""
     return Config.fromfile(file)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A config with options, a seed, and what it begins with.
+    """A config with options, a seed, and the runs that it begins with.
 
     Args:
-        name: of the runs that differ in their seed alone, such as ``scratch_3x``.
+        name: shared by runs that differ only in their seed, such as ``scratch_3x``.
         config: path below the repository's root.
         seed: of weights and order.
         options: dotted config keys and values, as of ``--cfg-options``.
         weights: the run whose last checkpoint gives the initial weights.
-        trunk: the run that this one branches off from, and goes on with another schedule.
-        begin: iteration of the trunk's checkpoint.
+        parent: the run that this one continues with another schedule.
+        begin: iteration of the parent's checkpoint.
     """
 
     name: str
@@ -83,18 +83,18 @@ class Run:
     seed: int
     options: tuple[tuple[str, Any], ...] = ()
     weights: 'Run | None' = None
-    trunk: 'Run | None' = None
+    parent: 'Run | None' = None
     begin: int = 0
 
     @property
     def label(self) -> str:
-        """Name and seed: of the run's folder and of its result."""
+        """Name and seed, which name the folder of the run and its result."""
         return f'{self.name}_seed{self.seed}'
 
     @property
     def needs(self) -> list['Run']:
         """The runs that have to be done before."""
-        return [run for run in (self.weights, self.trunk) if run]
+        return [run for run in (self.weights, self.parent) if run]
 
     def load(self) -> Config:
         """The config with the options in it."""
@@ -109,16 +109,16 @@ class Run:
 
     @functools.cached_property
     def iterations(self) -> int:
-        """Iterations that it trains itself."""
+        """Iterations after ``begin``."""
         return self.load().train_cfg.max_iters - self.begin
 
     @functools.cached_property
     def key(self) -> str:
-        """SHA-256 of what the run means, which decides its result.
+        """SHA-256 of everything that decides the result.
 
-        That is model, data, schedule, optimizer, evaluation, seed, and the same of what it begins
-        with; not the names of modules, files and folders, nor what is logged, saved and drawn. The
-        data are told by what they are drawn from, with the version of the drawing.
+        That is model, data, schedule, optimizer, evaluation, seed, and the same of the runs that it
+        begins with. Names of modules, files and folders do not count, nor what is logged, saved and
+        drawn. The recipe of the data set, with the version of the drawing, stands for the data.
         """
         parts = [
             json.dumps(meaning(self.load().to_dict()), sort_keys=True, default=str),
@@ -130,7 +130,7 @@ class Run:
         return hashlib.sha256('\0'.join(parts).encode()).hexdigest()
 
     def result(self, folder: Path) -> dict[str, Any] | None:
-        """What the run has left in ``folder``; None if that was another run or nothing."""
+        """The result in ``folder``; None if there is none, or one with another key."""
         file = folder / f'{self.label}.json'
         if not file.is_file():
             return None
@@ -139,24 +139,24 @@ class Run:
 
 
 def meaning(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config decides a run's result."""
+    """The part of a config that decides the result of a run."""
     parts = {name: config[name] for name in DECIDING if name in config}
     hooks = parts.get('default_hooks') or {}
     parts['default_hooks'] = {name: hook for name, hook in hooks.items() if name not in WATCHERS}
-    return _spoken(parts)
+    return _without_silent(parts)
 
 
-def _spoken(node: Any) -> Any:
-    """The same without the silent keys."""
+def _without_silent(node: Any) -> Any:
+    """The same without the keys of ``SILENT``."""
     if isinstance(node, Mapping):
-        return {key: _spoken(value) for key, value in node.items() if key not in SILENT}
+        return {key: _without_silent(value) for key, value in node.items() if key not in SILENT}
     if isinstance(node, list | tuple):
-        return [_spoken(item) for item in node]
+        return [_without_silent(item) for item in node]
     return node
 
 
 def in_order(runs: Sequence[Run]) -> list[Run]:
-    """The runs and all that they need, each once, needs first."""
+    """The runs and all runs that these need, each once, and behind what it needs."""
     ordered: dict[str, Run] = {}
     for run in runs:
         for earlier in (*in_order(run.needs), run):

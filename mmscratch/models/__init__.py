@@ -6,20 +6,9 @@ from mmscratch.models.float32_roi_extractor import Float32RoIExtractor
 from mmscratch.models.image_classifier import ImageClassifier
 from mmscratch.models.keypoint_head import KeypointRCNNHead
 from mmscratch.models.keypoint_roi_head import KeypointRoIHead
+from mmscratch.models.repaired_ssd_head import RepairedSSDHead
 from mmscratch.models.single_mask_cascade_roi_head import SingleMaskCascadeRoIHead
-from mmscratch.models.ssd_head import RepairedSSDHead
 from mmscratch.models.vgg import VGG
-
-__all__ = [
-    'VGG',
-    'DetectronTTAModel',
-    'Float32RoIExtractor',
-    'ImageClassifier',
-    'KeypointRCNNHead',
-    'KeypointRoIHead',
-    'RepairedSSDHead',
-    'SingleMaskCascadeRoIHead',
-]
 
 inside_anchors.install()
 speedups.use(speedups.LEVERS)

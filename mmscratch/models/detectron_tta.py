@@ -1,5 +1,6 @@
 """Test-time augmentation of boxes and masks; MMDetection 3.3.0 has it for boxes alone."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +17,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmscratch.errors import InputError
-from mmscratch.models.box_voting import check_voting, vote_boxes
+from mmscratch.models.box_voting import vote_boxes
 
-# The classes whose way from features to boxes and masks is repeated here for several views.
+# The view's steps from features to boxes and masks are those of these classes, repeated here.
 KNOWN = (
     'BaseRoIHead',
     'CascadeRoIHead',
@@ -26,13 +27,13 @@ KNOWN = (
     'StandardRoIHead',
     'TwoStageDetector',
 )
-# Dimensions of [N, classes, height, width] along which the masks of a flipped view are mirrored.
+# Dimensions of masks [N, classes, height, width] along which a flip mirrors them.
 MIRRORED = {'horizontal': (3,), 'vertical': (2,), 'diagonal': (2, 3)}
 
 
 @dataclass(frozen=True)
 class View:
-    """A batch as one augmentation shows it: unmerged detections and what mask heads look at."""
+    """A batch under one augmentation: detections before merging, and features for mask heads."""
 
     samples: list[DetDataSample]
     features: tuple[Tensor, ...]
@@ -49,8 +50,8 @@ class DetectronTTAModel(BaseTTAModel):
     1. In every view the detector yields, for each proposal, class scores and a box a class.
     2. All of these above the score threshold, mapped back to the image, go through one NMS.
     3. What is left moves by box voting; the best ``max_per_img`` remain.
-    4. In every view the mask branch looks at these boxes, mapped into it. Its probabilities,
-       mirrored back, are averaged, pasted into the image and only then made binary.
+    4. In every view the mask branch looks at these boxes, mapped into the view. Its probabilities
+       are mirrored back, averaged, pasted into the image, and made binary last.
 
     ``score_thr``, ``nms``, ``max_per_img`` and ``mask_thr_binary`` are the detector's own
     (``test_cfg.rcnn``). Boxes have continuous coordinates, without Detectron's "+ 1".
@@ -64,26 +65,23 @@ class DetectronTTAModel(BaseTTAModel):
         module: the detector: Faster, Mask or Cascade R-CNN. ``roi_head`` is a StandardRoIHead, a
             CascadeRoIHead or a child that leaves their prediction as it is.
         vote_iou: IoU from which boxes vote (``BBOX_VOTE.VOTE_TH``); None: no voting.
-        vote_scoring: see :func:`mmscratch.models.box_voting.vote_boxes`.
         data_preprocessor: as for ``BaseTTAModel``.
 
     Raises:
-        InputError: another detector; settings that box voting does not have.
+        InputError: another detector; a ``vote_iou`` that is no IoU.
     """
 
     def __init__(
         self,
         module: dict | nn.Module,
         vote_iou: float | None = 0.9,
-        vote_scoring: str = 'ID',
         data_preprocessor: dict | nn.Module | None = None,
     ) -> None:
         super().__init__(module, data_preprocessor)
         refuse_other_detectors(self.module)
-        if vote_iou is not None:
-            check_voting(vote_iou, vote_scoring)
+        if vote_iou is not None and not 0 < vote_iou <= 1:
+            raise InputError(f'DetectronTTAModel: vote_iou={vote_iou}: give one in (0, 1], or None')
         self.vote_iou = vote_iou
-        self.vote_scoring = vote_scoring
         self._announced = False
 
     def test_step(self, data: dict[str, Sequence]) -> list[DetDataSample]:
@@ -116,7 +114,7 @@ class DetectronTTAModel(BaseTTAModel):
     def merge_preds(
         self, data_samples_list: Sequence[Sequence[DetDataSample]]
     ) -> list[DetDataSample]:
-        """Unite the boxes of each image's views: NMS, voting, limit.
+        """Merge the boxes of each image's views: NMS, voting, limit.
 
         Args:
             data_samples_list: for each image, the samples of its views, whose ``pred_instances``
@@ -127,9 +125,7 @@ class DetectronTTAModel(BaseTTAModel):
         for samples in data_samples_list:
             every = InstanceData.cat([sample.pred_instances for sample in samples])
             best = self._suppress(every, cfg.nms) if len(every) else every
-            # voting with another scoring than 'ID' changes the order
-            order = best.scores.argsort(descending=True, stable=True)
-            samples[0].pred_instances = best[order[: cfg.max_per_img]]
+            samples[0].pred_instances = best[: cfg.max_per_img]
             merged.append(samples[0])
         return merged
 
@@ -138,15 +134,12 @@ class DetectronTTAModel(BaseTTAModel):
         best = InstanceData(
             bboxes=detections[:, :4], scores=detections[:, 4], labels=every.labels[kept]
         )
-        for label in best.labels.unique() if self.vote_iou is not None else ():
+        if self.vote_iou is None:
+            return best
+        for label in best.labels.unique():
             mine, voters = best.labels == label, every[every.labels == label]
-            best.bboxes[mine], best.scores[mine] = vote_boxes(
-                best.bboxes[mine],
-                best.scores[mine],
-                voters.bboxes,
-                voters.scores,
-                self.vote_iou,
-                self.vote_scoring,
+            best.bboxes[mine] = vote_boxes(
+                best.bboxes[mine], voters.bboxes, voters.scores, self.vote_iou
             )
         return best
 
@@ -194,7 +187,8 @@ class DetectronTTAModel(BaseTTAModel):
                 mask_thr_binary=roi_head.test_cfg.mask_thr_binary,
             )
             return
-        mean = sum(self._mask_probabilities(view, found) for view in views) / len(views)
+        of_views = (self._mask_probabilities(view, found) for view in views)
+        mean = functools.reduce(torch.add, of_views) / len(views)
         *_, (_, mask_head) = mask_branches(roi_head)
         mask_head.predict_by_feat(
             mean.split([len(instances) for instances in found]),
@@ -232,7 +226,7 @@ class DetectronTTAModel(BaseTTAModel):
 
 
 def flip_boxes(boxes: Tensor, meta: dict) -> Tensor:
-    """Mirror boxes [n, 4 x k] of an image's own size, if its view is flipped; its own inverse.
+    """Mirror boxes [n, 4 x k] in the image's own coordinates, if its view is flipped.
 
     Raises:
         InputError: ``meta`` does not say whether the view is flipped.

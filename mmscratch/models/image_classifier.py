@@ -44,7 +44,7 @@ class ImageClassifier(BaseModel):
         [num_classes], which add up to 1.
         """
         scores = self.classifier(self.backbone(inputs)[-1].mean((2, 3)))
-        if mode == 'tensor':
+        if mode == 'tensor' or data_samples is None:
             return scores
         if mode == 'loss':
             labels = torch.cat([sample.gt_instances.labels for sample in data_samples])

@@ -1,7 +1,8 @@
 """The keypoint head of Mask R-CNN (He et al., ICCV 2017, section 5), as Detectron builds it.
 
-Detectron, detectron/modeling/keypoint_rcnn_heads.py and detectron/utils/keypoints.py at commit
-04155a01, with configs/12_2017_baselines/e2e_keypoint_rcnn_R-50-FPN_1x.yaml.
+Detectron, detectron/modeling/keypoint_rcnn_heads.py at commit 04155a01, with
+configs/12_2017_baselines/e2e_keypoint_rcnn_R-50-FPN_1x.yaml. torchvision has its
+detectron/utils/keypoints.py, which turns keypoints into bins and heatmaps into keypoints.
 
 Shapes: N RoIs, K keypoints, C channels, M bins a side: 56, four times the RoI's features.
 """
@@ -15,6 +16,7 @@ from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torchvision.models.detection.roi_heads import heatmaps_to_keypoints, keypoints_to_heatmap
 
 from mmscratch.errors import InputError
 
@@ -27,10 +29,9 @@ class KeypointRCNNHead(BaseModule):
     entropy against the bin that holds the keypoint, averaged over the labelled keypoints of the
     device's images (``KRCNN.NORMALIZE_BY_VISIBLE_KEYPOINTS``, ``KRCNN.LOSS_WEIGHT`` 1.0).
 
-    Detectron's head has no norm layers, in no variant: its GN baselines put GN into ResNet, FPN,
-    box and mask head, and the keypoint head's file knows none. Hence ``norm_cfg=None``. All layers
-    are filled by MSRAFill (``KRCNN.CONV_INIT`` of the yaml; the std of 0.001 that Detectron passes
-    along is for GaussianFill, the default).
+    Detectron's keypoint head never has norm layers: its GN baselines put GN into ResNet, FPN, box
+    and mask head alone. Hence ``norm_cfg=None``. MSRAFill initializes all layers
+    (``KRCNN.CONV_INIT`` of the yaml; the std of 0.001 is for GaussianFill, the default).
 
     Differences: the bilinear interpolation repeats the border's values where Detectron's, a
     transposed conv, counts zeros beyond it; a batch of fewer than 20 labelled keypoints is
@@ -75,9 +76,10 @@ class KeypointRCNNHead(BaseModule):
     def get_targets(
         self, boxes: Tensor, keypoints: Tensor, heatmap_size: int
     ) -> tuple[Tensor, Tensor]:
-        """The bin of each keypoint, see :func:`encode`, and whether it trains; both (N, K).
+        """The bin of each keypoint, row * M + column, and whether it trains; both (N, K).
 
-        It trains if it is labelled (visibility 1 or 2) and lies within its RoI.
+        It trains if it is labelled (visibility 1 or 2) and lies within its RoI. A point on the
+        RoI's right or lower edge belongs to the last bin. The bin of one that does not train is 0.
 
         Args:
             boxes: (N, 4), the RoIs as x1, y1, x2, y2.
@@ -89,8 +91,8 @@ class KeypointRCNNHead(BaseModule):
                 f'keypoint_head.num_keypoints={self.num_keypoints}, but the data has '
                 f'{keypoints.size(1)} keypoints an object: set num_keypoints to that'
             )
-        bins, inside = encode(boxes, keypoints[..., :2], heatmap_size)
-        return bins, inside & (keypoints[..., 2] > 0)
+        bins, trains = keypoints_to_heatmap(keypoints, boxes, heatmap_size)
+        return bins, trains.bool()
 
     def loss(self, heatmaps: Tensor, boxes: Tensor, keypoints: Tensor) -> dict[str, Tensor]:
         """``loss_keypoint`` of the logits (N, K, M, M); the rest as for :meth:`get_targets`.
@@ -107,61 +109,19 @@ class KeypointRCNNHead(BaseModule):
     def predict_by_feat(self, heatmaps: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Keypoints (N, K, 3) as x, y, score in the coordinates of the boxes, and scores (N, K).
 
+        torchvision enlarges each map to its box's size in whole pixels, rounded up, by bicubic
+        interpolation, and takes the middle of the highest pixel. A box that is smaller than its map
+        is sampled without averaging, so that a peak narrower than M / side bins can be missed. The
+        head's own maps, which it enlarges twice, have none.
+
         Args:
             heatmaps: (N, K, M, M) logits.
-            boxes: (N, 4), the RoIs as x1, y1, x2, y2. Heatmaps are enlarged to their size in
-                pixels: for Detectron's results, give them in pixels of the original image.
+            boxes: (N, 4), the RoIs as x1, y1, x2, y2; sides under 1 count as 1. For Detectron's
+                results, give them in pixels of the original image.
 
         A score is the probability, 0..1, of the likeliest bin. It does not enter the detection's
         score (``KRCNN.KEYPOINT_CONFIDENCE: bbox``).
         """
         scores = heatmaps.flatten(2).float().softmax(-1).amax(-1)
-        keypoints = torch.cat([decode(heatmaps.float(), boxes), scores[..., None]], dim=-1)
-        return keypoints, scores
-
-
-def encode(boxes: Tensor, points: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The bin of a grid of size x size over its box in which each point lies.
-
-    As Detectron's ``keypoints_to_heatmap_labels``: bin ``floor((x - x1) / (x2 - x1) * size)``, and
-    a point on the right or lower edge belongs to the last bin.
-
-    Args:
-        boxes: (N, 4) as x1, y1, x2, y2.
-        points: (N, K, 2) as x, y.
-        size: bins a side.
-
-    Returns:
-        bins: (N, K) int64, row * size + column; 0 for points outside of the box.
-        inside: (N, K) bool.
-    """
-    start, end = boxes[:, None, :2], boxes[:, None, 2:]
-    inside = ((points >= start) & (points <= end)).all(-1)
-    cells = (points - start) / (end - start).clamp(min=1e-6) * size
-    column, row = cells.floor().clamp(0, size - 1).long().unbind(-1)
-    return (row * size + column) * inside, inside
-
-
-def decode(heatmaps: Tensor, boxes: Tensor) -> Tensor:
-    """The point (N, K, 2), x and y, at which each heatmap is highest within its box.
-
-    As Detectron's ``heatmaps_to_keypoints``: the map is enlarged by bicubic interpolation to the
-    box's size in whole pixels, rounded up, and the middle of the highest pixel is scaled to the
-    box. torch's interpolation has OpenCV's kernel (a = -0.75) and border, and like OpenCV's it
-    samples a map larger than the box without averaging, so that peaks narrower than
-    M / side bins can be missed. The head's own maps, which it enlarges twice, have none.
-
-    Args:
-        heatmaps: (N, K, M, M).
-        boxes: (N, 4) as x1, y1, x2, y2; sides under 1 count as 1.
-    """
-    sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
-    pixels = sides.ceil()
-    peaks = boxes.new_zeros((*heatmaps.shape[:2], 2))
-    for peak, heatmap, (width, height) in zip(peaks, heatmaps, pixels.long().tolist()):
-        size = (height, width)
-        grown = F.interpolate(heatmap[None], size, mode='bicubic', align_corners=False)[0]
-        index = grown.flatten(1).argmax(-1)
-        peak[:, 0] = index % width
-        peak[:, 1] = index // width
-    return (peaks + 0.5) * (sides / pixels)[:, None] + boxes[:, None, :2]
+        points, _ = heatmaps_to_keypoints(heatmaps.float(), boxes)
+        return torch.cat([points[..., :2], scores[..., None]], dim=-1), scores

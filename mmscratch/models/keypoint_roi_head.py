@@ -3,15 +3,14 @@
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
-from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList
 from torch import Tensor
+from torchvision.models.detection.roi_heads import keypoints_to_heatmap
 
 from mmscratch.errors import InputError
-from mmscratch.models.keypoint_head import encode
 
 
 @MODELS.register_module()
@@ -42,12 +41,9 @@ class KeypointRoIHead(StandardRoIHead):
     ) -> None:
         super().__init__(**kwargs)
         self.keypoint_head = MODELS.build(keypoint_head)
-        self.share_keypoint_roi_extractor = keypoint_roi_extractor is None
-        self.keypoint_roi_extractor = (
-            self.bbox_roi_extractor
-            if self.share_keypoint_roi_extractor
-            else MODELS.build(keypoint_roi_extractor)
-        )
+        self.keypoint_roi_extractor = self.bbox_roi_extractor
+        if keypoint_roi_extractor is not None:
+            self.keypoint_roi_extractor = MODELS.build(keypoint_roi_extractor)
 
     def forward(
         self,
@@ -67,31 +63,15 @@ class KeypointRoIHead(StandardRoIHead):
         batch_data_samples: SampleList,
     ) -> dict:
         """Losses of ``StandardRoIHead``, and ``loss_keypoint``."""
-        batch_gt_instances, batch_gt_instances_ignore, _ = unpack_gt_instances(batch_data_samples)
-        sampling_results = []
-        for i, rpn_results in enumerate(rpn_results_list):
-            rpn_results.priors = rpn_results.pop('bboxes')
-            assign_result = self.bbox_assigner.assign(
-                rpn_results, batch_gt_instances[i], batch_gt_instances_ignore[i]
-            )
-            sampling_results.append(
-                self.bbox_sampler.sample(
-                    assign_result,
-                    rpn_results,
-                    batch_gt_instances[i],
-                    feats=[level[i][None] for level in x],
-                )
-            )
-        bbox_results = self.bbox_loss(x, sampling_results)
-        losses = dict(bbox_results['loss_bbox'])
-        if self.with_mask:
-            mask_results = self.mask_loss(
-                x, sampling_results, bbox_results['bbox_feats'], batch_gt_instances
-            )
-            losses.update(mask_results['loss_mask'])
-        keypoint_results = self.keypoint_loss(x, sampling_results, batch_gt_instances)
-        losses.update(keypoint_results['loss_keypoint'])
-        return losses
+        # the parent shows the RoIs that it samples to bbox_loss, but not the objects
+        self._objects = [sample.gt_instances for sample in batch_data_samples]
+        return super().loss(x, rpn_results_list, batch_data_samples)
+
+    def bbox_loss(self, x: tuple[Tensor], sampling_results: list[SamplingResult]) -> dict:
+        """What ``StandardRoIHead`` returns, with ``loss_keypoint`` beside the losses of boxes."""
+        results = super().bbox_loss(x, sampling_results)
+        results['loss_bbox'] |= self.keypoint_loss(x, sampling_results, self._objects)
+        return results
 
     def keypoint_loss(
         self,
@@ -99,7 +79,7 @@ class KeypointRoIHead(StandardRoIHead):
         sampling_results: list[SamplingResult],
         batch_gt_instances: InstanceList,
     ) -> dict:
-        """Loss of the keypoint head; the dict has ``loss_keypoint`` and ``heatmaps``."""
+        """``loss_keypoint`` of the RoIs that train the keypoint head."""
         boxes, keypoints = [], []
         for result, instances in zip(sampling_results, batch_gt_instances):
             if 'keypoints' not in instances:
@@ -108,13 +88,12 @@ class KeypointRoIHead(StandardRoIHead):
                     'CocoKeypointDataset, LoadKeypointAnnotations and PackKeypointInputs'
                 )
             assigned = instances.keypoints[result.pos_assigned_gt_inds]
-            _, inside = encode(result.pos_priors, assigned[..., :2], size=1)
-            trains = (inside & (assigned[..., 2] > 0)).any(-1)
+            _, labelled_inside = keypoints_to_heatmap(assigned, result.pos_priors, 1)
+            trains = labelled_inside.any(-1)
             boxes.append(result.pos_priors[trains])
             keypoints.append(assigned[trains])
         heatmaps = self._keypoint_forward(x, bbox2roi(boxes))
-        loss = self.keypoint_head.loss(heatmaps, torch.cat(boxes), torch.cat(keypoints))
-        return dict(loss_keypoint=loss, heatmaps=heatmaps)
+        return self.keypoint_head.loss(heatmaps, torch.cat(boxes), torch.cat(keypoints))
 
     def _keypoint_forward(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
         """Heatmaps (N, K, M, M) of the RoIs (N, 5)."""
@@ -135,22 +114,11 @@ class KeypointRoIHead(StandardRoIHead):
         With ``rescale`` boxes, masks and keypoints are those of the original image.
         """
         results_list = super().predict(x, rpn_results_list, batch_data_samples, rescale)
-        metas = [sample.metainfo for sample in batch_data_samples]
-        return self.predict_keypoints(x, metas, results_list, rescale)
-
-    def predict_keypoints(
-        self,
-        x: tuple[Tensor],
-        batch_img_metas: list[dict],
-        results_list: InstanceList,
-        rescale: bool = False,
-    ) -> InstanceList:
-        """Add the keypoints to detections, whose boxes are of the original image if ``rescale``."""
         boxes = [results.bboxes for results in results_list]
         rois = boxes
         if rescale:
             # a detection's features are those of its box in the input image
-            factors = [meta['scale_factor'] for meta in batch_img_metas]
+            factors = [sample.metainfo['scale_factor'] for sample in batch_data_samples]
             rois = [box * box.new_tensor(factor).repeat(2) for box, factor in zip(boxes, factors)]
         heatmaps = self._keypoint_forward(x, bbox2roi(rois))
         keypoints, scores = self.keypoint_head.predict_by_feat(heatmaps, torch.cat(boxes))

@@ -74,7 +74,8 @@ def install() -> None:
 
 def describe() -> str:
     """One line for the log: the package and version whose kernels ``mmcv.ops`` will run."""
-    if isinstance(importlib.util.find_spec(EXTENSION).loader, ExtensionFinder):
+    spec = importlib.util.find_spec(EXTENSION)
+    if spec and isinstance(spec.loader, ExtensionFinder):
         import torchvision
 
         return f'ops: torchvision {torchvision.__version__} kernels through mmscratch.ops'

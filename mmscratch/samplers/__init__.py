@@ -3,5 +3,3 @@
 from mmscratch.samplers.aspect_ratio_grouped_batch_sampler import AspectRatioGroupedBatchSampler
 from mmscratch.samplers.finite_subset_sampler import FiniteSubsetSampler
 from mmscratch.samplers.infinite_subset_sampler import InfiniteSubsetSampler
-
-__all__ = ['AspectRatioGroupedBatchSampler', 'FiniteSubsetSampler', 'InfiniteSubsetSampler']

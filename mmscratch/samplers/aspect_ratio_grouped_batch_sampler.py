@@ -1,7 +1,8 @@
-"""Batches of upright or of lying images that do not depend on the number of GPUs."""
+"""Batch portrait and landscape images separately, independent of the number of GPUs."""
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 from mmdet.registry import DATA_SAMPLERS
@@ -16,17 +17,21 @@ from mmscratch.samplers.infinite_subset_sampler import InfiniteSubsetSampler
 class AspectRatioGroupedBatchSampler(BatchSampler):
     """Group the global sequence by aspect ratio (w < h, w >= h), then deal whole batches to ranks.
 
-    MMDetection's ``AspectRatioBatchSampler`` groups what a rank has already been dealt, so that
-    another number of GPUs gives other batches. Here rank r of W takes the batches r, r + W, ... of
-    one global list: for one ``batch_size`` the W x accumulation batches of a step are the same
-    however that product is split.
+    MMDetection's ``AspectRatioBatchSampler`` groups the images of each rank, so another number of
+    GPUs gives other batches. Here rank r of W takes the batches r, r + W, ... of one global list.
+    For one ``batch_size`` the batches of a step are the same on any number of GPUs and in any
+    number of passes.
 
-    Over a :class:`FiniteSubsetSampler` the images left in the two groups at the end of the epoch
-    are batched together, upright ones first, so that no image is lost; ``drop_last`` leaves out a
-    last batch that is not full. If the sampler rounds up, the epoch's first batches are repeated
-    until every rank has equally many. ``len()`` is the number of this rank's batches in a pass.
+    Over a :class:`FiniteSubsetSampler`, the images left in the two groups at the end of the epoch
+    are batched together, portrait ones first, so that no image is lost. ``drop_last`` drops a last
+    batch that is not full. If the sampler rounds up, the epoch's first batches are repeated until
+    every rank has the same number. ``len()`` is the number of this rank's batches in a pass.
 
-    Raises :class:`InputError` for another sampler, which has no global sequence.
+    Raises:
+        InputError: the sampler is another one, which has no global sequence.
+
+    Example:
+        >>> train_dataloader = dict(batch_sampler=dict(type='AspectRatioGroupedBatchSampler'))
     """
 
     def __init__(
@@ -43,7 +48,7 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
         super().__init__(sampler, batch_size, drop_last)
         self.round_up = getattr(sampler, 'round_up', True)
         self.is_landscape = np.zeros(len(sampler.dataset), dtype=bool)
-        for index in sampler.members.tolist():
+        for index in sampler.subset.indices.tolist():
             info = sampler.dataset.get_data_info(index)
             self.is_landscape[index] = info['width'] >= info['height']
 
@@ -51,7 +56,7 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
     def batches(
         sequence: Iterable[int], is_landscape: np.ndarray, batch_size: int, drop_last: bool
     ) -> Iterator[list[int]]:
-        """The global list of batches; ``is_landscape`` has a flag for each image."""
+        """Yield the global list of batches; ``is_landscape`` has a flag for each image."""
         groups: tuple[list[int], list[int]] = ([], [])
         for index in sequence:
             group = groups[int(is_landscape[index])]
@@ -69,30 +74,25 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
     def deal(
         batches: Iterable[list[int]], rank: int, world_size: int, round_up: bool
     ) -> Iterator[list[int]]:
-        """The batches ``rank``, ``rank + world_size``, ... of the global list."""
-        first: list[list[int]] = []
-        count = 0
-        for count, batch in enumerate(batches, start=1):
-            if count <= world_size:
-                first.append(batch)
-            if (count - 1) % world_size == rank:
-                yield batch
-        missing = rank - count % world_size
-        if round_up and count % world_size and missing >= 0:
-            yield first[missing % len(first)]
+        """Yield the batches ``rank``, ``rank + world_size``, ... of an epoch's global list."""
+        batches = list(batches)
+        count = len(batches)
+        if round_up:
+            count = math.ceil(count / world_size) * world_size
+        return (batches[number % len(batches)] for number in range(rank, count, world_size))
 
     def __iter__(self) -> Iterator[list[int]]:
         sampler = self.sampler
         batches = self.batches(
             sampler.global_sequence(), self.is_landscape, self.batch_size, self.drop_last
         )
+        if isinstance(sampler, InfiniteSubsetSampler):
+            return islice(batches, sampler.rank, None, sampler.world_size)
         return self.deal(batches, sampler.rank, sampler.world_size, self.round_up)
 
     def __len__(self) -> int:
-        images = self.sampler.subset_size
-        count = images // self.batch_size
-        if images % self.batch_size and not self.drop_last:
-            count += 1
+        rounded = math.floor if self.drop_last else math.ceil
+        count = rounded(self.sampler.subset_size / self.batch_size)
         rank, world_size = self.sampler.rank, self.sampler.world_size
         if self.round_up:
             return math.ceil(count / world_size)

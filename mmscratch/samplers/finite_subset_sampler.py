@@ -1,4 +1,4 @@
-"""One pass over a subset, for epoch-based training and for evaluation."""
+"""Sample a subset once an epoch, for epoch-based training and for evaluation."""
 
 import math
 from collections.abc import Iterator, Sized
@@ -13,13 +13,16 @@ from mmscratch.samplers.subset import select_subset
 
 @DATA_SAMPLERS.register_module()
 class FiniteSubsetSampler(DefaultSampler):
-    """Yield this rank's dataset indices of one epoch; over all ranks each chosen image comes once.
+    """Yield this rank's dataset indices of one epoch; over all ranks each image occurs once.
 
-    Rank r of W takes the draws r, r + W, ... of the epoch's order, which is that of the same pass
-    of :class:`~mmscratch.samplers.InfiniteSubsetSampler`. With ``round_up`` the order is repeated
-    from its start until every rank has equally many, without it nothing is added or left out.
-    ``len()`` is the number of draws of this rank. ``subset`` and ``subset_seed`` are those of the
-    infinite sampler.
+    Rank r of W takes the draws r, r + W, ... of the epoch's order. This order is that of the same
+    pass of :class:`~mmscratch.samplers.InfiniteSubsetSampler`. With ``round_up`` the order is
+    repeated from its start until every rank has the same number of images. ``len()`` is the number
+    of draws of this rank. ``subset`` and ``subset_seed`` are those of the infinite sampler.
+
+    Example:
+        >>> val_dataloader = dict(
+        ...     sampler=dict(type='FiniteSubsetSampler', shuffle=False, subset=500))
     """
 
     def __init__(
@@ -32,28 +35,18 @@ class FiniteSubsetSampler(DefaultSampler):
         subset_seed: int = 0,
     ) -> None:
         super().__init__(dataset, shuffle, seed, round_up)
-        chosen = select_subset(dataset, subset, subset_seed)
-        self.members = chosen.indices
-        self.subset_ids = chosen.ids
-        self.subset_sha256 = chosen.sha256
-        self.subset_seed = chosen.seed
-        self.subset_size = len(self.members)
-        self.total_size = self.subset_size
+        self.subset = select_subset(dataset, subset, subset_seed)
+        self.subset_size = self.total_size = len(self.subset.indices)
         if round_up:
             self.total_size = math.ceil(self.subset_size / self.world_size) * self.world_size
         self.num_samples = len(range(self.rank, self.total_size, self.world_size))
 
-    @staticmethod
-    def share(order: np.ndarray, total_size: int, rank: int, world_size: int) -> np.ndarray:
-        """Part of a rank in ``order``, which is repeated from its start up to ``total_size``."""
-        return order[np.arange(rank, total_size, world_size) % len(order)]
-
     def global_sequence(self) -> Iterator[int]:
-        """The epoch's draws of all ranks together, not rounded up."""
+        """Yield the epoch's draws of all ranks together, not rounded up."""
         order = pass_order(self.subset_size, self.shuffle, self.seed, self.epoch)
-        return iter(self.members[order].tolist())
+        return iter(self.subset.indices[order].tolist())
 
     def __iter__(self) -> Iterator[int]:
+        draws = np.arange(self.rank, self.total_size, self.world_size) % self.subset_size
         order = pass_order(self.subset_size, self.shuffle, self.seed, self.epoch)
-        draws = self.share(order, self.total_size, self.rank, self.world_size)
-        return iter(self.members[draws].tolist())
+        return iter(self.subset.indices[order[draws]].tolist())

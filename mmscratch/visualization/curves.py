@@ -1,5 +1,6 @@
 """Loss, learning rate and AP of a run against iterations, as MMEngine recorded them."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -8,11 +9,10 @@ from matplotlib.figure import Figure
 
 
 def read_scalars(work_dir: Path) -> list[dict]:
-    """All records of ``work_dir/*/vis_data/scalars.json``, training and validation, ordered by
-    step.
+    """The records of ``work_dir/*/vis_data/scalars.json``, training and validation, by iteration.
 
-    A run that was stopped and resumed has several such files. From the step at which a later file
-    begins, it replaces the earlier ones.
+    A run that was stopped and resumed has several such files. A later file replaces the earlier
+    ones from the iteration at which it begins.
     """
     records: list[dict] = []
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
@@ -26,7 +26,7 @@ def read_scalars(work_dir: Path) -> list[dict]:
 
 
 def draw_curves(work_dir: Path, out: Path) -> None:
-    """Write ``out`` (PNG) with three panels over the same axis of iterations."""
+    """Write ``out`` (PNG): losses, learning rate and AP over the same axis of iterations."""
     records = read_scalars(work_dir)
     train = [record for record in records if 'loss' in record]
     val = [record for record in records if 'loss' not in record]
@@ -43,8 +43,13 @@ def draw_curves(work_dir: Path, out: Path) -> None:
         loss_axes.plot(*zip(*points), 'k--', label='loss, validation images', marker='.')
     loss_axes.set_ylabel('loss' if points else 'training loss')
     loss_axes.set_ylim(bottom=0)
-    steps = [record['step'] for record in train]
-    lr_axes.plot(steps, [record['lr'] for record in train], color='black')
+    rates = [(record['step'], record['lr']) for record in train]
+    # the schedule drops at once, also where no iteration in between was recorded
+    drops = [
+        (after, rate) for (_, rate), (after, lower) in itertools.pairwise(rates) if lower < rate / 2
+    ]
+    points = sorted(rates + drops, key=lambda point: (point[0], -point[1]))
+    lr_axes.plot(*zip(*points), 'k')
     lr_axes.set_ylabel('learning rate')
     lr_axes.set_ylim(bottom=0)
     kinds = (
@@ -67,7 +72,14 @@ def draw_curves(work_dir: Path, out: Path) -> None:
     ap_axes.set_xlabel('iterations')
     for axes in (loss_axes, ap_axes):
         if axes.lines:
-            axes.legend(fontsize='small', ncols=2)
+            # above the axes, where it covers no curve
+            axes.legend(
+                loc='lower center',
+                bbox_to_anchor=(0.5, 1),
+                ncols=4,
+                fontsize='small',
+                frameon=False,
+            )
     for axes in (loss_axes, lr_axes, ap_axes):
         axes.grid(alpha=0.3)
     figure.savefig(out, dpi=110)

@@ -16,9 +16,8 @@ from torch import nn
 import mmscratch.register_all  # noqa: F401
 from mmscratch.config.detection_limit import set_max_detections
 from mmscratch.errors import InputError, describe
-from mmscratch.hooks.weights_hook import refuse_poor, weights_of
+from mmscratch.hooks.weights_hook import matched_weights
 from mmscratch.weights import checkpoint_config
-from mmscratch.weights.weight_names import fit
 
 
 class Inferencer(DetInferencer):
@@ -48,6 +47,8 @@ class Inferencer(DetInferencer):
         kwargs: those of ``DetInferencer``.
     """
 
+    palette: Any
+
     def __init__(
         self, model: Any = None, *args: Any, max_detections: int | None = None, **kwargs: Any
     ) -> None:
@@ -57,7 +58,8 @@ class Inferencer(DetInferencer):
 
     def _init_model(self, cfg: ConfigDict, weights: str | None, device: str) -> nn.Module:
         """Build the model; an empty ``cfg`` is filled from the checkpoint."""
-        loaded = _load_checkpoint(weights, map_location='cpu') if weights else None
+        loaded = _load_checkpoint(weights, map_location='cpu') if weights else {}
+        weights = str(weights)  # for errors
         if not cfg:
             cfg.update(parts_to_build(checkpoint_config.config_of(loaded, weights), weights))
         if self.max_detections is not None:
@@ -67,18 +69,10 @@ class Inferencer(DetInferencer):
         model = MODELS.build(cfg.model)
         model.cfg = cfg
         if loaded:
-            found = fit(
-                weights_of(loaded),
-                model.state_dict(),
-                whole=True,
-                rgb=getattr(model.data_preprocessor, '_channel_conversion', None),
-                author=str(loaded.get('__author__')),
-            )
-            refuse_poor(
-                found, weights, getattr(cfg, 'filename', None) or 'its config', complete=True
-            )
+            config = getattr(cfg, 'filename', None) or 'its config'
+            matched = matched_weights(loaded, model, weights, config, complete=True)
             dataset_meta = named_classes(loaded, weights, cfg)
-            loaded = dict(state_dict=found.weights, meta=dict(dataset_meta=dataset_meta))
+            loaded = dict(state_dict=matched.weights, meta=dict(dataset_meta=dataset_meta))
         if self.palette == 'none':
             # else MMDetection builds the config's data set, which may read any file, to ask it
             self.palette = (dataset_meta if loaded else {}).get('palette') or 'random'

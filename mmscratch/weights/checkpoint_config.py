@@ -1,9 +1,9 @@
-"""The config inside a checkpoint, read as data.
+"""Read the config inside a checkpoint as data, without executing it.
 
-A checkpoint may be a stranger's. MMEngine executes the config text in it as Python, and its
-registries import any dotted name that a ``type`` gives, so that even a config without a statement
-can call any function. Here the text is parsed and never executed, and a ``type`` has to be the name
-of something that a registry already holds. Only a config file that the user names is a program.
+A checkpoint may come from anyone. MMEngine executes its config as Python. MMEngine's registries
+import any dotted name that a ``type`` gives, so even a config of literals can call any function.
+Here the config is parsed, and a ``type`` must name something that a registry already contains. Only
+a config file that the user names is executed.
 """
 
 import ast
@@ -16,15 +16,15 @@ from typing import Any
 import mmengine.registry.registry as mmengine_registry
 from mmengine.config import Config
 
-from mmscratch.config import config_check
-from mmscratch.data.repoint import walk
+from mmscratch.config.registered_classes import is_registered, registered_names
+from mmscratch.config.sections import walk
 from mmscratch.errors import InputError
 
-# Packages whose classes a type may name by a dotted path, if a registry holds them.
+# A type may be the dotted path of a registered class of these packages.
 PACKAGES = ('mmcv', 'mmdet', 'mmengine', 'mmscratch', 'torch', 'torchvision')
 SCOPES = ('mmcv', 'mmdet', 'mmengine')
 _NUMBERS = {'inf': math.inf, 'nan': math.nan}
-# What MMDetection does with strings under these keys, and a stranger's may not have done.
+# Keys of which MMDetection executes, opens or downloads the string.
 _HARMFUL = {
     'teacher_config': 'executed as a config file',
     'teacher_ckpt': 'opened or downloaded',
@@ -32,19 +32,15 @@ _HARMFUL = {
 }
 
 
-class _NotData(ValueError):
-    """A node of the syntax tree that is no literal."""
-
-
 def config_of(loaded: Mapping[str, Any], file: str) -> Config:
-    """The config that a training run or a release has put into the checkpoint ``loaded``.
+    """Read the config that a training run or a release has saved in a checkpoint.
 
     Args:
         loaded: the checkpoint, as :func:`mmscratch.weights.checkpoint.load` returns it.
         file: its name, for errors.
 
     Raises:
-        InputError: there is no config, or it is not data (:func:`read`).
+        InputError: the checkpoint has no config, or :func:`read` refuses it.
     """
     hub, meta = loaded.get('message_hub'), loaded.get('meta')
     runtime = hub.get('runtime_info') if isinstance(hub, Mapping) else None
@@ -66,9 +62,16 @@ def read(text: Any, file: str) -> Config:
     if not isinstance(text, str):
         raise InputError(f'{file}: its config is a {type(text).__name__}, not text; do not use it')
     try:
-        return Config({_name(node): _value(node.value) for node in ast.parse(text).body})
+        content = {}
+        for node in ast.parse(text).body:
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    content[name] = ast.literal_eval(_Literals().visit(value))
+                case _:
+                    raise ValueError(f'line {node.lineno} is no assignment to a name')
+        return Config(content)
     except (SyntaxError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
-        reason = str(error) or type(error).__name__
+        reason = str(error).partition(': <ast')[0] or type(error).__name__
         raise InputError(
             f'{file}: its config is not plain data ({" ".join(reason.split())}), and is not '
             'executed; do not use this file, unless you trust who made it: then save it again '
@@ -76,57 +79,44 @@ def read(text: Any, file: str) -> Config:
         ) from None
 
 
-def _name(node: ast.stmt) -> str:
-    match node:
-        case ast.Assign(targets=[ast.Name(id=name)]):
-            return name
-    raise _NotData(f'line {node.lineno} is no assignment to a name')
+class _Literals(ast.NodeTransformer):
+    """Turns ``dict(...)``, inf and nan, which MMEngine writes, into literals."""
 
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Return ``dict(a=1)`` and ``dict({...}, a=1)`` as a dict display."""
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id='dict'), args=[] | [ast.Dict()], keywords=parts) if all(
+                part.arg for part in parts
+            ):
+                # MMEngine writes dict({...}) if a key is no identifier
+                first = node.args[0] if node.args else ast.Dict([], [])
+                keys = [*first.keys, *(ast.Constant(part.arg) for part in parts)]
+                return ast.Dict(keys, [*first.values, *(part.value for part in parts)])
+        return node
 
-def _value(node: ast.expr) -> Any:
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.List(elts=parts):
-            return [_value(part) for part in parts]
-        case ast.Tuple(elts=parts):
-            return tuple(_value(part) for part in parts)
-        case ast.Set(elts=parts):
-            return {_value(part) for part in parts}
-        case ast.Dict(keys=keys, values=values) if None not in keys:
-            return {_value(key): _value(value) for key, value in zip(keys, values)}
-        case ast.Call(func=ast.Name(id='dict'), args=[] | [ast.Dict()], keywords=parts) if all(
-            part.arg for part in parts
-        ):
-            # MMEngine writes dict({...}) where a key is no identifier
-            first = _value(node.args[0]) if node.args else {}
-            return first | {part.arg: _value(part.value) for part in parts}
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            number = _value(operand)
-            if isinstance(number, int | float):
-                return -number
-        case ast.Name(id=name) if name in _NUMBERS:
-            return _NUMBERS[name]
-    raise _NotData(f'line {node.lineno} holds more than literals')
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """Return the number that the name stands for."""
+        return ast.Constant(_NUMBERS[node.id]) if node.id in _NUMBERS else node
 
 
 def refuse_foreign_types(
     section: Config | Mapping[str, Any], file: str, buildable: bool = False
 ) -> None:
-    """Refuse a ``type`` or a scope by which a registry would import something from elsewhere.
+    """Refuse a config whose types or scopes make a registry import something.
 
     Args:
         section: a config or a part of it.
         file: where it comes from, for the error.
-        buildable: whether every type has to be registered, as what is to be built must be. Else the
-            name of a class that is not known here may stand, if it has no dot.
+        buildable: True if the section will be built, so that every type must be registered. False
+            allows the unknown name of a class too, without a dot.
 
     Raises:
-        InputError: a type is neither a registered name nor the dotted path of such a class in one
-            of ``PACKAGES``, a scope is none of ``SCOPES``, or there is a text that MMDetection
-            would execute, open or download.
+        InputError: a type is neither a registered name nor the dotted path of a registered class of
+            ``PACKAGES``; a scope is none of ``SCOPES``; or MMDetection would execute, open or
+            download a text.
     """
-    known = config_check.registered_names()
+    known = registered_names()
     for node in walk(section._cfg_dict if isinstance(section, Config) else section):
         scope = node.get('_scope_', 'mmdet')
         if scope not in SCOPES:
@@ -139,7 +129,7 @@ def refuse_foreign_types(
             if key == 'type':
                 fits = text in known or (text.isidentifier() and not buildable)
             else:
-                # resize_type, conv_type, padding_mode ...: layers make types of them
+                # layers build the values of resize_type, conv_type, padding_mode and the like
                 fits = '.' not in text or not str(key).endswith(('type', 'mode'))
             if not fits and registered(text) is None:
                 shown = repr(kind) if len(repr(kind)) <= 60 else repr(kind)[:57] + '...'
@@ -150,25 +140,24 @@ def refuse_foreign_types(
 
 
 def registered(path: str) -> Any:
-    """What a dotted path stands for, if it is in one of ``PACKAGES`` and a registry holds it.
-
-    Nothing is imported for it. ``mmdet.ResNet``, with a scope in place of a module, counts too.
+    """Find the registered class of ``PACKAGES`` with a dotted path, without an import.
 
     Returns:
-        None for anything else.
+        The class; the path itself if it is a scope and a name, such as ``mmdet.ResNet``; None for
+        anything else.
     """
     module, _, name = path.rpartition('.')
     if module.partition('.')[0] not in PACKAGES:
         return None
-    if module in SCOPES and name in config_check.registered_names():
+    if module in SCOPES and name in registered_names():
         return path
     found = getattr(sys.modules.get(module), name, None)
-    return found if config_check.is_registered(found) else None
+    return found if is_registered(found) else None
 
 
 @contextlib.contextmanager
 def no_imports() -> Iterator[None]:
-    """Let MMEngine's registries import nothing, whichever key of a config a dotted name is from."""
+    """Keep MMEngine's registries from importing the dotted names of a config."""
     original = mmengine_registry.get_object_from_string
     mmengine_registry.get_object_from_string = _registered_class
     try:
@@ -183,6 +172,6 @@ def _registered_class(path: str) -> Any:
 
 
 _CURE = (
-    'a config inside a checkpoint may name nothing else; if the class is your own, name the config '
-    'file that imports it (tools/infer.py --config)'
+    'a config inside a checkpoint may use registered classes only; for a class of your own, give '
+    'the config file that imports it (tools/infer.py --config)'
 )

@@ -1,7 +1,7 @@
-"""A checkpoint as model zoos release it: the weights, what they are, and the files that show it.
+"""Release a checkpoint as model zoos do: weights, config, numbers and log under one name.
 
-MMDetection's publish_model.py cannot read a checkpoint under torch >= 2.6, whose loader refuses
-the numpy objects in it, and keeps all of its meta.
+MMDetection's publish_model.py keeps all of a checkpoint's meta. It cannot load a checkpoint under
+torch >= 2.6, whose loader refuses the numpy objects in it.
 """
 
 import filecmp
@@ -20,21 +20,20 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from mmscratch.data.repoint import walk
+from mmscratch.config.sections import walk
 from mmscratch.errors import InputError
 from mmscratch.visualization import read_scalars
 from mmscratch.weights import checkpoint, checkpoint_config, safetensors_file
 
 ROOT = Path(__file__).resolve().parents[2]
-# Of a checkpoint's meta, besides the config: classes for inference, the proof that a run begun
-# with these weights carries on as its parent's, and which run this was.
-KEPT = ('dataset_meta', 'preflight', 'iter', 'epoch', 'seed')
-KEPT += ('experiment_name', 'time', 'mmengine_version')
-# What a file's name may be made of: no folder among it
-NAME = re.compile(r'[\w.+-]+')
-# init of the proof -> folder of configs/
-FOLDERS = {'random': 'scratch', 'pretrained': 'pretrained'}
-# in metrics.json -> task and metric in model-index.yml
+# What a release keeps of a checkpoint's meta: the class names, the preflight's proof, which a run
+# that begins with the release keeps as its parent, and the identity of the run.
+KEPT_META = ('dataset_meta', 'preflight', 'iter', 'epoch', 'seed')
+KEPT_META += ('experiment_name', 'time', 'mmengine_version')
+FILE_NAME = re.compile(r'[\w.+-]+')
+# init in the proof -> folders of configs/
+FOLDERS = {'random': ('scratch', 'dsod'), 'pretrained': ('pretrained',)}
+# in metrics.json -> task and metric in a metafile
 METRICS = {
     'bbox_mAP': ('Object Detection', 'box AP'),
     'segm_mAP': ('Instance Segmentation', 'mask AP'),
@@ -44,18 +43,18 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class Run:
-    """What is known of the run that wrote a checkpoint.
+class TrainingRun:
+    """The run that wrote a checkpoint.
 
     Attributes:
-        stem: the name of its config's file.
-        data: what its data set is called.
-        cfg: its config, as it is released.
-        meta: what is kept of the checkpoint's meta.
-        report: its metrics.json, if there is one.
+        config_name: name of the config's file, without suffix.
+        data: name of the data set.
+        cfg: the config, as it is released.
+        meta: the part of the checkpoint's meta that is released.
+        report: the run's metrics.json, if there is one.
     """
 
-    stem: str
+    config_name: str
     data: str
     cfg: Config
     meta: dict[str, Any]
@@ -65,56 +64,46 @@ class Run:
 def publish(
     file: Path, out_dir: Path, name: str | None = None, allow_unfinished: bool = False
 ) -> list[Path]:
-    """Write the release of the checkpoint ``file`` into ``out_dir`` and return its files.
+    """Write the release of a checkpoint into ``out_dir`` and return its files.
 
-    They are ``CONFIG_NAME-HASH`` and a suffix; HASH is the beginning of the ``.pth``'s SHA-256:
+    Each file is called ``CONFIG_NAME-HASH`` with a suffix. HASH is the beginning of the ``.pth``'s
+    SHA-256:
 
     - ``.py``: the run's config in one piece
     - ``.metrics.json``, ``.scalars.json``: the run's numbers and log, if they are beside ``file``
-    - ``.yml``: the entry for model-index.yml
-    - ``.pth``: weights and meta that ``torch.load(weights_only=True)`` reads; where EMAHook ran,
-      the averaged weights, which it puts into ``state_dict`` when it saves
-    - ``.safetensors``: the same again, for programs that read no pickle
+    - ``.yml``: the entry for a metafile of model-index.yml
+    - ``.pth``: weights and meta, for ``torch.load(weights_only=True)``. With EMAHook these are the
+      averaged weights, which the hook saves as ``state_dict``.
+    - ``.safetensors``: the same content, for programs that read no pickle
 
     Args:
         file: The checkpoint, in the work directory of its run.
-        out_dir: Folder to write into; it may hold other releases.
-        name: What the data set is called; default: the folder of the training data.
-        allow_unfinished: Whether the checkpoint may be another than the last one of its run, or
-            the best one of a run that has ended.
+        out_dir: Folder to write into; it may contain other releases.
+        name: Name of the data set; default: the folder of the training data.
+        allow_unfinished: Whether to accept a checkpoint that is neither the last one of its run,
+            nor the best one of a run that has ended.
 
     Raises:
-        InputError: there is no config or no weight in ``file``, a weight is not finite, the meta
-            holds other than plain types, the run has not ended, metrics.json is another run's, a
-            name does not fit, ``out_dir`` holds other files of these names, or what was written
-            reads back otherwise.
+        InputError: ``file`` has no config or no weights; a weight is not finite; the meta contains
+            other than plain types; the run has not ended; metrics.json is of another run; a name is
+            no file name; or ``out_dir`` contains different files of these names.
     """
     loaded = checkpoint.load(file)
-    refuse_unfit(file, loaded)
+    check_weights(file, loaded)
     run = run_of(file, loaded['meta'], name)
     if not allow_unfinished:
-        refuse_unfinished(file, run)
+        check_finished(file, run)
     if out_dir.exists() and not out_dir.is_dir():
         raise InputError(f'{out_dir}: is a file; name a folder')
 
     text = run.cfg.pretty_text
-    released = dict(meta=dict(cfg=text, **run.meta), state_dict=loaded['state_dict'])
-    title = run.stem if run.stem.endswith(f'_{run.data}') else f'{run.stem}_{run.data}'
+    content = dict(meta=dict(cfg=text, **run.meta), state_dict=loaded['state_dict'])
+    title = run.config_name.removesuffix(f'_{run.data}') + f'_{run.data}'
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out_dir) as folder:
-        # torch writes this name into the file: with a fixed one, equal weights have equal hashes
+        # torch writes the file's name into the file: a constant name gives equal weights one hash
         weights = Path(folder) / 'release.pth'
-        torch.save(released, weights)
-        tensors = Path(folder) / 'release.safetensors'
-        try:
-            safetensors_file.save(released, tensors)
-        except TypeError as error:
-            raise InputError(
-                f'{file}: its meta cannot be written as JSON ({error}); take what is no number, '
-                "text, list or dict out of the dataset's metainfo"
-            ) from None
-        for written in (weights, tensors):
-            refuse_difference(written, released, out_dir)
+        torch.save(content, weights)
         release = f'{title}-{hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}'
         texts = {'.py': text, '.yml': index_text(release, run)}
         if run.report:
@@ -122,18 +111,23 @@ def publish(
         records = read_scalars(file.parent)
         if records:
             texts['.scalars.json'] = ''.join(json.dumps(record) + '\n' for record in records)
-        made = {out_dir / f'{release}{suffix}': Path(folder) / suffix for suffix in texts}
-        for part, content in zip(made.values(), texts.values()):
-            part.write_text(content, encoding='utf-8')
-        made[out_dir / f'{release}.safetensors'] = tensors
-        # last: where the weights are, everything is
-        made[out_dir / f'{release}.pth'] = weights
-        move_together(made)
-    return list(made)
+        # the .pth is the last one, so that a release with weights is complete
+        parts = [Path(folder) / f'{release}{suffix}' for suffix in (*texts, '.safetensors', '.pth')]
+        for part, part_text in zip(parts, texts.values()):
+            part.write_text(part_text, encoding='utf-8')
+        try:
+            safetensors_file.save(content, parts[-2])
+        except TypeError as error:
+            raise InputError(
+                f'{file}: its meta cannot be written as JSON ({error}); keep only numbers, texts, '
+                "lists and dicts in the dataset's metainfo"
+            ) from None
+        weights.rename(parts[-1])
+        return move_together(parts, out_dir)
 
 
-def refuse_unfit(file: Path, loaded: dict[str, Any]) -> None:
-    """Raise an :class:`InputError` for a checkpoint without a config, or with broken weights."""
+def check_weights(file: Path, loaded: dict[str, Any]) -> None:
+    """Raise an :class:`InputError` for a checkpoint without config, or with broken weights."""
     weights, text = loaded.get('state_dict'), loaded.get('meta', {}).get('cfg')
     is_state = isinstance(weights, dict) and all(
         isinstance(name, str) and torch.is_tensor(value) for name, value in weights.items()
@@ -149,59 +143,56 @@ def refuse_unfit(file: Path, loaded: dict[str, Any]) -> None:
         )
 
 
-def run_of(file: Path, meta: dict[str, Any], name: str | None) -> Run:
-    """What the checkpoint ``file`` and its folder say of their run.
+def run_of(file: Path, meta: dict[str, Any], name: str | None) -> TrainingRun:
+    """Collect what the checkpoint ``file`` and its folder contain about their run.
 
     Raises:
-        InputError: metrics.json is another run's, or ``name``, or what the checkpoint says of its
-            experiment, is no part of a file's name.
+        InputError: metrics.json is of another run; or ``name``, or the checkpoint's name of its
+            experiment, is no file name; or the run counted forward passes.
     """
-    # without a run of mmengine's, as after tools/import_dsod.py, there is the file's name
+    # tools/import_dsod.py writes no experiment's name: the file's name replaces it
     stem = re.sub(r'_\d{8}_\d{6}$', '', str(meta.get('experiment_name', file.stem)))
-    if not NAME.fullmatch(stem):
+    if not FILE_NAME.fullmatch(stem):
         raise InputError(
-            f'{file}: says that it is of the experiment {stem!r}, which is no name for a file; '
-            'do not use this file, unless you trust who made it'
+            f'{file}: its experiment is called {stem!r}, which is no name for a file; do not use '
+            'this file, unless you trust who made it'
         )
-    report = report_beside(file, stem, meta.get('seed'))
+    metrics, seed, report = file.parent / 'metrics.json', meta.get('seed'), None
+    if metrics.is_file():
+        report = json.loads(metrics.read_text())
+        config = Path(report['config']).stem
+        if (config, report['seed']) != (stem, seed):
+            raise InputError(
+                f'{metrics}: is of a run of {config} with seed {report["seed"]}, {file.name} of '
+                f'{stem} with seed {seed}; put the checkpoint back beside its own metrics.json'
+            )
     cfg = released_config(meta['cfg'], str(file))
-    data = data_name(cfg) if name is None else name
-    if not NAME.fullmatch(data):
-        raise InputError(f'{file}: {data!r} is no name for a file; name the data set with --name')
-    return Run(stem, data, cfg, {key: plain(meta[key]) for key in KEPT if key in meta}, report)
-
-
-def report_beside(file: Path, stem: str, seed: int | None) -> dict[str, Any] | None:
-    """The metrics.json of the run that wrote ``file``, None if there is none.
-
-    Raises:
-        InputError: the one there is of another config or seed.
-    """
-    metrics = file.parent / 'metrics.json'
-    if not metrics.is_file():
-        return None
-    report = json.loads(metrics.read_text())
-    config = Path(report['config']).stem
-    if (config, report['seed']) != (stem, seed):
+    if (passes := (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)) > 1:
         raise InputError(
-            f'{metrics}: is of a run of {config} with seed {report["seed"]}, {file.name} of {stem} '
-            f'with seed {seed}; put the checkpoint back beside the metrics.json of its own run'
+            f'{file}: its run counted forward passes, {passes} a step, and iterations here are '
+            'optimizer steps; publish it with the version of mmscratch that trained it'
         )
-    return report
+    if name is None:
+        roots = (node.get('data_root') for node in walk(cfg.get('train_dataloader')))
+        name = next((Path(root).name for root in roots if root), '')
+    if not FILE_NAME.fullmatch(name):
+        raise InputError(f'{file}: {name!r} is no name for a file; name the data set with --name')
+    kept = {key: without_numpy(meta[key]) for key in KEPT_META if key in meta}
+    return TrainingRun(stem, name, cfg, kept, report)
 
 
 def released_config(text: str, file: str) -> Config:
-    """The config of a run for others to use: without its folder, its launcher, its resumption.
+    """Parse the config of a run, and remove its folder, its launcher and its resumption.
 
     Raises:
         InputError: the config in the checkpoint ``file`` is more than data.
     """
     cfg = checkpoint_config.read(text, file)
     checkpoint_config.refuse_foreign_types(cfg, file)
-    # MMEngine writes keys as they are: one with a quote in it may end as a program
+    # MMEngine does not escape the quotes in a key, so that a key could become a program
     if checkpoint_config.read(cfg.pretty_text, file).to_dict() != cfg.to_dict():
         raise InputError(
-            f'{file}: MMEngine writes its config otherwise than it reads it; do not use this file, '
+            f'{file}: MMEngine cannot write its config without changing it; do not use this file, '
             'unless you trust who made it'
         )
     cfg.pop('work_dir', None)
@@ -211,69 +202,62 @@ def released_config(text: str, file: str) -> Config:
     return cfg
 
 
-def data_name(cfg: Config) -> str:
-    """The name of the folder of the training data, '' if the config has none."""
-    roots = (node.get('data_root') for node in walk(cfg.get('train_dataloader')))
-    return next((Path(root).name for root in roots if root), '')
-
-
-def plain(value: Any) -> Any:
-    """The same without numpy, which torch's safe loader doesn't take."""
+def without_numpy(value: Any) -> Any:
+    """Convert numpy objects, which torch's safe loader refuses, to plain types."""
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: without_numpy(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(plain(item) for item in value)
+        return type(value)(without_numpy(item) for item in value)
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def refuse_unfinished(file: Path, run: Run) -> None:
-    """Raise an :class:`InputError` for a checkpoint that its run went on from."""
+def check_finished(file: Path, run: TrainingRun) -> None:
+    """Raise an :class:`InputError` unless the checkpoint is the last, or an ended run's best."""
     iteration, planned = run.meta.get('iter'), (run.cfg.get('train_cfg') or {}).get('max_iters')
-    ended = run.report and run.report['iterations'] == planned
-    best = ended and run.report['best']['iteration'] == iteration
-    if iteration is None or not (iteration == planned or best):
+    has_ended = run.report and run.report['iterations'] == planned
+    is_best = has_ended and run.report['best']['iteration'] == iteration
+    if iteration is None or not (iteration == planned or is_best):
         raise InputError(
             f'{file}: is of iteration {iteration} of {planned}; give the last checkpoint of a run, '
-            'or the best one of a run that has ended, in its work directory; or, if this one is '
-            'meant, --allow-unfinished'
+            'or the best one of a run that has ended, in its work directory; to release this one, '
+            'add --allow-unfinished'
         )
 
 
-def refuse_difference(written: Path, released: dict[str, Any], out_dir: Path) -> None:
-    """Raise an :class:`InputError` if the file is not what it was made of."""
-    again = checkpoint.load(written)
-    ours, theirs = released['state_dict'], again['state_dict']
-    if (
-        again['meta'] != released['meta']
-        or theirs.keys() != ours.keys()  # safetensors has an order of its own
-        or any(theirs[k].dtype != v.dtype or not torch.equal(theirs[k], v) for k, v in ours.items())
-    ):
-        raise InputError(f'{out_dir}: what was written there reads back otherwise; check the disk')
+def index_text(release: str, run: TrainingRun) -> str:
+    """Write the entry for a metafile, in the form that MIM reads.
 
-
-def index_text(release: str, run: Run) -> str:
-    """What model-index.yml says of a model, and where its weights are, in the form MIM reads.
-
-    Name and Config are the repository's if the weights fit its config; else, as after ``--data``
-    or ``--cfg-options``, the release's own.
+    Name and Config are the repository's if the weights fit its config. After ``--data`` or
+    ``--cfg-options`` they may not fit; then Name and Config are the release's own.
     """
-    listed = f'{FOLDERS.get(str((run.meta.get("preflight") or {}).get("init")))}/{run.stem}'
-    file = ROOT / 'configs' / f'{listed}.py'
-    fits = file.is_file() and Config.fromfile(file).model == run.cfg.model
+    proof = run.meta.get('preflight') or {}
+    folders = FOLDERS.get(str(proof.get('init')), ())
+    files = [ROOT / 'configs' / folder / f'{run.config_name}.py' for folder in folders]
+    fitting = (f for f in files if f.is_file() and Config.fromfile(f).model == run.cfg.model)
+    listed = next(fitting, None)
     metadata: dict[str, Any] = {'Training Data': run.data}
     if 'iter' in run.meta:
-        # mmengine counts forward passes
-        passes = (run.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-        metadata['Iterations'] = run.meta['iter'] // passes
+        metadata['Iterations'] = run.meta['iter']
     entry = {
-        'Name': listed if fits else release.rpartition('-')[0],
-        'Config': f'configs/{listed}.py' if fits else f'{release}.py',
+        'Name': f'{listed.parent.name}/{run.config_name}' if listed else release.rpartition('-')[0],
+        'Config': str(listed.relative_to(ROOT)) if listed else f'{release}.py',
         'Metadata': metadata,
     }
-    source = {'Source': f'{release}.metrics.json'}
+    # the validation of these very weights
+    history = run.report['history'] if run.report else []
+    numbers = next((v for v in history if v['iteration'] == run.meta.get('iter')), {})
+    modes = [node.get('eval_mode') for node in walk(run.cfg.get('val_evaluator'))]
+    names = {'VOC AP': 'VOC07 AP'} if '11points' in modes else {}
     results = [
-        {'Task': task, 'Dataset': run.data, 'Metrics': metrics, **source}
-        for task, metrics in measured(run)
+        {
+            'Task': task,
+            'Dataset': run.data,
+            'Metrics': {names.get(metric, metric): round(100 * numbers[key], 1)},
+            'Source': f'{release}.metrics.json',
+        }
+        for key, (task, metric) in METRICS.items()
+        # COCO's -1: there are no objects
+        if numbers.get(key, -1) >= 0
     ]
     entry |= {'Results': results} if results else {}
     entry |= {'Weights': f'{release}.pth'}
@@ -281,30 +265,18 @@ def index_text(release: str, run: Run) -> str:
     return 'Models:\n' + textwrap.indent(mmengine.dump([entry], **form), '  ')
 
 
-def measured(run: Run) -> list[tuple[str, dict[str, float]]]:
-    """Task and AP in percent from the validation of these very weights."""
-    history = run.report['history'] if run.report else []
-    numbers = next((v for v in history if v['iteration'] == run.meta.get('iter')), {})
-    modes = [node.get('eval_mode') for node in walk(run.cfg.get('val_evaluator'))]
-    names = {'VOC AP': 'VOC07 AP'} if '11points' in modes else {}
-    return [
-        (task, {names.get(metric, metric): round(100 * numbers[key], 1)})
-        for key, (task, metric) in METRICS.items()
-        # COCO's -1 stands for no objects
-        if numbers.get(key, -1) >= 0
-    ]
-
-
-def move_together(made: dict[Path, Path]) -> None:
-    """Rename each file to its target, which is the key.
+def move_together(parts: list[Path], folder: Path) -> list[Path]:
+    """Move files into a folder and return their new paths.
 
     Raises:
-        InputError: a target is there, and another file; nothing is renamed then.
+        InputError: a different file of one of the names is there; no file is moved then.
     """
-    for target, part in made.items():
+    targets = [folder / part.name for part in parts]
+    for target, part in zip(targets, parts):
         if target.exists() and not filecmp.cmp(part, target, shallow=False):
             raise InputError(
-                f'{target}: is there already, and another file; remove it, or name another folder'
+                f'{target}: is there already, with other content; remove it, or name another folder'
             )
-    for target, part in made.items():
+    for target, part in zip(targets, parts):
         os.replace(part, target)
+    return targets

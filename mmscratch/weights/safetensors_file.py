@@ -1,7 +1,7 @@
-"""Checkpoints as safetensors files, the format of timm and the Hugging Face hub.
+"""Read and write checkpoints as safetensors files, the format of timm and the Hugging Face hub.
 
-The format, https://github.com/huggingface/safetensors, holds tensors by name, and texts by name.
-What a release says of its weights (``meta``) is one such text, in JSON.
+The format (https://github.com/huggingface/safetensors) stores tensors by name, and texts by name.
+The ``meta`` of a release is one such text, in JSON.
 """
 
 import json
@@ -17,14 +17,14 @@ from safetensors.torch import save as serialized
 from mmscratch.errors import InputError
 
 META = 'meta'
-# JSON has lists alone, and strings alone as keys. What else a meta holds is {TAG: its contents}.
+# JSON has neither tuples nor keys that are no strings. These become {TAG: content}.
 TUPLE, PAIRS = '__tuple__', '__dict__'
 
 
 def save(content: Mapping[str, Any], file: str | os.PathLike) -> None:
-    """Write the ``state_dict`` and the ``meta`` of ``content``, so that :func:`load` returns them.
+    """Write ``state_dict`` and ``meta`` of ``content`` for :func:`load`.
 
-    Tensors that share memory are written once each; equal contents make equal files.
+    Each of the tensors that share memory is written in full. Equal contents make equal files.
 
     Raises:
         TypeError: ``meta`` has other types than JSON's, tuples and dicts.
@@ -33,23 +33,23 @@ def save(content: Mapping[str, Any], file: str | os.PathLike) -> None:
         name: value.clone(memory_format=torch.contiguous_format)
         for name, value in content['state_dict'].items()
     }
-    # one text alone: the library puts several in an order of chance
-    content = serialized(weights, metadata={META: json.dumps(_tag(content['meta']))})
-    # not by the library, whose files none but their owner may read
-    Path(file).write_bytes(content)
+    # a single text, since the library writes several in random order
+    data = serialized(weights, metadata={META: json.dumps(_tag(content['meta']))})
+    # not written by the library, whose files only their owner can read
+    Path(file).write_bytes(data)
 
 
 def load(file: str | os.PathLike) -> dict[str, Any]:
-    """``state_dict`` and, of a file that :func:`save` wrote, ``meta``.
+    """Read ``state_dict``, and ``meta`` if :func:`save` wrote the file.
 
     Tensors are on the CPU, in memory of their own.
 
     Raises:
-        InputError: the file is damaged, or of another format.
+        InputError: the file is damaged, or has another format.
     """
     try:
         with safe_open(file, framework='pt') as opened:
-            # a clone, since the tensor is a map of the file, which may be replaced
+            # cloned, since the tensor is mapped to the file, which may be replaced
             weights = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118
             text = (opened.metadata() or {}).get(META, '')
     except SafetensorError as error:
@@ -59,7 +59,7 @@ def load(file: str | os.PathLike) -> dict[str, Any]:
         ) from None
     try:
         meta = json.loads(text, object_hook=_untag)
-    except (ValueError, TypeError, RecursionError):  # a text of another program
+    except (ValueError, TypeError, RecursionError):  # written by another program
         meta = None
     return dict(state_dict=weights, **(dict(meta=meta) if isinstance(meta, dict) else {}))
 

@@ -1,25 +1,26 @@
-"""Weights of an ImageNet classifier, under whatever names they were published, in a model's own.
+"""Match published weights to a model, whatever names the file gives them.
 
-Known are the ResNets of torchvision and timm (one scheme), of MMDetection and of Detectron
-(``detectron/modeling/ResNet.py``, as pickled by its ``utils/net.py``), MoCo's checkpoints around
-the first, and torchvision's VGG with the two hidden layers of its classifier. Known besides are
-detectron2's ResNets and its whole R-CNNs with FPN (``detectron2/modeling`` at commit 02b5c4e2).
+Supported backbones: the ResNets of torchvision and timm (one naming scheme), of MMDetection, of
+Detectron (``detectron/modeling/ResNet.py``, pickled by its ``utils/net.py``) and of detectron2;
+MoCo's checkpoints, which put a prefix before torchvision's names; and torchvision's VGG with the
+two hidden layers of its classifier. Supported detectors: detectron2's R-CNNs with FPN
+(``detectron2/modeling`` at commit 02b5c4e2).
 
 detectron2 and MMDetection 3 agree in the order of classes (background last), of anchors and of box
-deltas, and in what the deltas are divided by; weights change their names alone. Detectron and
-detectron2 train on BGR images, so the first convolution is turned round for a model of RGB ones.
+deltas, and in the normalization of the deltas. Only the names change. Detectron and detectron2
+train on BGR images, so the input channels of the first convolution are reversed for RGB models.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# What self-supervised and distributed training put before a backbone's names; the first that
-# occurs is taken, and names without it (MoCo's key encoder and queue) are left out.
+# Prefixes that self-supervised and distributed training put before a backbone's names. The first
+# that occurs is used. Names without it are left out, such as MoCo's key encoder and queue.
 PREFIXES = (
     'module.encoder_q.',
     'encoder_q.',
@@ -29,17 +30,28 @@ PREFIXES = (
     'backbone.',
 )
 DETECTOR_PARTS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.')
-FIRST = 'backbone.conv1.weight'
+FIRST_CONV = 'backbone.conv1.weight'
 VGG_HEAD = 'roi_head.bbox_head.shared_fcs.'
-# What a classifier ends in, which no detector takes.
+# torchvision's classifier is fc6, ReLU, dropout, fc7, ReLU, dropout, fc8
+_VGG_LAYERS = {
+    'features.': 'backbone.features.',
+    'classifier.0.': f'{VGG_HEAD}0.',
+    'classifier.3.': f'{VGG_HEAD}1.',
+}
+# The last layer of a classifier, which no detector has.
 CLASSIFIER = re.compile(r'^(fc|head|classifier|pred|fc1000)([._]|$)')
 
-_DETECTRON = re.compile(
-    r'(?P<conv1>conv1)_w|(?P<stem>conv1_gn|res_conv1_bn)_(?P<stem_kind>[sb])'
-    r'|res(?P<stage>[2-5])_(?P<block>\d+)_branch(?P<branch>1|2[abc])(?P<norm>_bn|_gn)?_(?P<kind>[wsb])'
-)
-# detectron2's layers and ours, the backbone's as torchvision names them. `n` counts from one there
-# and from zero here, levels of the FPN from 2; a cascade has its `stage` in the name.
+# The layers of Detectron and detectron2, and their names here: torchvision's in the backbone,
+# MMDetection's elsewhere. `_translate` converts the groups. An affine layer that Detectron's BN was
+# merged into (_bn) is neither BN nor GN, so it has no name here.
+_DETECTRON_LAYERS = {
+    'conv1': 'conv1',
+    'conv1_gn': 'bn1',
+    r'res(?P<n>\d)_(?P<block>\d+)_branch1': 'layer{n}.{block}.downsample.0',
+    r'res(?P<n>\d)_(?P<block>\d+)_branch1_gn': 'layer{n}.{block}.downsample.1',
+    r'res(?P<n>\d)_(?P<block>\d+)_branch2(?P<letter>[abc])': 'layer{n}.{block}.conv{letter}',
+    r'res(?P<n>\d)_(?P<block>\d+)_branch2(?P<letter>[abc])_gn': 'layer{n}.{block}.bn{letter}',
+}
 _DETECTRON2_LAYERS = {
     r'stem\.conv1': 'conv1',
     r'res(?P<n>[2-5])\.(?P<block>\d+)\.conv(?P<conv>[123])': 'layer{n}.{block}.conv{conv}',
@@ -64,34 +76,28 @@ _DETECTRON2_LAYERS = {
     r'roi_heads\.keypoint_head\.conv_fcn(?P<n>\d+)': 'roi_head.keypoint_head.convs.{n}.conv',
     r'roi_heads\.keypoint_head\.score_lowres': 'roi_head.keypoint_head.deconv',
 }
-# What only detectron2 has: torchvision's detectors too have `roi_heads`.
+# Names that only detectron2 has. `roi_heads` also occurs in torchvision's detectors.
 _DETECTRON2 = re.compile(
     r'(backbone\.)?(bottom_up\.|fpn_(lateral|output)\d|res[2-5]\.\d+\.)|proposal_generator\.'
 )
-# Of no meaning here: the normalization of images, anchors, and a classifier's last layer.
+# Not used here: the normalization of images, anchors, and a classifier's last layer.
 _DETECTRON2_REST = re.compile(
     r'pixel_(mean|std)|.*\.cell_anchors\.\d+|(.*\.)?(stem\.fc|linear)\.\w+'
 )
-_DETECTRON_LAYERS = {
-    '1': ('downsample.0', 'downsample.1'),
-    '2a': ('conv1', 'bn1'),
-    '2b': ('conv2', 'bn2'),
-    '2c': ('conv3', 'bn3'),
-}
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Which of a model's weights a file has.
+class MatchedWeights:
+    """The weights of a file that match a model.
 
     Attributes:
-        scheme: whose names the file uses.
-        weights: what can be loaded, in the model's names; shapes agree.
-        missing: the model's weights that the file should have and has not.
+        scheme: the library whose names the file uses.
+        weights: the matching weights, by the model's names; shapes agree.
+        missing: names of the model's weights that the file should contain and does not.
         mismatched: weights of another shape, as ``name: (3, 4) in the file, (5, 4) in the model``.
-        unexpected: the file's names that mean nothing in the model; a classifier's last layer is
-            not among them.
-        flipped: whether the first convolution was turned from BGR to RGB, or back.
+        unexpected: the file's names without a counterpart in the model, except a classifier's last
+            layer.
+        is_flipped: whether the first convolution was converted between BGR and RGB.
     """
 
     scheme: str
@@ -99,22 +105,22 @@ class Fit:
     missing: list[str]
     mismatched: list[str]
     unexpected: list[str]
-    flipped: bool = False
+    is_flipped: bool
+
+    @property
+    def num_unmatched(self) -> int:
+        """Number of the model's weights that the file should contain and that do not match."""
+        return len(self.missing) + len(self.mismatched)
 
     @property
     def share(self) -> float:
-        """Matched weights as a fraction of those that the file should have, 0 to 1."""
-        return len(self.weights) / max(1, len(self.weights) + self.wanting)
-
-    @property
-    def wanting(self) -> int:
-        """Number of weights of the model that stay as they were."""
-        return len(self.missing) + len(self.mismatched)
+        """Share of matching weights among those that the file should contain, 0 to 1."""
+        return len(self.weights) / max(1, len(self.weights) + self.num_unmatched)
 
     def describe(self) -> str:
-        """One line: how many, and the first of each kind of exception."""
+        """Describe the match in one line: the counts, and the first name of each fault."""
         text = f'{self.scheme} names: {len(self.weights)} weights matched'
-        text += ', red and blue swapped in conv1' if self.flipped else ''
+        text += ', red and blue swapped in conv1' if self.is_flipped else ''
         for kind, names in (
             ('missing', self.missing),
             ('of another shape', self.mismatched),
@@ -124,192 +130,162 @@ class Fit:
         return text
 
 
-def fit(
+def match_weights(
     state: Mapping[str, Tensor | np.ndarray],
     model_state: Mapping[str, Tensor],
     whole: bool = False,
     rgb: bool | None = None,
     author: str = '',
-) -> Fit:
-    """Find the model's weights in ``state``.
+) -> MatchedWeights:
+    """Match the weights of a file to those of a model.
 
-    A whole detector's checkpoint is compared with the whole model, name by name, and so is anything
-    if ``whole``. Otherwise the file is taken for a classifier's and compared with the model's
-    ``backbone``, and with the hidden layers of the box head if both are VGG's.
+    The weights of a detector are compared with the whole model. All others are taken for a
+    classifier's. They are compared with the model's ``backbone``, and with the hidden layers of the
+    box head if both are VGG's.
 
     Args:
-        rgb: Whether the model takes RGB images; None: let the first convolution be.
-        author: ``__author__`` of detectron2's files.
+        state: the file's weights by name.
+        model_state: the model's weights by name.
+        whole: Whether to compare with the whole model in any case.
+        rgb: Whether the model takes RGB images; None leaves the first convolution as it is.
+        author: ``__author__`` in detectron2's files.
     """
     tensors = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in state.items()
         if isinstance(value, Tensor | np.ndarray) and isinstance(name, str)
     }
-    plain = {name.removeprefix('module.'): value for name, value in tensors.items()}
+    unwrapped = {name.removeprefix('module.'): value for name, value in tensors.items()}
     backbone = {name for name in model_state if name.startswith('backbone.')}
-    is_rgb = None
-    if any(_DETECTRON2.match(name) for name in plain):
-        scheme, named = 'detectron2', dict(_from_detectron2(plain, backbone))
-        is_detector = any(name.startswith(DETECTOR_PARTS) for name in named)
-        wanted = set(model_state) if whole or is_detector else backbone
-        is_rgb = _is_rgb(plain, author)
-    elif whole or any(name.startswith(DETECTOR_PARTS) for name in plain):
-        scheme, named, wanted = 'MMDetection detector', plain, set(model_state)
+    expected, is_rgb = backbone, None
+    if any(_DETECTRON2.match(name) for name in unwrapped):
+        scheme, named = 'detectron2', _from_detectron2(unwrapped, backbone)
+        if whole or any(name.startswith(DETECTOR_PARTS) for name in named):
+            expected = set(model_state)
+        is_rgb = _detectron2_is_rgb(unwrapped, author)
+    elif whole or any(name.startswith(DETECTOR_PARTS) for name in unwrapped):
+        scheme, named, expected = 'MMDetection detector', unwrapped, set(model_state)
     else:
-        scheme, named = _canonical(tensors)
-        wanted = backbone
+        scheme, named = _torchvision_names(tensors)
         if any(name.startswith('features.') for name in named):
-            named = dict(_vgg_names(named))
-            wanted |= {name for name in model_state if name.startswith(VGG_HEAD)}
+            named = _vgg_names(named)
+            expected = backbone | {name for name in model_state if name.startswith(VGG_HEAD)}
         else:
-            named = dict(_resnet_names(named, backbone))
+            named = _resnet_names(named, backbone)
         is_rgb = False if scheme == 'Detectron' else None
-    flipped = FIRST in named and None not in (is_rgb, rgb) and is_rgb != rgb
-    if flipped:
-        named[FIRST] = named[FIRST].flip(1)
-    return _compare(scheme, named, wanted, model_state, flipped)
+    is_flipped = FIRST_CONV in named and None not in (is_rgb, rgb) and is_rgb != rgb
+    if is_flipped:
+        named[FIRST_CONV] = named[FIRST_CONV].flip(1)
+
+    found = {name: value for name, value in named.items() if name in model_state}
+    weights = {name: v for name, v in found.items() if v.shape == model_state[name].shape}
+    # num_batches_tracked: a counter that only momentum=None reads, and older files lack
+    missing = [
+        name
+        for name in model_state
+        if name in expected and name not in found and not name.endswith('num_batches_tracked')
+    ]
+    mismatched = [
+        f'{name}: {tuple(value.shape)} in the file, {tuple(model_state[name].shape)} in the model'
+        for name, value in found.items()
+        if name not in weights
+    ]
+    unexpected = [
+        name
+        for name in named
+        if name not in found and not CLASSIFIER.match(name.removeprefix('backbone.'))
+    ]
+    return MatchedWeights(scheme, weights, missing, mismatched, unexpected, is_flipped)
 
 
-def _canonical(tensors: dict[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
-    """The weights in torchvision's names without any prefix, and whose names they had."""
-    if any(_DETECTRON.fullmatch(name) for name in tensors):
-        return 'Detectron', dict(_from_detectron(tensors))
-    for prefix in PREFIXES:
-        if any(name.startswith(prefix) for name in tensors):
-            inner = {
-                name.removeprefix(prefix): value
-                for name, value in tensors.items()
-                if name.startswith(prefix)
-            }
-            if 'encoder' in prefix:
-                return f'MoCo ({prefix})', inner
-            scheme, inner = _canonical(inner)
-            return scheme, inner
-    if any(re.search(r'(^|\.)gn\d\.', name) for name in tensors):
-        return 'MMDetection', tensors
-    return 'torchvision', tensors
+def _translate(layer: str, layers: Mapping[str, str]) -> str | None:
+    """Translate a layer's name by a table; None if no pattern matches.
 
-
-def _from_detectron(tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    for name, value in tensors.items():
-        found = _DETECTRON.fullmatch(name)
-        if not found:
-            if not name.endswith('_momentum'):
-                yield name, value
-        elif found['conv1']:
-            yield 'conv1.weight', value
-        elif found['stem']:
-            if 'bn' in found['stem']:
-                # scale and shift with the statistics merged into them: neither BN's nor GN's
-                yield name, value
-            else:
-                yield f'bn1.{"weight" if found["stem_kind"] == "s" else "bias"}', value
-        elif found['norm'] == '_bn':
-            yield name, value
-        else:
-            conv, norm = _DETECTRON_LAYERS[found['branch']]
-            layer = norm if found['norm'] else conv
-            kind = 'bias' if found['kind'] == 'b' else 'weight'
-            yield f'layer{int(found["stage"]) - 1}.{found["block"]}.{layer}.{kind}', value
-
-
-def _from_detectron2(
-    tensors: dict[str, Tensor], backbone: set[str]
-) -> Iterator[tuple[str, Tensor]]:
-    body = {}
-    for name, value in tensors.items():
-        layer, _, kind = name.rpartition('.')
-        ours = _layer_of_detectron2(layer.removesuffix('.norm'))
-        if ours and layer.endswith('.norm'):
-            # named after its type
-            norm = 'bn' if f'{layer}.running_mean' in tensors else 'gn'
-            ours = re.sub(r'conv(\d?)$', rf'{norm}\1', ours.replace('downsample.0', 'downsample.1'))
-        if ours and not ours.startswith(DETECTOR_PARTS):
-            body[f'{ours}.{kind}'] = value
-        elif ours:
-            yield f'{ours}.{kind}', value
-        elif not _DETECTRON2_REST.fullmatch(name):
-            yield name, value
-    yield from _resnet_names(body, backbone)
-
-
-def _layer_of_detectron2(layer: str) -> str | None:
-    layer = re.sub(r'^(backbone\.)?(bottom_up\.)?', '', layer)
-    for theirs, ours in _DETECTRON2_LAYERS.items():
-        found = re.fullmatch(theirs, layer)
-        if found:
-            parts = found.groupdict('')
-            shift = {'n': 1, 'level': 2}
-            return ours.format(
-                **{k: int(v) - shift[k] if k in shift else v for k, v in parts.items()}
-            )
+    ``n`` counts from 1 in the file and from 0 here, stages of a ResNet from 2 and from 1, levels of
+    the FPN from 2 and from 0. ``stage`` is one of a cascade.
+    """
+    convert = {
+        'n': lambda text: int(text) - 1,
+        'level': lambda text: int(text) - 2,
+        'letter': lambda text: 'abc'.index(text) + 1,
+    }
+    for theirs, ours in layers.items():
+        if found := re.fullmatch(theirs, layer):
+            groups = found.groupdict('').items()
+            return ours.format(**{key: convert.get(key, str)(text) for key, text in groups})
     return None
 
 
-def _is_rgb(tensors: dict[str, Tensor], author: str) -> bool:
-    """Whether a file of detectron2 is for RGB images: old ones have their mean, converted ones are.
+def _torchvision_names(tensors: dict[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """Return the naming scheme, and the weights by torchvision's names without a prefix."""
+    if any(map(_detectron_name, tensors)):
+        kept = {name: v for name, v in tensors.items() if not name.endswith('_momentum')}
+        return 'Detectron', {_detectron_name(name) or name: value for name, value in kept.items()}
+    for prefix in PREFIXES:
+        inner = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+        if inner:
+            return (f'MoCo ({prefix})', inner) if 'encoder' in prefix else _torchvision_names(inner)
+    has_gn = any(re.search(r'(^|\.)gn\d\.', name) for name in tensors)
+    return 'MMDetection' if has_gn else 'torchvision', tensors
 
-    All others are taken for BGR, the default of ``INPUT.FORMAT``.
+
+def _detectron_name(name: str) -> str | None:
+    """Translate the name of a blob: the layer's, and w, s (a norm layer's weight) or b."""
+    layer, _, kind = name.rpartition('_')
+    ours = _translate(layer, _DETECTRON_LAYERS) if kind in ('w', 's', 'b') else None
+    return ours and f'{ours}.{"bias" if kind == "b" else "weight"}'
+
+
+def _from_detectron2(tensors: dict[str, Tensor], backbone: set[str]) -> dict[str, Tensor]:
+    body, others = {}, {}
+    for name, value in tensors.items():
+        layer, _, kind = name.rpartition('.')
+        conv = re.sub(r'^(backbone\.)?(bottom_up\.)?', '', layer).removesuffix('.norm')
+        ours = _translate(conv, _DETECTRON2_LAYERS)
+        if ours and layer.endswith('.norm'):
+            # MMDetection names norm layers by their type
+            norm = 'bn' if f'{layer}.running_mean' in tensors else 'gn'
+            ours = re.sub(r'conv(\d?)$', rf'{norm}\1', ours.replace('downsample.0', 'downsample.1'))
+        if ours:
+            part = others if ours.startswith(DETECTOR_PARTS) else body
+            part[f'{ours}.{kind}'] = value
+        elif not _DETECTRON2_REST.fullmatch(name):
+            others[name] = value
+    return _resnet_names(body, backbone) | others
+
+
+def _detectron2_is_rgb(tensors: dict[str, Tensor], author: str) -> bool:
+    """Whether a file of detectron2 is for RGB images.
+
+    Old files contain the images' mean. Files converted from torchvision and timm are for RGB. All
+    others are taken for BGR, the default of ``INPUT.FORMAT``.
     """
     mean = tensors.get('pixel_mean')
     if mean is not None and mean.numel() == 3:
-        # ImageNet's red is the brightest colour, its blue the darkest
+        # the red of ImageNet's mean is the brightest colour, the blue the darkest
         first, _, last = mean.flatten().tolist()
         return first > last
     return author in ('torchvision', 'timm')
 
 
-def _resnet_names(named: dict[str, Tensor], backbone: set[str]) -> Iterator[tuple[str, Tensor]]:
-    """Under the model's names of norm layers: ``gn1`` for GroupNorm, ``bn1`` for the others."""
-    has_bn = any(name.endswith('running_mean') for name in named)
-    wants_bn = any(name.endswith('running_mean') for name in backbone)
+def _resnet_names(named: dict[str, Tensor], backbone: set[str]) -> dict[str, Tensor]:
+    """Add the prefix ``backbone.``, and name norm layers as the model does: ``gn1`` or ``bn1``."""
+    file_has_bn, model_has_bn = (
+        any(name.endswith('running_mean') for name in names) for names in (named, backbone)
+    )
+    letter = 'g' if any('.gn' in name for name in backbone) else 'b'
+    renamed = {}
     for name, value in named.items():
+        ours = re.sub(r'\.[bg]n(\d\.\w+)$', rf'.{letter}n\1', f'backbone.{name}')
         is_norm = re.search(r'(^|\.)([bg]n\d|downsample\.1)\.', name)
-        if is_norm and has_bn and not wants_bn:
-            yield name, value  # BN's scale means nothing to GN: left without the prefix
-            continue
-        ours = 'backbone.' + name
-        if ours not in backbone:
-            swapped = re.sub(r'\.([bg])n(\d\.\w+)$', _other_norm, ours)
-            ours = swapped if swapped in backbone else ours
-        yield ours, value
+        # BN's scale does not fit GN: without the prefix it is unexpected
+        renamed[name if is_norm and file_has_bn and not model_has_bn else ours] = value
+    return renamed
 
 
-def _other_norm(found: re.Match) -> str:
-    return f'.{"g" if found[1] == "b" else "b"}n{found[2]}'
-
-
-def _vgg_names(named: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    # torchvision's classifier is fc6, ReLU, dropout, fc7, ReLU, dropout, fc8
-    hidden = {'classifier.0.': VGG_HEAD + '0.', 'classifier.3.': VGG_HEAD + '1.'}
+def _vgg_names(named: dict[str, Tensor]) -> dict[str, Tensor]:
+    renamed = {}
     for name, value in named.items():
-        for theirs, ours in hidden.items():
-            if name.startswith(theirs):
-                name = ours + name.removeprefix(theirs)
-        yield f'backbone.{name}' if name.startswith('features.') else name, value
-
-
-def _compare(
-    scheme: str,
-    named: dict[str, Tensor],
-    wanted: set[str],
-    model_state: Mapping[str, Tensor],
-    flipped: bool,
-) -> Fit:
-    # a counter that only momentum=None reads, absent from older files
-    wanted = {name for name in wanted if not name.endswith('num_batches_tracked')}
-    found = {name: value for name, value in named.items() if name in model_state}
-    fitting = {n: v for n, v in found.items() if v.shape == model_state[n].shape}
-    mismatched = [
-        f'{name}: {tuple(value.shape)} in the file, {tuple(model_state[name].shape)} in the model'
-        for name, value in found.items()
-        if name not in fitting
-    ]
-    unexpected = [
-        name
-        for name in named
-        if name not in model_state and not CLASSIFIER.match(name.removeprefix('backbone.'))
-    ]
-    missing = [name for name in model_state if name in wanted and name not in found]
-    return Fit(scheme, fitting, missing, mismatched, unexpected, flipped)
+        theirs = next((prefix for prefix in _VGG_LAYERS if name.startswith(prefix)), '')
+        renamed[_VGG_LAYERS.get(theirs, '') + name.removeprefix(theirs)] = value
+    return renamed

@@ -12,7 +12,9 @@ from mmscratch.errors import InputError
 def paper_config(images_per_gpu: int = 2) -> Config:
     return Config(
         dict(
-            train_cfg=dict(max_iters=540_000, val_interval=10_000),
+            train_cfg=dict(
+                type='ResumableIterBasedTrainLoop', max_iters=540_000, val_interval=10_000
+            ),
             train_dataloader=dict(batch_size=images_per_gpu),
             optim_wrapper=dict(optimizer=dict(lr=0.02)),
             auto_scale_lr=dict(base_batch_size=16),
@@ -41,17 +43,31 @@ def test_eight_gpus_run_the_config_as_it_is():
 
 
 def test_one_gpu_accumulates_eight_passes():
-    cfg = paper_config()
+    cfg, recipe = paper_config(), paper_config()
     plan = plan_batch(cfg, gpus=1, policy='accumulate')
     assert plan.describe(118_287) == (
         '16 images/step = 1 x 2 x 8 accumulated, lr 0.02, '
         '540k iterations = 73.0 epochs of 118,287 images'
     )
-    assert cfg.optim_wrapper.accumulative_counts == 8
-    assert cfg.train_cfg == dict(max_iters=4_320_000, val_interval=80_000)
-    assert cfg.param_scheduler[1].milestones == [3_840_000, 4_160_000]
-    assert cfg.default_hooks.checkpoint.interval == 80_000
-    assert cfg.default_hooks.start_cascade.begin == 2_160_000
+    assert cfg.train_cfg.pop('accumulation') == 8
+    assert cfg.to_dict() == recipe.to_dict(), 'a step is an iteration'
+
+
+@pytest.mark.parametrize('loop', [dict(), dict(type='mmengine.IterBasedTrainLoop')])
+def test_a_loop_that_takes_one_pass_is_refused(loop):
+    cfg = paper_config()
+    cfg.train_cfg = dict(loop, max_iters=9)
+    plan_batch(cfg, gpus=8, policy='accumulate')
+    with pytest.raises(InputError, match=r"2 of 16 images .*type='ResumableIterBasedTrainLoop'"):
+        plan_batch(cfg, gpus=1, policy='accumulate')
+
+
+@pytest.mark.parametrize('policy', ['accumulate', 'scale'])
+def test_a_config_that_counts_passes_is_refused(policy):
+    cfg = paper_config()
+    cfg.optim_wrapper.accumulative_counts = 4
+    with pytest.raises(InputError, match=r'accumulative_counts=4 .*divide all .* by 4.*base_batch'):
+        plan_batch(cfg, gpus=1, policy=policy)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +85,11 @@ def test_scale_keeps_the_images_of_every_phase(gpus, lr, steps, milestones, warm
     assert cfg.param_scheduler[1].milestones == milestones
     assert cfg.param_scheduler[0].end == warm_up_end
     assert cfg.default_hooks.start_cascade.begin == begin
-    assert 'accumulative_counts' not in cfg.optim_wrapper
+    assert 'accumulation' not in cfg.train_cfg
 
 
-def learning_rates(
-    schedulers: list[dict], passes: int, steps: int, lr: float = 0.02
-) -> list[float]:
-    """The learning rate at the last pass of each step, where the optimizer uses it."""
+def learning_rates(schedulers: list[dict], iterations: int, lr: float = 0.02) -> list[float]:
+    """The learning rate of each iteration."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
     built = [
         getattr(lr_scheduler, scheduler['type'])(
@@ -84,39 +98,12 @@ def learning_rates(
         for scheduler in schedulers
     ]
     rates = []
-    for iteration in range(steps * passes):
-        if iteration % passes == passes - 1:
-            rates.append(optimizer.param_groups[0]['lr'])
+    for _ in range(iterations):
+        rates.append(optimizer.param_groups[0]['lr'])
         optimizer.step()
         for scheduler in built:
             scheduler.step()
     return rates
-
-
-@pytest.mark.parametrize('passes', [2, 8])
-def test_every_accumulated_step_has_the_learning_rate_of_the_recipe(passes):
-    def short_config() -> Config:
-        return Config(
-            dict(
-                train_cfg=dict(max_iters=30),
-                train_dataloader=dict(batch_size=16 // passes),
-                optim_wrapper=dict(optimizer=dict(lr=0.02)),
-                auto_scale_lr=dict(base_batch_size=16),
-                param_scheduler=[
-                    dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=11),
-                    dict(
-                        type='MultiStepLR', by_epoch=False, milestones=[20, 26], gamma=0.1, end=30
-                    ),
-                ],
-            )
-        )
-
-    expected = [0.02 * (1 / 3 + 2 / 3 * min(step, 10) / 10) for step in range(20)]
-    expected += [0.002] * 6 + [0.0002] * 4
-    assert learning_rates(short_config().param_scheduler, 1, 30) == pytest.approx(expected)
-    cfg = short_config()
-    plan_batch(cfg, gpus=1, policy='accumulate')
-    assert learning_rates(cfg.param_scheduler, passes, 30) == pytest.approx(expected)
 
 
 WARM_UP = dict(type='LinearLR', start_factor=0.1, end=6)
@@ -139,30 +126,22 @@ CURVES = (
         [dict(type='ConstantLR', factor=0.1, end=7)],
     ],
 )
-@pytest.mark.parametrize('policy', ['accumulate', 'scale'])
-def test_every_scheduler_keeps_its_course(schedulers, policy):
+def test_every_scheduler_keeps_its_course(schedulers):
     """On an eighth of the recipe's images at a time."""
-
-    def short_config() -> Config:
-        return Config(
-            dict(
-                train_cfg=dict(max_iters=30),
-                train_dataloader=dict(batch_size=2),
-                optim_wrapper=dict(optimizer=dict(lr=0.02)),
-                auto_scale_lr=dict(base_batch_size=16),
-                param_scheduler=[dict(scheduler, by_epoch=False) for scheduler in schedulers],
-            )
+    cfg = Config(
+        dict(
+            train_cfg=dict(max_iters=30),
+            train_dataloader=dict(batch_size=2),
+            optim_wrapper=dict(optimizer=dict(lr=0.02)),
+            auto_scale_lr=dict(base_batch_size=16),
+            param_scheduler=[dict(scheduler, by_epoch=False) for scheduler in schedulers],
         )
-
-    expected = learning_rates(short_config().param_scheduler, 1, 30)
+    )
+    expected = learning_rates(cfg.param_scheduler, 30)
     assert len(set(expected)) > 1
-    cfg = short_config()
-    plan = plan_batch(cfg, gpus=1, policy=policy)
-    if policy == 'accumulate':
-        assert learning_rates(cfg.param_scheduler, 8, 30) == pytest.approx(expected)
-    else:
-        rates = learning_rates(cfg.param_scheduler, 1, 240, plan.lr)
-        assert rates[::8] == pytest.approx([rate / 8 for rate in expected])
+    plan = plan_batch(cfg, gpus=1, policy='scale')
+    rates = learning_rates(cfg.param_scheduler, 240, plan.lr)
+    assert rates[::8] == pytest.approx([rate / 8 for rate in expected])
 
 
 @pytest.mark.parametrize('curve', CURVES)
@@ -204,36 +183,35 @@ def test_a_config_that_names_no_number_of_images_is_trained_as_it_is(policy):
     before = cfg.to_dict()
     assert plan_batch(cfg, gpus=3, policy=policy).images_per_step == 6
     assert cfg.to_dict() == before
-    # as mmengine reads it: passes are counted, and four of them make a step
-    cfg.optim_wrapper.accumulative_counts = 4
+    cfg.train_cfg.accumulation = 4
     before = cfg.to_dict()
     plan = plan_batch(cfg, gpus=3, policy='accumulate')
-    assert (plan.images_per_step, plan.steps) == (24, 135_000)
+    assert (plan.images_per_step, plan.steps) == (24, 540_000)
     assert cfg.to_dict() == before
 
 
 @pytest.mark.parametrize('kind', ['OneCycleLR', 'MyOwnLR'])
-def test_a_scheduler_of_unknown_counts_is_refused_for_another_batch(kind):
+def test_a_scheduler_of_unknown_counts_is_not_scaled(kind):
     cfg = paper_config()
     cfg.param_scheduler = [dict(type=kind, by_epoch=False, total_steps=540_000)]
-    plan_batch(cfg, gpus=8, policy='accumulate')
-    with pytest.raises(InputError, match=f'{kind} is not known to fit another batch'):
-        plan_batch(cfg, gpus=1, policy='accumulate')
+    plan_batch(cfg, gpus=1, policy='accumulate')
+    with pytest.raises(InputError, match=f'--batch scale does not know what .* {kind} counts'):
+        plan_batch(cfg, gpus=1, policy='scale')
 
 
 @pytest.mark.parametrize('schedulers', [None, dict(type='StepLR', by_epoch=False, step_size=9)])
 def test_there_need_not_be_a_list_of_schedulers(schedulers):
     cfg = paper_config()
     cfg.param_scheduler = schedulers
-    assert plan_batch(cfg, gpus=1, policy='accumulate').steps == 540_000
+    assert plan_batch(cfg, gpus=1, policy='scale').steps == 4_320_000
     assert schedulers is None or cfg.param_scheduler.step_size == 72
 
 
-def test_all_that_train_cfg_and_checkpoints_count_is_multiplied():
+def test_all_that_train_cfg_and_checkpoints_count_is_scaled():
     cfg = paper_config()
     cfg.train_cfg.update(val_begin=100, dynamic_intervals=[(400_000, 5000), (500_000, 1000)])
     cfg.default_hooks.checkpoint.update(interval=-1, save_begin=60_000)
-    plan_batch(cfg, gpus=1, policy='accumulate')
+    plan_batch(cfg, gpus=1, policy='scale')
     assert cfg.train_cfg.val_begin == 800
     assert cfg.train_cfg.dynamic_intervals == [(3_200_000, 40_000), (4_000_000, 8000)]
     # -1 says never
@@ -247,11 +225,10 @@ def test_mmengine_does_not_scale_a_second_time():
         plan_batch(cfg, gpus=1, policy='scale')
 
 
-@pytest.mark.parametrize(('policy', 'gpus'), [('accumulate', 1), ('scale', 64)])
-def test_a_cascade_from_the_start_stays_one(policy, gpus):
+def test_a_cascade_from_the_start_stays_one():
     cfg = paper_config()
     cfg.default_hooks.start_cascade.begin = 0
-    plan_batch(cfg, gpus, policy)
+    plan_batch(cfg, gpus=64, policy='scale')
     assert cfg.default_hooks.start_cascade.begin == 0
 
 
@@ -265,7 +242,7 @@ def test_epoch_schedules_are_refused():
     cfg = paper_config()
     cfg.param_scheduler[1].by_epoch = True
     with pytest.raises(InputError, match='by_epoch=False'):
-        plan_batch(cfg, gpus=1, policy='accumulate')
+        plan_batch(cfg, gpus=1, policy='scale')
     del cfg.train_cfg['max_iters']
     with pytest.raises(InputError, match='max_iters'):
         plan_batch(cfg, gpus=1, policy='accumulate')

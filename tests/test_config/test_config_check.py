@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from mmscratch.config import config_check
+from mmscratch.config.config_values import check_values
 from mmscratch.errors import InputError
 
 BASE = """
@@ -185,7 +186,7 @@ def test_shipped_config_is_accepted(file):
     cfg = Config.fromfile(file)
     before = cfg.to_dict()
     config_check.check_keys(cfg)
-    config_check.check_values(cfg)
+    check_values(cfg)
     assert cfg.to_dict() == before
 
 
@@ -321,6 +322,7 @@ SECTION = 'give a section (a dict), or None'
         ('train_cfg.val_begin', -1, 'give a whole number from 0'),
         ('train_cfg.dynamic_intervals', [5], 'give a list of pairs of whole numbers, or None'),
         ('optim_wrapper.accumulative_counts', 0, WHOLE),
+        ('train_cfg.accumulation', 0, WHOLE),
         ('optim_wrapper.optimizer', 'SGD', SECTION),
         ('optim_wrapper.optimizer.lr', '1e-2x', 'give a number from 0'),
         ('optim_wrapper.optimizer.lr', float('nan'), 'give a number from 0'),
@@ -356,13 +358,13 @@ SECTION = 'give a section (a dict), or None'
 def test_a_value_that_cannot_be_computed_with_is_refused(cfg, path, value, expected):
     put(cfg, path, value)
     said = f'{path}={value!r}: {expected}'
-    assert refusal(config_check.check_values, cfg).startswith(f'{cfg.filename}: {said}')
+    assert refusal(check_values, cfg).startswith(f'{cfg.filename}: {said}')
     for option in (path, path.rpartition('.')[0]):
         if option:
-            given = refusal(config_check.check_values, cfg, [option])
+            given = refusal(check_values, cfg, [option])
             assert given.startswith(f'--cfg-options {said}')
     # of another option of a name that begins alike
-    assert refusal(config_check.check_values, cfg, [path[:-1]]).startswith(cfg.filename)
+    assert refusal(check_values, cfg, [path[:-1]]).startswith(cfg.filename)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +386,7 @@ def test_a_value_that_cannot_be_computed_with_is_refused(cfg, path, value, expec
 )
 def test_a_value_that_says_what_it_means_is_taken(cfg, path, value, becomes):
     put(cfg, path, value)
-    config_check.check_values(cfg)
+    check_values(cfg)
     *parents, key = path.split('.')
     for parent in parents:
         cfg = cfg[int(parent)] if parent.isdigit() else cfg[parent]

@@ -8,8 +8,8 @@ from mmengine.config import Config
 
 from mmscratch.config import config_check
 from mmscratch.config.detection_limit import note_crowded_images, set_max_detections
-from mmscratch.data import coco_folder
 from mmscratch.data.data_report import DataReport
+from mmscratch.data.layouts import use_folder
 from mmscratch.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / 'configs/scratch'
@@ -77,7 +77,7 @@ def test_mmdetections_config_on_a_folder(tmp_path):
         (tmp_path / split).mkdir()
         (tmp_path / f'annotations/instances_{split}.json').write_text(json.dumps(data))
     cfg = Config.fromfile(SHIPPED / 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py')
-    coco_folder.point_config_at(cfg, coco_folder.find(tmp_path))
+    use_folder(cfg, tmp_path)
     set_max_detections(cfg, 300)
     assert cfg.model.test_cfg.rcnn.max_per_img == 300
     assert cfg.val_evaluator.proposal_nums == [1, 10, 300]
@@ -85,7 +85,7 @@ def test_mmdetections_config_on_a_folder(tmp_path):
 
 
 def notes(cfg: Config, *crowding: tuple[int, int]) -> list[str]:
-    counts = dict.fromkeys(('annotations', 'masks', 'without_masks', 'rle_masks', 'to_find'), 0)
+    counts = dict.fromkeys(('annotations', 'masks', 'to_find'), 0)
     report = DataReport(
         annotation_file=Path('val.json'),
         sha256='',

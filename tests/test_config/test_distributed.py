@@ -1,18 +1,19 @@
-"""Two processes, and one that accumulates, are the same training."""
+"""Two processes, and one that takes two passes, are the same training, also in turns."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from statistics import mean
 
 import pytest
 from mmengine.config import Config
+from torch import Tensor
 
 from mmscratch.config import distributed
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
+from mmscratch.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,19 +25,19 @@ from mmengine.hooks import Hook
 
 @HOOKS.register_module()
 class ImageRecorder(Hook):
-    """Write the image ids and the loss of every batch to a file of this process."""
+    """Write the image ids and the loss of every step to a file of this process."""
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         ids = [sample.img_id for sample in data_batch["data_samples"]]
         with open(Path(runner.work_dir) / f"images_{runner.rank}.jsonl", "a") as file:
-            file.write(json.dumps([runner.iter, runner.rank, ids, float(outputs["loss"])]) + "\\n")
+            file.write(json.dumps([runner.iter, ids, float(outputs["loss"])]) + "\\n")
 '''
 
 CONFIG = """
 _base_ = '{root}/configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 custom_imports = dict(imports={imports})
 custom_hooks = [dict(type='ImageRecorder')]
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4))
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 train_cfg = dict(max_iters=4, val_interval=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=3),
@@ -60,12 +61,14 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def train(place: Path, name: str, *command: str | Path) -> tuple[str, list[set[int]], list[float]]:
-    """Run, and return the log, and the images and rank 0's loss of every step of 4."""
+def train(
+    place: Path, name: str, *command: str | Path, past: int = 0
+) -> tuple[str, list[set[int]], list[float], dict[str, Tensor]]:
+    """Run, and return the log, images and loss of every step of 4, and the last weights."""
     env = os.environ | {
         'OMP_NUM_THREADS': '1',
         'PYTHON': sys.executable,
-        'PYTHONPATH': str(place),
+        'PYTHONPATH': f'{place}{os.pathsep}{ROOT}',
         'PORT': '29617',
     }
     work_dir = place / name
@@ -78,34 +81,45 @@ def train(place: Path, name: str, *command: str | Path) -> tuple[str, list[set[i
         text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    seen = [
-        json.loads(line)
-        for file in sorted(work_dir.glob('images_*.jsonl'))
-        for line in file.read_text().splitlines()
-    ]
-    per_step = (max(iteration for iteration, *_ in seen) + 1) // 4
-    steps: list[set[int]] = [set() for _ in range(4)]
-    losses: list[list[float]] = [[] for _ in range(4)]
-    for iteration, rank, ids, loss in seen:
-        steps[iteration // per_step].update(ids)
-        if rank == 0:  # the one that writes the log
-            losses[iteration // per_step].append(loss)
-    assert sum(len(ids) for _, _, ids, _ in seen) == 16
-    return done.stdout + done.stderr, steps, [mean(values) for values in losses]
+    steps: dict[int, list[int]] = {}
+    losses: dict[int, float] = {}
+    for file in sorted(work_dir.glob('images_*.jsonl')):
+        for line in file.read_text().splitlines():
+            iteration, ids, loss = json.loads(line)
+            steps.setdefault(iteration, []).extend(ids)
+            # the mean over all ranks, on each of them
+            assert losses.setdefault(iteration, loss) == loss
+    assert list(steps) == list(range(past, 4))
+    assert {len(ids) for ids in steps.values()} == {4}
+    weights = checkpoint.load(work_dir / 'iter_4.pth')['state_dict']
+    images = [set(ids) for ids in steps.values()]
+    return done.stdout + done.stderr, images, list(losses.values()), weights
 
 
-def test_two_processes_and_accumulation_are_the_same_training(place):
+def difference(weights: dict[str, Tensor], others: dict[str, Tensor]) -> float:
+    return max(float((weights[name] - others[name]).abs().max()) for name in weights)
+
+
+def test_two_processes_and_two_passes_are_the_same_training(place):
     config = place / 'tiny.py'
-    log, together, losses = train(place, 'processes', ROOT / 'tools/dist_train.sh', config, '2')
+    two = [ROOT / 'tools/dist_train.sh', config, '2']
+    one = [sys.executable, ROOT / 'tools/train.py', config]
+    log, together, losses, weights = train(place, 'processes', *two)
     assert '4 images/step = 2 x 2, lr 0.04, 4 iterations' in log
-    log, alone, losses_alone = train(
-        place, 'accumulated', sys.executable, ROOT / 'tools/train.py', config
-    )
+    log, alone, losses_alone, weights_alone = train(place, 'passes', *one)
     assert '4 images/step = 1 x 2 x 2 accumulated, lr 0.04, 4 iterations' in log
     assert together == alone
     assert len(set.union(*alone[:2])) == 8, 'no image twice before all were seen once'
     # the same images, augmentation, sampled proposals and weights: only sums are rounded otherwise
     assert losses == pytest.approx(losses_alone, rel=1e-4)
+    assert difference(weights, weights_alone) < 1e-4
+    for name, command, other in (('to_one', one, 'processes'), ('to_two', two, 'passes')):
+        resume = ['--resume', place / other / 'iter_2.pth']
+        log, rest, losses_rest, weights_rest = train(place, name, *command, *resume, past=2)
+        assert 'the run began with 4 images a step = ' in log
+        assert rest == alone[2:]
+        assert losses_rest == pytest.approx(losses_alone[2:], rel=1e-4)
+        assert difference(weights_rest, weights_alone) < 1e-4
 
 
 def test_syncbn_without_gpus_is_refused(monkeypatch):

@@ -51,7 +51,7 @@ def test_a_cascade_starts_in_proportion():
     assert cfg.default_hooks.start_cascade.begin == 54_000
 
 
-def test_iterations_are_steps_also_where_the_config_counts_passes():
+def test_iterations_are_steps_also_of_a_config_that_accumulates():
     cfg, dumped = config(), config()
     set_iterations(cfg, 90_000)
     plan = plan_batch(cfg, gpus=1, policy='accumulate')
@@ -148,7 +148,7 @@ def test_a_short_run_is_planned_alike_from_the_recipe_and_from_its_dump(policy, 
     for cfg in (recipe, dumped):
         cfg.train_dataloader.batch_size = 2
     plan_batch(dumped, gpus=1, policy='accumulate')
-    assert dumped.optim_wrapper.accumulative_counts == 4
+    assert dumped.train_cfg.accumulation == 4
     for cfg in (recipe, dumped):
         set_iterations(cfg, iterations)
     plan = plan_batch(recipe, gpus=1, policy=policy)

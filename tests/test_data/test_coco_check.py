@@ -4,16 +4,17 @@ import json
 from types import SimpleNamespace
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmscratch.data import coco_check, coco_folder, coco_json
+from mmscratch.data import coco_folder, coco_json, layouts
+from mmscratch.data.annotation_file import files_of
 from mmscratch.data.data_report import DataReport
 from mmscratch.data.image_decoding import decode_all
 from mmscratch.errors import InputError
-from mmscratch.hooks.annotation_file import files_of
 
 
 def config(root, drop_bad_boxes=False, **train) -> Config:
@@ -36,7 +37,7 @@ def config(root, drop_bad_boxes=False, **train) -> Config:
 
 
 def check(root, **kwargs) -> dict[str, DataReport]:
-    return dict(zip(('train', 'val'), coco_check.check_config(config(root, **kwargs))))
+    return dict(zip(('train', 'val'), layouts.check(config(root, **kwargs))))
 
 
 def refusal(root, **kwargs) -> str:
@@ -57,7 +58,7 @@ def test_good_folder(make_coco):
     root = make_coco()
     reports = check(root, filter_cfg=dict(filter_empty_gt=True, min_size=42))
     train = reports['train']
-    assert (train.images, train.annotations, train.masks, train.rle_masks) == (3, 4, 4, 0)
+    assert (train.images, train.annotations, train.masks) == (3, 4, 4)
     assert train.classes == ('star', 'disc')
     # those of the image that min_size drops are not trained on
     assert train.instances == {'star': 1, 'disc': 1}
@@ -98,7 +99,9 @@ def test_sizes_and_unusable_objects(make_coco):
         rows[3].update(bbox=[0, 0, 0.5, 20])  # thinner than a pixel
 
     root = make_coco(spoil_train(edit))
-    report = coco_check.check(root / 'annotations/instances_train.json', None)
+    for number in (1, 2, 3):
+        Image.new('RGB', (200, 200)).save(root / f'train/{number}.png')
+    report = check(root)['train']
     assert report.sizes == {'small': 0, 'medium': 1, 'large': 1}
     assert report.instances == {'star': 1, 'disc': 1}
     assert any(note.startswith('1 boxes are thinner than 1 pixel') for note in report.notes)
@@ -197,7 +200,7 @@ def test_a_file_of_nearly_the_same_name_is_told(make_coco, in_json, on_disk, cur
     data['images'][1]['file_name'] = in_json
     file.write_text(json.dumps(data))
     with pytest.raises(InputError) as error:
-        coco_check.check(file, root / 'train')
+        check(root)
     message = str(error.value)
     assert f"the first is '{in_json}', and '{on_disk}' is there: " in message
     assert cure in message
@@ -235,7 +238,7 @@ def test_broken_file_is_refused(make_coco, content, expected):
 
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match=r'instances\.json: cannot be read \(No such file'):
-        coco_check.check(tmp_path / 'instances.json', None)
+        coco_json.load(tmp_path / 'instances.json')
 
 
 def test_bad_boxes_can_be_left_out(make_coco):
@@ -413,7 +416,7 @@ def test_check_config_follows_wrappers_and_filter(make_coco):
     cfg.train_dataloader.dataset = dict(
         type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[inner])
     )
-    train, val = coco_check.check_config(cfg)
+    train, val = layouts.check(cfg)
     assert (train.images, val.images) == (3, 2)
     assert 'dropped' in train.notes[0]
 
@@ -421,9 +424,9 @@ def test_check_config_follows_wrappers_and_filter(make_coco):
 def test_check_config_reads_drop_bad_boxes(make_coco):
     cfg = config(make_coco(spoil_train(put('annotations', area=0))))
     with pytest.raises(InputError, match='--drop-bad-boxes'):
-        coco_check.check_config(cfg)
+        layouts.check(cfg)
     cfg.drop_bad_boxes = True
-    train, _ = coco_check.check_config(cfg)
+    train, _ = layouts.check(cfg)
     assert '1 boxes lie outside their image or have no area' in train.notes[0]
 
 
@@ -431,7 +434,7 @@ def test_check_config_names_the_missing_file(make_coco, tmp_path):
     cfg = config(make_coco())
     cfg.train_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
     with pytest.raises(InputError, match=r'instances_train\.json: cannot be read .* --data DIR'):
-        coco_check.check_config(cfg)
+        layouts.check(cfg)
 
 
 def test_report_agrees_with_what_mmdetection_loads(make_coco):
@@ -533,11 +536,14 @@ def test_masks_that_all_cover_no_pixel_are_refused(make_coco, split, segmentatio
         for row in data['annotations'] if name == split else ():
             row['segmentation'] = segmentation
 
-    file = make_coco(change) / f'annotations/instances_{split}.json'
+    root = make_coco(change)
+    file = root / f'annotations/instances_{split}.json'
+    cfg = config(root, pipeline=LOADS_MASKS)
+    cfg.val_dataloader.dataset.pipeline = LOADS_MASKS
     with pytest.raises(InputError, match=f'{file}: there is no mask to train on or to find: 4 of'):
-        coco_check.check(file, None, pipeline=LOADS_MASKS)
+        layouts.check(cfg)
     # boxes alone are trained on all the same
-    assert sum(coco_check.check(file, None).instances.values()) == 4
+    assert sum(check(root)[split].instances.values()) == 4
 
 
 # [x, y, w, h], and [cx, cy, w, h], of which the sums can be above 1
@@ -600,21 +606,21 @@ def test_images_are_decoded_once(make_coco, tmp_path, monkeypatch):
     sound = file.read_bytes()
     # the compressed pixels, between a header and an end that stay
     file.write_bytes(sound[:60] + bytes(len(sound) - 80) + sound[-20:])
-    coco_check.check_config(cfg)
+    layouts.check(cfg)
     with pytest.raises(InputError, match=r'2\.png cannot be decoded; 1 of 3 images are unusable'):
-        coco_check.check_config(cfg, decode=True)
+        layouts.check(cfg, decode=True)
     file.write_bytes(sound)
-    coco_check.check_config(cfg, decode=True)
+    layouts.check(cfg, decode=True)
     seen = []
     monkeypatch.setattr(
         'mmcv.transforms.LoadImageFromFile.transform',
         lambda self, results: seen.append(results['img_path']),
     )
-    coco_check.check_config(cfg, decode=True)
+    layouts.check(cfg, decode=True)
     assert seen == []
     # one that has changed since is decoded again, and no other
     file.write_bytes(sound + b' ')
-    coco_check.check_config(cfg, decode=True)
+    layouts.check(cfg, decode=True)
     assert seen == [str(file)]
 
 
@@ -679,12 +685,12 @@ def test_ids_that_mmdetections_metric_cannot_take(make_coco, edit, metric, fault
     file = root / 'annotations/instances_val.json'
     cfg.val_evaluator = dict(type='CocoMetric', ann_file=str(file), **metric)
     with pytest.raises(InputError, match=rf"instances_val\.json: not for .*{fault}.*'FullCocoM"):
-        coco_check.check_config(cfg)
+        layouts.check(cfg)
     cfg.val_evaluator = [dict(type='FullCocoMetric', ann_file=str(file))]
-    coco_check.check_config(cfg)
+    layouts.check(cfg)
     if metric:
         cfg.val_evaluator = dict(type='CocoMetric', ann_file=str(file))
-        coco_check.check_config(cfg)
+        layouts.check(cfg)
 
 
 def test_images_with_more_objects_than_can_be_found(make_coco):
@@ -699,7 +705,7 @@ def test_images_with_more_objects_than_can_be_found(make_coco):
     cfg = config(make_coco(change))
     cfg.model = dict(test_cfg=dict(rpn=dict(max_per_img=50), rcnn=dict(max_per_img=100)))
     cfg.val_evaluator = dict(type='FullCocoMetric', ann_file='')
-    train, val = coco_check.check_config(cfg)
+    train, val = layouts.check(cfg)
     assert not [note for note in train.notes if 'max-detections' in note]
     (note,) = [note for note in val.notes if 'max-detections' in note]
     assert (
@@ -711,14 +717,14 @@ def test_a_file_is_parsed_once(make_coco, monkeypatch):
     """Pointing a config at a folder, checking it, and the preflight's look at the classes."""
     root = make_coco()
     parsed = []
-    loads = json.loads
-    monkeypatch.setattr(json, 'loads', lambda *a, **k: parsed.append(1) or loads(*a, **k))
+    decode = msgspec.json.decode
+    monkeypatch.setattr(msgspec.json, 'decode', lambda text: parsed.append(1) or decode(text))
     cfg = config(root)
     cfg.model = dict(type='FasterRCNN', roi_head=dict(bbox_head=dict(num_classes=80)))
-    coco_folder.point_config_at(cfg, coco_folder.find(root))
-    coco_check.check_config(cfg)
+    layouts.use_folder(cfg, root)
+    layouts.check(cfg)
     assert len(parsed) == 2
-    coco_json.forget()
+    coco_json.keep([])
     file = root / 'annotations/instances_train.json'
     dataset = SimpleNamespace(
         ann_file=str(file), cat_ids=[], metainfo=dict(classes=('star', 'disc'))
@@ -731,4 +737,4 @@ def test_a_file_is_parsed_once(make_coco, monkeypatch):
     file.write_text(file.read_text().replace('star', 'comet'))
     (found,) = files_of('train', dataset)
     assert found.objects == {'comet': 2, 'disc': 2}
-    assert coco_json.load(file)[2][0]['name'] == 'comet'
+    assert coco_json.load(file)['categories'][0]['name'] == 'comet'

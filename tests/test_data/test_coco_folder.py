@@ -6,7 +6,9 @@ import pytest
 from mmengine.config import Config
 
 from mmscratch.config import config_check
+from mmscratch.config.sections import walk
 from mmscratch.data import coco_folder
+from mmscratch.data.layouts import use_folder
 from mmscratch.errors import InputError
 
 MASK_RCNN = """
@@ -43,7 +45,7 @@ def no_masks(name, data):
 
 
 def point(cfg, root):
-    coco_folder.point_config_at(cfg, coco_folder.find(root))
+    use_folder(cfg, root)
 
 
 @pytest.mark.parametrize('suffix', ['', '2017', '2014'])
@@ -91,6 +93,17 @@ def test_masks_config(make_coco, mask_rcnn):
     assert cfg.model.roi_head.mask_head.num_classes == 2
     assert cfg.data_root == str(root)
     config_check.check_keys(cfg)
+
+
+def test_splits_with_other_classes_are_refused(make_coco, mask_rcnn):
+    """Before any check of the data, which testing does of one split alone."""
+
+    def change(name, data):
+        if name == 'val':
+            data['categories'].reverse()
+
+    with pytest.raises(InputError, match=r'instances_val\.json: lists its categories in another'):
+        point(mask_rcnn, make_coco(change))
 
 
 def test_labels_are_named_right(make_coco, mask_rcnn):
@@ -188,10 +201,10 @@ def test_rle_masks_are_not_ignored(make_coco):
             row['segmentation'] = {'size': size, 'counts': [0, 48 * size[0]]}
 
     cfg = shipped('rtmdet/rtmdet-ins_tiny_8xb32-300e_coco')
-    steps = [n for _, n in config_check.walk(cfg.to_dict()) if n.get('poly2mask') is False]
+    steps = [n for n in walk(cfg.to_dict()) if n.get('poly2mask') is False]
     assert steps
     point(cfg, make_coco(change))
-    assert not [n for _, n in config_check.walk(cfg.to_dict()) if n.get('poly2mask') is False]
+    assert not [n for n in walk(cfg.to_dict()) if n.get('poly2mask') is False]
     assert cfg.model.bbox_head.num_classes == 2
 
 

@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
-from mmscratch.data import coco_check
+from mmscratch.data import layouts
 from mmscratch.errors import InputError
 from mmscratch.samplers import AspectRatioGroupedBatchSampler, InfiniteSubsetSampler
 
@@ -31,7 +31,7 @@ def config_at(root: Path) -> Config:
 
 
 def test_a_whole_devkit_passes(make_voc):
-    assert coco_check.check_config(config_at(make_voc()), ['train', 'val', 'test']) == []
+    assert layouts.check(config_at(make_voc()), ['train', 'val', 'test']) == []
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_is_missing_is_told_in_one_line(make_voc, spoil, split, message):
     root = make_voc()
     spoil(root)
     with pytest.raises(InputError, match=message) as error:
-        coco_check.check_config(config_at(root), [split])
+        layouts.check(config_at(root), [split])
     assert '\n' not in str(error.value)
 
 
@@ -79,7 +79,7 @@ def test_two_vocs_in_one_order(make_voc):
     batches = iter(AspectRatioGroupedBatchSampler(sampler, batch_size=3))
     assert sorted(next(batches)) == [0, 1, 2]
     subset = InfiniteSubsetSampler(dataset, seed=0, subset=2)
-    assert len(subset.subset_ids) == 2
+    assert len(subset.subset.ids) == 2
 
 
 def test_what_is_trained_on(make_voc):

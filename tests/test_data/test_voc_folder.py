@@ -20,7 +20,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmscratch.config import config_check
-from mmscratch.data import coco_check, coco_folder, voc_check, voc_folder
+from mmscratch.data import coco_folder, layouts, voc_folder
+from mmscratch.data.layouts import use_folder
 from mmscratch.data.voc_folder_dataset import VocFolderDataset
 from mmscratch.errors import InputError
 
@@ -76,7 +77,7 @@ def folder(tmp_path) -> Path:
 
 def point(root: Path, config: Path = CONFIG) -> Config:
     cfg = Config.fromfile(config)
-    voc_folder.point_config_at(cfg, voc_folder.find(root))
+    use_folder(cfg, root)
     config_check.check_keys(cfg)
     return cfg
 
@@ -96,7 +97,7 @@ def replace(root: Path, name: str, **kwargs) -> None:
 def test_the_folder_is_found(tmp_path, below):
     write(tmp_path / 'data' / below)
     (tmp_path / 'data/notes').mkdir()
-    assert voc_folder.is_voc(tmp_path / 'data')
+    assert voc_folder.recognises(tmp_path / 'data')
     found = voc_folder.find(tmp_path / 'data')
     assert found.root == tmp_path / 'data' / below
     assert found.lists['val'] == found.root / 'ImageSets/Main/val.txt'
@@ -111,12 +112,12 @@ def test_of_several_folders_all_are_named(tmp_path):
 
 def test_coco_stays_coco(make_coco, tmp_path):
     root = make_coco()
-    assert not voc_folder.is_voc(root)
+    assert not voc_folder.recognises(root)
     write(root / 'old')
-    assert not voc_folder.is_voc(root)
-    assert not voc_folder.is_voc(tmp_path / 'nowhere')
+    assert not voc_folder.recognises(root)
+    assert not voc_folder.recognises(tmp_path / 'nowhere')
     (tmp_path / 'empty').mkdir()
-    assert not voc_folder.is_voc(tmp_path / 'empty')
+    assert not voc_folder.recognises(tmp_path / 'empty')
     with pytest.raises(InputError, match='or give a folder in PASCAL VOC layout'):
         coco_folder.find(tmp_path / 'empty')
 
@@ -142,7 +143,7 @@ def test_lists_of_other_names(folder):
 )
 def test_what_the_layout_lacks_is_told(folder, gone, message):
     (folder / gone).rename(folder / 'images')
-    assert voc_folder.is_voc(folder)
+    assert voc_folder.recognises(folder)
     with pytest.raises(InputError, match=message):
         voc_folder.find(folder)
 
@@ -226,7 +227,7 @@ def test_a_config_once_pointed_can_be_pointed_again(folder, make_coco, tmp_path)
     cfg = point(folder, tmp_path / 'config.py')
     imports = cfg.custom_imports.imports
     assert imports.count('mmscratch.register_all') == 1
-    coco_folder.point_config_at(cfg, coco_folder.find(make_coco()))
+    use_folder(cfg, make_coco())
     assert cfg.train_dataloader.dataset.type == 'CocoDataset'
     assert cfg.val_evaluator.type == 'FullCocoMetric'
 
@@ -253,7 +254,7 @@ def test_what_is_trained_on(folder):
     replace(folder, 'two', objects=[*OBJECTS, ('disc', 0, (5, 5, 5, 9)), ('disc', 0, (1, 1, 3, 4))])
     cfg = point(folder)
     cfg.drop_bad_boxes = True
-    report, _ = voc_check.check_config(cfg)
+    report, _ = layouts.check(cfg)
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     files = [Path(info['img_path']).name for info in infos]
@@ -315,7 +316,7 @@ def test_image_formats_and_sub_folders(folder, suffix):
         lines = ''.join(f'scene.1/{name}\r\n' for name in names)
         (folder / f'ImageSets/Main/{split}.txt').write_bytes(lines.encode('utf-16'))
     cfg = point(folder)
-    assert voc_check.check_config(cfg)[0].instances == {'disc': 3, 'star': 3}
+    assert layouts.check(cfg)[0].instances == {'disc': 3, 'star': 3}
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     info = dataset.get_data_info(2)
     assert info['img_id'] == 'scene.1/with space'
@@ -327,7 +328,7 @@ def test_names_with_white_space_are_one_class(folder):
     replace(folder, 'one', objects=[('\n   star\n ', ' 0 ', (' 11 ', '\n11', 50, 50))])
     replace(folder, 'five', objects=[(' disc', 0, (1, 1, 21, 13))])
     cfg = point(folder)
-    train, val = voc_check.check_config(cfg)
+    train, val = layouts.check(cfg)
     assert train.instances == {'disc': 2, 'star': 3}
     assert val.instances == {'disc': 2, 'star': 1}
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
@@ -366,26 +367,25 @@ def test_perfect_detections_have_map_1(folder):
 def test_the_report(folder):
     replace(folder, 'one', objects=[])
     cfg = point(folder)
-    assert coco_check.check_config(cfg) == []
-    train, val = voc_check.check_config(cfg)
+    train, val = layouts.check(cfg)
     lines = '\n'.join(train.lines())
     assert '3 images, 4 objects (2 small, 2 medium, 0 large), 2 classes, no masks' in lines
     assert '1 of 3 images are without objects: dropped (filter_empty_gt=True)' in lines
     assert re.search('SHA-256 of the XML files, one after the other: [0-9a-f]{64}', lines)
     assert (val.images, val.instances) == (2, {'disc': 2, 'star': 2})
-    assert [one.images for one in voc_check.check_config(cfg, ['test'])] == [2]
+    assert [one.images for one in layouts.check(cfg, ['test'])] == [2]
 
 
 def test_16_bits_are_told(folder):
     Image.new('I;16', (WIDTH, HEIGHT)).save(folder / 'JPEGImages/two.png')
-    train, val = voc_check.check_config(point(folder))
+    train, val = layouts.check(point(folder))
     assert train.notes[0].startswith('1 images have 16 bits a channel')
     assert 'bits a channel' not in ' '.join(val.notes)
 
 
 def test_copies_under_two_names_are_told(folder):
     (folder / 'JPEGImages/five.png').write_bytes((folder / 'JPEGImages/two.png').read_bytes())
-    _, val = voc_check.check_config(point(folder))
+    _, val = layouts.check(point(folder))
     assert "1 of the 2 validation images are training images too, the first is 'five'" in (
         ' '.join(val.notes)
     )
@@ -397,7 +397,7 @@ def test_lists_and_xml_as_other_tools_write_them(folder):
     file.write_bytes('\ufeffone\r\n\r\nwith space \r\n'.encode())
     replace(folder, 'one', objects=[('star', 0, ('11.7', 11, 50, 50))], size='')
     cfg = point(folder)
-    assert voc_check.check_config(cfg)[0].images == 2
+    assert layouts.check(cfg)[0].images == 2
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
     info = dataset.get_data_info(0)
     assert (info['width'], info['instances'][0]['bbox']) == (WIDTH, [10, 10, 49, 49])
@@ -423,7 +423,7 @@ def spoil(name: str, **kwargs) -> Callable[[Path], None]:
         ),
         (
             lambda root: (root / 'JPEGImages/four.JPG').unlink(),
-            r'val\.txt: 1 images .* are missing, the first is .*JPEGImages/four: add them, or take',
+            r'val\.txt: 1 images .* are missing, the first .*JPEGImages/four: add them, or remove',
         ),
         (
             spoil_text('Annotations/two.xml', '<annotation><size>'),
@@ -470,7 +470,7 @@ def spoil(name: str, **kwargs) -> Callable[[Path], None]:
         (spoil_text('ImageSets/Main/val.txt', '\n'), r'val\.txt: lists no image; write one name'),
         (
             spoil_text('ImageSets/Main/val.txt', 'four\nfour\n'),
-            r'val\.txt: 1 names stand there more than once, the first is four: leave one of each',
+            r'val\.txt: 1 names occur more than once, the first is four: keep one of each',
         ),
         (
             spoil_text('ImageSets/Main/val.txt', 'four\none\n'),
@@ -485,7 +485,7 @@ def spoil(name: str, **kwargs) -> Callable[[Path], None]:
 def test_a_fault_is_told_in_one_line(folder, harm, message):
     harm(folder)
     with pytest.raises(InputError, match=message) as error:
-        voc_check.check_config(point(folder))
+        layouts.check(point(folder))
     assert '\n' not in str(error.value)
     assert str(folder) in str(error.value)
 
@@ -495,7 +495,7 @@ def test_all_faults_are_told_in_one_go(folder):
     (folder / 'Annotations/two.xml').unlink()
     replace(folder, 'five', objects=[('sun', 0, (9, 9, 5, 5))])
     with pytest.raises(InputError) as error:
-        voc_check.check_config(point(folder))
+        layouts.check(point(folder))
     message = str(error.value)
     assert message.count('the first is') == 4
     assert message.index('train.txt') < message.index('val.txt')
@@ -534,7 +534,7 @@ def listed(form: str) -> Callable[[Path], None]:
     ('harm', 'message'),
     [
         *(
-            (listed(form), r"3 names are not spelled .* where the image is called 'one': names st")
+            (listed(form), r"3 names are not .* where the image is called 'one': write names")
             for form in (
                 '{name}.jpg',
                 '{name}.xml',
@@ -590,7 +590,7 @@ def test_an_image_spelled_in_another_form_of_unicode(folder):
         (folder / below / f'one{suffix}').rename(folder / below / f'e\u0301{suffix}')
     (folder / 'ImageSets/Main/train.txt').write_text('\u00e9\ntwo\n')
     with pytest.raises(InputError, match=r'1 names are not spelled .* in the same letters'):
-        voc_check.check_config(point(folder))
+        layouts.check(point(folder))
 
 
 # ------------------------------------------------------------------------------ nothing left
@@ -604,18 +604,22 @@ DIFFICULT = ('star', 1, (61, 21, 90, 60))
     ('split', 'objects', 'message'),
     [
         ('train', [DIFFICULT], 'none of its 3 objects can be trained on: 3 are marked difficult;'),
-        ('train', [NO_AREA, DIFFICULT], 'trained on: 3 have no area or lie .*, 3 are marked diff'),
+        ('train', [NO_AREA, DIFFICULT], 'trained on: 3 boxes lie .* no area, 3 are marked diff'),
         (
             'train',
             [NORMALISED, NO_AREA],
-            r'none of its 6 .*: 3 lie within 0\.\.1, as if normalised \(write pixels\), 3 have no',
+            r'of its 6 .*: 3 lie within 0\.\.1, as if normalised \(write pixels\), 3 boxes lie',
         ),
         (
             'train',
             [('star', 0, (1, 1, 9, 50))],
             r': 3 have a side under 9 pixels \(bbox_min_size\)',
         ),
-        ('val', [NO_AREA], 'none of its 2 objects can be found: 2 have no area or lie outside'),
+        (
+            'val',
+            [NO_AREA],
+            'none of its 2 objects can be found: 2 boxes lie outside',
+        ),
         ('val', [DIFFICULT, DIFFICULT], 'can be found: 4 are marked difficult; correct these'),
     ],
 )
@@ -626,15 +630,15 @@ def test_nothing_to_train_on_or_to_find(folder, split, objects, message):
     for name in LISTS[split]:
         replace(folder, name, objects=objects)
     with pytest.raises(InputError, match=rf'{split}\.txt: .*{message}') as error:
-        voc_check.check_config(cfg)
+        layouts.check(cfg)
     assert '\n' not in str(error.value)
 
 
 def test_images_that_are_all_too_small(folder):
     cfg = point(folder)
     cfg.train_dataloader.dataset.filter_cfg.min_size = 65
-    with pytest.raises(InputError, match=r'6 are on .* under 65 pixels \(min_size\), 3 are'):
-        voc_check.check_config(cfg)
+    with pytest.raises(InputError, match=r'3 are .*, 6 are on .* under 65 pixels \(min_size\)'):
+        layouts.check(cfg)
 
 
 def test_normalised_boxes_are_called_so(folder):
@@ -642,7 +646,7 @@ def test_normalised_boxes_are_called_so(folder):
         for name in names:
             replace(folder, name, objects=[NORMALISED])
     with pytest.raises(InputError) as error:
-        voc_check.check_config(point(folder))
+        layouts.check(point(folder))
     assert str(error.value).startswith(
         f'{folder}/ImageSets/Main/train.txt: 3 boxes lie within 0..1, as if normalised, the first '
         "is 'disc' in one.xml (96 x 64 pixels) with xmin, ymin, xmax, ymax = 0.1, 0.25, 0.5, 0.75: "
@@ -655,7 +659,7 @@ def test_a_share_that_is_dropped_is_noted(folder):
     cfg = point(folder)
     cfg.drop_bad_boxes = True
     cfg.train_dataloader.dataset.filter_cfg.bbox_min_size = 15
-    train, _ = voc_check.check_config(cfg)
+    train, _ = layouts.check(cfg)
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
     assert len(dataset) == 2
     flags = [row['ignore_flag'] for info in dataset for row in info['instances']]

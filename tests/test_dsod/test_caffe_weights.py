@@ -207,7 +207,7 @@ def small_config(**parts: dict) -> Config:
     """Our config of the same size, with changes to parts of the model."""
     inside = 2 * STEM + GROWTH * sum(LAYERS[:2])
     channels = (inside, *(2 * half for half in (LAST, *HALVES)))
-    config = Config.fromfile(ROOT / 'configs/_base_/models/dsod300.py')
+    config = Config.fromfile(ROOT / 'configs/dsod/_base_/models/dsod300.py')
     backbone = dict(
         first_channels=STEM,
         bottleneck=BOTTLENECK,
@@ -287,7 +287,7 @@ def test_priors_come_in_caffes_order():
 )
 def test_as_many_numbers_as_in_the_released_files(classes, numbers, megabytes):
     """The sizes that the authors print; a BN has its factor where ours counts batches."""
-    config = Config.fromfile(ROOT / 'configs/_base_/models/dsod300.py')
+    config = Config.fromfile(ROOT / 'configs/dsod/_base_/models/dsod300.py')
     config.model.bbox_head.num_classes = classes
     with torch.device('meta'):
         model = MODELS.build(config.model)

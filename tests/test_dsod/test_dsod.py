@@ -1,4 +1,4 @@
-"""DSOD against counts of an independent build (dsod.md, section 8), priors and a loss by hand."""
+"""DSOD (section 3 of its paper) against counts of an independent build; priors, a loss by hand."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.dsod import DSODHead, DSODNet
 from mmscratch.errors import InputError
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs/scratch'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs/dsod'
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 # trainable parameters, numbers in the authors' file (with BN's mean, variance and factor)
 SIZES = {

@@ -6,16 +6,15 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
-from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook
+from mmscratch.hooks.comparison_pictures_hook import GAP, ComparisonPicturesHook
 from mmscratch.visualization import KeypointVisualizer
 
 
 @pytest.fixture
 def runner(tmp_path) -> SimpleNamespace:
-    visualizer = DetLocalVisualizer.get_instance('pictures')
+    visualizer = KeypointVisualizer.get_instance('pictures')
     visualizer.dataset_meta = dict(classes=('disc',), palette=[(255, 0, 0)])
     return SimpleNamespace(rank=0, iter=5, work_dir=str(tmp_path))
 
@@ -48,10 +47,12 @@ def test_truth_left_and_detections_above_the_threshold_right(runner, tmp_path):
     inside = slice(20, 50), slice(20, 50)
     for name, is_drawn in (('sure', True), ('unsure', False)):
         picture = cv2.imread(str(tmp_path / 'pictures' / f'{name}.png')).astype(int)
-        assert picture.shape[:2] == (80, 240)
-        left, right = picture[:, :120], picture[:, 120:]
+        assert picture.shape[:2] == (80, 240 + GAP)
+        left, right = picture[:, :120], picture[:, 120 + GAP :]
+        assert (picture[:, 120 : 120 + GAP] == 255).all()
         assert np.ptp(left[inside], axis=2).max() > 50
         assert (np.ptp(right[inside], axis=2).max() > 50) == is_drawn
+        assert (left[inside] == right[inside]).all() == is_drawn
 
 
 def test_the_same_first_images_at_every_validation(runner, tmp_path):
@@ -85,6 +86,6 @@ def test_keypoints_are_enlarged_with_the_image(runner, tmp_path):
     hook.after_val_iter(runner, 0, outputs=[both])
     picture = cv2.imread(str(tmp_path / 'pictures/points.png')).astype(int)
     red = (picture[..., 2] > 180) & (picture[..., :2].max(axis=2) < 60)
-    places = {'truth': (40, 20), 'detected': (60, 120 + 80)}
+    places = {'truth': (40, 20), 'detected': (60, 120 + GAP + 80)}
     assert all(red[place] for place in places.values())
     assert both.pred_instances.keypoints[0, 0, 0] == 40, 'the sample itself stays'

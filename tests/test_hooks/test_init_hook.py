@@ -11,6 +11,7 @@ from torch import nn
 from mmscratch.errors import InputError
 from mmscratch.hooks import InitHook
 from mmscratch.hooks.init_hook import fans, fill
+from mmscratch.loops import ResumableIterBasedTrainLoop
 
 
 def generator(seed=0):
@@ -209,17 +210,16 @@ class ScalingWrapper(OptimWrapper):
 def test_stats_of_a_hand_worked_net(make_runner, tmp_path, case):
     model = TwoCalls()
     wrapper = dict(optimizer=dict(type='SGD', lr=0.0))
-    if case == 'accumulation':
-        wrapper['accumulative_counts'] = 2
+    passes = 2 if case == 'accumulation' else 1
+    loop = dict(type=ResumableIterBasedTrainLoop, max_iters=2, accumulation=passes)
     if case == 'loss scale':
         wrapper = ScalingWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.0))
-    runner = make_runner(InitHook(), model=model, optim_wrapper=wrapper)
-    runner.train()
+    make_runner(InitHook(), model=model, optim_wrapper=wrapper, train_cfg=loop).train()
     stats = json.loads((tmp_path / 'run' / 'init_stats.json').read_text())
     rows = {row['module']: row for row in stats['layers']}
     shared = rows['shared']
     # outputs 3 7 2 4, and twice these: mean 6, mean square (78 + 312) / 8
-    assert shared['calls'] == 2
+    assert shared['calls'] == 2 * passes
     assert shared['activation_mean'] == pytest.approx(6)
     assert shared['activation_rms'] == pytest.approx(math.sqrt(48.75))
     assert shared['activation_std'] == pytest.approx(math.sqrt(48.75 - 36))

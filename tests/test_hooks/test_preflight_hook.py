@@ -19,6 +19,7 @@ from mmscratch.hooks.preflight_hook import (
     pretrained_keys,
 )
 from mmscratch.hooks.val_loss_hook import ValLossHook
+from mmscratch.loops import ResumableIterBasedTrainLoop
 from mmscratch.samplers import InfiniteSubsetSampler
 from mmscratch.weights import checkpoint
 
@@ -133,7 +134,7 @@ def test_pretrained_keys():
     assert list(pretrained_keys(cfg, 'model')) == [
         'model.backbone.pretrained',
         'model.neck.init_cfg',
-        'model.roi_head.bbox_head.init_cfg',
+        'model.roi_head.bbox_head.0.init_cfg',
     ]
 
 
@@ -193,29 +194,85 @@ def test_resume_wants_the_same_allowances(make_runner, tmp_path):
     longer(make_runner, PreflightHook(allow=['frozen']), change=freeze).train()
 
 
-def in_passes(runner, passes=1, gpus=1):
-    runner.optim_wrapper['accumulative_counts'] = passes
+def split(runner, gpus=1, images=2, accumulation=1):
+    """The runner, which takes so many images and passes, and believes in so many GPUs."""
+    runner._train_loop.update(type=ResumableIterBasedTrainLoop, accumulation=accumulation)
+    runner._train_dataloader['batch_size'] = images
     runner._world_size = gpus
     return runner
 
 
-def test_resume_wants_the_same_batch(make_runner, tmp_path):
-    in_passes(make_runner(PreflightHook()), passes=2).train()
+def test_resume_wants_as_many_images_a_step(make_runner, tmp_path):
+    split(make_runner(PreflightHook()), accumulation=2).train()
     proof = proof_of(tmp_path / 'run' / 'iter_2.pth')
-    assert proof['batch'] == dict(gpus=1, images_per_gpu=2, accumulation=2)
-    began = r'iter_2\.pth began with 1 GPUs x 2 images x 2 passes a step, this is '
-    for gpus, passes in ((1, 1), (2, 1), (2, 2)):
-        message = refusal(in_passes(longer(make_runner, PreflightHook()), passes, gpus))
+    assert proof['batch'] == dict(
+        gpus=1, images_per_gpu=2, accumulation=2, iteration='optimizer step'
+    )
+    began = r'iter_2\.pth began with 4 images a step = 1 GPUs x 2 images x 2 passes, this is '
+    for gpus, images, passes in ((1, 2, 1), (2, 2, 2), (1, 1, 2)):
+        runner = split(longer(make_runner, PreflightHook()), gpus, images, passes)
+        message = refusal(runner)
         assert '[batch]' in message
-        assert re.search(f'{began}{gpus} GPUs x 2 images x {passes} passes', message)
-    one = longer(make_runner, PreflightHook())
-    one._train_dataloader['batch_size'] = 1
-    assert re.search(f'{began}1 GPUs x 1 images x 2 passes', refusal(in_passes(one, passes=2)))
-    # four iterations, not two
-    in_passes(longer(make_runner, PreflightHook()), passes=2).train()
+        total = gpus * images * passes
+        now = f'{total} images a step = {gpus} GPUs x {images} images x {passes} passes'
+        assert re.search(f'{began}{now}: resume with the same --batch', message)
     # other weights to begin with are no other part of a run
     first = str(tmp_path / 'run' / 'iter_2.pth')
     make_runner(PreflightHook(init='pretrained'), load_from=first).train()
+
+
+OTHER_BATCHES = '; the batches are others, and so are their padding and random numbers'
+
+
+@pytest.mark.parametrize(
+    ('other', 'told'),
+    [
+        (dict(gpus=2), '2 GPUs x 2 images x 1 passes'),
+        (
+            dict(images=4),
+            f'1 GPUs x 4 images x 1 passes{OTHER_BATCHES}; 1 BN layers take statistics of 4 '
+            'images, not of 2',
+        ),
+        (dict(accumulation=2), None),
+    ],
+)
+def test_another_split_of_a_step_is_told(make_runner, log_of, other, told):
+    split(make_runner(PreflightHook()), accumulation=2).train()
+    runner = split(longer(make_runner, StopAfterwards()), **other)
+    with pytest.raises(Stop):
+        runner.train()
+    lines = [line for line in log_of(runner).splitlines() if 'the run began with' in line]
+    assert bool(lines) == bool(told)
+    if told:
+        assert lines[0].endswith(
+            'preflight: the run began with 4 images a step = 1 GPUs x 2 images x 2 passes, and '
+            f'goes on with 4 images a step = {told}'
+        )
+
+
+def test_statistics_of_syncbn_are_of_all_gpus(make_runner, log_of):
+    def sync(model):
+        model.backbone.bn1 = nn.SyncBatchNorm(8)
+
+    split(make_runner(PreflightHook()), accumulation=2).train()
+    runner = split(longer(make_runner, StopAfterwards(), change=sync), gpus=2)
+    with pytest.raises(Stop):
+        runner.train()
+    assert '1 passes; 1 BN layers take statistics of 4 images, not of 2' in log_of(runner)
+
+
+@pytest.mark.parametrize('passes', [1, 2])
+def test_checkpoints_that_count_passes_are_refused(make_runner, tmp_path, passes):
+    split(make_runner(PreflightHook()), accumulation=passes).train()
+    file = tmp_path / 'run' / 'iter_2.pth'
+    state = checkpoint.load(file)
+    del state['meta']['preflight']['batch']['iteration']
+    torch.save(state, file)
+    runner = split(longer(make_runner, PreflightHook()), accumulation=passes)
+    if passes == 1:
+        runner.train()
+    else:
+        assert 'iter_2.pth counts forward passes, 2 a step' in refusal(runner)
 
 
 def test_older_checkpoints_do_not_tell_their_batch(make_runner, tmp_path):
@@ -224,7 +281,7 @@ def test_older_checkpoints_do_not_tell_their_batch(make_runner, tmp_path):
     state = checkpoint.load(file)
     del state['meta']['preflight']['batch']
     torch.save(state, file)
-    in_passes(longer(make_runner, PreflightHook()), passes=2).train()
+    split(longer(make_runner, PreflightHook()), accumulation=2).train()
 
 
 def test_changed_annotations_are_told_on_resume(make_runner, coco, tmp_path, log_of):
@@ -232,7 +289,7 @@ def test_changed_annotations_are_told_on_resume(make_runner, coco, tmp_path, log
     old = proof_of(tmp_path / 'run' / 'iter_2.pth')
     runner = longer(make_runner, PreflightHook(), train=coco(objects=('cat', 'dog')))
     runner.train()
-    assert 'the annotation files are not those the run started with' in log_of(runner)
+    assert 'the annotation files changed since the start of the run' in log_of(runner)
     assert proof_of(tmp_path / 'run' / 'iter_4.pth')['annotations'] == old['annotations']
 
 

@@ -23,9 +23,10 @@ def fake_runner(work_dir, iteration: int, resume: bool = False) -> SimpleNamespa
         seed=3,
         model=torch.nn.Linear(2, 3),
         cfg=SimpleNamespace(filename='a.py'),
-        train_dataloader=SimpleNamespace(batch_sampler=SimpleNamespace(batch_size=8)),
+        world_size=1,
+        train_dataloader=SimpleNamespace(batch_sampler=SimpleNamespace(batch_size=4)),
         val_loop=None,
-        train_loop=None,
+        train_loop=SimpleNamespace(accumulation=2),
         _resume=resume,
     )
 

@@ -60,12 +60,12 @@ def test_record_can_be_given_back(tmp_path):
     SubsetRecordHook().before_train(first)
     again = runner(tmp_path, str(tmp_path / 'subset.json'))
     assert (
-        again.train_dataloader.sampler.subset_sha256 == first.train_dataloader.sampler.subset_sha256
+        again.train_dataloader.sampler.subset.sha256 == first.train_dataloader.sampler.subset.sha256
     )
     SubsetRecordHook().before_train(again)
     record = json.loads((tmp_path / 'subset.json').read_text())
     assert record['subset_seed'] is None
-    assert record['ids'] == first.train_dataloader.sampler.subset_ids
+    assert record['ids'] == first.train_dataloader.sampler.subset.ids
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_found_behind_a_batch_sampler(tmp_path):
     batch_sampler = AspectRatioGroupedBatchSampler(sampler, 2)
     fake.train_dataloader = DataLoader(Images(), batch_sampler=batch_sampler)
     SubsetRecordHook().before_train(fake)
-    assert json.loads((tmp_path / 'subset.json').read_text())['ids'] == sampler.subset_ids
+    assert json.loads((tmp_path / 'subset.json').read_text())['ids'] == sampler.subset.ids
 
 
 def test_only_the_main_process_writes(tmp_path, monkeypatch):

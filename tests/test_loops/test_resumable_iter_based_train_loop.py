@@ -1,16 +1,19 @@
 import contextlib
-from itertools import chain, islice
+import os
+from itertools import chain, islice, permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 import mmscratch.weights.checkpoint  # noqa: F401  (lets mmengine load what it has saved)
+from mmscratch.hooks import MeanOverRanksHook
 from mmscratch.loops import ResumableIterBasedTrainLoop
 from mmscratch.samplers import (
     AspectRatioGroupedBatchSampler,
@@ -56,6 +59,14 @@ class Recorder(BaseModel):
         return dict(loss=(self.weight * (index.sum() / 100 + noise.sum() + draw)).sum())
 
 
+class MeanRecorder(Recorder):
+    """Its loss is a mean over images, and draws nothing."""
+
+    def forward(self, index, noise, mode='tensor'):
+        self.seen.append((index.tolist(), noise.tolist()))
+        return dict(loss=(self.weight**2 * (index / 10 + noise)).mean())
+
+
 SAMPLERS = {
     'infinite': dict(type=InfiniteSubsetSampler, subset=11),
     'epochs': dict(type=FiniteSubsetSampler, subset=11),
@@ -63,21 +74,37 @@ SAMPLERS = {
 }
 
 
-def run(work_dir, iters, *, workers=0, resume_at=0, seed=3, sampler='infinite', **loader):
+def run(
+    work_dir,
+    iters,
+    *,
+    workers=0,
+    resume_at=0,
+    seed=3,
+    sampler='infinite',
+    accumulation=1,
+    batch_size=2,
+    hooks=(),
+    model=Recorder,
+    options=None,
+    **loader,
+):
     """Train; the runner, and which images were loaded."""
+    train_cfg = dict(type=ResumableIterBasedTrainLoop, max_iters=iters, accumulation=accumulation)
     loads = Path(work_dir) / f'loads_{iters}_{resume_at}'
     runner = Runner(
-        model=Recorder(),
+        model=model(),
         work_dir=str(work_dir),
         train_dataloader=dict(
             dataset=Images(20, str(loads)),
             sampler=SAMPLERS[sampler],
-            batch_size=2,
+            batch_size=batch_size,
             num_workers=workers,
             collate_fn=dict(type='default_collate'),
             **loader,
         ),
-        train_cfg=dict(type=ResumableIterBasedTrainLoop, max_iters=iters),
+        train_cfg=train_cfg,
+        custom_hooks=list(hooks),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=5, by_epoch=False)),
         log_processor=dict(by_epoch=False),
@@ -86,6 +113,7 @@ def run(work_dir, iters, *, workers=0, resume_at=0, seed=3, sampler='infinite', 
         experiment_name=str(loads),
         load_from=str(Path(work_dir) / f'iter_{resume_at}.pth') if resume_at else None,
         resume=bool(resume_at),
+        **(options or {}),
     )
     runner.train()
     return runner, [int(line) for line in loads.read_text().split()]
@@ -199,7 +227,7 @@ def test_epochs_are_counted_in_the_past_too(past):
     def batches(past):
         sampler = DefaultSampler(images, seed=0)
         batch_sampler = BatchSampler(sampler, 2, drop_last=False)
-        return list(islice(keyed_batches(batch_sampler, past, 1), 9 - past))
+        return list(islice(keyed_batches(batch_sampler, past, 1, 0, 1), 9 - past))
 
     sampler = DefaultSampler(images, seed=0)
     expected = []
@@ -214,21 +242,159 @@ def test_epochs_are_counted_in_the_past_too(past):
 def test_no_batch_is_an_error_not_an_endless_loop():
     batch_sampler = BatchSampler(DefaultSampler(Images(1, ''), seed=0), 2, drop_last=True)
     with pytest.raises(ValueError, match='yields no batch'):
-        next(keyed_batches(batch_sampler, 0, 1))
+        next(keyed_batches(batch_sampler, 0, 1, 0, 1))
+
+
+def sequence(batch_sampler: type, batch_size: int = 2) -> BatchSampler:
+    return batch_sampler(
+        InfiniteSubsetSampler(Images(20, ''), seed=3, subset=11), batch_size, False
+    )
 
 
 @pytest.mark.parametrize('batch_sampler', [BatchSampler, AspectRatioGroupedBatchSampler])
-@pytest.mark.parametrize('world_size', [2, 4])
-def test_gpus_and_accumulation_see_the_same_images_with_the_same_augmentation(
-    batch_sampler, world_size
+@pytest.mark.parametrize(('world_size', 'accumulation'), [(1, 4), (2, 2), (4, 1), (2, 1), (1, 1)])
+@pytest.mark.parametrize('past', [0, 7])
+def test_the_batches_of_a_step_are_the_same_in_any_split(
+    batch_sampler, world_size, accumulation, past
 ):
-    """Steps of 8 images: 1 x 2 x 4 against 2 x 2 x 2 and 4 x 2 x 1."""
+    size = world_size * accumulation
+    whole = list(islice(sequence(batch_sampler), 20 * size))
+    ranks = [
+        keyed_batches(sequence(batch_sampler), past, accumulation, rank, world_size)
+        for rank in range(world_size)
+    ]
+    for step in range(past, 20):
+        passes = [[next(batches) for batches in ranks] for _ in range(accumulation)]
+        expected = whole[step * size : (step + 1) * size]
+        assert list(chain(*passes)) == [[(index, step) for index in b] for b in expected]
 
-    def keys(rank, world_size, count):
-        sampler = InfiniteSubsetSampler(Images(20, ''), seed=3, subset=11)
-        sampler.rank, sampler.world_size = rank, world_size
-        batches = keyed_batches(batch_sampler(sampler, 2, False), 0, 4 // world_size)
-        return [key for batch in islice(batches, count // 2) for key in batch]
 
-    together = [keys(rank, world_size, 160 // world_size) for rank in range(world_size)]
-    assert sorted(chain(*together)) == sorted(keys(0, 1, 160))
+@pytest.mark.parametrize(('batch_size', 'accumulation'), [(1, 8), (4, 2), (8, 1)])
+def test_the_images_of_a_step_are_the_same_in_any_batches(batch_size, accumulation):
+    def keys(batch_size, accumulation):
+        batches = keyed_batches(sequence(BatchSampler, batch_size), 0, accumulation, 0, 1)
+        return list(chain(*islice(batches, 20 * accumulation)))
+
+    assert keys(batch_size, accumulation) == keys(2, 4)
+
+
+def in_passes(work_dir, accumulation, **arguments):
+    """Train in steps of 4 images, and return the runner."""
+    return run(work_dir, accumulation=accumulation, batch_size=4 // accumulation, **arguments)[0]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_step_of_several_passes_is_resumed_exactly(tmp_path, workers):
+    straight = in_passes(tmp_path / '1', 2, iters=8, workers=workers)
+    in_passes(tmp_path / '2', 2, iters=5, workers=workers)
+    resumed = in_passes(tmp_path / '2', 2, iters=8, resume_at=5, workers=workers)
+    assert resumed.model.seen == straight.model.seen[2 * 5 :]
+    assert torch.equal(resumed.model.weight, straight.model.weight)
+    assert (resumed.iter, resumed.max_iters) == (8, 8)
+
+
+class Watcher(Hook):
+    """What hooks see of an iteration."""
+
+    def __init__(self):
+        self.before, self.after, self.losses, self.rates = [], [], [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.before.append((batch_idx, runner.iter, data_batch['index'].tolist()))
+        self.rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.after.append([int(index) for index in data_batch['index']])
+        self.losses.append(outputs['loss'].item())
+
+
+@pytest.mark.parametrize(('first', 'second'), list(permutations([1, 2, 4], 2)))
+def test_a_run_goes_on_in_other_passes(tmp_path, first, second):
+    """The images of each step and their augmentation stay, losses to the order of sums."""
+    whole, rest = Watcher(), Watcher()
+    straight = in_passes(tmp_path / '1', first, iters=8, model=MeanRecorder, hooks=[whole])
+    in_passes(tmp_path / '2', first, iters=5, model=MeanRecorder)
+    resumed = in_passes(
+        tmp_path / '2', second, iters=8, resume_at=5, model=MeanRecorder, hooks=[rest]
+    )
+    assert len(resumed.model.seen) == second * 3
+    for part in (0, 1):  # indices, noise
+        expected, images = (
+            list(chain(*(batch[part] for batch in seen)))
+            for seen in (straight.model.seen[first * 5 :], resumed.model.seen)
+        )
+        assert images == expected
+    assert rest.losses == pytest.approx(whole.losses[5:], rel=1e-6)
+    assert resumed.model.weight.item() == pytest.approx(straight.model.weight.item(), rel=1e-6)
+
+
+def test_one_step_of_two_passes_by_hand(tmp_path):
+    """loss = weight * x, weight 1, lr 0.01: the gradient is the mean of x over the passes."""
+    watcher = Watcher()
+    runner = in_passes(tmp_path, 2, iters=2, hooks=[watcher])
+    seen = runner.model.seen
+    x = [sum(indices) / 100 + sum(noise) + draw for indices, noise, draw in seen]
+    first = 1 - 0.01 * (x[0] + x[1]) / 2
+    assert watcher.losses == pytest.approx([(x[0] + x[1]) / 2, first * (x[2] + x[3]) / 2])
+    assert runner.model.weight.item() == pytest.approx(first - 0.01 * (x[2] + x[3]) / 2)
+    indices = [indices for indices, *_ in seen]
+    assert watcher.before == [(0, 0, indices[0]), (1, 1, indices[2])]
+    assert watcher.after == [indices[0] + indices[1], indices[2] + indices[3]]
+
+
+def test_schedules_and_checkpoints_count_steps(tmp_path):
+    watcher = Watcher()
+    drop = dict(type='MultiStepLR', by_epoch=False, milestones=[5], gamma=0.1)
+    in_passes(tmp_path, 4, iters=12, hooks=[watcher], options=dict(param_scheduler=drop))
+    assert watcher.rates == pytest.approx([0.01] * 5 + [0.001] * 7)
+    assert {file.name for file in tmp_path.glob('*.pth')} == {f'iter_{i}.pth' for i in (5, 10, 12)}
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'Iter(train) [10/12]' in log.read_text()
+
+
+def in_two_processes(work_dir, accumulation, **arguments):
+    """The losses of each step, which a process group of two trains."""
+
+    def train(rank, losses):
+        os.environ |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
+        torch.distributed.init_process_group(
+            'gloo', init_method=f'file://{work_dir}/store', rank=rank, world_size=2
+        )
+        watcher = Watcher()
+        wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+        run(
+            work_dir,
+            accumulation=accumulation,
+            batch_size=1,
+            hooks=[MeanOverRanksHook(), watcher],
+            options=dict(
+                launcher='pytorch', cfg=dict(model_wrapper_cfg=wrapper, launcher='pytorch')
+            ),
+            **arguments,
+        )
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+        if rank == 0:
+            losses.put(watcher.losses)
+
+    work_dir.mkdir(exist_ok=True)
+    context = torch.multiprocessing.get_context('fork')
+    losses = context.SimpleQueue()
+    processes = [context.Process(target=train, args=(rank, losses)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    return losses.get()
+
+
+def test_a_run_goes_on_in_other_processes(tmp_path):
+    """Steps of 4 images: 1 process x 4 passes, and 2 processes x 2 passes, which draw alike."""
+    whole, rest = Watcher(), Watcher()
+    run(tmp_path / '1', 8, accumulation=4, batch_size=1, hooks=[whole])
+    assert in_two_processes(tmp_path / '2', 2, iters=8) == pytest.approx(whole.losses)
+    run(tmp_path / '2', 8, accumulation=4, batch_size=1, hooks=[rest], resume_at=5)
+    assert rest.losses == pytest.approx(whole.losses[5:])
+    losses = in_two_processes(tmp_path / '1', 2, iters=8, resume_at=5)
+    assert losses == pytest.approx(whole.losses[5:])

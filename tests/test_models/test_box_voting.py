@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from mmscratch.errors import InputError
 from mmscratch.models.box_voting import vote_boxes
 
 # The first is kept; the second overlaps it by 100 / 110, the third by exactly 100 / 200.
@@ -10,29 +9,15 @@ ALL_SCORES = torch.tensor([0.9, 0.6, 0.5])
 
 
 def test_a_box_becomes_the_mean_of_those_that_overlap_it_weighted_by_score():
-    boxes, scores = vote_boxes(ALL_BOXES[:1], ALL_SCORES[:1], ALL_BOXES, ALL_SCORES, 0.9)
+    boxes = vote_boxes(ALL_BOXES[:1], ALL_BOXES, ALL_SCORES, 0.9)
     bottom = (0.9 * 10 + 0.6 * 11) / (0.9 + 0.6)
     torch.testing.assert_close(boxes, torch.tensor([[0.0, 0.0, 10.0, bottom]]))
-    assert scores.tolist() == ALL_SCORES[:1].tolist()
 
 
 def test_the_threshold_itself_is_enough():
-    boxes, _ = vote_boxes(ALL_BOXES[:1], ALL_SCORES[:1], ALL_BOXES, ALL_SCORES, 0.5)
+    boxes = vote_boxes(ALL_BOXES[:1], ALL_BOXES, ALL_SCORES, 0.5)
     bottom = (0.9 * 10 + 0.6 * 11 + 0.5 * 20) / (0.9 + 0.6 + 0.5)
     torch.testing.assert_close(boxes, torch.tensor([[0.0, 0.0, 10.0, bottom]]))
-
-
-@pytest.mark.parametrize(
-    ('scoring', 'expected'),
-    [
-        ('ID', 0.9),
-        ('AVG', (0.9 + 0.6) / 2),
-        ('IOU_AVG', (1 * 0.9 + 10 / 11 * 0.6) / (1 + 10 / 11)),
-    ],
-)
-def test_scorings(scoring, expected):
-    _, scores = vote_boxes(ALL_BOXES[:1], ALL_SCORES[:1], ALL_BOXES, ALL_SCORES, 0.9, scoring)
-    torch.testing.assert_close(scores, torch.tensor([expected]))
 
 
 def test_it_is_what_a_loop_over_all_pairs_gives():
@@ -40,7 +25,7 @@ def test_it_is_what_a_loop_over_all_pairs_gives():
     corners = 20 * torch.rand(60, 2, generator=generator)
     all_boxes = torch.cat([corners, corners + 20 + torch.rand(60, 2, generator=generator)], dim=1)
     all_scores = torch.rand(60, generator=generator)
-    boxes, _ = vote_boxes(all_boxes[:20], all_scores[:20], all_boxes, all_scores, 0.6)
+    boxes = vote_boxes(all_boxes[:20], all_boxes, all_scores, 0.6)
     moved = 0
     for kept, voted in zip(all_boxes[:20].tolist(), boxes.tolist()):
         total, sums = 0.0, [0.0] * 4
@@ -62,36 +47,19 @@ def test_a_box_that_votes_alone_stays_bit_for_bit():
     corners = 1000 * torch.arange(50)[:, None] + torch.rand(50, 2, generator=generator)
     boxes = torch.cat([corners, corners + 30 * torch.rand(50, 2, generator=generator)], dim=1)
     scores = torch.rand(50, generator=generator)
-    for scoring in ('ID', 'AVG', 'IOU_AVG'):
-        voted = vote_boxes(boxes, scores, boxes, scores, 0.9, scoring)
-        assert torch.equal(voted[0], boxes)
-        assert torch.equal(voted[1], scores)
+    assert torch.equal(vote_boxes(boxes, boxes, scores, 0.9), boxes)
 
 
 def test_a_box_without_area_overlaps_nothing_and_stays():
     boxes, scores = torch.tensor([[5.0, 5, 5, 9], [0, 0, 10, 10]]), torch.tensor([0.7, 0.9])
-    for scoring in ('ID', 'AVG', 'IOU_AVG'):
-        voted = vote_boxes(boxes, scores, boxes, scores, 0.9, scoring)
-        assert torch.equal(voted[0], boxes)
-        assert torch.equal(voted[1], scores)
+    assert torch.equal(vote_boxes(boxes, boxes, scores, 0.9), boxes)
 
 
 def test_no_boxes():
-    boxes, scores = vote_boxes(ALL_BOXES[:0], ALL_SCORES[:0], ALL_BOXES[:0], ALL_SCORES[:0], 0.9)
-    assert boxes.shape == (0, 4)
-    assert scores.shape == (0,)
+    assert vote_boxes(ALL_BOXES[:0], ALL_BOXES[:0], ALL_SCORES[:0], 0.9).shape == (0, 4)
 
 
 def test_what_is_given_is_not_changed():
-    boxes, scores = ALL_BOXES[:1].clone(), ALL_SCORES[:1].clone()
-    vote_boxes(boxes, scores, ALL_BOXES, ALL_SCORES, 0.5, 'AVG')
+    boxes = ALL_BOXES[:1].clone()
+    vote_boxes(boxes, ALL_BOXES, ALL_SCORES, 0.5)
     assert torch.equal(boxes, ALL_BOXES[:1])
-    assert torch.equal(scores, ALL_SCORES[:1])
-
-
-@pytest.mark.parametrize(
-    ('settings', 'word'), [((0.0, 'ID'), '0.0'), ((1.5, 'ID'), '1.5'), ((0.9, 'MAX'), 'IOU_AVG')]
-)
-def test_settings_that_there_are_not(settings, word):
-    with pytest.raises(InputError, match=word):
-        vote_boxes(ALL_BOXES, ALL_SCORES, ALL_BOXES, ALL_SCORES, *settings)

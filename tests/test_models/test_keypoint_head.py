@@ -8,7 +8,6 @@ from torch import nn
 
 from mmscratch.errors import InputError
 from mmscratch.models import KeypointRCNNHead
-from mmscratch.models.keypoint_head import decode, encode
 
 
 def head(**kwargs) -> KeypointRCNNHead:
@@ -36,24 +35,24 @@ def head(**kwargs) -> KeypointRCNNHead:
     ],
 )
 def test_bins_by_hand(point, bin_, inside):
-    bins, is_inside = encode(
-        torch.tensor([[10.0, 20.0, 122.0, 76.0]]), torch.tensor([[point]]), size=56
-    )
-    assert (bins.item(), is_inside.item()) == (bin_, inside)
+    box = torch.tensor([[10.0, 20.0, 122.0, 76.0]])
+    bins, trains = head(num_keypoints=1).get_targets(box, torch.tensor([[[*point, 2]]]), 56)
+    assert (bins.item(), trains.item()) == (bin_, inside)
 
 
 def test_a_box_without_area_has_no_bins_that_break_anything():
     box = torch.tensor([[5.0, 5.0, 5.0, 5.0]])
-    bins, inside = encode(box, torch.tensor([[[5.0, 5.0], [6.0, 5.0]]]), size=56)
-    assert bins.tolist() == [[0, 0]]
-    assert inside.tolist() == [[True, False]]
+    keypoints = torch.tensor([[[5.0, 5.0, 2], [6.0, 5.0, 2], [5.0, 4.0, 2]]])
+    bins, trains = head().get_targets(box, keypoints, 56)
+    assert 0 <= bins.min() <= bins.max() < 56 * 56
+    assert trains.tolist() == [[True, False, False]]
 
 
 def test_only_labelled_keypoints_within_the_box_train():
     box = torch.tensor([[0.0, 0.0, 56.0, 56.0]])
     keypoints = torch.tensor([[[3.5, 0.5, 0], [3.5, 0.5, 1], [3.5, 0.5, 2]]])
     bins, trains = head().get_targets(box, keypoints, 56)
-    assert bins.tolist() == [[3, 3, 3]]
+    assert bins.tolist() == [[0, 3, 3]]
     assert trains.tolist() == [[False, True, True]]
     keypoints[..., 0] = 57
     assert not head().get_targets(box, keypoints, 56)[1].any()
@@ -155,8 +154,8 @@ def test_decoding_is_detectrons():
     # smooth maps, with peaks between bins
     noise = generator.normal(size=(20, 4, 56, 56)).astype(np.float32)
     heatmaps = np.array([[cv2.GaussianBlur(m, (0, 0), 3) for m in maps] for maps in noise])
-    found = decode(torch.from_numpy(heatmaps), torch.from_numpy(boxes))
-    np.testing.assert_allclose(found, detectrons_points(heatmaps, boxes), atol=1e-3)
+    found, _ = head().predict_by_feat(torch.from_numpy(heatmaps), torch.from_numpy(boxes))
+    np.testing.assert_allclose(found[..., :2], detectrons_points(heatmaps, boxes), atol=1e-3)
 
 
 def test_decoding_inverts_encoding():
@@ -164,11 +163,13 @@ def test_decoding_inverts_encoding():
     start, sides = torch.rand(40, 2) * 50, torch.rand(40, 2) * 300 + 56
     boxes = torch.cat([start, start + sides], 1)
     points = start[:, None] + sides[:, None] * torch.rand(40, 5, 2)
-    bins, inside = encode(boxes, points, 56)
-    assert inside.all()
+    labelled = torch.cat([points, torch.ones(40, 5, 1)], -1)
+    model = head(num_keypoints=5)
+    bins, trains = model.get_targets(boxes, labelled, 56)
+    assert trains.all()
     heatmaps = torch.zeros(40, 5, 56 * 56).scatter_(2, bins[..., None], 20.0)
-    keypoints, scores = head().predict_by_feat(heatmaps.view(40, 5, 56, 56), boxes)
-    again, _ = encode(boxes, keypoints[..., :2], 56)
+    keypoints, scores = model.predict_by_feat(heatmaps.view(40, 5, 56, 56), boxes)
+    again, _ = model.get_targets(boxes, keypoints, 56)
     assert (again == bins).all()
     assert (keypoints[..., 2] == scores).all()
     assert (scores > 0.99).all()
@@ -183,9 +184,9 @@ def test_peaks_as_wide_as_the_heads_own_are_found_in_small_boxes():
         coarse.view(40, 5, 28, 28), scale_factor=2, mode='bilinear'
     )
     sides = torch.rand(40, 2) * 42 + 14
-    points = decode(heatmaps, torch.cat([torch.zeros(40, 2), sides], 1))
+    keypoints, _ = head().predict_by_feat(heatmaps, torch.cat([torch.zeros(40, 2), sides], 1))
     expected = (bins.flip(-1) + 0.5) / 28 * sides[:, None]
-    assert ((points - expected).abs() < sides[:, None] / 28 + 0.5).all()
+    assert ((keypoints[..., :2] - expected).abs() < sides[:, None] / 28 + 0.5).all()
 
 
 def test_score_of_a_flat_map_is_one_bins_share():

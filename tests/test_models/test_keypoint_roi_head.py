@@ -114,7 +114,7 @@ def test_targets_are_those_of_the_assigned_object(monkeypatch):
     monkeypatch.setattr(head, '_keypoint_forward', lambda x, rois: heatmaps)
     result = SimpleNamespace(pos_priors=priors, pos_assigned_gt_inds=torch.tensor([1, 0]))
     loss = head.keypoint_loss(features(), [result], [InstanceData(keypoints=objects)])
-    assert loss['loss_keypoint']['loss_keypoint'].item() == pytest.approx(0, abs=1e-6)
+    assert loss['loss_keypoint'].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_data_without_keypoints_is_told():

@@ -11,7 +11,7 @@ from mmscratch.samplers import (
     InfiniteSubsetSampler,
 )
 
-SHAPES = dict(upright=(30, 40), square=(30, 30), lying=(40, 30))
+SHAPES = dict(portrait=(30, 40), square=(30, 30), landscape=(40, 30))
 
 
 class Images:
@@ -35,7 +35,7 @@ def batch_sampler(kind, rank=0, world_size=1, batch_size=2, drop_last=False, **k
         return AspectRatioGroupedBatchSampler(kind(MIXED, seed=1, **kwargs), batch_size, drop_last)
 
 
-# 0 and 3 are upright, 1, 2, 4, 5, 6 are not; the left-over 3rd upright 7 goes with 6.
+# 0 and 3 are portrait, 1, 2, 4, 5, 6 are not; the left-over 3rd portrait 7 goes with 6.
 @pytest.mark.parametrize(
     ('sequence', 'drop_last', 'expected'),
     [

@@ -86,6 +86,29 @@ def test_a_loss_is_drawn_over_the_steps_that_have_it(tmp_path, monkeypatch):
     }
 
 
+def test_the_learning_rate_drops_at_once_and_warms_up_gradually(tmp_path, monkeypatch):
+    rates = {10: 0.01, 20: 0.02, 30: 0.02, 40: 0.002}
+    write(tmp_path, 't', [train(step, 1.0) | {'lr': rate} for step, rate in rates.items()])
+    figures = []
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, *args, **kwargs: figures.append(figure))
+    draw_curves(tmp_path, tmp_path / 'curves.png')
+    (line,) = figures[0].axes[1].lines
+    expected = [[10, 0.01], [20, 0.02], [30, 0.02], [40, 0.02], [40, 0.002]]
+    assert line.get_xydata().tolist() == expected
+
+
+def test_no_legend_covers_a_curve(tmp_path, monkeypatch):
+    records = [train(10, 3.0), {'step': 10, 'coco/bbox_mAP': 0.9}, train(20, 2.9)]
+    write(tmp_path, 't', records)
+    figures = []
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, *args, **kwargs: figures.append(figure))
+    draw_curves(tmp_path, tmp_path / 'curves.png')
+    figures[0].canvas.draw()
+    for axes in (figures[0].axes[0], figures[0].axes[2]):
+        legend = axes.get_legend().get_window_extent()
+        assert not any(legend.overlaps(other.get_window_extent()) for other in figures[0].axes)
+
+
 def test_nothing_recorded_is_drawn_empty(tmp_path):
     draw_curves(tmp_path, tmp_path / 'curves.png')
     assert (tmp_path / 'curves.png').exists()

@@ -1,5 +1,6 @@
 import numpy as np
 import torch
+from mmdet.structures.mask import mask2bbox
 from mmengine.structures import InstanceData
 
 from mmscratch.visualization import KeypointVisualizer
@@ -52,6 +53,44 @@ def test_nothing_detected():
         bboxes=torch.zeros(0, 4),
         labels=torch.zeros(0, dtype=torch.long),
         keypoints=torch.zeros(0, 3, 3),
+        masks=torch.zeros(0, 40, 40, dtype=torch.bool),
     )
     image = np.zeros((40, 40, 3), np.uint8)
     assert visualizer._draw_instances(image, nothing, ['disc'], [(0, 0, 255)]).sum() == 0
+
+
+def test_the_image_shows_through_a_mask_of_its_class_colour():
+    image = np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)
+    masks = torch.zeros(2, 90, 90, dtype=torch.bool)
+    masks[0, 20:50, 20:50] = masks[1, 60:80, 60:80] = True
+    instances = InstanceData(bboxes=mask2bbox(masks), labels=torch.tensor([0, 0]), masks=masks)
+    visualizer = KeypointVisualizer(alpha=0.25)
+    drawn = visualizer._draw_instances(image, instances, ['disc'], [(0, 0, 255)])
+    for inside in (slice(25, 45), slice(65, 75)):
+        expected = 0.75 * image[inside, inside] + 0.25 * np.array([0, 0, 255])
+        np.testing.assert_array_equal(drawn[inside, inside], expected.astype(np.uint8))
+    again = visualizer._draw_instances(image, instances, ['disc'], [(0, 0, 255)])
+    np.testing.assert_array_equal(drawn, again)
+
+
+def test_a_label_covers_neither_its_object_nor_its_neighbour():
+    """Two small objects, one above the other, so that the lower one's label goes below."""
+    image = np.zeros((200, 200, 3), np.uint8)
+    boxes = torch.tensor([[80.0, 60, 100, 80], [80.0, 82, 100, 102]])
+    instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, 0]), scores=torch.ones(2))
+    drawn = KeypointVisualizer()._draw_instances(image, instances, ['rectangle'], [(255, 0, 0)])
+    assert drawn[63:78, 83:98].sum() == drawn[85:100, 83:98].sum() == 0
+    assert drawn[45:58, 81:99].any()
+    assert drawn[104:115, 81:99].any()
+
+
+def test_detections_without_boxes_are_named_at_their_masks():
+    image = np.zeros((200, 200, 3), np.uint8)
+    masks = torch.zeros(1, 200, 200, dtype=torch.bool)
+    masks[0, 100:150, 100:150] = True
+    instances = InstanceData(
+        bboxes=torch.zeros(1, 4), labels=torch.tensor([0]), scores=torch.ones(1), masks=masks
+    )
+    drawn = KeypointVisualizer()._draw_instances(image, instances, ['disc'], [(255, 0, 0)])
+    assert drawn[86:98, 101:130].any()
+    assert drawn[:80].sum() == 0

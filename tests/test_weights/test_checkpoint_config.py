@@ -23,7 +23,7 @@ CONFIGS = [
     'scratch/cascade_mask_rcnn_r18_gn_600i_shapes',
     'scratch/keypoint_rcnn_r18_gn_600i_shapes',
     'scratch/faster_rcnn_vgg16_nonorm_11x_ms',
-    'scratch/dsod300_full_bn_100k_voc07p12',
+    'dsod/dsod300_full_bn_100k_voc07p12',
     'scratch/mask_rcnn_r50_syncbn_400e_lsj_cp',
 ]
 SMALL = Config.fromfile(ROOT / f'configs/{CONFIGS[0]}.py')

@@ -13,7 +13,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from torch import nn
 
-from mmscratch.weights.weight_names import fit
+from mmscratch.weights.weight_names import match_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -167,7 +167,7 @@ def test_detectron2s_detectors(prefix, file, options):
     state, saved = built(file, **options)
     rest = {'pixel_mean': np.zeros((3, 1, 1)), 'pixel_std': np.ones((3, 1, 1))}
     rest['proposal_generator.anchor_generator.cell_anchors.0'] = np.zeros((3, 4))
-    found = fit({prefix + name: value for name, value in (saved | rest).items()}, state)
+    found = match_weights({prefix + name: value for name, value in (saved | rest).items()}, state)
     buffers = ['roi_head.active_stages'] if 'cascade' in file else []
     assert (found.scheme, found.missing, found.mismatched) == ('detectron2', buffers, [])
     assert not found.unexpected
@@ -180,12 +180,12 @@ def test_detectron2s_backbone_alone_and_other_classes():
     backbone = {name: value for name, value in saved.items() if 'bottom_up' in name}
     for prefix in ('', 'backbone.', 'backbone.bottom_up.', 'bottom_up.'):
         renamed = {prefix + n.removeprefix('backbone.bottom_up.'): v for n, v in backbone.items()}
-        found = fit(renamed, state)
+        found = match_weights(renamed, state)
         assert (found.share, found.unexpected) == (1.0, [])
         assert len(found.weights) == len(backbone)
-        assert fit(renamed, state, whole=True).missing
+        assert match_weights(renamed, state, whole=True).missing
     name = 'roi_heads.box_predictor.cls_score.weight'
-    found = fit(saved | {name: np.zeros((3, 256), np.float32)}, state)
+    found = match_weights(saved | {name: np.zeros((3, 256), np.float32)}, state)
     [text] = found.mismatched
     assert text.startswith('roi_head.bbox_head.fc_cls.weight: (3, 256) in the file, ')
 
@@ -204,29 +204,29 @@ def test_red_and_blue_are_swapped_where_file_and_model_differ(rest, author, is_r
     state, saved = built(SMALL)
     name = 'backbone.conv1.weight'
     for rgb in (True, False, None):
-        found = fit(saved | rest, state, rgb=rgb, author=author)
-        assert found.flipped == (rgb is not None and rgb != is_rgb)
-        expected = state[name][:, [2, 1, 0]] if found.flipped else state[name]
+        found = match_weights(saved | rest, state, rgb=rgb, author=author)
+        assert found.is_flipped == (rgb is not None and rgb != is_rgb)
+        expected = state[name][:, [2, 1, 0]] if found.is_flipped else state[name]
         assert torch.equal(found.weights.pop(name), expected)
         assert all(torch.equal(state[other], value) for other, value in found.weights.items())
-        assert ('red and blue swapped' in found.describe()) == found.flipped
+        assert ('red and blue swapped' in found.describe()) == found.is_flipped
 
 
 def test_detectrons_conv1_is_of_bgr(models, torchvisions):
     state = torchvisions['GN'].state_dict()
-    found = fit(in_detectrons_names(state), models['GN'].state_dict(), rgb=True)
+    found = match_weights(in_detectrons_names(state), models['GN'].state_dict(), rgb=True)
     assert torch.equal(found.weights['backbone.conv1.weight'], state['conv1.weight'][:, [2, 1, 0]])
     # of others nothing is known: MMDetection has torchvision's names for models of both kinds
-    assert not fit(state, models['GN'].state_dict(), rgb=False).flipped
+    assert not match_weights(state, models['GN'].state_dict(), rgb=False).is_flipped
 
 
 def test_detectron2s_norm_layers_are_not_mixed():
     state, _ = built(SMALL)
     _, saved = built(SMALL, **WITH_BN)
-    found = fit(saved, state)
+    found = match_weights(saved, state)
     assert not [name for name in found.weights if 'gn' in name or 'downsample.1' in name]
     assert found.share < 0.6
-    assert fit(built(SMALL)[1], built(SMALL, **WITH_BN)[0]).share < 0.7
+    assert match_weights(built(SMALL)[1], built(SMALL, **WITH_BN)[0]).share < 0.7
 
 
 def test_what_is_not_of_these_detectors_is_unexpected():
@@ -237,10 +237,10 @@ def test_what_is_not_of_these_detectors_is_unexpected():
         'backbone.net.blocks.0.norm1.weight': 1,
     }
     other = {name: np.ones(2) for name in other}
-    assert fit(saved | other, state).unexpected == [*other]
+    assert match_weights(saved | other, state).unexpected == [*other]
     # torchvision's detectors have roi_heads, too
     names = ('backbone.body.conv1.weight', 'roi_heads.box_predictor.cls_score.weight')
-    assert fit({name: torch.ones(2) for name in names}, state).scheme == 'torchvision'
+    assert match_weights({name: torch.ones(2) for name in names}, state).scheme == 'torchvision'
 
 
 def outputs_agree(model: Detector, reference: nn.Module, weights: dict) -> bool:
@@ -283,21 +283,21 @@ def renamed(state: dict, prefix: str) -> dict:
     + ['detectron2-gn', 'detectron2-bn', 'detectron2-bottom-up'],
 )
 def test_every_scheme_gives_the_same_function(models, torchvisions, norm, change):
-    found = fit(change(torchvisions[norm].state_dict()), models[norm].state_dict())
+    found = match_weights(change(torchvisions[norm].state_dict()), models[norm].state_dict())
     assert (found.share, found.missing, found.mismatched) == (1.0, [], [])
     assert not found.unexpected
     assert outputs_agree(models[norm], torchvisions[norm], found.weights)
 
 
 def test_batch_norm_is_no_group_norm(models, torchvisions):
-    found = fit(torchvisions['BN'].state_dict(), models['GN'].state_dict())
+    found = match_weights(torchvisions['BN'].state_dict(), models['GN'].state_dict())
     assert len(found.weights) == 53  # the convolutions
     assert len(found.missing) == 2 * 53
     assert found.share == pytest.approx(1 / 3)
 
 
 def test_another_depth_is_told(models):
-    found = fit(torchvision.models.resnet18().state_dict(), models['BN'].state_dict())
+    found = match_weights(torchvision.models.resnet18().state_dict(), models['BN'].state_dict())
     assert found.share < 0.4
     assert any('layer1.0.conv1' in text and '(64, 64, 3, 3)' in text for text in found.mismatched)
 
@@ -306,7 +306,7 @@ def test_detector_checkpoint_is_compared_with_the_whole_model(models):
     state = dict(models['GN'].state_dict())
     state['neck.weight'] = torch.zeros(5, 2048, 1, 1)
     del state['neck.bias']
-    found = fit(state, models['GN'].state_dict())
+    found = match_weights(state, models['GN'].state_dict())
     assert found.missing == ['neck.bias']
     assert found.mismatched == [
         'neck.weight: (5, 2048, 1, 1) in the file, (4, 2048, 1, 1) in the model'
@@ -324,6 +324,6 @@ def test_vggs_hidden_layers_go_to_the_box_head():
             [nn.Linear(25088, 4096), nn.Linear(4096, 4096)]
         )
         weights = torchvision.models.vgg16().state_dict()
-    found = fit(weights, model.state_dict())
+    found = match_weights(weights, model.state_dict())
     assert (found.share, found.unexpected) == (1.0, [])
     assert len(found.weights) == 2 * 13 + 2 * 2

@@ -30,12 +30,12 @@ from pathlib import Path
 import cv2
 import torch
 from mmengine.logging import MMLogger
-from tqdm import tqdm
 
 from mmscratch.benchmark import ceilings, loading, runs, steps
 from mmscratch.benchmark.settings import Settings, save
 from mmscratch.benchmark.speed import METRICS, measure, speed_rows
 from mmscratch.config import config_check
+from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
 
@@ -202,7 +202,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         generate(data, ShapesConfig(size=300), {'train': args.batch, 'val': 1}, progress=False)
-        with tqdm(total=args.rounds * len(args.configs), unit='run') as progress:
+        with ProgressBar(total=args.rounds * len(args.configs), desc='runs') as progress:
             for _ in range(args.rounds):
                 for config in args.configs:
                     rounds[config.stem].append(in_own_process(config, data, args))

@@ -1,14 +1,14 @@
-"""The paper in miniature: train what is missing of the study, judge its claims, draw its page.
+"""The paper in miniature: train the missing runs of the study, judge its claims, draw its page.
 
     python tools/analysis/miniature.py                 # everything
     python tools/analysis/miniature.py --claim 1       # one claim
     python tools/analysis/miniature.py --claim 1 --seeds 1 --again work_dirs/again  # repeat it
-    python tools/analysis/miniature.py --report        # draw alone, from the results that are there
+    python tools/analysis/miniature.py --report        # train nothing, draw the page
 
-The page is results/miniature/README.md, the results are in runs/ beside it, one JSON file a run. A
-result stays valid as long as the run means the same: model, data, schedule, optimizer, seed. Those
-that the repository has are not trained again, except into a folder of their own. Stopped, the same
-command goes on where it was.
+The page is results/miniature/README.md. The results are in runs/ beside it, one JSON file a run. A
+result is valid as long as its run has the same model, data, schedule, optimizer and seed. Valid
+results of the repository are not trained again, except with --again. If stopped, the same command
+goes on where it was.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     numbers = [claim.number for claim in CLAIMS]
     parser.add_argument('--claim', type=int, nargs='+', choices=numbers, default=numbers)
     parser.add_argument('--seeds', type=int, default=3, metavar='N', help='default 3')
-    # runs this small don't fill a GPU, and on a CPU one thread each wastes least
+    # runs this small do not fill a GPU; on a CPU, one thread each is most efficient
     jobs = min(os.cpu_count() or 1, MOST_JOBS)
     parser.add_argument(
         '--jobs', type=int, default=jobs, metavar='N', help=f'runs at a time, here {jobs}'
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
         '--again',
         type=Path,
         metavar='FOLDER',
-        help=f'repeat what is in {RESULTS} too, with results and page in this folder',
+        help=f'repeat runs that {RESULTS} has too, with results and page in this folder',
     )
     parser.add_argument('--report', action='store_true', help='train nothing')
     args = parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> None:
             f'{plan.DETECTOR}: no such file here; run this at the root of the checkout'
         )
     chosen = [claim for claim in CLAIMS if claim.number in args.claim]
-    runs = [run for claim in chosen for run in claim.runs(range(args.seeds))]
+    runs = [run for claim in chosen for run in claim.of_seeds(range(args.seeds))]
     results_dir = args.again or RESULTS
     failed: dict[str, str] = {}
     if not args.report:
@@ -69,21 +69,15 @@ def main() -> None:
         if not executor.missing(runs):
             print(f'{results_dir} has all of these runs; --again FOLDER trains them anew')
         failed = executor.execute(runs)
-        # what claims that weren't chosen would begin with is kept
-        executor.tidy([run for claim in CLAIMS for run in claim.runs(range(args.seeds))])
+        # checkpoints that other claims need are kept
+        executor.tidy([run for claim in CLAIMS for run in claim.of_seeds(range(args.seeds))])
     report.write(results_dir)
-    # of all seeds that are there, as on the page
-    every = {claim: claim.runs(range(report.MOST_SEEDS)) for claim in chosen}
     if args.again:
-        repeated = [run for runs in every.values() for run in runs]
-        print(
-            report.compare(
-                *(report.collect(repeated, d / report.RUNS) for d in (args.again, RESULTS))
-            )
-        )
-    for claim, its_runs in every.items():
-        results = report.collect(its_runs, results_dir / report.RUNS)
-        if {run.name for run in claim.runs([0])} <= set(results):
+        repeated, before = (report.collect(chosen, folder) for folder in (args.again, RESULTS))
+        print(report.compare(repeated, before))
+    for claim in chosen:
+        results = report.collect([claim], results_dir)
+        if {run.name for run in claim.of_seeds([0])} <= set(results):
             verdict = claim.verdict(results)
             print(f'{claim.number}. {claim.title}: {verdict.word} ({verdict.numbers})')
     for label, why in failed.items():

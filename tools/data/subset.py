@@ -37,27 +37,26 @@ def parse_args() -> argparse.Namespace:
 
 def image_ids(file: Path) -> set[int]:
     """The ids of all images of an annotation file."""
-    images, *_ = coco_json.load(file)
-    return {image['id'] for image in images}
+    return {image['id'] for image in coco_json.load(file)['images']}
 
 
 def choose(args: argparse.Namespace) -> tuple[list[int], int]:
-    """The ids, and how many more would have been meant but have no object.
+    """The ids, and the number of images that are left out since they have no object.
 
     Raises:
         InputError: nothing is left, fewer than asked for, or images that are not in ``--train``.
     """
-    images, annotations, *_ = coco_json.load(args.train)
-    known = {image['id'] for image in images}
+    train = coco_json.load(args.train)
+    known = {image['id'] for image in train['images']}
     meant = image_ids(args.of) if args.of else known
     if args.minus:
         meant -= image_ids(args.minus)
-    if strangers := meant - known:
+    if unknown := meant - known:
         raise InputError(
-            f'{args.train}: lacks {len(strangers)} of the {len(meant)} images meant, the first is '
-            f'{min(strangers)}; give the annotations that hold them all'
+            f'{args.train}: lacks {len(unknown)} of the {len(meant)} images meant, the first is '
+            f'{min(unknown)}; give the annotations that hold them all'
         )
-    ids = sorted(meant & {annotation['image_id'] for annotation in annotations})
+    ids = sorted(meant & {annotation['image_id'] for annotation in train['annotations']})
     if not ids or (args.number or 1) > len(ids):
         raise InputError(
             f'{args.out}: {args.number or "no image is"} asked for, {len(ids)} with objects are '

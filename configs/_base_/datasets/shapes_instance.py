@@ -1,10 +1,10 @@
-# SHAPES as `make data/shapes` draws it; also the base for small images of one's own
+# SHAPES as `make data/shapes` draws it; also the base for your own small images
 # (tools/train.py --data DIR): up to 256 x 384 pixels they are used as they are, larger ones shrink.
 _base_ = './coco_instance.py'
 
 data_root = 'data/shapes/'
 metainfo = dict(classes=('disc', 'rectangle', 'triangle'))
-# In one's own data a box without area is a fault to be told, not to be passed over.
+# In your own data, a box without area is a fault to correct.
 drop_bad_boxes = False
 
 train_pipeline = [

@@ -10,7 +10,7 @@ metainfo = dict(
     flip_pairs=[],
     keypoint_sigmas=[0.05] * 12,
 )
-# In one's own data a box without area is a fault to be told, not to be passed over.
+# In your own data, a box without area is a fault to correct.
 drop_bad_boxes = False
 
 # No flip: corners are counted clockwise, and which of them a mirror swaps depends on the class.

@@ -43,7 +43,7 @@ train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='ConcatDataset',
-        # which of the two VOCs it is, the one thing in which they differ
+        # the two VOCs differ in it
         ignore_keys=['dataset_type'],
         datasets=[
             dict(

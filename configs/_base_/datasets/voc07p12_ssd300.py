@@ -5,7 +5,7 @@ _base_ = ['./ssd300_pipeline.py', 'mmdet::_base_/datasets/voc0712.py']
 
 data_root = 'data/VOCdevkit/'
 train_part = dict(
-    type='VOCWithDifficult',
+    type='VocWithDifficultDataset',
     data_root=data_root,
     filter_cfg=dict(filter_empty_gt=True, min_size=0),
     pipeline={{_base_.ssd_train_pipeline}},
@@ -19,7 +19,7 @@ train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='ConcatDataset',
-        # which of the two VOCs it is, the one thing in which they differ
+        # the two VOCs differ in it
         ignore_keys=['dataset_type'],
         datasets=[
             dict(

@@ -11,7 +11,7 @@ model = dict(
         bbox_head=dict(
             in_channels=128,
             fc_out_channels=256,
-            # smooth L1 with beta 1 hardly pulls on small errors: too slow for a short run
+            # smooth L1 with beta 1 has small gradients for small errors: too slow for a short run
             loss_bbox=dict(_delete_=True, type='L1Loss', loss_weight=2.0),
         ),
     ),

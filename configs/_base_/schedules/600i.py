@@ -1,4 +1,4 @@
-# 600 iterations of 8 images, for data sets of a few hundred small images on two CPU cores.
+# 600 iterations of 8 images: for a few hundred small images on two CPU cores.
 _base_ = './detectron_sgd.py'
 
 auto_scale_lr = dict(base_batch_size=8)

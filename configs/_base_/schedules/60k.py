@@ -1,8 +1,7 @@
 # 60k iterations of fine-tuning, for 10k images and fewer (section 5.2). The paper searched lr,
-# decay factor and drops anew and does not give them. Taken here: lr and factor of its 35k recipe,
-# the nearest one given; the last 20k and last 6,667 iterations at lower rates, which are 2x's
-# proportions of the 60k, and the same number from scratch, as the paper's rule has it for any
-# length.
+# decay factor and drops again, and does not give them. This file takes lr and factor of its 35k
+# recipe, the nearest one given. The last 20k and the last 6,667 iterations have lower rates, in the
+# proportions of 2x.
 _base_ = './detectron_sgd.py'
 
 optim_wrapper = dict(optimizer=dict(lr=0.04))

@@ -44,7 +44,7 @@ from mmscratch.data.shapes.polygons import (
     TRIG_SHIFT,
     TURN,
     cos_sin,
-    fill,
+    rasterize,
     rotate,
     to_polygons,
 )
@@ -185,8 +185,8 @@ class ShapesConfig:
         InputError: A value is out of range.
     """
 
-    size: int | tuple[int, int] = 160
-    classes: int | tuple[str, ...] = 5
+    size: Any = 160
+    classes: Any = 5
     objects: tuple[int, int] = (1, 6)
     object_size: tuple[float, float] = (0.12, 0.5)
     rotation: int = 180
@@ -328,7 +328,7 @@ def _place(
         return (rotate(x, y, angle) >> (TRIG_SHIFT + 4)) + centre
 
     shape = SHAPES[name]
-    mask, left, top = fill(to_image(loop) for loop in shape.loops)
+    mask, left, top = rasterize(to_image(loop) for loop in shape.loops)
     full_area = int(mask.sum())
     width, height = config.size
     mask = mask[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]

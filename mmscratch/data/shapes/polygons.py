@@ -43,8 +43,8 @@ def cos_sin(angle: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return SINE[(angle + TURN // 4) % TURN], SINE[angle % TURN]
 
 
-def fill(loops: Iterable[np.ndarray]) -> tuple[np.ndarray, int, int]:
-    """Rasterise closed polygons by the even-odd rule: a pixel is set if its centre lies inside.
+def rasterize(loops: Iterable[np.ndarray]) -> tuple[np.ndarray, int, int]:
+    """Rasterize closed polygons by the even-odd rule: a pixel is set if its centre lies inside.
 
     Args:
         loops: (N, 2) int64 vertices each, in 1/256 pixel.

@@ -17,9 +17,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
 
 CHUNK = 50  # images whose annotations are kept together until the data set is whole
@@ -138,16 +137,9 @@ class ResumableCocoWriter:
             for split, count in splits.items()
             for first in range(1, count + 1, CHUNK)
         ]
-        columns = (
-            TextColumn('{task.description}'),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-            task = bar.add_task('images', total=sum(splits.values()))
+        with ProgressBar(total=sum(splits.values()), desc='images', disable=not progress) as bar:
             for done in _run(self._draw_chunk, chunks, workers):
-                bar.advance(task, done)
+                bar.update(done)
 
     def _draw_chunk(self, split: str, first: int, stop: int) -> int:
         numbers = range(first, stop)
@@ -241,7 +233,8 @@ def _follow_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        if parent := multiprocessing.parent_process():
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

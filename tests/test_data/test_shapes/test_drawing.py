@@ -22,7 +22,7 @@ from mmscratch.data.shapes.drawing import (
     generate,
     render,
 )
-from mmscratch.data.shapes.polygons import SUBPIXEL, fill, twice_area
+from mmscratch.data.shapes.polygons import SUBPIXEL, rasterize, twice_area
 from mmscratch.errors import InputError
 
 TOOL = Path(__file__).resolve().parents[3] / 'tools/data/shapes.py'
@@ -244,7 +244,7 @@ def test_corners_are_the_shape(name):
         assert points[:, 2].tolist() == [2] * count + [0] * (NUM_KEYPOINTS - count)
         corners = points[:count, :2]
         assert twice_area(corners) > 0  # clockwise
-        mask, left, top = fill([corners * SUBPIXEL + SUBPIXEL // 2])
+        mask, left, top = rasterize([corners * SUBPIXEL + SUBPIXEL // 2])
         drawn = np.zeros_like(owner, dtype=bool)
         drawn[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
         seen = owner == 0

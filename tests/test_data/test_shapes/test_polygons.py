@@ -9,8 +9,8 @@ from mmscratch.data.shapes.polygons import (
     SUBPIXEL,
     TRIG_SHIFT,
     TURN,
-    fill,
     outlines,
+    rasterize,
     simplify,
     to_polygons,
     trace,
@@ -69,7 +69,7 @@ def test_sines_round_alike_whatever_the_maths_library():
     ],
 )
 def test_fill(loops, left_top, rows):
-    mask, left, top = fill(loops)
+    mask, left, top = rasterize(loops)
     assert (left, top) == left_top
     expected = draw(*rows)
     assert (mask[: expected.shape[0], : expected.shape[1]] == expected).all()
@@ -106,7 +106,7 @@ def test_outlines_are_exact_on_any_mask():
 
 def test_simplify_takes_a_slanted_square_to_few_points_in_place():
     corners = pixels((30.3, 2.2), (58.1, 30.4), (29.8, 57.9), (2.4, 29.7))
-    mask, _, _ = fill([corners])
+    mask, _, _ = rasterize([corners])
     (loop,) = trace(mask)
     simple = simplify(loop)
     assert len(simple) <= 16 < len(loop) / 4
@@ -125,7 +125,7 @@ def test_polygons_keep_a_bay_whose_mouth_is_closed_by_a_corner():
 def test_polygons_keep_needles_and_specks():
     mask = draw('#..........', '#########..', '..........#', '#..........')
     assert (refill(to_polygons(mask), mask.shape) == mask).all()
-    needle, _, _ = fill([pixels((0, 0), (40, 7), (40, 9))])
+    needle, _, _ = rasterize([pixels((0, 0), (40, 7), (40, 9))])
     again = refill(to_polygons(needle), needle.shape)
     assert iou(again, needle) > 0.9
     assert (again.any(axis=0) == needle.any(axis=0)).all()

@@ -1,7 +1,0 @@
-# DSOD's ablation, row 9: DS/64-192-48-1, plain prediction layers
-_base_ = [
-    '../_base_/models/dsod300_plain.py',
-    '../_base_/datasets/voc07p12_ssd300.py',
-    '../_base_/schedules/dsod_100k.py',
-    '../_base_/runtime.py',
-]

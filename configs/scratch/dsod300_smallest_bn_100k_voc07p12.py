@@ -1,7 +1,0 @@
-# DSOD300 smallest, VOC 07+12
-_base_ = [
-    '../_base_/models/dsod300_smallest.py',
-    '../_base_/datasets/voc07p12_ssd300.py',
-    '../_base_/schedules/dsod_100k.py',
-    '../_base_/runtime.py',
-]

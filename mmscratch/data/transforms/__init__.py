@@ -1,0 +1,13 @@
+"""Data transforms: resizing that never enlarges, keypoints.
+
+The import also corrects mmcv's transforms for images with a side of at most one pixel after
+resizing.
+"""
+
+from mmscratch.data.transforms.load_keypoint_annotations import LoadKeypointAnnotations
+from mmscratch.data.transforms.pack_keypoint_inputs import PackKeypointInputs
+from mmscratch.data.transforms.scale_fitted import ScaleFitted
+from mmscratch.data.transforms.shrink_to_fit import ShrinkToFit
+from mmscratch.ops import narrow_images
+
+narrow_images.install()
