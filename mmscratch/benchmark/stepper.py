@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmscratch.benchmark import speed
-from mmscratch.benchmark.graphed import run_dense_part_at_once
+from mmscratch.benchmark.dense_part import run_dense_part_at_once
 from mmscratch.data import repoint
 from mmscratch.models import speedups
 
@@ -37,8 +37,8 @@ class Variant:
         batch: images a step.
         bf16: autocast to bfloat16, as ``--amp bfloat16``.
         levers: names of ``mmscratch.models.speedups`` that are in place.
-        graph: one CUDA graph of backbone, neck and the RPN's layers.
-        compiled: mode of torch.compile for backbone and neck, or None.
+        dense: how backbone, neck and the RPN's layers run: 'graph' for one CUDA graph, a mode of
+            torch.compile, or None.
         channels_last: of weights and images.
         frozen_norm: BN is a fixed scale and shift.
     """
@@ -47,8 +47,7 @@ class Variant:
     batch: int = 2
     bf16: bool = False
     levers: tuple[str, ...] = tuple(speedups.LEVERS)
-    graph: bool = False
-    compiled: str | None = None
+    dense: str | None = None
     channels_last: bool = False
     frozen_norm: bool = False
 
@@ -83,16 +82,11 @@ class Stepper:
         for module in self.model.modules():
             if variant.frozen_norm and isinstance(module, nn.BatchNorm2d):
                 module.eval().requires_grad_(False)
-        if variant.compiled:
-            backend = 'inductor' if device == 'cuda' else 'eager'
-            mode = variant.compiled if device == 'cuda' else None
-            for part in (self.model.backbone, self.model.neck):
-                part.compile(backend=backend, mode=mode, dynamic=False)
         self.optimizer = torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
-        if variant.graph:
+        if variant.dense:
             speedups.use(variant.levers)
             with self._autocast():
-                run_dense_part_at_once(self.model, self._load()['inputs'], device == 'cuda')
+                run_dense_part_at_once(self.model, self._load()['inputs'], variant.dense)
 
     def __call__(self) -> None:
         """One step; it isn't waited for."""

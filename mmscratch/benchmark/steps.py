@@ -37,18 +37,18 @@ VARIANTS = {
     'mmscratch bf16': Variant(bf16=True),
     'mmdetection': Variant(MMDETECTION, **NO_LEVER),
     'torchvision': Variant(TORCHVISION, **NO_LEVER),
-    'mmscratch bf16, graph': Variant(bf16=True, graph=True),
+    'mmscratch bf16, graph': Variant(bf16=True, dense='graph'),
     'mmscratch bf16, no lever': Variant(bf16=True, **NO_LEVER),
     'mmdetection bf16': Variant(MMDETECTION, bf16=True, **NO_LEVER),
     'torchvision bf16': Variant(TORCHVISION, bf16=True, **NO_LEVER),
     'frozen BN bf16': Variant(**FROZEN),
-    'frozen BN bf16, graph': Variant(**FROZEN, graph=True),
-    'mmscratch bf16, graph, batch 8': Variant(bf16=True, graph=True, batch=8),
+    'frozen BN bf16, graph': Variant(**FROZEN, dense='graph'),
+    'mmscratch bf16, graph, batch 8': Variant(bf16=True, dense='graph', batch=8),
     'mmscratch bf16, batch 8': Variant(bf16=True, batch=8),
     'mmdetection bf16, batch 8': Variant(MMDETECTION, bf16=True, batch=8, **NO_LEVER),
     'torchvision bf16, batch 8': Variant(TORCHVISION, bf16=True, batch=8, **NO_LEVER),
-    'frozen BN bf16, graph, batch 8': Variant(**FROZEN, graph=True, batch=8),
-    'mmscratch, graph': Variant(graph=True),
+    'frozen BN bf16, graph, batch 8': Variant(**FROZEN, dense='graph', batch=8),
+    'mmscratch, graph': Variant(dense='graph'),
     'mmscratch, no lever': Variant(**NO_LEVER),
     **{
         f'mmscratch bf16, {lever} alone': Variant(bf16=True, levers=(lever,))
@@ -56,15 +56,15 @@ VARIANTS = {
     },
     'mmdetection, batch 8': Variant(MMDETECTION, batch=8, **NO_LEVER),
     'torchvision, batch 8': Variant(TORCHVISION, batch=8, **NO_LEVER),
-    'mmscratch R101 bf16, graph': Variant(OURS_R101, bf16=True, graph=True),
+    'mmscratch R101 bf16, graph': Variant(OURS_R101, bf16=True, dense='graph'),
     'mmscratch R101 bf16': Variant(OURS_R101, bf16=True),
 }
 COMPILED = {
     'bf16': Variant(bf16=True),
-    'bf16 compiled': Variant(bf16=True, compiled='default'),
-    'bf16 compiled, graphs': Variant(bf16=True, compiled='reduce-overhead'),
-    'frozen BN bf16 compiled': Variant(**FROZEN, compiled='default'),
-    'bf16 compiled, channels_last': Variant(bf16=True, channels_last=True, compiled='default'),
+    'bf16 compiled, graphs': Variant(bf16=True, dense='reduce-overhead'),
+    'frozen BN bf16 compiled, graphs': Variant(**FROZEN, dense='reduce-overhead'),
+    'bf16 compiled': Variant(bf16=True, dense='default'),
+    'bf16 compiled, channels_last': Variant(bf16=True, dense='default', channels_last=True),
 }
 PROFILED = ('mmscratch', 'mmscratch bf16', 'mmscratch bf16, graph', 'bf16 compiled')
 TINY = ('mmscratch', 'mmscratch bf16, graph', 'mmdetection', 'torchvision', 'bf16 compiled')
@@ -108,7 +108,7 @@ def measure(settings: Settings, variants: dict[str, Variant], rounds: int = 12) 
                     most = torch.cuda.max_memory_allocated() - before
                     numbers[name]['memory_mb'] = round(most / 2**20)
                 model = (variant.model, variant.batch)
-                if model not in tflop and not (variant.graph or variant.compiled):
+                if model not in tflop and not variant.dense:
                     with FlopCounterMode(display=False) as counter:
                         stepper()
                     tflop[model] = counter.get_total_flops() / 1e12
@@ -146,7 +146,7 @@ def rows(numbers: dict[str, dict[str, Any]], peak: float) -> list[list[str]]:
 
 
 def _round(stepper: Stepper, numbers: dict[str, Any], settings: Settings) -> None:
-    steps = 1 if settings.tiny else 8 if stepper.variant.batch < 8 else 3
+    steps = 1 if settings.tiny else 6 if stepper.variant.batch < 8 else 3
     speed = stepper.variant.batch / seconds(stepper, steps, before=1)
     numbers['images_per_second'].append(round(speed, 2))
 

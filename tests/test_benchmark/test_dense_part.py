@@ -1,13 +1,15 @@
 """The dense part of a detector, run in one call."""
 
+import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from mmscratch.benchmark.graphed import run_dense_part_at_once
+from mmscratch.benchmark.dense_part import run_dense_part_at_once
 
 
-def test_features_scores_and_gradients_are_those_of_before(device):
+@pytest.mark.parametrize('how', ['graph', 'default'])
+def test_features_scores_and_gradients_are_those_of_before(how, device):
     cfg = Config.fromfile('configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
     torch.manual_seed(0)
     detector = MODELS.build(cfg.model).to(device).train()
@@ -23,7 +25,7 @@ def test_features_scores_and_gradients_are_those_of_before(device):
         return [*features, *scores, *deltas, *gradients]
 
     expected = [x.detach().clone() for x in run()]
-    run_dense_part_at_once(detector, images, graph=device == 'cuda')
+    run_dense_part_at_once(detector, images, how)
     own = run()
     assert len(own) == len(expected)
     for mine, theirs in zip(own, expected, strict=True):

@@ -1,4 +1,4 @@
-"""The part of a detector whose shapes are those of the images, as one CUDA graph."""
+"""The part of a detector whose shapes are those of the images: compiled, or one CUDA graph."""
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +23,26 @@ class DensePart(nn.Module):
         return (*features, *scores, *deltas)
 
 
-def run_dense_part_at_once(detector: nn.Module, images: Tensor, graph: bool) -> None:
+def run_dense_part_at_once(detector: nn.Module, images: Tensor, how: str) -> None:
     """Let ``detector`` run its dense part in one call when it extracts features.
 
     Args:
         detector: in training; called under autocast, if that is wanted.
         images: [B, 3, H, W], of which all further batches have the shape.
-        graph: record the part, forward and backward, and replay it from then on. The GPU gets its
-            2,000 kernels in one piece. Gradients lie in the graph's own memory: they must be
-            set to None before the next step, not added up over several.
+        how: 'graph' records forward and backward pass as a CUDA graph each and replays them: the
+            GPU gets its 2,000 kernels in one piece. Gradients lie in the graph's own memory: they
+            must be set to None before the next step, not added up over several. Else a mode of
+            torch.compile. A CPU has no graphs, and no compiler here.
     """
     dense = DensePart(detector)
-    if graph:
+    on_gpu = images.is_cuda
+    if how == 'graph' and on_gpu:
         enabled = torch.is_autocast_enabled('cuda')
         # weights in half precision are made anew within the graph
         with torch.autocast('cuda', torch.bfloat16, enabled=enabled, cache_enabled=False):
             dense = torch.cuda.make_graphed_callables(dense, (images,), allow_unused_input=True)
+    elif how != 'graph':
+        dense.compile(**dict(mode=how) if on_gpu else dict(backend='eager'), dynamic=False)
     outputs: list[Tensor] = []
 
     def extract_feat(images: Tensor) -> tuple[Tensor, ...]:
@@ -47,6 +51,9 @@ def run_dense_part_at_once(detector: nn.Module, images: Tensor, graph: bool) -> 
 
     def rpn_forward(features: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
         levels = len(features)
-        return outputs[levels : 2 * levels], outputs[2 * levels :]
+        own = outputs[levels : 2 * levels], outputs[2 * levels :]
+        # nothing of a step may be held when the next one begins
+        outputs.clear()
+        return own
 
     detector.extract_feat, detector.rpn_head.forward = extract_feat, rpn_forward
