@@ -53,7 +53,11 @@ VARIANTS = {
     **{
         f'mmscratch bf16, {lever} alone': Variant(bf16=True, levers=(lever,))
         for lever in speedups.LEVERS
+        if lever != 'GroupNorm rows'
     },
+    'mmscratch bf16, GroupNorm and its rows': Variant(
+        bf16=True, levers=('GroupNorm', 'GroupNorm rows')
+    ),
     'mmdetection, batch 8': Variant(MMDETECTION, batch=8, **NO_LEVER),
     'torchvision, batch 8': Variant(TORCHVISION, batch=8, **NO_LEVER),
     'mmscratch R101 bf16, graph': Variant(OURS_R101, bf16=True, dense='graph'),

@@ -37,7 +37,9 @@ LEVERS: dict[str, list[tuple[Any, str, Any]]] = {
         (DetDataPreprocessor, 'pad_gt_masks', pad_gt_masks),
         (MASK_TARGET, 'mask_target_single', mask_target_single),
     ],
+    # gives maps in bfloat16, to whose format MMDetection rounds RoIs: needs 'RoI levels'
     'GroupNorm': [(torch.nn.GroupNorm, 'forward', group_norm)],
+    # does nothing without 'GroupNorm'
     'GroupNorm rows': [(sys.modules[group_norm.__module__], 'SPLIT', True)],
     'SGD': [(torch.optim.SGD, 'step', step)],
 }
