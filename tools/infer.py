@@ -65,11 +65,11 @@ def find_images(inputs: list[str]) -> list[str]:
     """
     images: list[str] = []
     for name in inputs:
-        path, remarks = Path(name), []
+        path = Path(name)
         if path.is_dir():
             found, remarks = images_in(path)
         else:
-            found = [name] if path.is_file() else sorted(glob.glob(name))
+            found, remarks = [name] if path.is_file() else sorted(glob.glob(name)), []
         if not found:
             remarks.append('give image files, a folder of them or a glob')
             raise InputError(f'{name}: no image there that can be used; {"; ".join(remarks)}')
@@ -81,7 +81,8 @@ def find_images(inputs: list[str]) -> list[str]:
 
 def images_in(folder: Path) -> tuple[list[str], list[str]]:
     """List the images directly in a folder, and remarks on other images."""
-    found, unusable, remarks = [], Counter(), []
+    found, remarks = [], []
+    unusable: Counter[str] = Counter()
     for file in visible_images(folder.iterdir(), folder):
         # OpenCV looks into a file to read it, and at its name to write it
         opencv_can = cv2.haveImageReader(str(file)) and cv2.haveImageWriter(file.name)

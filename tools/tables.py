@@ -222,8 +222,9 @@ def layout_table() -> str:
     for path in sorted(Path(mmscratch.__file__).parent.iterdir()):
         file = path / '__init__.py' if path.is_dir() else path
         if file.suffix == '.py' and file.is_file() and path.name != '__init__.py':
-            text = ast.get_docstring(ast.parse(file.read_text())).splitlines()[0]
-            rows.append([f'`{path.name}{"/" * path.is_dir()}`', text.replace('``', '`')])
+            text = ast.get_docstring(ast.parse(file.read_text())) or ''
+            first = text.partition('\n')[0].replace('``', '`')
+            rows.append([f'`{path.name}{"/" * path.is_dir()}`', first])
     return markdown(rows, 'll')
 
 

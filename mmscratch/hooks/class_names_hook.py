@@ -32,7 +32,7 @@ class ClassNamesHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the names on rank 0; all ranks raise its error together."""
         preflight = next((h for h in runner.hooks if isinstance(h, PreflightHook)), None)
-        verdict = [_faults(runner, checkpoint, preflight) if is_main_process() else None]
+        verdict = [_faults(runner, checkpoint, preflight) if is_main_process() else []]
         broadcast_object_list(verdict)
         faults = verdict[0]
         if preflight and 'classes' in preflight.allow:

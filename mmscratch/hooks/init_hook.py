@@ -105,7 +105,7 @@ class InitHook(Hook):
             assigned.update(own)
             to_fill = [name for name in own if name not in loaded]
             for name in to_fill:
-                fill(layers[name], rule['fill'], rule.get('std'), _generator(runner.seed, name))
+                fill(layers[name], rule, _generator(runner.seed, name))
                 self._fill_of[name] = rule['fill']
             runner.logger.info(
                 f'InitHook: {rule["fill"]} fill of {len(to_fill)} layers for '
@@ -172,18 +172,17 @@ def fans(layer: _ConvNd | nn.Linear) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def fill(
-    layer: _ConvNd | nn.Linear, kind: str, std: float | None, generator: torch.Generator
-) -> None:
-    """Fill a layer's weight by one of ``FILLS`` and its bias with 0, the same on every rank."""
+def fill(layer: _ConvNd | nn.Linear, rule: dict, generator: torch.Generator) -> None:
+    """Fill a layer's weight by a rule and its bias with 0, the same on every rank."""
     fan_in, fan_out = fans(layer)
     # the CPU draws the same numbers for every device
     values = torch.empty(layer.weight.shape)
-    if kind == 'xavier':
+    if rule['fill'] == 'xavier':
         bound = math.sqrt(3 / fan_in)
         values.uniform_(-bound, bound, generator=generator)
     else:
-        values.normal_(0, math.sqrt(2 / fan_out) if kind == 'msra' else std, generator=generator)
+        std = math.sqrt(2 / fan_out) if rule['fill'] == 'msra' else rule['std']
+        values.normal_(0, std, generator=generator)
     layer.weight.copy_(values)
     # DistributedDataParallel has broadcast its weights before, and ranks with diff_rank_seed draw
     # different ones
@@ -271,6 +270,7 @@ def _add_activation(row: dict, module: nn.Module, args: tuple, output: Tensor) -
 
 
 def _set_gradient(row: dict, factor: float, weight: Tensor) -> None:
+    assert weight.grad is not None  # torch calls the hook when it has been set
     row['gradient_rms'] = weight.grad.detach().float().square().mean().sqrt().item() / factor
 
 

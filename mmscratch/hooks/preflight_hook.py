@@ -90,7 +90,7 @@ class PreflightHook(Hook):
         """Run the checks on rank 0; all ranks raise its error together."""
         bare_model(runner).train()
         files = list(annotation_files(runner)) if is_main_process() else []
-        verdict = [self._faults(runner, files) if is_main_process() else None]
+        verdict = [self._faults(runner, files) if is_main_process() else []]
         broadcast_object_list(verdict)
         faults = verdict[0]
         refused = [f'[{check}] {text}' for check, text in faults if check not in self.allow]

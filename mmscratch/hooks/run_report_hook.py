@@ -179,11 +179,11 @@ def _quality(entry: dict) -> float:
     return next((entry[kind] for kind in kinds if kind in entry), -1)
 
 
-def _short_names(metrics: dict[str, float]) -> dict[str, float]:
+def _short_names(metrics: dict[str, float] | None) -> dict[str, float]:
     """Remove the prefixes ``coco/`` and ``classifier/``; ``pascal_voc/`` becomes ``voc_``."""
     return {
         re.sub('^(coco|classifier)/', '', key).replace('pascal_voc/', 'voc_'): value
-        for key, value in metrics.items()
+        for key, value in (metrics or {}).items()
     }
 
 

@@ -1,7 +1,6 @@
 """Compute the loss on the validation images."""
 
 import copy
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,13 +77,13 @@ def with_annotations_first(dataloader: Mapping[str, Any]) -> dict[str, Any]:
     MMDetection's validation pipelines load the annotations after the image is resized, since
     evaluation needs them as they are in the file.
     """
-    dataloader = copy.deepcopy(dict(dataloader))
+    changed = copy.deepcopy(dict(dataloader))
     # persistent workers would stay beside those of training and of validation
-    dataloader['persistent_workers'] = False
-    for node in walk(dataloader['dataset']):
+    changed['persistent_workers'] = False
+    for node in walk(changed['dataset']):
         if 'pipeline' in node:
             node['pipeline'].sort(key=lambda step: not type_name(step).startswith('Load'))
-    return dataloader
+    return changed
 
 
 @torch.no_grad()
@@ -95,7 +94,7 @@ def losses(model: torch.nn.Module, loader: DataLoader) -> dict[str, float]:
     preprocessor = model.data_preprocessor
     augments = getattr(preprocessor, 'batch_augments', None)
     was_training = model.training
-    sums: dict[str, torch.Tensor | float] = defaultdict(float)
+    sums: dict[str, torch.Tensor] = {}
     images = 0
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
@@ -111,7 +110,7 @@ def losses(model: torch.nn.Module, loader: DataLoader) -> dict[str, float]:
                 total, parts = model.parse_losses(model(**data, mode='loss'))
                 for name, value in {**parts, 'loss': total}.items():
                     if 'loss' in name:
-                        sums[f'val_{name}'] += value * count
+                        sums[f'val_{name}'] = sums.get(f'val_{name}', 0) + value * count
                 images += count
         finally:
             model.train(was_training)

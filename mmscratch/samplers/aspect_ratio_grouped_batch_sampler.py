@@ -34,6 +34,8 @@ class AspectRatioGroupedBatchSampler(BatchSampler):
         >>> train_dataloader = dict(batch_sampler=dict(type='AspectRatioGroupedBatchSampler'))
     """
 
+    sampler: InfiniteSubsetSampler | FiniteSubsetSampler
+
     def __init__(
         self,
         sampler: InfiniteSubsetSampler | FiniteSubsetSampler,

@@ -124,17 +124,17 @@ def test_annotations_are_where_the_image_is(config, tmp_path):
 @pytest.mark.parametrize(
     ('config', 'change', 'missing'),
     [
-        ('mask_rcnn_r18_gn_600i_shapes', dict(with_mask=False), 'add with_mask=True to'),
+        ('scratch/mask_rcnn_r18_gn_600i_shapes', dict(with_mask=False), 'add with_mask=True to'),
         (
-            'mask_rcnn_r18_gn_600i_shapes',
+            'scratch/mask_rcnn_r18_gn_600i_shapes',
             dict(type='LoadProposals'),
             'add with_bbox=True and with_mask=True to',
         ),
-        ('dsod192_small_bn_600i_shapes', dict(with_bbox=False), 'add with_bbox=True to'),
+        ('dsod/dsod192_small_bn_600i_shapes', dict(with_bbox=False), 'add with_bbox=True to'),
     ],
 )
 def test_a_validation_that_loads_less_is_refused(config, change, missing):
-    cfg = Config.fromfile(f'configs/scratch/{config}.py')
+    cfg = Config.fromfile(f'configs/{config}.py')
     steps = cfg.val_dataloader.dataset.pipeline
     next(step for step in steps if step.type == 'LoadAnnotations').update(change)
     with pytest.raises(InputError, match=rf'{config}.*val_loss.*: {missing}'):
