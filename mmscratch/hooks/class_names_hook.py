@@ -13,7 +13,7 @@ from mmscratch.data.annotation_file import (
 )
 from mmscratch.errors import InputError
 from mmscratch.hooks.preflight_hook import PreflightHook
-from mmscratch.hooks.runner_state import bare_model
+from mmscratch.loops.runner_state import bare_model
 
 
 class ClassNamesHook(Hook):

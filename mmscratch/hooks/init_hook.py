@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Sequence
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from mmscratch.config.sections import as_list, type_name
 from mmscratch.errors import InputError
-from mmscratch.hooks.runner_state import bare_model
+from mmscratch.loops.runner_state import bare_model
 
 FILLS = ('msra', 'xavier', 'gaussian')
 MEASURED = (
@@ -114,14 +114,13 @@ class InitHook(Hook):
 
     def _loaded_layers(self, runner: Runner, layers: dict[str, nn.Module]) -> set[str]:
         """Find the names of the layers whose weights are loaded."""
-        loaded = {
+        prefixes = tuple(name and f'{name}.' for name in pretrained_modules(bare_model(runner)))
+        return {
             name
             for name, layer in layers.items()
-            if self._loaded.get(f'{name}.weight') == layer.weight.shape
+            if f'{name}.'.startswith(prefixes)
+            or self._loaded.get(f'{name}.weight') == layer.weight.shape
         }
-        for prefix in pretrained_modules(bare_model(runner)):
-            loaded |= {name for name in layers if not prefix or f'{name}.'.startswith(f'{prefix}.')}
-        return loaded
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Start measuring in the first iteration."""
@@ -193,18 +192,16 @@ def fill(layer: _ConvNd | nn.Linear, rule: dict, generator: torch.Generator) -> 
 
 def pretrained_modules(model: nn.Module) -> list[str]:
     """Find the modules whose init_cfg is of type Pretrained; '' is the model itself."""
-    init_cfgs = {name: getattr(m, 'init_cfg', None) or [] for name, m in model.named_modules()}
     return [
         name
-        for name, init_cfg in init_cfgs.items()
-        if any(map(is_pretrained, [init_cfg] if isinstance(init_cfg, dict) else init_cfg))
+        for name, module in model.named_modules()
+        if any(map(is_pretrained, as_list(getattr(module, 'init_cfg', None))))
     ]
 
 
 def is_pretrained(init_cfg: dict) -> bool:
     """Whether a config is of MMEngine's initializer that loads a checkpoint."""
-    kind = init_cfg.get('type')
-    return getattr(kind, '__name__', str(kind)).split('.')[-1] in ('Pretrained', 'PretrainedInit')
+    return type_name(init_cfg) in ('Pretrained', 'PretrainedInit')
 
 
 def _generator(seed: int, name: str) -> torch.Generator:
@@ -235,10 +232,8 @@ def _unmatched(rule: dict, matches: list[str], layers: list[str]) -> str:
     where = f'InitHook rule with pattern {rule["pattern"]!r}'
     if matches:
         return f'{where}: earlier rules take all {len(matches)} layers it matches; put it first'
-    # a pattern may name a layer or a module around it
-    modules = {name for layer in layers for name in accumulate(layer.split('.'), '{}.{}'.format)}
     text = re.sub(r'[^\w.]', '', rule['pattern'].replace(r'\.', '.')).strip('.')
-    nearest = difflib.get_close_matches(text, sorted(modules), n=3, cutoff=0)
+    nearest = difflib.get_close_matches(text, layers, n=3, cutoff=0)
     return f'{where} matches no convolution or linear layer; nearest: {", ".join(nearest)}'
 
 

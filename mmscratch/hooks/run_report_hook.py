@@ -18,7 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 import mmscratch
-from mmscratch.hooks.runner_state import batch_of, images_per_step
+from mmscratch.loops.runner_state import batch_of, images_per_step
 from mmscratch.visualization import draw_curves
 
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'faster-coco-eval')
