@@ -17,7 +17,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any
 
 import mmengine.config.utils
 import torch
@@ -47,13 +47,6 @@ MEASURED = {
     'keypoint': 'keypoints_mAP',
     'VOC': 'voc_mAP',
 }
-
-
-class ModelSize(NamedTuple):
-    """What a model costs: parameters, and multiply-adds on one image."""
-
-    parameters: int
-    multiply_adds: int
 
 
 def markdown(rows: list[list[str]], numeric: str) -> str:
@@ -96,13 +89,14 @@ def configs_table(readme: str) -> str:
 
 def config_cells(cfg: Config) -> list[str]:
     """What the config builds and how it trains."""
-    size = model_size(json.dumps(cfg.model.to_dict(), sort_keys=True), *test_size(cfg))
+    model = json.dumps(cfg.model.to_dict(), sort_keys=True)
+    parameters, multiply_adds = model_size(model, *test_size(cfg))
     drops = cfg.param_scheduler[-1].milestones
     iterations = cfg.train_cfg.max_iters
     rates = [learning_rate(cfg, i) for i in (0, 499, drops[0], iterations - 1)]
     return [
-        f'{size.parameters / 1e6:.2f}',
-        f'{size.multiply_adds / 1e9:,.1f}',
+        f'{parameters / 1e6:.2f}',
+        f'{multiply_adds / 1e9:,.1f}',
         f'{cfg.auto_scale_lr.base_batch_size}',
         f'{iterations:,}',
         ', '.join(f'{rate:.4g}' for rate in rates),
@@ -118,13 +112,13 @@ def test_size(cfg: Config) -> tuple[int, int]:
 
 
 @functools.cache
-def model_size(model: str, height: int, width: int) -> ModelSize:
-    """Of a model's config as JSON: most configs share theirs with others."""
+def model_size(model: str, height: int, width: int) -> tuple[int, int]:
+    """Parameters and multiply-adds on one image, of a model's config as JSON; many share one."""
     from mmdet.registry import MODELS
 
     with torch.device('meta'):
         detector = MODELS.build(ConfigDict(json.loads(model)))
-    return ModelSize(
+    return (
         sum(parameter.numel() for parameter in detector.parameters()),
         sum(detector_multiply_adds(detector, height, width).values()),
     )
@@ -143,13 +137,8 @@ def reported_table(readme: str) -> str:
         row = twins.setdefault(name, {column: [] for column in columns})
         for result in entry.get('Reported', []):
             who, _, where = result['Source'].partition(', ')
-            source = '; '.join(
-                [
-                    where if who == 'paper' else result['Source'],
-                    *filter(None, [result.get('Remark')]),
-                ]
-            )
-            text = f'{numbers(result)} ({source})'
+            source = [where if who == 'paper' else result['Source'], result.get('Remark')]
+            text = f'{numbers(result)} ({"; ".join(filter(None, source))})'
             if who == 'paper':
                 row[f'paper, {weights}'].append(text)
             else:

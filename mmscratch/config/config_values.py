@@ -1,4 +1,4 @@
-"""Refuse values that the project's own code cannot compute with, before MMEngine sees them."""
+"""Refuse values of a config that this project's own code cannot use, before MMEngine reads them."""
 
 import math
 import re
@@ -34,8 +34,9 @@ def _list_of(fits: _Test) -> _Test:
     return lambda value: isinstance(value, list | tuple) and all(map(fits, value))
 
 
-# What has to stand at the dotted paths, and its test. A * is any name or number, ** any path. None
-# fits too where the words end in "or None". What MMEngine and torch check is left to them.
+# A description of the value, its test, and the dotted paths that need such a value. A * is any name
+# or number, ** any path. If the description ends in "or None", None is accepted too. MMEngine and
+# torch check other values themselves.
 _WHOLE_NUMBERS: dict[str, tuple[_Test, str]] = {
     'a whole number from 1': (
         _whole(1),
@@ -127,14 +128,14 @@ _RULES = [
 
 
 def check_values(cfg: Config, options: Iterable[str] = ()) -> None:
-    """Refuse a value that the project cannot compute with; 9e4 becomes 90000 where a number counts.
+    """Refuse values that the project cannot use. 9e4 becomes 90000 if a whole number is needed.
 
     Args:
         cfg: changed in place.
         options: dotted paths that the command line has set.
 
     Raises:
-        InputError: a value is not what has to stand there.
+        InputError: a value does not fit its key.
     """
     for parent, node in list(walk_paths(used_sections(cfg))):
         for key, value in list(node.items()):
@@ -155,7 +156,7 @@ def check_values(cfg: Config, options: Iterable[str] = ()) -> None:
 
 
 def _made_whole(value: Any) -> Any:
-    """9e4 is how people write 90000."""
+    """Convert floats such as 9e4 to whole numbers."""
     if isinstance(value, list | tuple):
         return type(value)(map(_made_whole, value))
     return int(value) if isinstance(value, float) and value.is_integer() else value

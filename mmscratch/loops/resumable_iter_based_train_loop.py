@@ -60,8 +60,8 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
     ) -> None:
         BaseLoop.__init__(self, runner, dataloader)
         dataloader = self.dataloader
-        # The parent asks its loader for an iterator here, before it is known where to begin; this
-        # one has no workers that would load ahead.
+        # The parent makes an iterator of its loader here, before the first iteration is known. This
+        # loader has no workers that would load ahead.
         super().__init__(runner, DataLoader(dataloader.dataset), *args, **kwargs)
         self.dataloader = dataloader
         # only a loader that MMEngine doesn't build has none
@@ -74,10 +74,10 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         sampler: Any = self.batch_sampler.sampler
         if getattr(sampler, 'seed', None) == self._seed_at_start:
             sampler.seed = self.runner.seed
-        # It yields the global sequence, of which this loop takes the rank's part.
+        # This loop takes the rank's part of the global sequence itself.
         sampler.rank, sampler.world_size = 0, 1
         if self.accumulation > 1:
-            # The Runner has told the wrapper iterations where it counts passes.
+            # The wrapper counts passes; the Runner has given it iterations.
             wrapper = self.runner.optim_wrapper
             wrapper._accumulative_counts = self.accumulation
             passes = (count * self.accumulation for count in (self.iter, self.max_iters))
@@ -108,10 +108,10 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         self._iter += 1
 
     def _data_batches(self, past: int) -> Generator[Any, None, None]:
-        # The parent's run() takes one batch for each past iteration and drops it.
+        # The parent's run() draws and drops one batch for each past iteration.
         yield from itertools.repeat(None, past)
         loader = copy.copy(self.dataloader)
-        # DataLoader refuses to have these assigned once it is made; the copy has not been used.
+        # A DataLoader refuses these assignments; this unused copy can take them.
         vars(loader).update(
             dataset=SeededDataset(loader.dataset, self.runner.seed),
             batch_sampler=self.keyed_batches(
@@ -126,8 +126,8 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
     ) -> Iterator[list[tuple[int, int]]]:
         """Yield a rank's batches from step ``past`` on, as lists of (index, step).
 
-        ``batch_sampler`` yields the batches of all ranks. Where it ends, it is started again with
-        the next epoch's number.
+        ``batch_sampler`` yields the batches of all ranks. After its end it begins again with the
+        next epoch's number.
         """
         number = 0
         for epoch in itertools.count():
