@@ -597,7 +597,11 @@ def test_subsets_are_written(shapes, tmp_path):
             [CONFIG, '--cfg-options', 'train_dataloader.batch_size=0'],
             ['--cfg-options train_dataloader.batch_size=0: give a whole number from 1'],
         ),
-        ('train.py', [CONFIG, '--cfg-options', 'optim_wrapper=None'], ['optim_wrapper is missing']),
+        (
+            'train.py',
+            [CONFIG, '--cfg-options', 'optim_wrapper=None'],
+            ['optim_wrapper.optimizer.lr is missing'],
+        ),
         ('infer.py', ['nothing.pth', 'README.md'], ['nothing.pth']),
         ('infer.py', ['nothing.pth', 'no_image.png'], ['no_image.png']),
         ('test.py', [CONFIG, 'nothing.pth'], ['nothing.pth']),

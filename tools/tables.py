@@ -31,6 +31,8 @@ from mmscratch.models.speed import speed_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 END = '<!-- end of table -->'
+# folder of configs/ -> how a table calls their initial weights, if not 'scratch'
+WEIGHTS = {'pretrained': 'pre-trained'}
 # in a metafile -> how a table calls it
 METRICS = {
     'box AP': 'box',
@@ -60,11 +62,6 @@ def load_yaml(path: Path | str) -> dict[str, Any]:
     return mmengine.fileio.load(path)
 
 
-def initialization(folder: str) -> str:
-    """How a table calls the initial weights of the configs in ``folder``."""
-    return 'pre-trained' if folder == 'pretrained' else 'scratch'
-
-
 def configs_table(readme: str) -> str:
     """One row a config and its twin: where in the paper, size, schedule."""
     header = ['in the paper', 'config', 'parameters (M)', 'multiply-adds (G)', 'images a step']
@@ -79,7 +76,9 @@ def configs_table(readme: str) -> str:
             folder, name = entry['Name'].split('/')
             cells = config_cells(Config.fromfile(ROOT / entry['Config']))
             path = f'{name}.py' if folder == readme else f'../{folder}/{name}.py'
-            twins.setdefault((name, *cells), []).append(f'[{initialization(folder)}]({path})')
+            twins.setdefault((name, *cells), []).append(
+                f'[{WEIGHTS.get(folder, "scratch")}]({path})'
+            )
         for (name, *cells), links in twins.items():
             # a label is written once for all of its rows
             rows.append([paper, f'{name}: {", ".join(links)}', *cells])
@@ -133,7 +132,7 @@ def reported_table(readme: str) -> str:
     columns = ('paper, scratch', 'paper, pre-trained', 'others', 'here')
     for entry in load_yaml(ROOT / 'configs' / readme / 'metafile.yml')['Models']:
         folder, name = entry['Name'].split('/')
-        weights = initialization(folder)
+        weights = WEIGHTS.get(folder, 'scratch')
         row = twins.setdefault(name, {column: [] for column in columns})
         for result in entry.get('Reported', []):
             who, _, where = result['Source'].partition(', ')

@@ -35,8 +35,7 @@ class BatchPlan:
         product = f'{self.gpus} x {self.images_per_gpu}'
         if self.accumulation > 1:
             product += f' x {self.accumulation} accumulated'
-        thousands = self.steps % 1000 == 0 and self.steps > 0
-        steps = f'{self.steps // 1000}k' if thousands else str(self.steps)
+        steps = str(self.steps) if self.steps % 1000 else f'{self.steps // 1000}k'
         epochs = self.steps * self.images_per_step / num_images
         return (
             f'{self.images_per_step} images/step = {product}, lr {self.lr:g}, '

@@ -102,7 +102,7 @@ class _Allowed:
         return self.strict or _nearest(key, self.names, _NEAR) is not None
 
 
-def load(path: Path, options: Mapping[str, Any] | None = None) -> Config:
+def load(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
     """Load a config and apply `options`. Raise InputError for a fault in either."""
     path = Path(path)
     if not path.is_file():
@@ -140,11 +140,10 @@ def require(cfg: Config, *paths: str) -> None:
     """Refuse a config that lacks one of the dotted paths."""
     for path in paths:
         node: Any = cfg
-        keys = path.split('.')
-        for depth, key in enumerate(keys, start=1):
+        for key in path.split('.'):
             node = node.get(key)
             if node is None:
-                raise InputError(f'{_name(cfg)}: {".".join(keys[:depth])} is missing; set it')
+                raise InputError(f'{cfg.filename}: {path} is missing; set it')
 
 
 def check_keys(cfg: Config) -> None:
@@ -154,7 +153,7 @@ def check_keys(cfg: Config) -> None:
         near = difflib.get_close_matches(key, known, 1, _NEAR)
         # val_evaluator_2 or coco_train_dataloader is a variable of the config's own
         if key not in known and near and not re.search(rf'(^|_){near[0]}(_|\d|$)', key):
-            raise InputError(f"{_name(cfg)}: unknown section '{key}'; did you mean '{near[0]}'?")
+            raise InputError(f"{cfg.filename}: unknown section '{key}'; did you mean '{near[0]}'?")
     nodes = dict(walk_paths(used_sections(cfg)))
     # the types within are albumentations'
     skipped = tuple(f'{path}.' for path, node in nodes.items() if type_name(node) == 'Albu')
@@ -164,10 +163,9 @@ def check_keys(cfg: Config) -> None:
             allowed = _allowed(path, node)
             for key, value in node.items():
                 if allowed and allowed.refuses(key):
-                    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + '...'
                     raise InputError(
-                        f'{_name(cfg)}: {path}.{key}={shown}: {allowed.owner} has no argument '
-                        f"'{key}'{_hint(key, allowed.names)}"
+                        f'{cfg.filename}: {path}.{key}={value!r:.60}: {allowed.owner} has no '
+                        f"argument '{key}'{_hint(key, allowed.names)}"
                     )
 
 
@@ -178,14 +176,14 @@ def _check_type(cfg: Config, path: str, node: Mapping[str, Any]) -> None:
         parent, _, key = path.rpartition('.')
         siblings = cfg.get(parent) or {}
         hint = _hint(key, set(siblings) - {key}) if isinstance(siblings, dict) else '; add one'
-        raise InputError(f"{_name(cfg)}: {path} has no 'type'{hint}")
+        raise InputError(f"{cfg.filename}: {path} has no 'type'{hint}")
     if not isinstance(kind, str) or _is_foreign(node) or classes_named(path, kind):
         return
     names = {name for names in registered().values() for name in names}
     # without a known registry, the type may be in one that is not searched here
     if registry or difflib.get_close_matches(kind, names, 1, _NEAR):
         raise InputError(
-            f"{_name(cfg)}: {path}.type='{kind}': nothing of that name is registered"
+            f"{cfg.filename}: {path}.type='{kind}': nothing of that name is registered"
             f'{_hint(kind, registered()[registry] if registry else names)}'
         )
 
@@ -244,7 +242,7 @@ def _no_section(cfg: Config, name: str) -> str:
         if path and (key == name or not by_name) and _unscoped(item) == _unscoped(value)
     ]
     return (
-        f"'{name}' is a variable inside of {_name(cfg)}, which has been used already; set "
+        f"'{name}' is a variable inside of {cfg.filename}, which has been used already; set "
         f'{" and ".join(places[:3]) or "what was made of it"}'
     )
 
@@ -316,10 +314,6 @@ def _hint(name: str, names: Iterable[str]) -> str:
         return f"; did you mean '{near}'?"
     known = sorted(names)
     return f'; there are {", ".join(known)}' if 0 < len(known) <= 20 else '; remove or correct it'
-
-
-def _name(cfg: Config) -> str:
-    return cfg.filename or 'config'
 
 
 def _one_line(error: BaseException) -> str:

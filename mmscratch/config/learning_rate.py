@@ -19,8 +19,7 @@ def learning_rate(cfg: Config, iteration: int) -> float:
         kind = scheduler.type
         if scheduler.get('by_epoch', True) or kind not in ('LinearLR', 'MultiStepLR'):
             raise InputError(
-                f'param_scheduler: {kind}, by_epoch={scheduler.get("by_epoch", True)}: only '
-                'LinearLR and MultiStepLR with by_epoch=False can be read here'
+                f'param_scheduler {kind}: give LinearLR or MultiStepLR, with by_epoch=False'
             )
         begin, end = scheduler.get('begin', 0), scheduler.end
         step = min(iteration, end - 1) - begin

@@ -63,17 +63,14 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
             'overwrite: continue it with --resume alone, or name another folder with --work-dir'
         )
     unlink_from_others({work_dir, folder}, config.name)
-    # without it a run would begin at iteration 0
-    if resume != 'latest' or (work_dir / 'last_checkpoint').exists():
-        return
-    if traces:
+    # without last_checkpoint a run would begin at iteration 0
+    if resume == 'latest' and not (work_dir / 'last_checkpoint').exists():
         raise InputError(
             f'{work_dir} holds a run ({traces[0].name}), but no last_checkpoint: name the one to '
             'go on from with --resume CHECKPOINT'
+            if traces
+            else f'{work_dir} holds no run to go on with: correct --work-dir, or leave out --resume'
         )
-    raise InputError(
-        f'{work_dir} holds no run to go on with: correct --work-dir, or leave out --resume'
-    )
 
 
 def last_checkpoint(work_dir: Path, out_dir: str | None = None) -> Path | None:

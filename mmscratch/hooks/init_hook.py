@@ -105,7 +105,10 @@ class InitHook(Hook):
             assigned.update(own)
             to_fill = [name for name in own if name not in loaded]
             for name in to_fill:
-                fill(layers[name], rule, _generator(runner.seed, name))
+                digest = hashlib.sha256(f'{runner.seed}/{name}'.encode()).digest()
+                # the CPU generator takes 32 bits of a seed
+                seed = int.from_bytes(digest[:4], 'big')
+                fill(layers[name], rule, torch.Generator().manual_seed(seed))
                 self._fill_of[name] = rule['fill']
             runner.logger.info(
                 f'InitHook: {rule["fill"]} fill of {len(to_fill)} layers for '
@@ -148,9 +151,7 @@ class InitHook(Hook):
         self._is_measuring = False
         for handle in self._handles:
             handle.remove()
-        self._handles.clear()
         rows = [_finished(row) for row in self._rows]
-        self._rows.clear()
         runner.logger.info(_table(rows))
         file = Path(runner.work_dir) / 'init_stats.json'
         stats = dict(seed=int(runner.seed), measured=MEASURED, layers=rows)
@@ -202,12 +203,6 @@ def pretrained_modules(model: nn.Module) -> list[str]:
 def is_pretrained(init_cfg: dict) -> bool:
     """Whether a config is of MMEngine's initializer that loads a checkpoint."""
     return type_name(init_cfg) in ('Pretrained', 'PretrainedInit')
-
-
-def _generator(seed: int, name: str) -> torch.Generator:
-    digest = hashlib.sha256(f'{seed}/{name}'.encode()).digest()
-    # the CPU generator takes 32 bits of a seed
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], 'big'))
 
 
 def _checked(rule: dict) -> dict:

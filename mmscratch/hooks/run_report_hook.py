@@ -163,13 +163,13 @@ def metrics_table(numbers: dict[str, float]) -> str:
             for key, value in _without_classes(numbers).items()
             if key.startswith(f'{metric}_')
         }
-        width = max([9, *(1 + len(name) for name in own)])
+        if not own:
+            continue
+        width = max(9, *(1 + len(name) for name in own))
         header = ' ' * 6 + ''.join(f'{name:>{width}}' for name in own)
         cells = (f'{100 * value:.1f}' if value >= 0 else '-' for value in own.values())
-        if own and header not in lines:
-            lines.append(header)
-        if own:
-            lines.append(f'{label:6}' + ''.join(f'{cell:>{width}}' for cell in cells))
+        lines += [header] if header not in lines else []
+        lines.append(f'{label:6}' + ''.join(f'{cell:>{width}}' for cell in cells))
     return '\n'.join(lines)
 
 
