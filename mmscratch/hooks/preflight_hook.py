@@ -189,26 +189,25 @@ class PreflightHook(Hook):
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
         """Collect the checkpoints' entry; a resumed run keeps the one of its checkpoint."""
-        loaded = self._parent
-        annotations = [dict(split=f.split, file=f.file, sha256=f.sha256) for f in files]
-        if runner.iter > 0 and loaded is not None:
-            if [a['sha256'] for a in annotations] != [a['sha256'] for a in loaded['annotations']]:
+        if runner.iter > 0 and self._parent is not None:
+            before = [annotation['sha256'] for annotation in self._parent['annotations']]
+            if [file.sha256 for file in files] != before:
                 runner.logger.warning(
                     'preflight: the annotation files changed since the start of the run; its '
                     'checkpoints keep the first checksums'
                 )
-            return loaded
+            return self._parent
         return dict(
             init=self.init,
             allowed=self.allow,
             waived=waived,
             seed=int(runner.seed),
             initial_weights_sha256=None if runner.iter > 0 else hash_of_weights(bare_model(runner)),
-            annotations=annotations,
+            annotations=[dict(split=f.split, file=f.file, sha256=f.sha256) for f in files],
             subset=_subset(runner),
             batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
-            parent=loaded,
+            parent=self._parent,
         )
 
 
