@@ -69,14 +69,13 @@ _SECTIONS = (
         'type max_norm norm_type error_if_nonfinite foreach clip_value',
         True,
     ),
-    # a constructor of its own may take others
     (
         r'^optim_wrapper\.paramwise_cfg$',
         'custom_keys bias_lr_mult bias_decay_mult norm_decay_mult flat_decay_mult '
         'dwconv_decay_mult dcn_offset_lr_mult bypass_duplicate',
-        False,
+        True,
     ),
-    (r'^optim_wrapper\.paramwise_cfg\.custom_keys\..+$', 'lr_mult decay_mult', False),
+    (r'^optim_wrapper\.paramwise_cfg\.custom_keys\..+$', 'lr_mult decay_mult', True),
     (r'\.data_prefix$', 'img img_path seg sub_data_root', False),
     (r'\.filter_cfg$', 'filter_empty_gt min_size bbox_min_size', False),
     (r'\.metainfo$', 'classes palette', False),
@@ -160,7 +159,7 @@ def check_keys(cfg: Config) -> None:
     for path, node in nodes.items():
         if path and not path.startswith(skipped):
             _check_type(cfg, path, node)
-            allowed = _allowed(path, node)
+            allowed = _allowed(cfg, path, node)
             for key, value in node.items():
                 if allowed and allowed.refuses(key):
                     raise InputError(
@@ -211,7 +210,7 @@ def _check_option(cfg: Config, option: str) -> None:
                 f'--cfg-options {option}: {path} is {node!r}, not a section; set {path}'
             )
         else:
-            allowed = _allowed(path, node)
+            allowed = _allowed(cfg, path, node)
             if (
                 allowed
                 and key not in allowed.names | _ALWAYS
@@ -254,7 +253,7 @@ def _unscoped(value: Any) -> Any:
     return [_unscoped(item) for item in value] if isinstance(value, list) else value
 
 
-def _allowed(path: str, node: Mapping[str, Any]) -> _Allowed | None:
+def _allowed(cfg: Config, path: str, node: Mapping[str, Any]) -> _Allowed | None:
     """The keys that the dict at `path` may have; None for any."""
     if _is_foreign(node):
         return None
@@ -268,6 +267,9 @@ def _allowed(path: str, node: Mapping[str, Any]) -> _Allowed | None:
         if path == 'train_cfg' and 'type' not in node:
             taken_out.append('by_epoch')
         return _Allowed(classes[0].__name__, frozenset(taken_out).union(*names), all(closed))
+    # a constructor of the config's own takes other keys
+    if path.startswith('optim_wrapper.paramwise_cfg') and cfg.optim_wrapper.get('constructor'):
+        return None
     for rule, keys, strict in _SECTIONS:
         if re.search(rule, path):
             return _Allowed(path, frozenset(keys.split()), strict)

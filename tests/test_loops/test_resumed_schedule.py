@@ -90,7 +90,12 @@ def test_drops_are_counted_from_the_begin():
         ),
         (make([20, 25]), make([9], end=10), 12, 'milestones [20, 25] and here [9]'),
         (make([20, 25]), make([20, 25], lr=0.01), 12, 'rate [0.02] and here [0.01]'),
-        (make([20, 25]), make([20, 25], warm_up=6), 12, 'LinearLR at iteration 12'),
+        (
+            make([20, 25]),
+            make([20, 25], warm_up=6),
+            12,
+            'LinearLR differs from this config up to iteration 12',
+        ),
     ],
 )
 def test_another_past_is_told_and_the_checkpoints_schedule_kept(first, second, at, told):
