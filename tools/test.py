@@ -75,8 +75,7 @@ def main() -> None:
         checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
         reports = layouts.check(cfg, ['test'])
     layouts.share(cfg, ['test'])
-    if args.launcher == 'pytorch':
-        distributed.prepare_for_cpu(cfg)
+    distributed.prepare_for_cpu(cfg)
 
     from mmengine.runner import Runner
 

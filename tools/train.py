@@ -168,8 +168,7 @@ def main() -> None:
         work_dir.claim(Path(cfg.work_dir), args.config, args.resume, out_dir_of(cfg))
         reports = layouts.check(cfg, decode=not args.skip_decoding)
     layouts.share(cfg)
-    if args.launcher == 'pytorch':
-        distributed.prepare_for_cpu(cfg)
+    distributed.prepare_for_cpu(cfg)
 
     from mmengine.runner import Runner
 

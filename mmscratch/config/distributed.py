@@ -63,7 +63,7 @@ def prepare_for_cpu(cfg: Config) -> None:
     Raises:
         InputError: the model has SyncBN, which PyTorch has on GPUs only.
     """
-    if torch.cuda.is_available():
+    if cfg.get('launcher') != 'pytorch' or torch.cuda.is_available():
         return
     if "'SyncBN'" in str(cfg.model.to_dict()):
         raise InputError(

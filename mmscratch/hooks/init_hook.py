@@ -227,8 +227,7 @@ def _unmatched(rule: dict, matches: list[str], layers: list[str]) -> str:
     where = f'InitHook rule with pattern {rule["pattern"]!r}'
     if matches:
         return f'{where}: earlier rules take all {len(matches)} layers it matches; put it first'
-    text = re.sub(r'[^\w.]', '', rule['pattern'].replace(r'\.', '.')).strip('.')
-    nearest = difflib.get_close_matches(text, layers, n=3, cutoff=0)
+    nearest = difflib.get_close_matches(rule['pattern'], layers, n=3, cutoff=0)
     return f'{where} matches no convolution or linear layer; nearest: {", ".join(nearest)}'
 
 
