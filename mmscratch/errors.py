@@ -1,4 +1,4 @@
-"""What ends a tool: one line for what the user can put right, a traceback for a bug."""
+"""How a tool ends: with one line for an error that users can fix, with a traceback for a bug."""
 
 import contextlib
 import logging
@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PROJECT = Path(__file__).resolve().parents[1]
-_OUT_OF_MEMORY = 'OutOfMemoryError'  # torch's, which need not be imported for it
+_OUT_OF_MEMORY = 'OutOfMemoryError'  # torch's; its name saves the import of torch
 _LONGEST = 500  # characters of another package's message
-# how torch's loader passes on the error of a worker: its traceback as the message
+# torch's loader gives the traceback of a worker as the message of its error
 _FROM_WORKER = 'Original Traceback (most recent call last):'
 _FRAME = re.compile(r'^  File "(.+?)", line', re.MULTILINE)
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong: a file, a folder, an option or a config.
+    """A fault in what the user gave: a file, a folder, an option or a config.
 
     The message is a single line that names the file, the value and the cure.
     """
@@ -29,15 +29,14 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
-    """End a tool with one line on stderr and exit status 2 where the user has to act.
+    """End a tool with one line on stderr and exit status 2, unless the error is a bug.
 
-    That holds for an :class:`InputError`, for the error of a library that cannot do what it was
-    asked for, and for an error of the operating system. The traceback of the latter two goes to the
-    run's log, and the line names it. A bug of this project (:func:`is_bug`) keeps its traceback on
-    stderr.
+    An :class:`InputError` is that line. For the error of a library or of the operating system the
+    line also names the run's log, which has the traceback. A bug of this project (:func:`is_bug`)
+    keeps its traceback on stderr.
 
     Ctrl-C, and the SIGTERM of a batch system, end the tool with the line ``interrupted`` and status
-    130. Its worker processes end too: they might wait for ever for a process that SIGTERM kills.
+    130. They end its worker processes too, which might wait for ever for a killed tool.
     """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -51,9 +50,12 @@ def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
         line = f'error: {describe(error)}'
         if not isinstance(error, InputError):
             file = _log_traceback() or _save_traceback()
-            line += f' ({_place(error)}); the traceback is in {file}'
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            source = frame.filename.rpartition('site-packages/')[2]
+            line += f' (raised in {source}, line {frame.lineno}, {frame.name})'
+            line += f'; the traceback is in {file}'
         elif error.__cause__ or _FROM_WORKER in str(error):
-            # a library's error that was given its file or option: the line says enough
+            # the line says enough; the log gets the traceback of the library's error
             _log_traceback()
         print(line, file=sys.stderr, flush=True)
         sys.exit(2)
@@ -62,10 +64,10 @@ def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
 
 
 def is_bug(error: BaseException) -> bool:
-    """Whether code of this project raised the error, and not on purpose.
+    """Whether the error is a mistake in the code of this project.
 
     The innermost frame outside of Python's own library decides: it belongs to this project or to an
-    installed package. An error of the operating system, or of memory that ran out, is never a bug.
+    installed package. An error of the operating system, and a lack of memory, are never bugs.
     """
     if isinstance(error, InputError | OSError | MemoryError | ImportError):
         return False
@@ -83,7 +85,7 @@ def is_bug(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """The error in one line, after its kind unless it is an :class:`InputError`."""
+    """The error in one line. It begins with the kind, unless that is :class:`InputError`."""
     text, kind = str(error), type(error).__name__
     if _FROM_WORKER in text:
         # the lines after the last frame, such as "mmscratch.errors.InputError: ..."
@@ -99,13 +101,6 @@ def describe(error: BaseException) -> str:
     if kind == _OUT_OF_MEMORY:
         return f'{text}; take fewer or smaller images at a time (train_dataloader.batch_size)'
     return f'{kind}: {text}' if text else kind
-
-
-def _place(error: BaseException) -> str:
-    """The innermost frame, without the folders of the machine."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    file = frame.filename.rpartition('site-packages/')[2]
-    return f'raised in {file}, line {frame.lineno}, {frame.name}'
 
 
 def _log_traceback() -> str | None:
@@ -127,9 +122,9 @@ def _save_traceback() -> str:
     return file.name
 
 
-# A forked worker inherits the handler of SIGTERM, and has to die of SIGTERM all the same. Python
-# forgets a signal that arrives while it forks, and drops an exception that is raised then; a pool
-# that ends at once would wait for its workers for ever. So SIGTERM is held back during a fork.
+# A forked worker inherits the handler of SIGTERM, but SIGTERM must kill it. Python forgets a signal
+# that arrives during a fork, and drops an exception that is raised there. A pool would then wait
+# for its workers for ever. So SIGTERM is blocked during a fork.
 
 
 def _hold_sigterm() -> None:

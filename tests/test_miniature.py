@@ -211,7 +211,8 @@ def test_folders_go_when_nothing_needs_them(study, tmp_path):
 def test_a_branch_past_its_drop_is_told(study):
     executor, *_, branch, _ = study
     failed = executor.execute([dataclasses.replace(branch, name='late', begin=3)])
-    assert 'iter_3.pth: MultiStepLR at iteration 3 has behind it' in failed['late_seed0']
+    told = failed['late_seed0']
+    assert 'iter_3.pth: MultiStepLR differs from this config up to iteration 3' in told
 
 
 def results_of(gaps: dict[int, list[float]]) -> statistics.Results:

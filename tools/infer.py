@@ -12,7 +12,6 @@ broken or no images are skipped and listed, and so are images that OpenCV cannot
 import argparse
 import glob
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,13 +20,6 @@ import cv2
 from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, one_line_errors
-
-# Images that only some builds of OpenCV can read and write.
-OTHER_SUFFIXES = {
-    *('.arw', '.avif', '.cr2', '.cr3', '.dng', '.exr', '.gif', '.hdr', '.heic', '.heif', '.ico'),
-    *('.j2k', '.jfif', '.jp2', '.jpe', '.jpx', '.jxl', '.mpo', '.nef', '.orf', '.pbm', '.pgm'),
-    *('.pnm', '.ppm', '.psd', '.raw', '.rw2', '.svg', '.svgz', '.tga'),
-}
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,11 +57,11 @@ def find_images(inputs: list[str]) -> list[str]:
     """
     images: list[str] = []
     for name in inputs:
-        path, remarks = Path(name), []
+        path = Path(name)
         if path.is_dir():
             found, remarks = images_in(path)
         else:
-            found = [name] if path.is_file() else sorted(glob.glob(name))
+            found, remarks = [name] if path.is_file() else sorted(glob.glob(name)), []
         if not found:
             remarks.append('give image files, a folder of them or a glob')
             raise InputError(f'{name}: no image there that can be used; {"; ".join(remarks)}')
@@ -80,36 +72,36 @@ def find_images(inputs: list[str]) -> list[str]:
 
 
 def images_in(folder: Path) -> tuple[list[str], list[str]]:
-    """List the images directly in a folder, and remarks on other images."""
-    found, unusable, remarks = [], Counter(), []
-    for file in visible_images(folder.iterdir(), folder):
-        # OpenCV looks into a file to read it, and at its name to write it
-        opencv_can = cv2.haveImageReader(str(file)) and cv2.haveImageWriter(file.name)
-        if file.suffix.lower() in IMAGE_SUFFIXES or opencv_can:
-            found.append(str(file))
-        else:
-            unusable[file.suffix.lower()] += 1
-    if unusable:
+    """List the images directly in a folder, and remarks on its other files."""
+    usable = {file: is_image(file) for file in visible_files(folder.iterdir(), folder)}
+    found = [str(file) for file, is_usable in usable.items() if is_usable]
+    remarks = []
+    if len(found) < len(usable):
+        others = {file.suffix.lower() or 'no suffix' for file in usable if not usable[file]}
         remarks.append(
-            f'skipped {unusable.total()} files with {" or ".join(sorted(unusable))}, which this '
-            'OpenCV cannot read, or cannot write: convert them to PNG or JPEG'
+            f'skipped {len(usable) - len(found)} files with {" or ".join(sorted(others))}: '
+            'this OpenCV cannot read and write them; convert images to PNG or JPEG'
         )
     if not found:
-        parents = (str(file.parent) for file in visible_images(folder.rglob('*'), folder))
-        nested = [parent for parent in dict.fromkeys(parents) if parent != str(folder)]
-        if nested:
+        images = filter(is_image, visible_files(folder.rglob('*'), folder))
+        if nested := list(dict.fromkeys(str(image.parent) for image in images)):
             remarks.append(f'images are in its sub-folders: give {" ".join(nested[:3])}')
     return found, remarks
 
 
-def visible_images(files: Iterable[Path], folder: Path) -> list[Path]:
-    """Sort out the files with an image's suffix; macOS leaves a hidden ._x.jpg beside x.jpg."""
+def is_image(file: Path) -> bool:
+    """Whether it is an image that can be read and written, by its name or by OpenCV."""
+    # OpenCV looks into a file to read it, and at its name to write it
+    opencv_can = cv2.haveImageReader(str(file)) and cv2.haveImageWriter(file.name)
+    return file.suffix.lower() in IMAGE_SUFFIXES or opencv_can
+
+
+def visible_files(paths: Iterable[Path], folder: Path) -> list[Path]:
+    """Sort the files, without hidden ones: macOS leaves a ._x.jpg beside x.jpg."""
     return [
-        file
-        for file in sorted(files)
-        if file.suffix.lower() in {*IMAGE_SUFFIXES, *OTHER_SUFFIXES}
-        and not any(part.startswith('.') for part in file.relative_to(folder).parts)
-        and file.is_file()
+        path
+        for path in sorted(paths)
+        if path.is_file() and not any(p.startswith('.') for p in path.relative_to(folder).parts)
     ]
 
 

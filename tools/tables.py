@@ -17,7 +17,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any
 
 import mmengine.config.utils
 import torch
@@ -31,6 +31,8 @@ from mmscratch.miniature.statistics import spread
 
 ROOT = Path(__file__).resolve().parents[1]
 END = '<!-- end of table -->'
+# folder of configs/ -> how a table calls their initial weights, if not 'scratch'
+WEIGHTS = {'pretrained': 'pre-trained'}
 # in a metafile -> how a table calls it
 METRICS = {
     'box AP': 'box',
@@ -49,13 +51,6 @@ MEASURED = {
 }
 
 
-class ModelSize(NamedTuple):
-    """What a model costs: parameters, and multiply-adds on one image."""
-
-    parameters: int
-    multiply_adds: int
-
-
 def markdown(rows: list[list[str]], numeric: str) -> str:
     """A table; ``numeric`` has an ``r`` for each column to be set flush right, else an ``l``."""
     rule = ['---:' if kind == 'r' else '---' for kind in numeric]
@@ -65,11 +60,6 @@ def markdown(rows: list[list[str]], numeric: str) -> str:
 @functools.cache
 def load_yaml(path: Path | str) -> dict[str, Any]:
     return mmengine.fileio.load(path)
-
-
-def initialization(folder: str) -> str:
-    """How a table calls the initial weights of the configs in ``folder``."""
-    return 'pre-trained' if folder == 'pretrained' else 'scratch'
 
 
 def configs_table(readme: str) -> str:
@@ -86,7 +76,9 @@ def configs_table(readme: str) -> str:
             folder, name = entry['Name'].split('/')
             cells = config_cells(Config.fromfile(ROOT / entry['Config']))
             path = f'{name}.py' if folder == readme else f'../{folder}/{name}.py'
-            twins.setdefault((name, *cells), []).append(f'[{initialization(folder)}]({path})')
+            twins.setdefault((name, *cells), []).append(
+                f'[{WEIGHTS.get(folder, "scratch")}]({path})'
+            )
         for (name, *cells), links in twins.items():
             # a label is written once for all of its rows
             rows.append([paper, f'{name}: {", ".join(links)}', *cells])
@@ -96,13 +88,14 @@ def configs_table(readme: str) -> str:
 
 def config_cells(cfg: Config) -> list[str]:
     """What the config builds and how it trains."""
-    size = model_size(json.dumps(cfg.model.to_dict(), sort_keys=True), *test_size(cfg))
+    model = json.dumps(cfg.model.to_dict(), sort_keys=True)
+    parameters, multiply_adds = model_size(model, *test_size(cfg))
     drops = cfg.param_scheduler[-1].milestones
     iterations = cfg.train_cfg.max_iters
     rates = [learning_rate(cfg, i) for i in (0, 499, drops[0], iterations - 1)]
     return [
-        f'{size.parameters / 1e6:.2f}',
-        f'{size.multiply_adds / 1e9:,.1f}',
+        f'{parameters / 1e6:.2f}',
+        f'{multiply_adds / 1e9:,.1f}',
         f'{cfg.auto_scale_lr.base_batch_size}',
         f'{iterations:,}',
         ', '.join(f'{rate:.4g}' for rate in rates),
@@ -118,13 +111,13 @@ def test_size(cfg: Config) -> tuple[int, int]:
 
 
 @functools.cache
-def model_size(model: str, height: int, width: int) -> ModelSize:
-    """Of a model's config as JSON: most configs share theirs with others."""
+def model_size(model: str, height: int, width: int) -> tuple[int, int]:
+    """Parameters and multiply-adds on one image, of a model's config as JSON; many share one."""
     from mmdet.registry import MODELS
 
     with torch.device('meta'):
         detector = MODELS.build(ConfigDict(json.loads(model)))
-    return ModelSize(
+    return (
         sum(parameter.numel() for parameter in detector.parameters()),
         sum(detector_multiply_adds(detector, height, width).values()),
     )
@@ -139,17 +132,12 @@ def reported_table(readme: str) -> str:
     columns = ('paper, scratch', 'paper, pre-trained', 'others', 'here')
     for entry in load_yaml(ROOT / 'configs' / readme / 'metafile.yml')['Models']:
         folder, name = entry['Name'].split('/')
-        weights = initialization(folder)
+        weights = WEIGHTS.get(folder, 'scratch')
         row = twins.setdefault(name, {column: [] for column in columns})
         for result in entry.get('Reported', []):
             who, _, where = result['Source'].partition(', ')
-            source = '; '.join(
-                [
-                    where if who == 'paper' else result['Source'],
-                    *filter(None, [result.get('Remark')]),
-                ]
-            )
-            text = f'{numbers(result)} ({source})'
+            source = [where if who == 'paper' else result['Source'], result.get('Remark')]
+            text = f'{numbers(result)} ({"; ".join(filter(None, source))})'
             if who == 'paper':
                 row[f'paper, {weights}'].append(text)
             else:
@@ -222,8 +210,9 @@ def layout_table() -> str:
     for path in sorted(Path(mmscratch.__file__).parent.iterdir()):
         file = path / '__init__.py' if path.is_dir() else path
         if file.suffix == '.py' and file.is_file() and path.name != '__init__.py':
-            text = ast.get_docstring(ast.parse(file.read_text())).splitlines()[0]
-            rows.append([f'`{path.name}{"/" * path.is_dir()}`', text.replace('``', '`')])
+            text = ast.get_docstring(ast.parse(file.read_text())) or ''
+            first = text.partition('\n')[0].replace('``', '`')
+            rows.append([f'`{path.name}{"/" * path.is_dir()}`', first])
     return markdown(rows, 'll')
 
 

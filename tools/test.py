@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 
 from mmscratch.config import config_check, distributed, shared_options, work_dir
 from mmscratch.config.runner_config import fit_to_runner
-from mmscratch.data import layouts
+from mmscratch.data import layouts, repoint
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.weights import checkpoint
 
@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def configure(args: argparse.Namespace) -> Config:
-    """The config with the command line's wishes in it."""
+    """Load the config and change it as the command line says."""
     cfg = config_check.load(args.config, args.cfg_options)
     config_check.require(cfg, 'test_dataloader.dataset')
     shared_options.apply_options(cfg, args)
@@ -60,10 +60,8 @@ def augment(cfg: Config) -> None:
             'or copy them from configs/_base_/datasets/coco_instance.py, or leave out --tta'
         )
     cfg.model = ConfigDict(cfg.tta_model, module=cfg.model)
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = cfg.tta_pipeline
+    for dataset in repoint.datasets(cfg, 'test'):
+        dataset['pipeline'] = cfg.tta_pipeline
 
 
 def main() -> None:
@@ -77,8 +75,7 @@ def main() -> None:
         checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
         reports = layouts.check(cfg, ['test'])
     layouts.share(cfg, ['test'])
-    if args.launcher == 'pytorch':
-        distributed.prepare_for_cpu(cfg)
+    distributed.prepare_for_cpu(cfg)
 
     from mmengine.runner import Runner
 

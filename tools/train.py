@@ -107,7 +107,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def configure(args: argparse.Namespace) -> Config:
-    """The config with the command line's wishes in it."""
+    """Load the config and change it as the command line says."""
     for key, option in OPTIONS.items():
         if key in args.cfg_options:
             raise InputError(f'--cfg-options {key}={args.cfg_options[key]}: give it with {option}')
@@ -129,13 +129,11 @@ def configure(args: argparse.Namespace) -> Config:
         cfg.randomness.seed = args.seed
     if args.init:
         cfg.load_from = args.init
-        if cfg.get('default_hooks') is None:
-            cfg.default_hooks = {}
-        if 'preflight' not in cfg.default_hooks:
-            cfg.default_hooks.preflight = dict(type='PreflightHook')
+        cfg.default_hooks = cfg.get('default_hooks') or {}
+        cfg.default_hooks.setdefault('preflight', dict(type='PreflightHook'))
         if cfg.default_hooks.preflight is not None:  # None: disabled
             cfg.default_hooks.preflight.init = 'pretrained'
-    # load_from of a resumed run's config is the checkpoint that it resumed, not an initialization
+    # a resumed run has dumped its checkpoint as load_from, which is no initialization
     was_resumed = cfg.get('resume')
     cfg.resume = args.resume is not None
     if cfg.resume or (was_resumed and not args.init):
@@ -170,8 +168,7 @@ def main() -> None:
         work_dir.claim(Path(cfg.work_dir), args.config, args.resume, out_dir_of(cfg))
         reports = layouts.check(cfg, decode=not args.skip_decoding)
     layouts.share(cfg)
-    if args.launcher == 'pytorch':
-        distributed.prepare_for_cpu(cfg)
+    distributed.prepare_for_cpu(cfg)
 
     from mmengine.runner import Runner
 

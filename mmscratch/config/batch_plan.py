@@ -8,8 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmscratch.config.sections import type_name
 from mmscratch.errors import InputError
 
-# MMEngine's schedulers that 'scale' knows. OneCycleLR is not among them, since its pct_start goes
-# with its total_steps.
+# MMEngine's schedulers that 'scale' knows; OneCycleLR's pct_start depends on its total_steps.
 _CURVES = 'Constant CosineAnnealing CosineRestart Exponential Linear MultiStep Poly Step'
 _SCHEDULERS = frozenset(
     f'{curve}{kind}' for curve in _CURVES.split() for kind in ('LR', 'Momentum')
@@ -36,8 +35,7 @@ class BatchPlan:
         product = f'{self.gpus} x {self.images_per_gpu}'
         if self.accumulation > 1:
             product += f' x {self.accumulation} accumulated'
-        thousands = self.steps % 1000 == 0 and self.steps > 0
-        steps = f'{self.steps // 1000}k' if thousands else str(self.steps)
+        steps = str(self.steps) if self.steps % 1000 else f'{self.steps // 1000}k'
         epochs = self.steps * self.images_per_step / num_images
         return (
             f'{self.images_per_step} images/step = {product}, lr {self.lr:g}, '
@@ -48,9 +46,9 @@ class BatchPlan:
 def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
     """Change ``cfg`` so that its recipe runs on ``gpus`` GPUs, and say what will run.
 
-    A config is written for ``auto_scale_lr.base_batch_size`` images a step. Without that number it
-    is written for the images that it takes. Its iterations are optimizer steps. Where the GPUs take
-    fewer images at a time than a step has, ``policy`` decides:
+    A config is written for ``auto_scale_lr.base_batch_size`` images a step, by default for those of
+    its own batches. Its iterations are optimizer steps. If the GPUs take fewer images at a time
+    than a step has, ``policy`` decides:
 
     - ``'accumulate'`` sets ``train_cfg.accumulation``, the passes of a step. Each step has the
       recipe's images and learning rate. Statistics of BN and SyncBN are those of a single pass; GN
@@ -78,15 +76,15 @@ def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
         )
     if (passes := cfg.optim_wrapper.get('accumulative_counts', 1)) > 1:
         raise InputError(
-            f'{cfg.filename}: optim_wrapper.accumulative_counts={passes} has iterations count '
-            'forward passes, and here they are optimizer steps: remove it, divide all numbers of '
-            f'iterations by {passes}, and set auto_scale_lr.base_batch_size to the images of a step'
+            f'{cfg.filename}: optim_wrapper.accumulative_counts={passes} makes iterations forward '
+            'passes, and here they are optimizer steps: remove it, divide all iterations by '
+            f'{passes}, and set auto_scale_lr.base_batch_size to the images of a step'
         )
     auto_scale_lr = cfg.get('auto_scale_lr') or {}
     if auto_scale_lr.get('enable'):
         raise InputError(
-            f'{cfg.filename}: auto_scale_lr.enable=True has mmengine scale the learning rate a '
-            'second time: set it to False, and choose with --batch'
+            f'{cfg.filename}: auto_scale_lr.enable=True would scale the learning rate a second '
+            'time: set it to False, and choose with --batch'
         )
     images_per_gpu = cfg.train_dataloader.batch_size
     at_once = gpus * images_per_gpu
@@ -114,7 +112,7 @@ def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
 
 
 def _scale(cfg: Config, recipe: int, images: int) -> None:
-    """Let a step have ``images``, where it had those of the recipe."""
+    """Change the images of a step from ``recipe`` to ``images``."""
     factor = recipe / images
     for scheduler in schedulers_of(cfg):
         _require_known_iterations(cfg, scheduler)
@@ -140,7 +138,7 @@ def _scale_scheduler(scheduler: ConfigDict, factor: float) -> None:
     if end and 'Step' not in scheduler.type:
         # mmengine's curves end at iteration end - 1
         scheduler.end = round((end - 1) * factor) + 1
-    # the lowest rate of a curve, which is no share of the optimizer's
+    # the lowest rate of a curve is not relative to the optimizer's
     if scheduler.type.endswith('LR') and scheduler.get('eta_min'):
         scheduler.eta_min /= factor
 
@@ -159,7 +157,7 @@ def _multiplied(value: Any, factor: float) -> Any:
 
 
 def schedulers_of(cfg: Config) -> list[ConfigDict]:
-    """The config's schedulers, of which mmengine takes one, several or none."""
+    """The config's schedulers; MMEngine accepts a list, a single one or None."""
     schedulers = cfg.get('param_scheduler') or []
     return [schedulers] if isinstance(schedulers, dict) else schedulers
 

@@ -31,9 +31,9 @@ from mmscratch.errors import InputError
 _USUAL_VARIABLES = frozenset(
     {'data_root', 'dataset_type', 'metainfo', 'norm_cfg', 'test_pipeline', 'train_pipeline'}
 )
-# Registries: where one of these is asked, a dict without a type is a mistake.
+# A dict that one of these registries builds needs a type.
 _TYPE_NEEDED = ('HOOKS', 'DATASETS', 'PARAM_SCHEDULERS', 'TRANSFORMS')
-# Keys that a builder takes out before the class sees the rest.
+# Keys that a builder removes before it passes the others to the class.
 _TAKEN_OUT = (
     (r'norm_cfg$', 'requires_grad'),
     (r'\.dcn$', 'fallback_on_stride deformable_groups'),
@@ -69,13 +69,6 @@ _SECTIONS = (
         'type max_norm norm_type error_if_nonfinite foreach clip_value',
         True,
     ),
-    (r'\.data_prefix$', 'img img_path seg sub_data_root', False),
-    (r'\.filter_cfg$', 'filter_empty_gt min_size bbox_min_size', False),
-    (r'\.metainfo$', 'classes palette', False),
-    (r'^model\.(.+\.)?(train|test)_cfg(\.(rpn|rpn_proposal|rcnn)(\.\d+)?)?$', _RCNN_KEYS, False),
-)
-# The same, for optim_wrapper without a constructor of its own.
-_PARAMWISE_SECTIONS = (
     (
         r'^optim_wrapper\.paramwise_cfg$',
         'custom_keys bias_lr_mult bias_decay_mult norm_decay_mult flat_decay_mult '
@@ -83,6 +76,10 @@ _PARAMWISE_SECTIONS = (
         True,
     ),
     (r'^optim_wrapper\.paramwise_cfg\.custom_keys\..+$', 'lr_mult decay_mult', True),
+    (r'\.data_prefix$', 'img img_path seg sub_data_root', False),
+    (r'\.filter_cfg$', 'filter_empty_gt min_size bbox_min_size', False),
+    (r'\.metainfo$', 'classes palette', False),
+    (r'^model\.(.+\.)?(train|test)_cfg(\.(rpn|rpn_proposal|rcnn)(\.\d+)?)?$', _RCNN_KEYS, False),
 )
 
 _ALWAYS = frozenset({'type', '_scope_', '_delete_'})
@@ -92,7 +89,7 @@ _NEAR = 0.85  # similarity, by difflib, from which an unknown name is taken for 
 
 @dataclass(frozen=True)
 class _Allowed:
-    """Keys of one dict; without `strict` others are fine, unless they look misspelt."""
+    """The keys of a dict. Unless `strict`, others are accepted too if they do not look misspelt."""
 
     owner: str
     names: frozenset[str]
@@ -104,8 +101,8 @@ class _Allowed:
         return self.strict or _nearest(key, self.names, _NEAR) is not None
 
 
-def load(path: Path, options: Mapping[str, Any] | None = None) -> Config:
-    """The config of `path` with `options` in it; InputError for anything wrong with either."""
+def load(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """Load a config and apply `options`. Raise InputError for a fault in either."""
     path = Path(path)
     if not path.is_file():
         siblings = [file.name for file in path.parent.glob('*.py')]
@@ -120,7 +117,7 @@ def load(path: Path, options: Mapping[str, Any] | None = None) -> Config:
 
 
 def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Merge ``{'a.b.c': value}`` into `cfg`; InputError for a path that means nothing there."""
+    """Merge ``{'a.b.c': value}`` into `cfg`. Raise InputError for a path that the config lacks."""
     for option, value in options.items():
         _check_option(cfg, option)
         hook = re.fullmatch(r'default_hooks\.(\w+)', option)
@@ -142,21 +139,20 @@ def require(cfg: Config, *paths: str) -> None:
     """Refuse a config that lacks one of the dotted paths."""
     for path in paths:
         node: Any = cfg
-        keys = path.split('.')
-        for depth, key in enumerate(keys, start=1):
+        for key in path.split('.'):
             node = node.get(key)
             if node is None:
-                raise InputError(f'{_name(cfg)}: {".".join(keys[:depth])} is missing; set it')
+                raise InputError(f'{cfg.filename}: {path} is missing; set it')
 
 
 def check_keys(cfg: Config) -> None:
-    """Refuse a key, or a name of a class, that nothing in MMDetection or here knows."""
+    """Refuse keys and class names that neither MMDetection nor this project knows."""
     known = top_level_keys() | _USUAL_VARIABLES
     for key in cfg:
         near = difflib.get_close_matches(key, known, 1, _NEAR)
         # val_evaluator_2 or coco_train_dataloader is a variable of the config's own
         if key not in known and near and not re.search(rf'(^|_){near[0]}(_|\d|$)', key):
-            raise InputError(f"{_name(cfg)}: unknown section '{key}'; did you mean '{near[0]}'?")
+            raise InputError(f"{cfg.filename}: unknown section '{key}'; did you mean '{near[0]}'?")
     nodes = dict(walk_paths(used_sections(cfg)))
     # the types within are albumentations'
     skipped = tuple(f'{path}.' for path, node in nodes.items() if type_name(node) == 'Albu')
@@ -166,34 +162,33 @@ def check_keys(cfg: Config) -> None:
             allowed = _allowed(cfg, path, node)
             for key, value in node.items():
                 if allowed and allowed.refuses(key):
-                    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + '...'
                     raise InputError(
-                        f'{_name(cfg)}: {path}.{key}={shown}: {allowed.owner} has no argument '
-                        f"'{key}'{_hint(key, allowed.names)}"
+                        f'{cfg.filename}: {path}.{key}={value!r:.60}: {allowed.owner} has no '
+                        f"argument '{key}'{_hint(key, allowed.names)}"
                     )
 
 
 def _check_type(cfg: Config, path: str, node: Mapping[str, Any]) -> None:
-    """Refuse a type that no registry holds, or none, where there must be the name of a class."""
+    """Refuse a type that no registry has, and a missing type where a registry needs one."""
     kind, registry = node.get('type'), registry_at(path)
     if kind is None and registry in _TYPE_NEEDED:
         parent, _, key = path.rpartition('.')
         siblings = cfg.get(parent) or {}
         hint = _hint(key, set(siblings) - {key}) if isinstance(siblings, dict) else '; add one'
-        raise InputError(f"{_name(cfg)}: {path} has no 'type'{hint}")
+        raise InputError(f"{cfg.filename}: {path} has no 'type'{hint}")
     if not isinstance(kind, str) or _is_foreign(node) or classes_named(path, kind):
         return
     names = {name for names in registered().values() for name in names}
-    # where any registry may be meant, it may also be one that is not looked at here
+    # without a known registry, the type may be in one that is not searched here
     if registry or difflib.get_close_matches(kind, names, 1, _NEAR):
         raise InputError(
-            f"{_name(cfg)}: {path}.type='{kind}': nothing of that name is registered"
+            f"{cfg.filename}: {path}.type='{kind}': nothing of that name is registered"
             f'{_hint(kind, registered()[registry] if registry else names)}'
         )
 
 
 def _check_option(cfg: Config, option: str) -> None:
-    """Refuse a path that leads nowhere. What is new, check_keys sees once it is merged."""
+    """Refuse a path that leads nowhere. `check_keys` checks the new keys after the merge."""
     path, *keys = option.split('.')
     if path not in top_level_keys():
         raise InputError(f'--cfg-options {option}: {_no_section(cfg, path)}')
@@ -230,14 +225,14 @@ def _check_option(cfg: Config, option: str) -> None:
 
 
 def _no_section(cfg: Config, name: str) -> str:
-    """What is wrong with a name at the top level that is no section, and what to set instead."""
+    """Say why a name at the top level cannot be set, and what can be set instead."""
     sections = [(f'{path}.' if path else '', node) for path, node in walk_paths(used_sections(cfg))]
     if name not in cfg:
         deeper = [f'{path}{name}' for path, node in sections if name in node]
         hint = f"; did you mean '{deeper[0]}'?" if deeper else _hint(name, top_level_keys())
         return f"the config has no '{name}'{hint}"
     value = cfg[name]
-    # a number is found in many places
+    # many keys have the same number as value
     by_name = isinstance(value, bool | int | float) or value is None
     places = [
         f'{path}{key}'
@@ -246,7 +241,7 @@ def _no_section(cfg: Config, name: str) -> str:
         if path and (key == name or not by_name) and _unscoped(item) == _unscoped(value)
     ]
     return (
-        f"'{name}' is a variable inside of {_name(cfg)}, which has been used already; set "
+        f"'{name}' is a variable inside of {cfg.filename}, which has been used already; set "
         f'{" and ".join(places[:3]) or "what was made of it"}'
     )
 
@@ -259,7 +254,7 @@ def _unscoped(value: Any) -> Any:
 
 
 def _allowed(cfg: Config, path: str, node: Mapping[str, Any]) -> _Allowed | None:
-    """What may be in the dict at `path`; None where anything may."""
+    """The keys that the dict at `path` may have; None for any."""
     if _is_foreign(node):
         return None
     kind = node.get('type') or _implied_class(path, node)
@@ -272,15 +267,17 @@ def _allowed(cfg: Config, path: str, node: Mapping[str, Any]) -> _Allowed | None
         if path == 'train_cfg' and 'type' not in node:
             taken_out.append('by_epoch')
         return _Allowed(classes[0].__name__, frozenset(taken_out).union(*names), all(closed))
-    has_constructor = (cfg.get('optim_wrapper') or {}).get('constructor')
-    for rule, keys, strict in _SECTIONS + (() if has_constructor else _PARAMWISE_SECTIONS):
+    # a constructor of the config's own takes other keys
+    if path.startswith('optim_wrapper.paramwise_cfg') and cfg.optim_wrapper.get('constructor'):
+        return None
+    for rule, keys, strict in _SECTIONS:
         if re.search(rule, path):
             return _Allowed(path, frozenset(keys.split()), strict)
     return None
 
 
 def _implied_class(path: str, node: Mapping[str, Any]) -> type | None:
-    """The class that MMEngine's Runner takes for a section that names none."""
+    """The class that MMEngine's Runner uses for a section without a type."""
     from mmengine import runner
     from mmengine.optim import OptimWrapper
     from torch.utils.data import DataLoader
@@ -301,7 +298,7 @@ def _implied_class(path: str, node: Mapping[str, Any]) -> type | None:
 
 
 def _is_foreign(node: Mapping[str, Any]) -> bool:
-    """Whether it is a class of a package such as mmpretrain, which need not be installed."""
+    """Whether the type is of a package such as mmpretrain, which may not be installed."""
     kind = node.get('type')
     scope = kind.partition('.')[0] if isinstance(kind, str) and '.' in kind else ''
     return (scope or node.get('_scope_') or 'mmdet') not in _SCOPES
@@ -321,21 +318,17 @@ def _hint(name: str, names: Iterable[str]) -> str:
     return f'; there are {", ".join(known)}' if 0 < len(known) <= 20 else '; remove or correct it'
 
 
-def _name(cfg: Config) -> str:
-    return cfg.filename or 'config'
-
-
 def _one_line(error: BaseException) -> str:
     while isinstance(error, ImportError) and error.__context__:
-        error = error.__context__  # What it began with; mmengine's own text is the whole sys.path.
+        error = error.__context__  # the first error; mmengine's text is the whole sys.path
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
     return ' '.join(str(text).split()) or type(error).__name__
 
 
 def _describe(path: Path, error: Exception) -> str:
-    """One line on why the config, or one it inherits from, cannot be loaded."""
+    """Say in one line why the config, or a base of it, cannot be loaded."""
     frames = list(traceback.walk_tb(error.__traceback__))
-    parsing = ('_file2dict', '_is_lazy_import')  # Of mmengine's Config: each works on one file.
+    parsing = ('_file2dict', '_is_lazy_import')  # functions of MMEngine's Config that read a file
     files = [f.f_locals['filename'] for f, _ in frames if f.f_code.co_name in parsing]
     file = Path(files[-1]) if files else path
     if not file.is_file():

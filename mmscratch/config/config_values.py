@@ -1,4 +1,4 @@
-"""Refuse values that the project's own code cannot compute with, before MMEngine sees them."""
+"""Refuse values of a config that this project's own code cannot use, before MMEngine reads them."""
 
 import math
 import re
@@ -13,12 +13,8 @@ from mmscratch.errors import InputError
 _Test = Callable[[Any], bool]
 
 
-def _is_section(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def _is(kind: type) -> _Test:
+    return lambda value: isinstance(value, kind)
 
 
 def _is_number(value: Any) -> bool:
@@ -34,9 +30,10 @@ def _list_of(fits: _Test) -> _Test:
     return lambda value: isinstance(value, list | tuple) and all(map(fits, value))
 
 
-# What has to stand at the dotted paths, and its test. A * is any name or number, ** any path. None
-# fits too where the words end in "or None". What MMEngine and torch check is left to them.
-_WHOLE_NUMBERS: dict[str, tuple[_Test, str]] = {
+# A description of the value, its test, and the dotted paths that need such a value. A * is any name
+# or number, ** any path. If the description ends in "or None", None is accepted too. MMEngine and
+# torch check other values themselves.
+_VALUES: dict[str, tuple[_Test, str]] = {
     'a whole number from 1': (
         _whole(1),
         '*_dataloader.batch_size train_cfg.max_iters train_cfg.val_interval train_cfg.accumulation '
@@ -58,8 +55,8 @@ _WHOLE_NUMBERS: dict[str, tuple[_Test, str]] = {
         lambda value: value == -1 or _whole(1)(value),
         'default_hooks.checkpoint.interval',
     ),
-    'a number of images from 1, a file of image ids, or None': (
-        lambda value: (_is_text(value) and value != '') or _whole(1)(value),
+    'a whole number of images from 1, a file of image ids, or None': (
+        lambda value: (isinstance(value, str) and value != '') or _whole(1)(value),
         'train_dataloader.sampler.subset',
     ),
     'a whole number from 0 to 4294967295, or None': (
@@ -73,29 +70,27 @@ _WHOLE_NUMBERS: dict[str, tuple[_Test, str]] = {
         _list_of(_list_of(_whole(0))),
         'train_cfg.dynamic_intervals',
     ),
-}
-_OTHERS: dict[str, tuple[_Test, str]] = {
-    'the name of a class': (lambda value: _is_text(value) or callable(value), '**.type'),
+    'the name of a class': (lambda value: isinstance(value, str) or callable(value), '**.type'),
     'a section (a dict)': (
-        _is_section,
+        _is(dict),
         'model env_cfg *_dataloader.dataset *_dataloader.**.dataset',
     ),
     'a section (a dict), or None': (
-        _is_section,
+        _is(dict),
         '*_dataloader *_dataloader.sampler *_dataloader.**filter_cfg train_cfg val_cfg test_cfg '
         'randomness optim_wrapper optim_wrapper.optimizer auto_scale_lr log_processor '
         'default_hooks default_hooks.*',
     ),
     'a section (a dict), a list of them, or None': (
-        lambda value: _is_section(value) or _list_of(_is_section)(value),
+        lambda value: isinstance(value, dict) or _list_of(_is(dict))(value),
         'val_evaluator test_evaluator param_scheduler',
     ),
     'a list of sections (dicts), or None': (
-        _list_of(lambda step: callable(step) or _is_section(step)),
+        _list_of(lambda step: callable(step) or isinstance(step, dict)),
         '**.pipeline',
     ),
     'a name, or a list of names': (
-        lambda value: _is_text(value) or _list_of(_is_text)(value),
+        lambda value: isinstance(value, str) or _list_of(_is(str))(value),
         '*_evaluator**.metric',
     ),
     'a number from 0': (
@@ -110,7 +105,7 @@ _OTHERS: dict[str, tuple[_Test, str]] = {
         'train_dataloader.sampler.shuffle param_scheduler**.by_epoch',
     ),
     'a path, or None': (
-        _is_text,
+        _is(str),
         '*_dataloader.**data_root *_dataloader.**ann_file *_dataloader.**data_prefix.img',
     ),
 }
@@ -121,20 +116,18 @@ def _regex(paths: str) -> re.Pattern[str]:
     return re.compile('|'.join(text.replace(r'\*', r'\w*') for text in texts))
 
 
-_RULES = [
-    (_regex(paths), words, fits) for words, (fits, paths) in (_WHOLE_NUMBERS | _OTHERS).items()
-]
+_RULES = [(_regex(paths), words, fits) for words, (fits, paths) in _VALUES.items()]
 
 
 def check_values(cfg: Config, options: Iterable[str] = ()) -> None:
-    """Refuse a value that the project cannot compute with; 9e4 becomes 90000 where a number counts.
+    """Refuse values that the project cannot use. 9e4 becomes 90000 if a whole number is needed.
 
     Args:
         cfg: changed in place.
         options: dotted paths that the command line has set.
 
     Raises:
-        InputError: a value is not what has to stand there.
+        InputError: a value does not fit its key.
     """
     for parent, node in list(walk_paths(used_sections(cfg))):
         for key, value in list(node.items()):
@@ -142,10 +135,10 @@ def check_values(cfg: Config, options: Iterable[str] = ()) -> None:
             for rule, words, fits in _RULES:
                 if not rule.fullmatch(path):
                     continue
-                found = _made_whole(value) if words in _WHOLE_NUMBERS else value
+                found = _made_whole(value) if 'whole number' in words else value
                 if not (fits(found) or (found is None and words.endswith('or None'))):
                     given = any(f'{path}.'.startswith(f'{option}.') for option in options)
-                    source = '--cfg-options ' if given else f'{cfg.filename or "config"}: '
+                    source = '--cfg-options ' if given else f'{cfg.filename}: '
                     raise InputError(f'{source}{path}={value!r}: give {words}')
                 if words == 'True or False':
                     found = bool(found)
@@ -155,7 +148,7 @@ def check_values(cfg: Config, options: Iterable[str] = ()) -> None:
 
 
 def _made_whole(value: Any) -> Any:
-    """9e4 is how people write 90000."""
+    """Convert floats such as 9e4 to whole numbers."""
     if isinstance(value, list | tuple):
         return type(value)(map(_made_whole, value))
     return int(value) if isinstance(value, float) and value.is_integer() else value

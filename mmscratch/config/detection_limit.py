@@ -1,4 +1,4 @@
-"""How many detections an image may have: those that the model keeps and COCO's metrics count."""
+"""The number of detections of an image that the model keeps and COCO's metrics count."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,12 +9,12 @@ from mmscratch.config.sections import as_list, type_name, walk, walk_paths
 from mmscratch.data.data_report import DataReport
 from mmscratch.errors import InputError
 
-# Sections of a model's config that are not about its final detections.
+# Sections of a model's config for other stages than the final detections.
 _OTHER_STAGES = frozenset({'rpn', 'rpn_head', 'rpn_proposal', 'train_cfg'})
 _KEPT = ('max_per_img', 'max_per_image')
-# How many candidates of an earlier step the detections are chosen from: keys of test_cfg ...
+# Keys of test_cfg: the candidates that the detections are chosen from.
 _CANDIDATES = ('nms_pre', 'topk', 'top_k', 'corner_topk')
-# ... and keys of detectors whose weights fix the number.
+# Keys of detectors whose weights fix the number of detections.
 _QUERIES = ('num_queries', 'num_query', 'num_proposals')
 
 
@@ -27,11 +27,11 @@ def set_max_detections(cfg: Config | ConfigDict, number: int) -> None:
 
     Args:
         cfg: changed in place.
-        number: from 11 on.
+        number: 11 or more.
 
     Raises:
         InputError: the number is too small, the model has no such limit or fewer queries, or
-            MMDetection's own CocoMetric counts.
+            the evaluator is MMDetection's own CocoMetric.
     """
     option = f'--max-detections {number}'
     if number <= 10:
@@ -110,12 +110,9 @@ def _counted(metric: dict) -> Iterator[int]:
 
     name, numbers = type_name(metric), metric.get('proposal_nums')
     if name == 'CocoMetric':
-        yield PROPOSAL_NUMS[-1]  # whatever its proposal_nums are, which are for recall
+        yield PROPOSAL_NUMS[-1]  # its own proposal_nums concern recall only
     elif name in ('FullCocoMetric', 'CocoKeypointMetric'):
         yield (numbers or PROPOSAL_NUMS)[-1]
-        if (
-            name == 'CocoKeypointMetric'
-            and not numbers
-            and 'keypoints' in metric.get('metric', 'keypoints')
-        ):
+        has_keypoints = 'keypoints' in metric.get('metric', 'keypoints')
+        if name == 'CocoKeypointMetric' and has_keypoints and not numbers:
             yield DETECTIONS

@@ -14,12 +14,12 @@ def world_size(launcher: str) -> int:
 
 
 def is_main_process(launcher: str) -> bool:
-    """Whether this process talks to the user; it can be asked before a process group exists."""
+    """Whether this process is the first one; works before a process group exists."""
     return _started(launcher)[1] == 0
 
 
 def _started(launcher: str) -> tuple[int, int]:
-    """How many processes there are, and the number of this one.
+    """Return the number of processes, and the index of this one.
 
     Raises:
         InputError: there are several processes and ``launcher`` is ``'none'``, or a variable of
@@ -29,9 +29,9 @@ def _started(launcher: str) -> tuple[int, int]:
         return _number('WORLD_SIZE', 1), _number('RANK', 0)
     if launcher == 'slurm':
         return _number('SLURM_NTASKS', 1), _number('SLURM_PROCID', 0)
-    # not SLURM_NTASKS: a batch script is a single process, and has the job's number there
+    # not SLURM_NTASKS: a batch script is a single process, and there it is the job's number
     signs = {'SLURM_STEP_NUM_TASKS': 'slurm'}
-    # WORLD_SIZE without RANK is left over, or another program's
+    # WORLD_SIZE without RANK is a leftover, or of another program
     if 'RANK' in os.environ:
         signs = {'WORLD_SIZE': 'pytorch', **signs}
     for variable, needed in signs.items():
@@ -44,7 +44,7 @@ def _started(launcher: str) -> tuple[int, int]:
 
 
 def _number(variable: str, least: int) -> int:
-    """The value of the environment's variable; `least` where it is not set."""
+    """The value of an environment variable; `least` if it is not set."""
     text = os.environ.get(variable) or str(least)
     if not text.isdecimal() or int(text) < least:
         raise InputError(
@@ -57,14 +57,13 @@ def _number(variable: str, least: int) -> int:
 def prepare_for_cpu(cfg: Config) -> None:
     """Let torchrun's processes run where there is no GPU.
 
-    MMEngine selects a CUDA device for every process, and gives its number to
-    DistributedDataParallel. A process group that exists already keeps it from the first,
-    ``device_ids=None`` from the second.
+    MMEngine selects a CUDA device for every process, unless a process group exists already. It
+    also passes the device to DistributedDataParallel, unless ``device_ids`` is None.
 
     Raises:
         InputError: the model has SyncBN, which PyTorch has on GPUs only.
     """
-    if torch.cuda.is_available():
+    if cfg.get('launcher') != 'pytorch' or torch.cuda.is_available():
         return
     if "'SyncBN'" in str(cfg.model.to_dict()):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Keeps old configs loading: modules of mmscratch that they import, and that have moved since."""
+"""Lets old configs import modules of mmscratch that have moved since."""
 
 import importlib
 import importlib.abc
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-# What configs have named in custom_imports, and what has moved since.
+# Modules that released configs name in custom_imports, and that have moved since.
 NAMED = frozenset(
     {
         'mmscratch.checkpoint',
@@ -23,8 +23,8 @@ NAMED = frozenset(
 class MovedModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Makes each of ``NAMED`` an empty module, whose import registers every class.
 
-    A config that was dumped or released names in ``custom_imports`` the modules of its time. It
-    needs no more of them than that classes are registered.
+    A dumped or released config names the modules of its time in ``custom_imports``. It imports
+    them only to register their classes.
     """
 
     def find_spec(
@@ -41,6 +41,5 @@ class MovedModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """Append the finder to ``sys.meta_path``, once."""
-    if not any(isinstance(finder, MovedModuleFinder) for finder in sys.meta_path):
-        sys.meta_path.append(MovedModuleFinder())
+    """Append the finder to ``sys.meta_path``."""
+    sys.meta_path.append(MovedModuleFinder())

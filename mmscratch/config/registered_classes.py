@@ -7,7 +7,7 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Where a dict with a type stands (the dotted path, first match counts) -> registry of MMDetection.
+# Dotted path of a dict with a type (the first match counts) -> registry of MMDetection.
 _REGISTRIES = (
     (r'^(default_hooks\.\w+|custom_hooks\.\d+)$', 'HOOKS'),
     (r'^(train|val|test)_cfg$', 'LOOPS'),
@@ -31,13 +31,13 @@ _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWOR
 
 
 def registry_at(path: str) -> str | None:
-    """The registry that the type at a dotted path is looked up in; None where any may be meant."""
+    """The registry that builds the dict at a dotted path; None if that is unknown."""
     return next((registry for rule, registry in _REGISTRIES if re.search(rule, path)), None)
 
 
 @functools.cache
 def registered() -> dict[str, Mapping[str, Callable[..., Any]]]:
-    """Registry -> name -> class, as live views: classes that are registered later are seen too."""
+    """Registry -> name -> class, as live views that include classes that are registered later."""
     import mmcv.ops
     from mmdet import registry as registries
 
@@ -50,7 +50,7 @@ def registered() -> dict[str, Mapping[str, Callable[..., Any]]]:
 
 
 def classes_named(path: str, kind: str | Callable[..., Any]) -> list[Callable[..., Any]]:
-    """The classes or functions that a type can mean: those of the place's registry, if any."""
+    """The classes or functions of that name: in the registry of the path, else in all."""
     if not isinstance(kind, str):
         return [kind]
     name = kind.rpartition('.')[2]
@@ -61,13 +61,13 @@ def classes_named(path: str, kind: str | Callable[..., Any]) -> list[Callable[..
 
 
 def registered_names() -> frozenset[str]:
-    """Every name that a ``type`` can have without an import from elsewhere."""
+    """All names that a ``type`` can have without another import."""
     names = (name for names in registered().values() for name in names)
     return frozenset(name for name in names if not name.startswith('_'))
 
 
 def is_registered(thing: Any) -> bool:
-    """Whether a registry holds this very object."""
+    """Whether a registry contains this object."""
     return any(
         thing is known
         for names in registered().values()
@@ -78,7 +78,7 @@ def is_registered(thing: Any) -> bool:
 
 @functools.cache
 def accepted_arguments(target: Callable[..., Any]) -> tuple[frozenset[str], bool]:
-    """Names that a class or function takes by keyword, and whether it takes no others.
+    """Return the keyword arguments of a class or function, and whether it refuses all others.
 
     A class with ``**kwargs`` takes the names of its parents too. It may take any others, unless it
     is a class of mmscratch: those pass ``**kwargs`` to a parent, and do nothing else with them.

@@ -1,15 +1,15 @@
-"""Take out of a config what MMEngine's Runner cannot take together, fine as each value is."""
+"""Remove combinations of values that MMEngine's Runner refuses."""
 
 from mmengine.config import Config
 
-# PyTorch's DataLoader refuses these options where it has no workers.
+# PyTorch's DataLoader refuses these options if it has no workers.
 _OPTIONS_OF_WORKERS = (
     'persistent_workers',
     'prefetch_factor',
     'timeout',
     'multiprocessing_context',
 )
-# MMEngine 0.10.7 registers these hooks by itself. It leaves out one that the config sets to None.
+# MMEngine 0.10.7 registers these hooks by itself, except those that the config sets to None.
 HOOKS_OF_MMENGINE = (
     'runtime_info',
     'timer',
@@ -21,11 +21,11 @@ HOOKS_OF_MMENGINE = (
 
 
 def fit_to_runner(cfg: Config) -> None:
-    """Take out of ``cfg`` what would stop the Runner.
+    """Remove from ``cfg`` what would stop the Runner.
 
-    - the options of a data loader's workers, where ``num_workers`` is 0
-    - hooks that are None, and so disabled; MMEngine asserts on those that are not its own
-    - the hook that draws detections, where ``visualizer`` is None; MMEngine's own cannot draw them
+    - the options of a data loader's workers, if ``num_workers`` is 0
+    - hooks that are None, i.e. disabled; MMEngine accepts that for its own hooks only
+    - the hook that draws detections, if ``visualizer`` is None; MMEngine's own cannot draw them
     """
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader') or {}

@@ -1,4 +1,4 @@
-"""The same recipe in another number of iterations."""
+"""Set the number of iterations of a recipe."""
 
 import logging
 
@@ -14,23 +14,23 @@ LEAST_WARM_UP = 0.1
 
 
 def set_iterations(cfg: Config, iterations: int) -> None:
-    """Let a run end after so many iterations.
+    """Let a run end after ``iterations``, and fit its schedule to that length.
 
-    - Drops of the learning rate keep their distance from the end, as in the paper (section 3).
-      Where the full rate would then have less than a third of the run, its share in the paper's
-      1x, all drops move in proportion.
-    - The warm-up keeps its length. Where the run or the first drop would come before its end, it
-      is shortened in proportion, to a tenth of the run at least. The log says so.
+    - Drops of the learning rate keep their distance from the end, as in the paper (section 3). If
+      less than a third of the run, the share in the paper's 1x, would have the full rate, all drops
+      move in proportion.
+    - The warm-up keeps its length. If it would end after the first drop or the run, it is shortened
+      in proportion, to a tenth of the run at least. The log says so.
     - A cascade starts in proportion.
-    - Validation and saving come nine times at least, as in 1x.
+    - The run validates and saves nine times at least, as in 1x.
 
     Args:
         cfg: changed in place, before :func:`mmscratch.config.batch_plan.plan_batch`.
         iterations: optimizer steps of ``auto_scale_lr.base_batch_size`` images.
 
     Raises:
-        InputError: the run is too short for a warm-up and a drop after it, or there is no number
-            of iterations to begin with.
+        InputError: the run is too short for a warm-up and a drop after it, or the config has no
+            ``max_iters``.
     """
     if 'max_iters' not in cfg.train_cfg:
         raise InputError(f'{cfg.filename}: train_cfg has no max_iters that --iterations could set')
@@ -49,7 +49,7 @@ def set_iterations(cfg: Config, iterations: int) -> None:
         if scheduler.get('T_max') == before:
             scheduler.T_max = iterations
         elif scheduler.get('T_max') == before - scheduler.get('begin', 0) and 'end' in scheduler:
-            del scheduler.T_max  # MMEngine takes what begin and end say
+            del scheduler.T_max  # MMEngine's default is end - begin
         if scheduler.get('end') == before:
             scheduler.end = iterations
         if drops := scheduler.get('milestones'):
@@ -65,14 +65,14 @@ def set_iterations(cfg: Config, iterations: int) -> None:
 def _moved(drops: list[int], before: int, iterations: int) -> list[int]:
     if before - min(drops) <= iterations * 2 / 3:
         return [drop - before + iterations for drop in drops]
-    # a drop that is rounded up to the end would never come
+    # a drop at the end would never come
     return [max(1, min(round(drop * iterations / before), iterations - 1)) for drop in drops]
 
 
 def _shorten_warm_up(
     cfg: Config, warm_ups: list[ConfigDict], others: list[ConfigDict], share: float
 ) -> None:
-    """Leave a share of the warm-up, and begin behind it what begins or drops before its end."""
+    """Shorten the warm-up to a share, and move other schedulers and drops behind it."""
     iterations = cfg.train_cfg.max_iters
     was = max(scheduler.end for scheduler in warm_ups) - 1
     for scheduler in warm_ups + others:

@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from mmscratch.config.registered_classes import accepted_arguments
 
-# What MMEngine's Runner, MMDetection's tools and ours look up, besides the Runner's arguments.
+# Keys that MMEngine's Runner, MMDetection's tools and ours read, besides the Runner's arguments.
 _TOP_LEVEL = (
     'activation_checkpointing compile custom_imports default_scope drop_bad_boxes '
     'efficient_conv_bn_eval find_unused_parameters model_wrapper_cfg runner_type sync_bn tta_model '
@@ -16,14 +16,14 @@ _TOP_LEVEL = (
 
 
 def top_level_keys() -> frozenset[str]:
-    """The keys of a config that are more than variables of its own."""
+    """The keys of a config that a tool reads; all others are variables of the config."""
     from mmengine.runner import Runner
 
     return accepted_arguments(Runner)[0].union(_TOP_LEVEL.split())
 
 
 def used_sections(cfg: Config) -> dict[str, Any]:
-    """The config without its variables, which matter only where it has used them."""
+    """The config without its variables."""
     return {key: value for key, value in cfg.items() if key in top_level_keys()}
 
 
@@ -31,7 +31,7 @@ def walk_paths(node: Any, path: str = '') -> Iterator[tuple[str, dict[str, Any]]
     """Yield every dict in ``node``, itself included, with its dotted path; parents come first.
 
     The items of lists have their number in the path: ``dataset.pipeline.2``. A dict may be changed
-    once it has been yielded; what is put into it is walked too.
+    once it has been yielded; its new content is walked too.
     """
     if isinstance(node, dict):
         yield path, node
@@ -56,5 +56,5 @@ def type_name(node: Mapping[str, Any]) -> str:
 
 
 def as_list(sections: Any) -> list[dict[str, Any]]:
-    """The sections of a key that may hold one of them, a list or None, such as val_evaluator."""
+    """The sections of a key, such as val_evaluator, whose value is a section, a list or None."""
     return [sections] if isinstance(sections, dict) else list(sections or [])

@@ -1,17 +1,38 @@
-"""The options that training and testing have in common, and what they do to a config."""
+"""The options that the tools for training and testing share, and what they do to a config."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
-from mmscratch.config.cfg_options import CfgOptions
 from mmscratch.config.detection_limit import set_max_detections
 from mmscratch.data.layouts import use_folder
 
 
+class CfgOptions(DictAction):
+    """MMEngine's ``DictAction``; what is not KEY=VALUE is a usage error, not a traceback."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Add the values to the dict in the namespace."""
+        for item in values:
+            key, equals, _ = item.partition('=')
+            if not (key and equals):
+                raise argparse.ArgumentError(self, f'{item!r} is not of the form KEY=VALUE')
+            try:
+                super().__call__(parser, namespace, [item], option_string)
+            except AssertionError:
+                raise argparse.ArgumentError(self, f'{item!r}: its brackets do not match') from None
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add them to the parser of a tool."""
+    """Add the shared options to the parser of a tool."""
     parser.add_argument(
         '--data',
         type=Path,
@@ -39,10 +60,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Let a config do what they say; ``--work-dir`` is left to the tool."""
+    """Change a config as the options say. The tool itself handles ``--work-dir``."""
     if args.data:
         use_folder(cfg, args.data)
-        # The config's own values are about the config's own data.
+        # what the config says of its own data does not hold for these
         if 'drop_bad_boxes' not in args.cfg_options:
             cfg.drop_bad_boxes = False
         if 'train_dataloader.sampler.subset' not in args.cfg_options:

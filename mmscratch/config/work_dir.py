@@ -1,4 +1,4 @@
-"""Where a run's outputs go; no run writes over another."""
+"""The folder of a run's outputs. No run overwrites another."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmscratch.errors import InputError
 
-# The files that a run overwrites in place.
+# Files that a run overwrites in place.
 WRITTEN = ('*.pth', 'last_checkpoint', 'init_stats.json', 'curves.png', 'pictures/*')
 
 
@@ -24,20 +24,20 @@ def default_work_dir(config: Path, data: Path | None, init: str | None = None) -
 
 
 def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None = None) -> None:
-    """Refuse a folder that holds another run, or no run to go on with.
+    """Refuse a folder that contains another run, or no run to resume.
 
-    Links to files in the folder become copies, since a run would write through them.
+    Links to files in the folder become copies, since a run would overwrite their targets.
 
     Args:
         work_dir: where the outputs will go.
         config: what will be trained.
-        resume: a checkpoint, ``'latest'`` for that which ``work_dir`` names, None for a new run.
+        resume: a checkpoint, ``'latest'`` for the last one in ``work_dir``, None for a new run.
         out_dir: as for :func:`checkpoint_folder`.
 
     Raises:
-        InputError: ``work_dir`` is a file, or holds the run of another config; it, or the folder
-            that the run would save in, holds a run, and ``resume`` is None or a checkpoint of
-            another folder; ``resume`` is ``'latest'``, and ``last_checkpoint`` is not there.
+        InputError: ``work_dir`` is a file, or contains the run of another config; the run would
+            save into a folder that contains a run, and ``resume`` is None or a checkpoint of
+            another folder; ``resume`` is ``'latest'``, and there is no ``last_checkpoint``.
     """
     if work_dir.exists() and not work_dir.is_dir():
         raise InputError(f'{work_dir} is a file: name another folder with --work-dir')
@@ -63,24 +63,21 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
             'overwrite: continue it with --resume alone, or name another folder with --work-dir'
         )
     unlink_from_others({work_dir, folder}, config.name)
-    # without it a run would begin at iteration 0
-    if resume != 'latest' or (work_dir / 'last_checkpoint').exists():
-        return
-    if traces:
+    # without last_checkpoint a run would begin at iteration 0
+    if resume == 'latest' and not (work_dir / 'last_checkpoint').exists():
         raise InputError(
             f'{work_dir} holds a run ({traces[0].name}), but no last_checkpoint: name the one to '
             'go on from with --resume CHECKPOINT'
+            if traces
+            else f'{work_dir} holds no run to go on with: correct --work-dir, or leave out --resume'
         )
-    raise InputError(
-        f'{work_dir} holds no run to go on with: correct --work-dir, or leave out --resume'
-    )
 
 
 def last_checkpoint(work_dir: Path, out_dir: str | None = None) -> Path | None:
-    """The run's own checkpoint that the file ``last_checkpoint`` in ``work_dir`` names, if any.
+    """The checkpoint of this run that the file ``last_checkpoint`` in ``work_dir`` names, if any.
 
-    MMEngine writes a path into that file. Only the path's last part counts here, since the folder
-    may have been moved, or copied from another run's.
+    MMEngine writes a path into that file. Only the file name counts here, since the folder may
+    have been moved or copied.
 
     Args:
         work_dir: the run's folder.
@@ -95,7 +92,7 @@ def last_checkpoint(work_dir: Path, out_dir: str | None = None) -> Path | None:
 
 
 def checkpoint_folder(work_dir: Path, out_dir: str | None = None) -> Path:
-    """Where ``CheckpointHook`` saves: ``work_dir``, or a folder of its name below ``out_dir``.
+    """The folder of ``CheckpointHook``: ``work_dir``, or a folder of its name in ``out_dir``.
 
     To MMEngine, an ``out_dir`` that is the full path of ``work_dir`` is ``work_dir`` itself.
     """
@@ -104,7 +101,7 @@ def checkpoint_folder(work_dir: Path, out_dir: str | None = None) -> Path:
 
 
 def unlink_from_others(folders: set[Path], config: str) -> None:
-    """Replace each link that a run would write through, symbolic or hard, by a copy."""
+    """Replace symbolic and hard links by copies, for all files that a run overwrites."""
     patterns = (*WRITTEN, config)
     files = {file for folder in folders for pattern in patterns for file in folder.glob(pattern)}
     for file in files:

@@ -22,13 +22,13 @@ class AnnotationFile:
     """An annotation file as a data set uses it.
 
     ``objects`` maps the category names of a COCO JSON, in its order, to their numbers of objects;
-    it is None for other formats.
+    it is None for other formats. ``classes`` is a text where the config has one in place of a list.
     """
 
     split: str
     file: str
     sha256: str | None
-    classes: Sequence[str] | str | None
+    classes: Sequence[str]
     objects: dict[str, int] | None
 
 
@@ -50,9 +50,9 @@ def files_of(split: str, dataset: Any) -> Iterator[AnnotationFile]:
         yield AnnotationFile(
             split=split,
             file=str(file),
-            sha256=summary and summary.sha256,
-            classes=getattr(inner, 'metainfo', {}).get('classes'),
-            objects=(summary and summary.objects) or None,
+            sha256=summary.sha256 if summary else None,
+            classes=getattr(inner, 'metainfo', {}).get('classes') or (),
+            objects=(summary.objects or None) if summary else None,
         )
 
 

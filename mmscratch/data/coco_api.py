@@ -20,9 +20,9 @@ class CocoApi(COCO):
         awaited: Real paths of files that are read again later; others are freed.
     """
 
-    def __init__(self, annotation_file: str | None = None, awaited: Collection[str] = ()) -> None:
+    def __init__(self, annotation_file: str, awaited: Collection[str] = ()) -> None:
         try:
-            content = annotation_file and coco_json.load(annotation_file)
+            content = coco_json.load(annotation_file)
         except InputError:
             content = None
         super().__init__(None if content else annotation_file)

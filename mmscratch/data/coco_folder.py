@@ -117,7 +117,7 @@ def _keypoint_metainfo(files: Sequence[CocoJson], given: Mapping[str, Any]) -> d
     """
     from mmscratch.data.coco_keypoint_dataset import CocoKeypointDataset, flip_pairs
 
-    first = None
+    rows: list[dict[str, Any]] = []
     for content in files:
         named = [row for row in content['categories'] if row.get('keypoints')]
         if not named:
@@ -126,15 +126,15 @@ def _keypoint_metainfo(files: Sequence[CocoJson], given: Mapping[str, Any]) -> d
                 f"head; give each category of such objects the list 'keypoints' of their names, "
                 f"and the objects 'keypoints' [x, y, visibility, ...]"
             )
-        first = first or named[0]
+        rows += named
         for row in named:
-            if len(row['keypoints']) != len(first['keypoints']):
+            if len(row['keypoints']) != len(rows[0]['keypoints']):
                 raise InputError(
                     f"{content.file}: category '{row['name']}' has {len(row['keypoints'])} "
-                    f"keypoints, '{first['name']}' {len(first['keypoints'])}; name as many for "
+                    f"keypoints, '{rows[0]['name']}' {len(rows[0]['keypoints'])}; name as many for "
                     f'all, and give 0, 0, 0 for those an object lacks'
                 )
-    names = list(first['keypoints'])
+    names = list(rows[0]['keypoints'])
     known = {**CocoKeypointDataset.METAINFO, **given}
     keys = ('keypoint_names', 'flip_pairs', 'keypoint_sigmas')
     if names == list(known['keypoint_names']):

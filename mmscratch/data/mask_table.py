@@ -42,7 +42,7 @@ class MaskTable:
     ) -> None:
         size_of = {image['id']: (image['height'], image['width']) for image in images}
         sizes = [size_of[row['image_id']] for row in annotations]
-        values = [row.get('segmentation') for row in annotations]
+        values: list[Any] = [row.get('segmentation') for row in annotations]
         self.given = np.array(list(map(bool, values)))
         self.rle = np.array([isinstance(value, dict) for value in values])
         self.usable = self.given.copy()
@@ -70,7 +70,7 @@ class MaskTable:
             (far, f'segmentations have points more than {_FARTHEST:,} pixels away'),
         ):
             if wrong.any():
-                first = annotations[wrong.argmax()]['id']
+                first = annotations[int(wrong.argmax())]['id']
                 raise InputError(
                     f'{file}: {wrong.sum()} {fault}, the first is that of annotation {first}; '
                     'correct or remove them'
@@ -174,7 +174,7 @@ def _is_rle(value: dict, height: int, width: int) -> bool:
     return isinstance(value.get('counts'), str | list) and value.get('size') == [height, width]
 
 
-def _runs(counts: str | Sequence[Any], pixels: int) -> Sequence[int]:
+def _runs(counts: str | list[Any], pixels: int) -> list[int]:
     """The lengths of the runs, [] unless they are whole numbers that add up to `pixels`.
 
     Not asked of pycocotools: 2.0.11 decodes runs that end too early without an error.

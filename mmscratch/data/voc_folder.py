@@ -54,15 +54,15 @@ def find(root: Path) -> VocFolder:
                 f'{folder / name}: no such folder, and PASCAL VOC layout has it; '
                 f'{repoint.contents(folder)}: add or rename it'
             )
-    lists = {}
-    for split, names in _LISTS.items():
-        files = [folder / 'ImageSets/Main' / name for name in names]
-        lists[split] = next((file for file in files if file.is_file()), None)
-        if lists[split] is None:
+    main, lists = folder / 'ImageSets/Main', {}
+    for split, files in _LISTS.items():
+        file = next((file for file in files if (main / file).is_file()), None)
+        if file is None:
             raise InputError(
-                f'{folder / "ImageSets/Main"}: neither {" nor ".join(names)}; write the names of '
-                f'the {split} images into {names[0]}, one a line, without suffix'
+                f'{main}: neither {" nor ".join(files)}; write the names of the {split} images '
+                f'into {files[0]}, one a line, without suffix'
             )
+        lists[split] = main / file
     return VocFolder(folder, lists)
 
 

@@ -13,7 +13,7 @@ from mmscratch.data.annotation_file import (
 )
 from mmscratch.errors import InputError
 from mmscratch.hooks.preflight_hook import PreflightHook
-from mmscratch.hooks.runner_state import bare_model
+from mmscratch.loops.runner_state import bare_model
 
 
 class ClassNamesHook(Hook):
@@ -32,7 +32,7 @@ class ClassNamesHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the names on rank 0; all ranks raise its error together."""
         preflight = next((h for h in runner.hooks if isinstance(h, PreflightHook)), None)
-        verdict = [_faults(runner, checkpoint, preflight) if is_main_process() else None]
+        verdict = [_faults(runner, checkpoint, preflight) if is_main_process() else []]
         broadcast_object_list(verdict)
         faults = verdict[0]
         if preflight and 'classes' in preflight.allow:

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Sequence
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from mmscratch.config.sections import as_list, type_name
 from mmscratch.errors import InputError
-from mmscratch.hooks.runner_state import bare_model
+from mmscratch.loops.runner_state import bare_model
 
 FILLS = ('msra', 'xavier', 'gaussian')
 MEASURED = (
@@ -105,7 +105,10 @@ class InitHook(Hook):
             assigned.update(own)
             to_fill = [name for name in own if name not in loaded]
             for name in to_fill:
-                fill(layers[name], rule['fill'], rule.get('std'), _generator(runner.seed, name))
+                digest = hashlib.sha256(f'{runner.seed}/{name}'.encode()).digest()
+                # the CPU generator takes 32 bits of a seed
+                seed = int.from_bytes(digest[:4], 'big')
+                fill(layers[name], rule, torch.Generator().manual_seed(seed))
                 self._fill_of[name] = rule['fill']
             runner.logger.info(
                 f'InitHook: {rule["fill"]} fill of {len(to_fill)} layers for '
@@ -114,14 +117,13 @@ class InitHook(Hook):
 
     def _loaded_layers(self, runner: Runner, layers: dict[str, nn.Module]) -> set[str]:
         """Find the names of the layers whose weights are loaded."""
-        loaded = {
+        prefixes = tuple(name and f'{name}.' for name in pretrained_modules(bare_model(runner)))
+        return {
             name
             for name, layer in layers.items()
-            if self._loaded.get(f'{name}.weight') == layer.weight.shape
+            if f'{name}.'.startswith(prefixes)
+            or self._loaded.get(f'{name}.weight') == layer.weight.shape
         }
-        for prefix in pretrained_modules(bare_model(runner)):
-            loaded |= {name for name in layers if not prefix or f'{name}.'.startswith(f'{prefix}.')}
-        return loaded
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Start measuring in the first iteration."""
@@ -149,9 +151,7 @@ class InitHook(Hook):
         self._is_measuring = False
         for handle in self._handles:
             handle.remove()
-        self._handles.clear()
         rows = [_finished(row) for row in self._rows]
-        self._rows.clear()
         runner.logger.info(_table(rows))
         file = Path(runner.work_dir) / 'init_stats.json'
         stats = dict(seed=int(runner.seed), measured=MEASURED, layers=rows)
@@ -172,18 +172,17 @@ def fans(layer: _ConvNd | nn.Linear) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def fill(
-    layer: _ConvNd | nn.Linear, kind: str, std: float | None, generator: torch.Generator
-) -> None:
-    """Fill a layer's weight by one of ``FILLS`` and its bias with 0, the same on every rank."""
+def fill(layer: _ConvNd | nn.Linear, rule: dict, generator: torch.Generator) -> None:
+    """Fill a layer's weight by a rule and its bias with 0, the same on every rank."""
     fan_in, fan_out = fans(layer)
     # the CPU draws the same numbers for every device
     values = torch.empty(layer.weight.shape)
-    if kind == 'xavier':
+    if rule['fill'] == 'xavier':
         bound = math.sqrt(3 / fan_in)
         values.uniform_(-bound, bound, generator=generator)
     else:
-        values.normal_(0, math.sqrt(2 / fan_out) if kind == 'msra' else std, generator=generator)
+        std = math.sqrt(2 / fan_out) if rule['fill'] == 'msra' else rule['std']
+        values.normal_(0, std, generator=generator)
     layer.weight.copy_(values)
     # DistributedDataParallel has broadcast its weights before, and ranks with diff_rank_seed draw
     # different ones
@@ -194,24 +193,16 @@ def fill(
 
 def pretrained_modules(model: nn.Module) -> list[str]:
     """Find the modules whose init_cfg is of type Pretrained; '' is the model itself."""
-    init_cfgs = {name: getattr(m, 'init_cfg', None) or [] for name, m in model.named_modules()}
     return [
         name
-        for name, init_cfg in init_cfgs.items()
-        if any(map(is_pretrained, [init_cfg] if isinstance(init_cfg, dict) else init_cfg))
+        for name, module in model.named_modules()
+        if any(map(is_pretrained, as_list(getattr(module, 'init_cfg', None))))
     ]
 
 
 def is_pretrained(init_cfg: dict) -> bool:
     """Whether a config is of MMEngine's initializer that loads a checkpoint."""
-    kind = init_cfg.get('type')
-    return getattr(kind, '__name__', str(kind)).split('.')[-1] in ('Pretrained', 'PretrainedInit')
-
-
-def _generator(seed: int, name: str) -> torch.Generator:
-    digest = hashlib.sha256(f'{seed}/{name}'.encode()).digest()
-    # the CPU generator takes 32 bits of a seed
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], 'big'))
+    return type_name(init_cfg) in ('Pretrained', 'PretrainedInit')
 
 
 def _checked(rule: dict) -> dict:
@@ -236,10 +227,7 @@ def _unmatched(rule: dict, matches: list[str], layers: list[str]) -> str:
     where = f'InitHook rule with pattern {rule["pattern"]!r}'
     if matches:
         return f'{where}: earlier rules take all {len(matches)} layers it matches; put it first'
-    # a pattern may name a layer or a module around it
-    modules = {name for layer in layers for name in accumulate(layer.split('.'), '{}.{}'.format)}
-    text = re.sub(r'[^\w.]', '', rule['pattern'].replace(r'\.', '.')).strip('.')
-    nearest = difflib.get_close_matches(text, sorted(modules), n=3, cutoff=0)
+    nearest = difflib.get_close_matches(rule['pattern'], layers, n=3, cutoff=0)
     return f'{where} matches no convolution or linear layer; nearest: {", ".join(nearest)}'
 
 
@@ -271,6 +259,7 @@ def _add_activation(row: dict, module: nn.Module, args: tuple, output: Tensor) -
 
 
 def _set_gradient(row: dict, factor: float, weight: Tensor) -> None:
+    assert weight.grad is not None  # torch calls the hook when it has been set
     row['gradient_rms'] = weight.grad.detach().float().square().mean().sqrt().item() / factor
 
 

@@ -36,7 +36,5 @@ class MeanOverRanksHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Broadcast rank 0's buffers, in place."""
-        if get_world_size() == 1:
-            return
         for buffer in runner.model.buffers():
             broadcast(buffer, src=0)

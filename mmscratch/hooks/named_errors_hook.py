@@ -44,10 +44,8 @@ class NamedErrors(Compose):
         """
         try:
             return super().__call__(data)
-        except InputError:
-            raise
         except Exception as error:
-            if is_bug(error):
+            if isinstance(error, InputError) or is_bug(error):
                 raise
             raise InputError(
                 f'{data.get("img_path")} cannot be used ({describe(error)}): replace the image, '

@@ -30,7 +30,9 @@ class OwnFolderHook(Hook):
         """Correct the message hub's state in the ``checkpoint`` of a resumed run."""
         if not runner._resume:
             return
-        folder = _checkpoint_folder(runner)
+        # MMEngine sets the hook's folder only when training begins
+        out_dirs = [hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+        folder = checkpoint_folder(Path(runner.work_dir), *out_dirs[:1])
         is_own = Path(runner._load_from or '').resolve().parent == folder.resolve()
         runtime = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
         for key in [key for key in runtime if key.startswith('best_ckpt')]:
@@ -43,11 +45,3 @@ class OwnFolderHook(Hook):
         kept = runtime.pop('keep_ckpt_ids', [])
         if is_own:
             runtime['keep_ckpt_ids'] = [number for number in kept if type(number) is int]
-
-
-def _checkpoint_folder(runner: Runner) -> Path:
-    """Return the folder of the run's checkpoints, which MMEngine sets only when training begins."""
-    for hook in runner.hooks:
-        if isinstance(hook, CheckpointHook):
-            return checkpoint_folder(Path(runner.work_dir), hook.out_dir)
-    return Path(runner.work_dir)

@@ -19,8 +19,8 @@ from mmscratch.config.sections import walk_paths
 from mmscratch.data.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.errors import InputError
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
-from mmscratch.hooks.runner_state import bare_model, batch_of, images_per_step, loaded_file
 from mmscratch.loops.resumed_schedule import follow_config
+from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step, loaded_file
 from mmscratch.loops.schedule_faults import schedule_faults
 
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
@@ -75,13 +75,15 @@ class PreflightHook(Hook):
             )
         self.init = init
         self.allow = sorted(allow)
-        self._loaded_meta: dict | None = None
+        self._has_loaded = False
+        self._parent: dict | None = None
         self._other_past: list[str] = []
         self._proof: dict | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember the meta of the loaded checkpoint, and fit a resumed schedule to the config."""
-        self._loaded_meta = checkpoint.get('meta') or {}
+        """Remember the proof of the loaded checkpoint, and fit a resumed schedule to the config."""
+        self._has_loaded = True
+        self._parent = (checkpoint.get('meta') or {}).get('preflight')
         if runner._resume:
             states = checkpoint.get('param_schedulers')
             self._other_past = follow_config(runner.param_schedulers, states)
@@ -90,7 +92,7 @@ class PreflightHook(Hook):
         """Run the checks on rank 0; all ranks raise its error together."""
         bare_model(runner).train()
         files = list(annotation_files(runner)) if is_main_process() else []
-        verdict = [self._faults(runner, files) if is_main_process() else None]
+        verdict = [self._faults(runner, files) if is_main_process() else []]
         broadcast_object_list(verdict)
         faults = verdict[0]
         refused = [f'[{check}] {text}' for check, text in faults if check not in self.allow]
@@ -100,11 +102,12 @@ class PreflightHook(Hook):
                 f'preflight refuses this run (init={self.init!r}): {"; ".join(refused)} '
                 f'(to run anyway: PreflightHook(allow={checks}))'
             )
-        for check, text in faults:
-            runner.logger.warning(f'preflight: allowed to fail: [{check}] {text}')
+        waived = [f'[{check}] {text}' for check, text in faults]
+        for text in waived:
+            runner.logger.warning(f'preflight: allowed to fail: {text}')
         if is_main_process():
             warn_of_reverted_sync_bn(runner)
-            self._proof = self._established(runner, files, [f'[{c}] {text}' for c, text in faults])
+            self._proof = self._established(runner, files, waived)
             runner.logger.info(_summary(self._proof, bare_model(runner)))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -114,21 +117,20 @@ class PreflightHook(Hook):
 
     def _faults(self, runner: Runner, files: list[AnnotationFile]) -> list[tuple[str, str]]:
         """Run the checks and return pairs of check and fault."""
-        found = {
-            'classes': class_faults(files, bare_model(runner)),
-            'schedule': schedule_faults(runner),
-            'batch': self._batch_faults(runner),
-            'subset': self._subset_faults(runner),
-        }
-        # where --batch scale made another batch, it made another schedule too
-        if self._other_past and not found['batch']:
-            file = loaded_file(runner)
-            found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
+        model = bare_model(runner)
+        found = {'classes': class_faults(files, model), 'schedule': schedule_faults(runner)}
+        if runner.iter > 0:
+            found['batch'] = self._batch_faults(runner)
+            found['subset'] = self._subset_faults(runner)
+            # where --batch scale made another batch, it made another schedule too
+            if not found['batch']:
+                file = loaded_file(runner)
+                found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
         if self.init == 'random':
             found['weights'] = self._weight_faults(runner)
-            found['frozen'] = frozen_faults(bare_model(runner))
-            found['norm_eval'] = norm_faults(bare_model(runner))
-        elif self._loaded_meta is None and not pretrained_modules(bare_model(runner)):
+            found['frozen'] = frozen_faults(model)
+            found['norm_eval'] = norm_faults(model)
+        elif not self._has_loaded and not pretrained_modules(model):
             found['weights'] = ['no weights are loaded: give them with --init or load_from']
         return [(check, text) for check in CHECKS for text in found.get(check, [])]
 
@@ -136,18 +138,15 @@ class PreflightHook(Hook):
         faults = []
         if runner.iter > 0:
             faults += self._resume_faults(runner)
-        elif self._loaded_meta is not None:
+        elif self._has_loaded:
             faults.append(f'{runner._load_from or "a checkpoint"} is loaded: remove load_from')
-        paths = {
-            f'model.{name}.init_cfg'.replace('..', '.')
-            for name in pretrained_modules(bare_model(runner))
-        }
+        modules = pretrained_modules(bare_model(runner))
+        paths = {f'model.{name}.init_cfg'.replace('..', '.') for name in modules}
         paths.update(pretrained_keys(runner.cfg.get('model'), 'model'))
         return faults + [f'{path} loads weights: set it to None' for path in sorted(paths)]
 
     def _resume_faults(self, runner: Runner) -> list[str]:
-        proof = (self._loaded_meta or {}).get('preflight')
-        file = loaded_file(runner)
+        file, proof = loaded_file(runner), self._parent
         if not proof or proof['init'] != 'random':
             return [f'{file} carries no proof that its run started from scratch: start anew']
         extra = sorted(set(proof['allowed']) - set(self.allow))
@@ -156,13 +155,9 @@ class PreflightHook(Hook):
 
     def _batch_faults(self, runner: Runner) -> list[str]:
         """Compare the images of a step with the checkpoint's; log another split of as many."""
-        loaded = (self._loaded_meta or {}).get('preflight') or {}
-        now = batch_of(runner)
-        # older checkpoints don't tell
-        began = loaded.get('batch', now)
-        if runner.iter == 0:
-            return []
-        file = loaded_file(runner)
+        file, now = loaded_file(runner), batch_of(runner)
+        # the oldest checkpoints have no batch
+        began = (self._parent or {}).get('batch', now)
         if began['accumulation'] > 1 and began.get('iteration') != now['iteration']:
             return [
                 f'{file} counts forward passes, {began["accumulation"]} a step, and iterations '
@@ -183,39 +178,36 @@ class PreflightHook(Hook):
         return []
 
     def _subset_faults(self, runner: Runner) -> list[str]:
-        loaded = (self._loaded_meta or {}).get('preflight') or {}
         now = _subset(runner)
-        began, here = (s and s['sha256'] for s in (loaded.get('subset', now), now))
-        if runner.iter == 0 or began == here:
-            return []
-        first, second = (f'subset {sha[:12]}' if sha else 'all images' for sha in (began, here))
-        return [
+        began = (self._parent or {}).get('subset', now)
+        first, second = (f'subset {s["sha256"][:12]}' if s else 'all images' for s in (began, now))
+        fault = (
             f'{loaded_file(runner)} began with {first}, this is {second}: resume with the same '
             'data, subset and subset_seed, or start anew'
-        ]
+        )
+        return [fault] if first != second else []
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
         """Collect the checkpoints' entry; a resumed run keeps the one of its checkpoint."""
-        loaded = (self._loaded_meta or {}).get('preflight')
-        annotations = [dict(split=f.split, file=f.file, sha256=f.sha256) for f in files]
-        if runner.iter > 0 and loaded is not None:
-            if [a['sha256'] for a in annotations] != [a['sha256'] for a in loaded['annotations']]:
+        if runner.iter > 0 and self._parent is not None:
+            before = [annotation['sha256'] for annotation in self._parent['annotations']]
+            if [file.sha256 for file in files] != before:
                 runner.logger.warning(
                     'preflight: the annotation files changed since the start of the run; its '
                     'checkpoints keep the first checksums'
                 )
-            return loaded
+            return self._parent
         return dict(
             init=self.init,
             allowed=self.allow,
             waived=waived,
             seed=int(runner.seed),
             initial_weights_sha256=None if runner.iter > 0 else hash_of_weights(bare_model(runner)),
-            annotations=annotations,
+            annotations=[dict(split=f.split, file=f.file, sha256=f.sha256) for f in files],
             subset=_subset(runner),
             batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
-            parent=loaded,
+            parent=self._parent,
         )
 
 
@@ -302,7 +294,7 @@ def _split(batch: dict) -> str:
 
 
 def _changes(model: nn.Module, began: dict, now: dict) -> str:
-    """What differs in a step of the same images that is split otherwise."""
+    """Say what differs if a step's images are the same and their split is another."""
     changes = ''
     if began['images_per_gpu'] != now['images_per_gpu']:
         changes += '; the batches are others, and so are their padding and random numbers'

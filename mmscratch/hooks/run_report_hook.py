@@ -18,7 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 import mmscratch
-from mmscratch.hooks.runner_state import batch_of, images_per_step
+from mmscratch.loops.runner_state import batch_of, images_per_step
 from mmscratch.visualization import draw_curves
 
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'faster-coco-eval')
@@ -163,13 +163,13 @@ def metrics_table(numbers: dict[str, float]) -> str:
             for key, value in _without_classes(numbers).items()
             if key.startswith(f'{metric}_')
         }
-        width = max([9, *(1 + len(name) for name in own)])
+        if not own:
+            continue
+        width = max(9, *(1 + len(name) for name in own))
         header = ' ' * 6 + ''.join(f'{name:>{width}}' for name in own)
         cells = (f'{100 * value:.1f}' if value >= 0 else '-' for value in own.values())
-        if own and header not in lines:
-            lines.append(header)
-        if own:
-            lines.append(f'{label:6}' + ''.join(f'{cell:>{width}}' for cell in cells))
+        lines += [header] if header not in lines else []
+        lines.append(f'{label:6}' + ''.join(f'{cell:>{width}}' for cell in cells))
     return '\n'.join(lines)
 
 
@@ -179,11 +179,11 @@ def _quality(entry: dict) -> float:
     return next((entry[kind] for kind in kinds if kind in entry), -1)
 
 
-def _short_names(metrics: dict[str, float]) -> dict[str, float]:
+def _short_names(metrics: dict[str, float] | None) -> dict[str, float]:
     """Remove the prefixes ``coco/`` and ``classifier/``; ``pascal_voc/`` becomes ``voc_``."""
     return {
         re.sub('^(coco|classifier)/', '', key).replace('pascal_voc/', 'voc_'): value
-        for key, value in metrics.items()
+        for key, value in (metrics or {}).items()
     }
 
 

@@ -34,10 +34,7 @@ class SubsetRecordHook(Hook):
             ids=subset.ids,
         )
         file = Path(runner.work_dir) / 'subset.json'
-        # a single move: no process and no crash leaves half a file
-        unfinished = file.with_suffix('.tmp')
-        unfinished.write_text(json.dumps(record), encoding='utf-8')
-        unfinished.replace(file)
+        file.write_text(json.dumps(record), encoding='utf-8')
         runner.logger.info(
             f'Training on {len(subset.ids)} of {len(dataset)} images, subset seed {subset.seed}, '
             f'SHA-256 {subset.sha256}: {file}'

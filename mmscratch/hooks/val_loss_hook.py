@@ -1,7 +1,6 @@
 """Compute the loss on the validation images."""
 
 import copy
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +8,13 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmscratch.config.sections import type_name, walk
 from mmscratch.errors import InputError
+from mmscratch.loops.runner_state import bare_model
 
 
 @HOOKS.register_module()
@@ -58,7 +58,7 @@ class ValLossHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Add the mean losses over all images to ``metrics``, the same on all ranks."""
         if self._loader is not None and metrics is not None:
-            metrics.update(losses(runner.model, self._loader))
+            metrics.update(losses(bare_model(runner), self._loader))
 
 
 def annotations(dataloader: Mapping[str, Any]) -> set[str]:
@@ -78,45 +78,39 @@ def with_annotations_first(dataloader: Mapping[str, Any]) -> dict[str, Any]:
     MMDetection's validation pipelines load the annotations after the image is resized, since
     evaluation needs them as they are in the file.
     """
-    dataloader = copy.deepcopy(dict(dataloader))
+    changed = copy.deepcopy(dict(dataloader))
     # persistent workers would stay beside those of training and of validation
-    dataloader['persistent_workers'] = False
-    for node in walk(dataloader['dataset']):
+    changed['persistent_workers'] = False
+    for node in walk(changed['dataset']):
         if 'pipeline' in node:
             node['pipeline'].sort(key=lambda step: not type_name(step).startswith('Load'))
-    return dataloader
+    return changed
 
 
 @torch.no_grad()
-def losses(model: torch.nn.Module, loader: DataLoader) -> dict[str, float]:
-    """Return the mean of ``val_loss`` and of its parts over the images of all ranks."""
-    if is_model_wrapper(model):
-        model = model.module
+def losses(model: nn.Module, loader: DataLoader) -> dict[str, float]:
+    """Return the mean of ``val_loss`` and of its parts over the images of all ranks.
+
+    ``model`` has no wrapper. It is in evaluation mode, as MMEngine's validation leaves it.
+    """
     preprocessor = model.data_preprocessor
     augments = getattr(preprocessor, 'batch_augments', None)
-    was_training = model.training
-    sums: dict[str, torch.Tensor | float] = defaultdict(float)
+    preprocessor.batch_augments = None
+    sums: dict[str, Tensor] = {}
     images = 0
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(get_rank())
-        model.eval()
-        if augments is not None:
-            preprocessor.batch_augments = None
-        try:
-            for batch in loader:
-                # training=True also pads the masks
-                data = preprocessor(batch, training=True)
-                count = len(batch['inputs'])
-                total, parts = model.parse_losses(model(**data, mode='loss'))
-                for name, value in {**parts, 'loss': total}.items():
-                    if 'loss' in name:
-                        sums[f'val_{name}'] += value * count
-                images += count
-        finally:
-            model.train(was_training)
-            if augments is not None:
-                preprocessor.batch_augments = augments
+        for batch in loader:
+            # training=True also pads the masks
+            data = preprocessor(batch, training=True)
+            count = len(batch['inputs'])
+            total, parts = model.parse_losses(model(**data, mode='loss'))
+            for name, value in {**parts, 'loss': total}.items():
+                if 'loss' in name:
+                    sums[f'val_{name}'] = sums.get(f'val_{name}', 0) + value * count
+            images += count
+    preprocessor.batch_augments = augments
     values = torch.stack([*sums.values(), total.new_tensor(images)])
     all_reduce(values)
     return dict(zip(sums, (values[:-1] / values[-1]).tolist()))

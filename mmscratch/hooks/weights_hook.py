@@ -10,7 +10,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmscratch.errors import InputError
-from mmscratch.hooks.runner_state import loaded_file
+from mmscratch.loops.runner_state import loaded_file
 from mmscratch.weights.weight_names import MatchedWeights, match_weights
 
 # The keys of the weights in checkpoints: MMEngine and MoCo; DeiT, MAE, detectron2; Detectron; DINO.

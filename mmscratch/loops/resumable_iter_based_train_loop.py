@@ -1,9 +1,10 @@
 """Iteration-based training whose iterations are optimizer steps, and that resumes exactly."""
 
+import contextlib
 import copy
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
+from typing import Any, cast
 
 import torch
 from mmdet.registry import LOOPS
@@ -47,6 +48,8 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         >>> train_cfg = dict(type='ResumableIterBasedTrainLoop', max_iters=90_000, accumulation=8)
     """
 
+    dataloader: DataLoader
+
     def __init__(
         self,
         runner: Runner,
@@ -57,38 +60,38 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
     ) -> None:
         BaseLoop.__init__(self, runner, dataloader)
         dataloader = self.dataloader
-        # The parent asks its loader for an iterator here, before it is known where to begin; this
-        # one has no workers that would load ahead.
+        # The parent makes an iterator of its loader here, before the first iteration is known. This
+        # loader has no workers that would load ahead.
         super().__init__(runner, DataLoader(dataloader.dataset), *args, **kwargs)
         self.dataloader = dataloader
+        # only a loader that MMEngine doesn't build has none
+        self.batch_sampler = cast(BatchSampler, dataloader.batch_sampler)
         self.accumulation = accumulation
         self._seed_at_start = runner.seed
 
     def run(self) -> Module:
         """Train from iteration ``self.iter`` to the end."""
-        sampler = self.dataloader.batch_sampler.sampler
+        sampler: Any = self.batch_sampler.sampler
         if getattr(sampler, 'seed', None) == self._seed_at_start:
             sampler.seed = self.runner.seed
-        # It yields the global sequence, of which this loop takes the rank's part.
+        # This loop takes the rank's part of the global sequence itself.
         sampler.rank, sampler.world_size = 0, 1
         if self.accumulation > 1:
-            # The Runner has told the wrapper iterations where it counts passes.
+            # The wrapper counts passes; the Runner has given it iterations.
             wrapper = self.runner.optim_wrapper
             wrapper._accumulative_counts = self.accumulation
             passes = (count * self.accumulation for count in (self.iter, self.max_iters))
             wrapper.initialize_count_status(self.runner.model, *passes)
-        self.dataloader_iterator = self._data_batches(self._iter)
-        try:
+        # The workers end with the training, not whenever the garbage is collected.
+        with contextlib.closing(self._data_batches(self._iter)) as self.dataloader_iterator:
             return super().run()
-        finally:
-            # The workers end with the training, not whenever the garbage is collected.
-            self.dataloader_iterator.close()
 
     def run_iter(self, data_batch: dict) -> None:
         """Take one optimizer step; ``data_batch`` is the batch of its first pass."""
         runner = self.runner
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=data_batch)
-        batches, losses = [data_batch], []
+        batches = [data_batch]
+        losses: list[dict[str, torch.Tensor]] = []
         for number in range(self._iter * self.accumulation, (self._iter + 1) * self.accumulation):
             if losses:
                 batches.append(next(self.dataloader_iterator))
@@ -104,15 +107,15 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         )
         self._iter += 1
 
-    def _data_batches(self, past: int) -> Iterator[Any]:
-        # The parent's run() takes one batch for each past iteration and drops it.
+    def _data_batches(self, past: int) -> Generator[Any, None, None]:
+        # The parent's run() draws and drops one batch for each past iteration.
         yield from itertools.repeat(None, past)
         loader = copy.copy(self.dataloader)
-        # DataLoader refuses to have these assigned once it is made; the copy has not been used.
+        # A DataLoader refuses these assignments; this unused copy can take them.
         vars(loader).update(
             dataset=SeededDataset(loader.dataset, self.runner.seed),
             batch_sampler=self.keyed_batches(
-                loader.batch_sampler, past, self.accumulation, get_rank(), get_world_size()
+                self.batch_sampler, past, self.accumulation, get_rank(), get_world_size()
             ),
         )
         yield from loader
@@ -123,8 +126,8 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
     ) -> Iterator[list[tuple[int, int]]]:
         """Yield a rank's batches from step ``past`` on, as lists of (index, step).
 
-        ``batch_sampler`` yields the batches of all ranks. Where it ends, it is started again with
-        the next epoch's number.
+        ``batch_sampler`` yields the batches of all ranks. After its end it begins again with the
+        next epoch's number.
         """
         number = 0
         for epoch in itertools.count():

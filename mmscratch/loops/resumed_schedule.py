@@ -1,9 +1,9 @@
-"""The learning rate of a resumed run: its config's, if up to there it was the same."""
+"""Let a resumed run follow its config's schedule, if the past learning rates were the same."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# What changes from iteration to iteration
+# state of a scheduler that changes with the iterations
 MOVING = frozenset({'last_step', '_global_step', '_last_value', 'verbose'})
 NAMES = {'base_values': 'rate'}
 
@@ -11,16 +11,17 @@ NAMES = {'base_values': 'rate'}
 def follow_config(schedulers: Any, states: Any) -> list[str]:
     """Give a checkpoint's schedulers the drops and the end that the config has.
 
-    MMEngine goes on with the checkpoint's, whatever the config says. With this, schedules of all
-    lengths, which begin alike, can share their beginning: what is resumed in the middle of the
-    constant rate with another schedule's config is that schedule's run, to the bit.
+    MMEngine continues with the checkpoint's schedule, whatever the config says. Schedules of all
+    lengths begin alike, so this function lets them share their beginning: a run that is resumed
+    before its first drop, with the config of another schedule, equals a run of that schedule to the
+    bit.
 
     Args:
-        schedulers: as the config makes them; a list, all other kinds are left alone.
-        states: the checkpoint's ``param_schedulers``; those without a fault are changed in place.
+        schedulers: those of the config. Only a list is handled.
+        states: the checkpoint's ``param_schedulers``. Those without a fault are changed in place.
 
     Returns:
-        Faults: what the checkpoint has behind it that the config's schedule has otherwise.
+        Faults: differences between the checkpoint's past schedule and the config's.
     """
     if not isinstance(schedulers, list) or not isinstance(states, list):
         return []
@@ -39,7 +40,7 @@ def _follow(name: str, planned: Mapping[str, Any], state: dict[str, Any]) -> str
     changed = sorted(key for key in keys if planned[key] != state[key])
     if not changed:
         return None
-    # steps since the scheduler's begin; it counts none behind its end
+    # steps since the scheduler's begin; a scheduler stops counting at its end
     now = state['_global_step'] - state['begin']
     ends = {'end', 'milestones'} if 'milestones' in state else set()
     is_same = now < 0 or set(changed) <= ends
@@ -53,9 +54,9 @@ def _follow(name: str, planned: Mapping[str, Any], state: dict[str, Any]) -> str
             for key in changed
         )
         return (
-            f'{name} at iteration {state["_global_step"]} has behind it what this config has '
-            f'otherwise ({differences}): resume with what it began with, or from a checkpoint '
-            'before the first drop of either, or start anew'
+            f'{name} differs from this config up to iteration {state["_global_step"]} '
+            f'({differences}): resume with the config and options of the start, or from a '
+            'checkpoint before the first drop of either, or start anew'
         )
     state.update({key: planned[key] for key in changed})
     if now >= 0:
@@ -64,7 +65,7 @@ def _follow(name: str, planned: Mapping[str, Any], state: dict[str, Any]) -> str
 
 
 def _plain(value: Any) -> Any:
-    """Milestones as a list; of the rates of all parameters those that differ."""
+    """Milestones as a list; rates of all parameters without repetitions."""
     if isinstance(value, Mapping):
         return sorted(value)
     return sorted(set(value)) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What a schedule leaves out: saving, validating, drops of the learning rate, the cascade."""
+"""Find what a schedule never does: save, validate, drop the learning rate, start the cascade."""
 
 import difflib
 import re
@@ -11,9 +11,9 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
 def schedule_faults(runner: Runner) -> list[str]:
-    """Find what the schedule leaves out: saving, validating, learning-rate drops, the cascade.
+    """Find what the schedule never does: save, validate, drop the learning rate, start the cascade.
 
-    A hook that looks at a number that validation does not yield is a fault too.
+    A hook that monitors a number that validation does not yield is a fault too.
     """
     loop = runner.train_loop
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
@@ -57,22 +57,16 @@ def _saving_faults(runner: Runner, by_epoch: bool) -> list[str]:
 
 
 def _metric_faults(runner: Runner) -> list[str]:
-    """Find hooks that look at a number that validation does not yield."""
+    """Find hooks that monitor a number that validation does not yield."""
     known = _metric_names(runner)
     if known is None:
         return []
-    wanted = [
-        (hook, 'save_best', name)
-        for hook in runner.hooks
-        if isinstance(hook, CheckpointHook)
-        for name in hook.save_best or ()
-        if name != 'auto'
-    ]
-    wanted += [
-        (hook, 'monitor', hook.monitor)
-        for hook in runner.hooks
-        if isinstance(hook, EarlyStoppingHook)
-    ]
+    wanted = []
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            wanted += [(hook, 'save_best', name) for name in hook.save_best or () if name != 'auto']
+        elif isinstance(hook, EarlyStoppingHook):
+            wanted.append((hook, 'monitor', hook.monitor))
     has_losses = any(isinstance(hook, HOOKS.get('ValLossHook')) for hook in runner.hooks)
     return [
         f'{type(hook).__name__} has {option}={name!r}, which validation does not yield; nearest: '
@@ -83,7 +77,7 @@ def _metric_faults(runner: Runner) -> list[str]:
 
 
 def _metric_names(runner: Runner) -> list[str] | None:
-    """The keys of what validation yields; None if one of its metrics does not tell them."""
+    """Return the names of validation's numbers; None if they are unknown for one of its metrics."""
     if runner.val_loop is None:
         return None
     names = []
@@ -110,7 +104,7 @@ def _cascade_faults(runner: Runner) -> list[str]:
 def _drop_faults(scheduler: Any, loop: Any) -> list[str]:
     """Find the drops of a built scheduler that never come.
 
-    mmengine counts milestones from the scheduler's ``begin`` and heeds them before its ``end``.
+    MMEngine counts milestones from the scheduler's ``begin``, and ignores those after its ``end``.
     """
     name = type(scheduler).__name__
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
@@ -128,7 +122,7 @@ def _drop_faults(scheduler: Any, loop: Any) -> list[str]:
             f'{name} never reaches milestones {late}: begin={scheduler.begin}, '
             f'end={scheduler.end}, and training ends at {unit} {length}'
         ]
-    # by_epoch=False forgotten the other way round: epochs written where iterations are counted
+    # milestones in epochs, but by_epoch=False
     if (
         by_epoch
         and unit == 'iteration'

@@ -1,4 +1,4 @@
-"""Random augmentation that depends on what is loaded, not on who loads it."""
+"""Random augmentation that depends on the image and the step, not on the worker."""
 
 import random
 from typing import Any
@@ -9,16 +9,16 @@ from torch.utils.data import Dataset
 
 
 def derive_seed(*key: int) -> int:
-    """A seed, 0 .. 2^32 - 1, from whole numbers >= 0; other numbers give unrelated streams."""
+    """Derive a seed, 0 .. 2^32 - 1, from whole numbers >= 0. Other numbers give unrelated seeds."""
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 class SeededDataset(Dataset):
     """Map-style data set with keys (index, step); augmentation follows from (seed, index, step).
 
-    Python's, NumPy's and torch's global generators are seeded before ``dataset[index]`` and put
-    back after it, so that the result is the same in any worker process or none, and the caller's
-    random stream goes on as if nothing had been loaded.
+    Python's, NumPy's and torch's global generators are seeded before ``dataset[index]`` and
+    restored after it. So the result is the same in any worker process, and the caller's random
+    numbers do not change.
     """
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
@@ -31,7 +31,7 @@ class SeededDataset(Dataset):
         seed = derive_seed(self.seed, index, step)
         random.seed(seed)
         np.random.seed(seed)
-        # Not torch.manual_seed: in the main process that would seed the GPUs too.
+        # not torch.manual_seed, which would seed the GPUs too in the main process
         torch.default_generator.manual_seed(seed)
         try:
             return self.dataset[index]

@@ -19,8 +19,10 @@ from mmscratch.miniature.run import Run, in_order
 from mmscratch.visualization.curves import read_scalars
 
 TRAIN = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
-KEPT = ('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters')
-KEPT += ('versions', 'git_commit', 'hardware')
+KEPT = (
+    *('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters'),
+    *('versions', 'git_commit', 'hardware'),
+)
 
 
 @dataclass

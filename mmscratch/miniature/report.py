@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -106,7 +106,7 @@ def _save(figure: Figure, out: Path) -> None:
 
 
 # number of the claim -> what draws its figure
-FIGURES = {
+FIGURES: dict[int, Callable[[Results, Path], None]] = {
     1: partial(draw_schedules, panels=[('', 'bbox_mAP', 'box AP'), ('', 'segm_mAP', 'mask AP')]),
     2: partial(
         draw_schedules,

@@ -41,11 +41,6 @@ class FiniteSubsetSampler(DefaultSampler):
             self.total_size = math.ceil(self.subset_size / self.world_size) * self.world_size
         self.num_samples = len(range(self.rank, self.total_size, self.world_size))
 
-    def global_sequence(self) -> Iterator[int]:
-        """Yield the epoch's draws of all ranks together, not rounded up."""
-        order = pass_order(self.subset_size, self.shuffle, self.seed, self.epoch)
-        return iter(self.subset.indices[order].tolist())
-
     def __iter__(self) -> Iterator[int]:
         draws = np.arange(self.rank, self.total_size, self.world_size) % self.subset_size
         order = pass_order(self.subset_size, self.shuffle, self.seed, self.epoch)

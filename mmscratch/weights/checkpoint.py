@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 import mmengine.runner.checkpoint
 import numpy as np
@@ -52,12 +52,12 @@ def _not_allowed(name: str) -> pickle.UnpicklingError:
 
 # What a pickled numpy array refers to. A module is `core` before numpy 2 and `_core` since, and the
 # reader's numpy need not be the writer's.
-NUMPY_GLOBALS = {'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype}
-_FRAMED_ARRAYS = {'_codecs.encode': codecs.encode}
+NUMPY_GLOBALS: dict[str, Callable] = {'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype}
+_FRAMED_ARRAYS: dict[str, Callable] = {'_codecs.encode': codecs.encode}
 for _core in ('numpy.core', 'numpy._core'):
-    NUMPY_GLOBALS[f'{_core}.multiarray._reconstruct'] = np.empty(0).__reduce__()[0]
+    NUMPY_GLOBALS[f'{_core}.multiarray._reconstruct'] = cast(Callable, np.empty(0).__reduce__()[0])
     NUMPY_GLOBALS[f'{_core}.multiarray.scalar'] = np.float64(0).__reduce__()[0]
-    _FRAMED_ARRAYS[f'{_core}.numeric._frombuffer'] = np.empty(0).__reduce_ex__(5)[0]
+    _FRAMED_ARRAYS[f'{_core}.numeric._frombuffer'] = cast(Callable, np.empty(0).__reduce_ex__(5)[0])
 # What files of Detectron and detectron2 refer to, in any pickle protocol.
 PICKLE_GLOBALS = NUMPY_GLOBALS | _FRAMED_ARRAYS
 # What checkpoints of MMEngine refer to beyond torch's defaults.

@@ -85,14 +85,12 @@ class _Literals(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Return ``dict(a=1)`` and ``dict({...}, a=1)`` as a dict display."""
         self.generic_visit(node)
-        match node:
-            case ast.Call(func=ast.Name(id='dict'), args=[] | [ast.Dict()], keywords=parts) if all(
-                part.arg for part in parts
-            ):
-                # MMEngine writes dict({...}) if a key is no identifier
-                first = node.args[0] if node.args else ast.Dict([], [])
-                keys = [*first.keys, *(ast.Constant(part.arg) for part in parts)]
-                return ast.Dict(keys, [*first.values, *(part.value for part in parts)])
+        parts = node.keywords
+        match node.func, node.args or [ast.Dict([], [])]:
+            # MMEngine writes dict({...}) if a key is no identifier
+            case ast.Name(id='dict'), [ast.Dict(keys, values)] if all(part.arg for part in parts):
+                keys = [*keys, *(ast.Constant(part.arg) for part in parts)]
+                return ast.Dict(keys, [*values, *(part.value for part in parts)])
         return node
 
     def visit_Name(self, node: ast.Name) -> ast.AST:

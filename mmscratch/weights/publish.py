@@ -28,8 +28,10 @@ from mmscratch.weights import checkpoint, checkpoint_config, safetensors_file
 ROOT = Path(__file__).resolve().parents[2]
 # What a release keeps of a checkpoint's meta: the class names, the preflight's proof, which a run
 # that begins with the release keeps as its parent, and the identity of the run.
-KEPT_META = ('dataset_meta', 'preflight', 'iter', 'epoch', 'seed')
-KEPT_META += ('experiment_name', 'time', 'mmengine_version')
+KEPT_META = (
+    *('dataset_meta', 'preflight', 'iter', 'epoch', 'seed'),
+    *('experiment_name', 'time', 'mmengine_version'),
+)
 FILE_NAME = re.compile(r'[\w.+-]+')
 # init in the proof -> folders of configs/
 FOLDERS = {'random': ('scratch', 'dsod'), 'pretrained': ('pretrained',)}
@@ -128,7 +130,7 @@ def publish(
 
 def check_weights(file: Path, loaded: dict[str, Any]) -> None:
     """Raise an :class:`InputError` for a checkpoint without config, or with broken weights."""
-    weights, text = loaded.get('state_dict'), loaded.get('meta', {}).get('cfg')
+    weights, text = loaded.get('state_dict', {}), loaded.get('meta', {}).get('cfg')
     is_state = isinstance(weights, dict) and all(
         isinstance(name, str) and torch.is_tensor(value) for name, value in weights.items()
     )
@@ -214,8 +216,9 @@ def without_numpy(value: Any) -> Any:
 def check_finished(file: Path, run: TrainingRun) -> None:
     """Raise an :class:`InputError` unless the checkpoint is the last, or an ended run's best."""
     iteration, planned = run.meta.get('iter'), (run.cfg.get('train_cfg') or {}).get('max_iters')
-    has_ended = run.report and run.report['iterations'] == planned
-    is_best = has_ended and run.report['best']['iteration'] == iteration
+    report = run.report
+    has_ended = report and report['iterations'] == planned
+    is_best = report and has_ended and report['best']['iteration'] == iteration
     if iteration is None or not (iteration == planned or is_best):
         raise InputError(
             f'{file}: is of iteration {iteration} of {planned}; give the last checkpoint of a run, '
@@ -238,13 +241,13 @@ def index_text(release: str, run: TrainingRun) -> str:
     metadata: dict[str, Any] = {'Training Data': run.data}
     if 'iter' in run.meta:
         metadata['Iterations'] = run.meta['iter']
-    entry = {
+    entry: dict[str, Any] = {
         'Name': f'{listed.parent.name}/{run.config_name}' if listed else release.rpartition('-')[0],
         'Config': str(listed.relative_to(ROOT)) if listed else f'{release}.py',
         'Metadata': metadata,
     }
     # the validation of these very weights
-    history = run.report['history'] if run.report else []
+    history: list[dict[str, float]] = run.report['history'] if run.report else []
     numbers = next((v for v in history if v['iteration'] == run.meta.get('iter')), {})
     modes = [node.get('eval_mode') for node in walk(run.cfg.get('val_evaluator'))]
     names = {'VOC AP': 'VOC07 AP'} if '11points' in modes else {}

@@ -237,7 +237,8 @@ def _detectron_name(name: str) -> str | None:
 
 
 def _from_detectron2(tensors: dict[str, Tensor], backbone: set[str]) -> dict[str, Tensor]:
-    body, others = {}, {}
+    body: dict[str, Tensor] = {}
+    others: dict[str, Tensor] = {}
     for name, value in tensors.items():
         layer, _, kind = name.rpartition('.')
         conv = re.sub(r'^(backbone\.)?(bottom_up\.)?', '', layer).removesuffix('.norm')

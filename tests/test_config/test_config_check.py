@@ -348,8 +348,8 @@ SECTION = 'give a section (a dict), or None'
         ('log_processor.window_size', 'x', WHOLE),
         ('randomness.seed', -3, 'give a whole number from 0 to 4294967295, or None'),
         ('randomness.seed', 2**32, 'give a whole number from 0 to 4294967295, or None'),
-        ('train_dataloader.sampler.subset', 0, 'give a number of images from 1, a file of '),
-        ('train_dataloader.sampler.subset', '', 'give a number of images from 1, a file of '),
+        ('train_dataloader.sampler.subset', 0, 'give a whole number of images from 1, a file'),
+        ('train_dataloader.sampler.subset', '', 'give a whole number of images from 1, a file'),
         ('train_dataloader.dataset', None, 'give a section (a dict)'),
         ('train_dataloader.dataset.ann_file', 5, 'give a path, or None'),
         ('train_dataloader.dataset.filter_cfg.min_size', 'x', 'give a number from 0'),
@@ -409,6 +409,5 @@ def test_what_is_needed_has_to_be_there(cfg):
     message = refusal(config_check.require, cfg, 'train_cfg', 'optim_wrapper.optimizer.lr')
     assert message.startswith(f'{cfg.filename}: optim_wrapper.optimizer.lr is missing; set it')
     cfg.optim_wrapper = None
-    assert 'optim_wrapper is missing' in refusal(
-        config_check.require, cfg, 'optim_wrapper.optimizer'
-    )
+    message = refusal(config_check.require, cfg, 'optim_wrapper.optimizer')
+    assert 'optim_wrapper.optimizer is missing' in message

@@ -125,6 +125,8 @@ def test_two_processes_and_two_passes_are_the_same_training(place):
 def test_syncbn_without_gpus_is_refused(monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     cfg = Config.fromfile(ROOT / 'configs/scratch/mask_rcnn_r50_syncbn_6x.py')
+    distributed.prepare_for_cpu(cfg)
+    cfg.launcher = 'pytorch'
     with pytest.raises(InputError, match='SyncBN needs GPUs'):
         distributed.prepare_for_cpu(cfg)
 

@@ -36,19 +36,19 @@ def test_fans(layer, expected):
 
 def test_fills_have_the_spread_of_their_definitions():
     layer = nn.Conv2d(64, 128, 3)
-    fill(layer, 'msra', None, generator())
+    fill(layer, dict(fill='msra'), generator())
     assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / (128 * 9)), rel=0.01)
     # a normal draw leaves 3 standard deviations behind, a uniform one never sqrt(3)
     assert layer.weight.abs().max() > 3 * math.sqrt(2 / (128 * 9))
     assert torch.all(layer.bias == 0)
 
-    fill(layer, 'xavier', None, generator())
+    fill(layer, dict(fill='xavier'), generator())
     bound = math.sqrt(3 / (64 * 9))
     assert 0.999 * bound < layer.weight.max() <= bound
     assert -bound <= layer.weight.min() < -0.999 * bound
     assert layer.weight.std().item() == pytest.approx(math.sqrt(1 / (64 * 9)), rel=0.01)
 
-    fill(layer, 'gaussian', 0.01, generator())
+    fill(layer, dict(fill='gaussian', std=0.01), generator())
     assert layer.weight.std().item() == pytest.approx(0.01, rel=0.01)
     assert layer.weight.mean().item() == pytest.approx(0, abs=2e-4)
 
@@ -64,7 +64,7 @@ def test_fills_have_the_spread_of_their_definitions():
 )
 def test_msra_gives_gradients_twice_the_power(layer):
     """Half of which a ReLU takes: He et al. 2015, section 2.2."""
-    fill(layer, 'msra', None, generator())
+    fill(layer, dict(fill='msra'), generator())
     x = torch.zeros(1, 24, 40, 40, requires_grad=True)
     out = layer(x)
     out.backward(torch.randn(out.shape, generator=generator(1)))
@@ -74,7 +74,7 @@ def test_msra_gives_gradients_twice_the_power(layer):
 
 def test_xavier_keeps_the_power_of_activations():
     layer = nn.Conv2d(48, 96, 3, groups=2)
-    fill(layer, 'xavier', None, generator())
+    fill(layer, dict(fill='xavier'), generator())
     out = layer(torch.randn(1, 48, 40, 40, generator=generator(1)))
     assert out.var().item() == pytest.approx(1, rel=0.05)
 

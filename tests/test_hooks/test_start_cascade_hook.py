@@ -15,7 +15,7 @@ from mmscratch.data.layouts import use_folder
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook, StartCascadeHook
-from mmscratch.hooks.runner_state import bare_model
+from mmscratch.loops.runner_state import bare_model
 from mmscratch.weights import checkpoint
 
 LEAF = (

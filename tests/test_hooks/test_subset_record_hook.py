@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader
 from mmscratch.hooks.subset_record_hook import SubsetRecordHook
 from mmscratch.samplers import (
     AspectRatioGroupedBatchSampler,
-    FiniteSubsetSampler,
     InfiniteSubsetSampler,
 )
 from mmscratch.samplers.subset import sha256_of_ids
@@ -87,7 +86,7 @@ def test_silent_about_all_images(tmp_path, caplog):
 
 def test_found_behind_a_batch_sampler(tmp_path):
     fake = runner(tmp_path, None)
-    sampler = FiniteSubsetSampler(Images(), seed=0, subset=3)
+    sampler = InfiniteSubsetSampler(Images(), seed=0, subset=3)
     batch_sampler = AspectRatioGroupedBatchSampler(sampler, 2)
     fake.train_dataloader = DataLoader(Images(), batch_sampler=batch_sampler)
     SubsetRecordHook().before_train(fake)

@@ -1,5 +1,6 @@
 import contextlib
 import os
+from collections import Counter
 from itertools import chain, islice, permutations
 from pathlib import Path
 
@@ -153,7 +154,8 @@ def test_no_past_image_is_loaded(straight_run):
     future = list(islice(sampler, 10, 10 + 2 * (3 + 4)))
     _, loaded = run(work_dir, 8, workers=2, resume_at=5)
     assert set(future[:6]) <= set(loaded)
-    assert sorted(loaded) == sorted(future[: len(loaded)])
+    # a worker may be ahead of the other when training ends
+    assert Counter(loaded) <= Counter(future)
 
 
 def test_an_unseeded_run_resumes_in_its_own_order(tmp_path):
@@ -246,9 +248,8 @@ def test_no_batch_is_an_error_not_an_endless_loop():
 
 
 def sequence(batch_sampler: type, batch_size: int = 2) -> BatchSampler:
-    return batch_sampler(
-        InfiniteSubsetSampler(Images(20, ''), seed=3, subset=11), batch_size, False
-    )
+    sampler = InfiniteSubsetSampler(Images(20, ''), seed=3, subset=11)
+    return batch_sampler(sampler, batch_size, *([False] if batch_sampler is BatchSampler else []))
 
 
 @pytest.mark.parametrize('batch_sampler', [BatchSampler, AspectRatioGroupedBatchSampler])

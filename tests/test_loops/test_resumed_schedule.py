@@ -82,10 +82,20 @@ def test_drops_are_counted_from_the_begin():
         (make([10, 15], 20), make([20, 25]), 12, 'milestones [10, 15] and here [20, 25]'),
         (make([10, 15], 20), make([20, 25]), 10, 'end 20 and here 30'),
         (make([20, 25]), make([10, 25]), 12, 'milestones [20, 25] and here [10, 25]'),
-        (make([20, 25]), make([12, 25]), 12, 'MultiStepLR at iteration 12 has behind it'),
+        (
+            make([20, 25]),
+            make([12, 25]),
+            12,
+            'MultiStepLR differs from this config up to iteration 12',
+        ),
         (make([20, 25]), make([9], end=10), 12, 'milestones [20, 25] and here [9]'),
         (make([20, 25]), make([20, 25], lr=0.01), 12, 'rate [0.02] and here [0.01]'),
-        (make([20, 25]), make([20, 25], warm_up=6), 12, 'LinearLR at iteration 12'),
+        (
+            make([20, 25]),
+            make([20, 25], warm_up=6),
+            12,
+            'LinearLR differs from this config up to iteration 12',
+        ),
     ],
 )
 def test_another_past_is_told_and_the_checkpoints_schedule_kept(first, second, at, told):

@@ -146,7 +146,6 @@ def test_epochs_are_the_passes_of_the_infinite_sampler():
     for epoch in range(3):
         sampler.set_epoch(epoch)
         assert list(sampler) == infinite[4 * epoch : 4 * epoch + 4]
-        assert list(sampler) == list(sampler.global_sequence())
 
 
 def test_finite_and_infinite_choose_alike():

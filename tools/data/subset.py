@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mmscratch.data import coco_json
 from mmscratch.errors import InputError, one_line_errors
-from mmscratch.samplers.subset import choose_ids, sha256_of_ids
+from mmscratch.samplers.subset import ImageId, choose_ids, sha256_of_ids
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,7 +40,7 @@ def image_ids(file: Path) -> set[int]:
     return {image['id'] for image in coco_json.load(file)['images']}
 
 
-def choose(args: argparse.Namespace) -> tuple[list[int], int]:
+def choose(args: argparse.Namespace) -> tuple[list[ImageId], int]:
     """The ids, and the number of images that are left out since they have no object.
 
     Raises:

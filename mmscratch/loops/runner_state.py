@@ -1,4 +1,4 @@
-"""Read the state of a Runner that several hooks need."""
+"""What several hooks ask of a Runner: its bare model, its batch, the file that it has loaded."""
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
@@ -16,7 +16,7 @@ def batch_of(runner: Runner) -> dict:
         gpus=runner.world_size,
         images_per_gpu=getattr(runner.train_dataloader.batch_sampler, 'batch_size', 0),
         accumulation=getattr(runner.train_loop, 'accumulation', 1),
-        # Checkpoints of mmscratch 0.1.0 have no such word, and count passes.
+        # mmscratch 0.1.0 did not write this key, and counted passes
         iteration='optimizer step',
     )
 
@@ -29,7 +29,6 @@ def images_per_step(batch: dict) -> int:
 def loaded_file(runner: Runner) -> str:
     """Return the name of the loaded checkpoint, for messages.
 
-    ``tools/train.py`` always sets it. Without it a Runner resumes the last checkpoint of its work
-    directory.
+    A Runner that resumes without a name takes the last checkpoint of its work directory.
     """
     return str(runner._load_from or find_latest_checkpoint(runner.work_dir))
