@@ -28,25 +28,12 @@ from mmscratch.config.learning_rate import learning_rate
 from mmscratch.miniature.statistics import spread
 from mmscratch.models.complexity import detector_multiply_adds
 from mmscratch.models.speed import speed_rows
+from mmscratch.weights.publish import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 END = '<!-- end of table -->'
-# in a metafile -> how a table calls it
-METRICS = {
-    'box AP': 'box',
-    'mask AP': 'mask',
-    'keypoint AP': 'keypoint',
-    'VOC AP': 'VOC',
-    'VOC07 AP': 'VOC 2007',
-    'VOC12 AP': 'VOC 2012',
-}
 # what a table calls it -> in metrics.json
-MEASURED = {
-    'box': 'bbox_mAP',
-    'mask': 'segm_mAP',
-    'keypoint': 'keypoints_mAP',
-    'VOC': 'voc_mAP',
-}
+MEASURED = {name.removesuffix(' AP'): key for key, (_, name) in METRICS.items()}
 
 
 class ModelSize(NamedTuple):
@@ -143,12 +130,8 @@ def reported_table(readme: str) -> str:
         row = twins.setdefault(name, {column: [] for column in columns})
         for result in entry.get('Reported', []):
             who, _, where = result['Source'].partition(', ')
-            source = '; '.join(
-                [
-                    where if who == 'paper' else result['Source'],
-                    *filter(None, [result.get('Remark')]),
-                ]
-            )
+            source = where if who == 'paper' else result['Source']
+            source += f'; {result["Remark"]}' if 'Remark' in result else ''
             text = f'{numbers(result)} ({source})'
             if who == 'paper':
                 row[f'paper, {weights}'].append(text)
@@ -164,10 +147,11 @@ def reported_table(readme: str) -> str:
 def numbers(result: dict[str, Any]) -> str:
     """Such as ``box 41.3 (61.8, 45.6), mask 36.6 (59.0, 38.9)``: AP, and AP50 and AP75 if known."""
     texts = []
-    for key, name in METRICS.items():
-        if key in result:
+    for key in result:
+        if key.endswith(' AP'):
             finer = [f'{result[key + iou]:.1f}' for iou in ('50', '75') if key + iou in result]
-            texts.append(f'{name} {result[key]:.1f}' + (f' ({", ".join(finer)})' if finer else ''))
+            text = f'{key.removesuffix(" AP")} {result[key]:.1f}'
+            texts.append(text + (f' ({", ".join(finer)})' if finer else ''))
     return ', '.join(texts)
 
 

@@ -133,18 +133,6 @@ class SingleMaskCascadeRoIHead(CascadeRoIHead):
         """Boxes of the last active stage with the mean scores of the active stages."""
         return CascadeRoIHead.predict_bbox(self._in_phase(), *args, **kwargs)
 
-    def forward(
-        self, x: tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList
-    ) -> tuple:
-        """Raw class scores, box deltas and mask logits of each image, for counting operations."""
-        proposals = [result.bboxes for result in rpn_results_list]
-        counts = [len(boxes) for boxes in proposals]
-        metas = [sample.metainfo for sample in batch_data_samples]
-        rois, scores, deltas = self._in_phase()._refine_roi(x, bbox2roi(proposals), metas, counts)
-        if not self.with_mask:
-            return scores, deltas
-        return scores, deltas, self._mask_forward(x, torch.cat(rois))['mask_preds'].split(counts)
-
     def _in_phase(self) -> 'SingleMaskCascadeRoIHead':
         """Return this head as the parent has to see it: with its active stages alone.
 
