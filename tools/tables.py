@@ -17,7 +17,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any
 
 import mmengine.config.utils
 import torch
@@ -34,13 +34,6 @@ ROOT = Path(__file__).resolve().parents[1]
 END = '<!-- end of table -->'
 # what a table calls it -> in metrics.json
 MEASURED = {name.removesuffix(' AP'): key for key, (_, name) in METRICS.items()}
-
-
-class ModelSize(NamedTuple):
-    """What a model costs: parameters, and multiply-adds on one image."""
-
-    parameters: int
-    multiply_adds: int
 
 
 def markdown(rows: list[list[str]], numeric: str) -> str:
@@ -83,13 +76,14 @@ def configs_table(readme: str) -> str:
 
 def config_cells(cfg: Config) -> list[str]:
     """What the config builds and how it trains."""
-    size = model_size(json.dumps(cfg.model.to_dict(), sort_keys=True), *test_size(cfg))
+    model = json.dumps(cfg.model.to_dict(), sort_keys=True)
+    parameters, multiply_adds = model_size(model, *test_size(cfg))
     drops = cfg.param_scheduler[-1].milestones
     iterations = cfg.train_cfg.max_iters
     rates = [learning_rate(cfg, i) for i in (0, 499, drops[0], iterations - 1)]
     return [
-        f'{size.parameters / 1e6:.2f}',
-        f'{size.multiply_adds / 1e9:,.1f}',
+        f'{parameters / 1e6:.2f}',
+        f'{multiply_adds / 1e9:,.1f}',
         f'{cfg.auto_scale_lr.base_batch_size}',
         f'{iterations:,}',
         ', '.join(f'{rate:.4g}' for rate in rates),
@@ -105,16 +99,17 @@ def test_size(cfg: Config) -> tuple[int, int]:
 
 
 @functools.cache
-def model_size(model: str, height: int, width: int) -> ModelSize:
-    """Of a model's config as JSON: most configs share theirs with others."""
+def model_size(model: str, height: int, width: int) -> tuple[int, int]:
+    """Parameters, and multiply-adds on one image, of a model's config as JSON.
+
+    Cached: most configs share their model with others.
+    """
     from mmdet.registry import MODELS
 
     with torch.device('meta'):
         detector = MODELS.build(ConfigDict(json.loads(model)))
-    return ModelSize(
-        sum(parameter.numel() for parameter in detector.parameters()),
-        sum(detector_multiply_adds(detector, height, width).values()),
-    )
+    parameters = sum(parameter.numel() for parameter in detector.parameters())
+    return parameters, sum(detector_multiply_adds(detector, height, width).values())
 
 
 def reported_table(readme: str) -> str:

@@ -1,5 +1,6 @@
 """What the study trains: lengths, initializations, and the runs of each claim for one seed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmscratch.miniature.run import Run
@@ -49,6 +50,17 @@ def _branch_point(length: int) -> int:
     return length * ONE - FIRST_DROP - 1
 
 
+def _schedule(end: int, drops: Sequence[int], validate: int, save: int) -> Options:
+    """``end`` iterations with the drops, validated and saved each so many iterations."""
+    return (
+        ('train_cfg.max_iters', end),
+        ('train_cfg.val_interval', validate),
+        ('param_scheduler.1.milestones', list(drops)),
+        ('param_scheduler.1.end', end),
+        ('default_hooks.checkpoint.interval', save),
+    )
+
+
 def constant_part(
     name: str,
     seed: int,
@@ -64,11 +76,7 @@ def constant_part(
     end = _branch_point(longest)
     options = (
         *options,
-        ('train_cfg.max_iters', end),
-        ('train_cfg.val_interval', ONE),
-        ('param_scheduler.1.milestones', []),
-        ('param_scheduler.1.end', end),
-        ('default_hooks.checkpoint.interval', ONE),
+        *_schedule(end, [], validate=ONE, save=ONE),
         ('default_hooks.checkpoint.save_begin', _branch_point(SHORTEST)),
         ('default_hooks.checkpoint.max_keep_ckpts', -1),
     )
@@ -82,15 +90,7 @@ def branch(name: str, length: int, parent: Run, options: Options = (), drop_at: 
     """
     end = length * ONE
     begin = _branch_point(drop_at or length)
-    options = (
-        *options,
-        ('train_cfg.max_iters', end),
-        # validated at the end alone
-        ('train_cfg.val_interval', end),
-        ('param_scheduler.1.milestones', [begin + 1, end - SECOND_DROP]),
-        ('param_scheduler.1.end', end),
-        ('default_hooks.checkpoint.interval', end),
-    )
+    options += _schedule(end, [begin + 1, end - SECOND_DROP], validate=end, save=end)
     if parent.weights:
         options += (('default_hooks.preflight.init', 'pretrained'),)
     return Run(name, parent.config, parent.seed, options, parent=parent, begin=begin)
@@ -117,13 +117,7 @@ def twins(
 def _whole_schedule(length: int, each: int) -> Options:
     """A schedule in one go, saved and validated each so many x."""
     end = length * ONE
-    return (
-        ('train_cfg.max_iters', end),
-        ('train_cfg.val_interval', each * ONE),
-        ('param_scheduler.1.milestones', [end - FIRST_DROP, end - SECOND_DROP]),
-        ('param_scheduler.1.end', end),
-        ('default_hooks.checkpoint.interval', each * ONE),
-    )
+    return _schedule(end, [end - FIRST_DROP, end - SECOND_DROP], each * ONE, each * ONE)
 
 
 def _subset(images: int) -> Options:

@@ -8,7 +8,6 @@ import torch
 from mmcv.ops import batched_nms
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
-from mmdet.models.utils import empty_instances
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi, bbox_flip, scale_boxes
@@ -165,15 +164,6 @@ class DetectronTTAModel(BaseTTAModel):
         """Put the masks of all views' mean probability into ``pred_instances``."""
         roi_head = self.module.roi_head
         found = [sample.pred_instances for sample in samples]
-        if not any(len(instances) for instances in found):
-            empty_instances(
-                [sample.metainfo for sample in samples],
-                found[0].bboxes.device,
-                task_type='mask',
-                instance_results=found,
-                mask_thr_binary=roi_head.test_cfg.mask_thr_binary,
-            )
-            return
         of_views = (self._mask_probabilities(view, found) for view in views)
         mean = functools.reduce(torch.add, of_views) / len(views)
         *_, (_, mask_head) = mask_branches(roi_head)
