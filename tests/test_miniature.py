@@ -487,7 +487,7 @@ def test_verdict_on_keypoints(keypoints, boxes, word):
     """Each catches up at a length."""
     ends = {}
     for prefix, at in (('keypoint_', keypoints), ('', boxes)):
-        for n in plan.FEW_LENGTHS:
+        for n in plan.COARSE_LENGTHS:
             ends[f'{prefix}pretrained_{n}x'] = [40.0, 41.0]
             ends[f'{prefix}scratch_{n}x'] = [40.0, 41.0] if n >= at else [30.0, 31.0]
     verdict = judges.keypoints(ending(**ends))
@@ -497,7 +497,7 @@ def test_verdict_on_keypoints(keypoints, boxes, word):
 
 def test_keypoints_that_are_not_learned_decide_nothing():
     ends = {}
-    for n in plan.FEW_LENGTHS:
+    for n in plan.COARSE_LENGTHS:
         for kind in plan.INITIALIZATIONS:
             ends[f'keypoint_{kind}_{n}x'] = [0.0, 0.1]
         ends |= {f'scratch_{n}x': [30.0, 31.0], f'pretrained_{n}x': [40.0, 41.0]}

@@ -22,7 +22,7 @@ FIRST_DROP, SECOND_DROP = 150, 50
 LENGTHS = (1, 2, 3, 4, 5, 6)
 SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
 # for claims that need no curve
-FEW_LENGTHS = (1, 3, 6)
+COARSE_LENGTHS = (1, 3, 6)
 INITIALIZATIONS = ('scratch', 'pretrained')
 # ends the names of runs at the constant rate; results/miniature/runs/ has files of these names
 CONSTANT = '_trunk'
@@ -32,8 +32,8 @@ TENTH, HUNDREDTH = 300, 30
 LONGER = 12
 # of claim 5: prefix of the runs' names -> images, lengths
 SUBSETS = {
-    'tenth_': (TENTH, (*FEW_LENGTHS, LONGER)),
-    'hundredth_': (HUNDREDTH, FEW_LENGTHS),
+    'tenth_': (TENTH, (*COARSE_LENGTHS, LONGER)),
+    'hundredth_': (HUNDREDTH, COARSE_LENGTHS),
 }
 
 # Dotted config keys and values, as of --cfg-options
@@ -174,7 +174,7 @@ def batch_norm(seed: int) -> list[Run]:
 def less_data(seed: int) -> list[Run]:
     """Twins on a tenth and on a hundredth of the images, and on the tenth for longer too."""
     tenth, hundredth = (
-        twins(seed, FEW_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
+        twins(seed, COARSE_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
         for prefix, (images, _) in SUBSETS.items()
     )
     longer = (*_subset(TENTH), *_whole_schedule(LONGER, 2))
@@ -188,8 +188,8 @@ def less_data(seed: int) -> list[Run]:
 def sparse(seed: int) -> list[Run]:
     """Twins on as many images with few instances and classes, and with many."""
     return [
-        *twins(seed, FEW_LENGTHS, 'sparse_', DETECTOR_SPARSE),
-        *twins(seed, FEW_LENGTHS, 'tenth_', DETECTOR_MS, options=_subset(TENTH)),
+        *twins(seed, COARSE_LENGTHS, 'sparse_', DETECTOR_SPARSE),
+        *twins(seed, COARSE_LENGTHS, 'tenth_', DETECTOR_MS, options=_subset(TENTH)),
     ]
 
 
@@ -225,8 +225,8 @@ def early_drop(seed: int) -> list[Run]:
 def keypoints(seed: int) -> list[Run]:
     """Twins of a Keypoint R-CNN, and of the Mask R-CNN whose boxes they are compared with."""
     return [
-        *twins(seed, FEW_LENGTHS, 'keypoint_', KEYPOINT_DETECTOR),
-        *twins(seed, FEW_LENGTHS),
+        *twins(seed, COARSE_LENGTHS, 'keypoint_', KEYPOINT_DETECTOR),
+        *twins(seed, COARSE_LENGTHS),
     ]
 
 
