@@ -11,7 +11,6 @@ broken or no images are skipped and listed, and so are images that OpenCV cannot
 
 import argparse
 import glob
-import mimetypes
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -22,6 +21,13 @@ import cv2
 from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, one_line_errors
+
+# Images that only some builds of OpenCV can read and write.
+OTHER_SUFFIXES = {
+    *('.arw', '.avif', '.cr2', '.cr3', '.dng', '.exr', '.gif', '.hdr', '.heic', '.heif', '.ico'),
+    *('.j2k', '.jfif', '.jp2', '.jpe', '.jpx', '.jxl', '.mpo', '.nef', '.orf', '.pbm', '.pgm'),
+    *('.pnm', '.ppm', '.psd', '.raw', '.rw2', '.svg', '.svgz', '.tga'),
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -76,34 +82,34 @@ def find_images(inputs: list[str]) -> list[str]:
 def images_in(folder: Path) -> tuple[list[str], list[str]]:
     """List the images directly in a folder, and remarks on other images."""
     found, unusable, remarks = [], Counter(), []
-    for file in visible_files(folder.iterdir(), folder):
-        suffix = file.suffix.lower()
+    for file in visible_images(folder.iterdir(), folder):
         # OpenCV looks into a file to read it, and at its name to write it
         opencv_can = cv2.haveImageReader(str(file)) and cv2.haveImageWriter(file.name)
-        if suffix in IMAGE_SUFFIXES or opencv_can:
+        if file.suffix.lower() in IMAGE_SUFFIXES or opencv_can:
             found.append(str(file))
-        elif (mimetypes.guess_type(file.name, strict=False)[0] or '').startswith('image/'):
-            unusable[suffix] += 1
+        else:
+            unusable[file.suffix.lower()] += 1
     if unusable:
         remarks.append(
             f'skipped {unusable.total()} files with {" or ".join(sorted(unusable))}, which this '
             'OpenCV cannot read, or cannot write: convert them to PNG or JPEG'
         )
     if not found:
-        files = visible_files(folder.rglob('*'), folder)
-        nested = {file.parent for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+        parents = (str(file.parent) for file in visible_images(folder.rglob('*'), folder))
+        nested = [parent for parent in dict.fromkeys(parents) if parent != str(folder)]
         if nested:
-            remarks.append(f'images are in its sub-folders: give {" ".join(map(str, nested))}')
+            remarks.append(f'images are in its sub-folders: give {" ".join(nested[:3])}')
     return found, remarks
 
 
-def visible_files(files: Iterable[Path], folder: Path) -> list[Path]:
-    """Leave out folders and hidden files; macOS leaves a hidden ._x.jpg beside x.jpg."""
+def visible_images(files: Iterable[Path], folder: Path) -> list[Path]:
+    """Sort out the files with an image's suffix; macOS leaves a hidden ._x.jpg beside x.jpg."""
     return [
         file
         for file in sorted(files)
-        if file.is_file()
+        if file.suffix.lower() in {*IMAGE_SUFFIXES, *OTHER_SUFFIXES}
         and not any(part.startswith('.') for part in file.relative_to(folder).parts)
+        and file.is_file()
     ]
 
 

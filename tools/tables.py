@@ -32,6 +32,8 @@ from mmscratch.weights.publish import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 END = '<!-- end of table -->'
+# folder of configs/ -> how a table calls their initial weights, if not 'scratch'
+WEIGHTS = {'pretrained': 'pre-trained'}
 # what a table calls it -> in metrics.json
 MEASURED = {name.removesuffix(' AP'): key for key, (_, name) in METRICS.items()}
 
@@ -45,11 +47,6 @@ def markdown(rows: list[list[str]], numeric: str) -> str:
 @functools.cache
 def load_yaml(path: Path | str) -> dict[str, Any]:
     return mmengine.fileio.load(path)
-
-
-def initialization(folder: str) -> str:
-    """How a table calls the initial weights of the configs in ``folder``."""
-    return 'pre-trained' if folder == 'pretrained' else 'scratch'
 
 
 def configs_table(readme: str) -> str:
@@ -66,7 +63,9 @@ def configs_table(readme: str) -> str:
             folder, name = entry['Name'].split('/')
             cells = config_cells(Config.fromfile(ROOT / entry['Config']))
             path = f'{name}.py' if folder == readme else f'../{folder}/{name}.py'
-            twins.setdefault((name, *cells), []).append(f'[{initialization(folder)}]({path})')
+            twins.setdefault((name, *cells), []).append(
+                f'[{WEIGHTS.get(folder, "scratch")}]({path})'
+            )
         for (name, *cells), links in twins.items():
             # a label is written once for all of its rows
             rows.append([paper, f'{name}: {", ".join(links)}', *cells])
@@ -100,16 +99,15 @@ def test_size(cfg: Config) -> tuple[int, int]:
 
 @functools.cache
 def model_size(model: str, height: int, width: int) -> tuple[int, int]:
-    """Parameters, and multiply-adds on one image, of a model's config as JSON.
-
-    Cached: most configs share their model with others.
-    """
+    """Parameters and multiply-adds on one image, of a model's config as JSON; many share one."""
     from mmdet.registry import MODELS
 
     with torch.device('meta'):
         detector = MODELS.build(ConfigDict(json.loads(model)))
-    parameters = sum(parameter.numel() for parameter in detector.parameters())
-    return parameters, sum(detector_multiply_adds(detector, height, width).values())
+    return (
+        sum(parameter.numel() for parameter in detector.parameters()),
+        sum(detector_multiply_adds(detector, height, width).values()),
+    )
 
 
 def reported_table(readme: str) -> str:
@@ -121,13 +119,12 @@ def reported_table(readme: str) -> str:
     columns = ('paper, scratch', 'paper, pre-trained', 'others', 'here')
     for entry in load_yaml(ROOT / 'configs' / readme / 'metafile.yml')['Models']:
         folder, name = entry['Name'].split('/')
-        weights = initialization(folder)
+        weights = WEIGHTS.get(folder, 'scratch')
         row = twins.setdefault(name, {column: [] for column in columns})
         for result in entry.get('Reported', []):
             who, _, where = result['Source'].partition(', ')
-            source = where if who == 'paper' else result['Source']
-            source += f'; {result["Remark"]}' if 'Remark' in result else ''
-            text = f'{numbers(result)} ({source})'
+            source = [where if who == 'paper' else result['Source'], result.get('Remark')]
+            text = f'{numbers(result)} ({"; ".join(filter(None, source))})'
             if who == 'paper':
                 row[f'paper, {weights}'].append(text)
             else:
@@ -201,8 +198,9 @@ def layout_table() -> str:
     for path in sorted(Path(mmscratch.__file__).parent.iterdir()):
         file = path / '__init__.py' if path.is_dir() else path
         if file.suffix == '.py' and file.is_file() and path.name != '__init__.py':
-            text = ast.get_docstring(ast.parse(file.read_text())).splitlines()[0]
-            rows.append([f'`{path.name}{"/" * path.is_dir()}`', text.replace('``', '`')])
+            text = ast.get_docstring(ast.parse(file.read_text())) or ''
+            first = text.partition('\n')[0].replace('``', '`')
+            rows.append([f'`{path.name}{"/" * path.is_dir()}`', first])
     return markdown(rows, 'll')
 
 
