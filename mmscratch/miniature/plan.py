@@ -139,11 +139,10 @@ def learning_rates(seed: int) -> list[Run]:
     runs = []
     weights = pre_training(seed)
     for lr, name in LEARNING_RATES.items():
-        if name == 'pretrained_2x':
-            runs.append(branch(name, 2, constant_part('pretrained', seed, weights)))
-            continue
-        options = (('optim_wrapper.optimizer.lr', lr),)
-        parent = constant_part(name.removesuffix('_2x'), seed, weights, options, longest=2)
+        is_shared = name == 'pretrained_2x'
+        options = () if is_shared else (('optim_wrapper.optimizer.lr', lr),)
+        end = LONGEST if is_shared else 2
+        parent = constant_part(name.removesuffix('_2x'), seed, weights, options, end)
         runs.append(branch(name, 2, parent, options))
     return runs
 

@@ -28,8 +28,8 @@ class SingleMaskCascadeRoIHead(CascadeRoIHead):
     - all of them, as in a new model: Cascade R-CNN. Boxes go through all stages; the mask head sees
       the last stage's RoIs only: its positive samples in training, the final boxes in testing.
 
-    ``StartCascadeHook`` switches from one to the other. ``bbox_head`` and ``train_cfg`` are a Mask
-    R-CNN's and those of stage 1. In the later stages differ
+    ``StartCascadeHook`` switches from one to the other. ``bbox_head`` and ``train_cfg`` are those
+    of a Mask R-CNN, and of stage 1. The later stages differ in
 
     - the IoU from which a RoI is positive, and the weight of the losses
     - the standard deviations of box targets: stage 1's / 2 and / 3 (the weights 10, 20, 30 of
@@ -44,7 +44,7 @@ class SingleMaskCascadeRoIHead(CascadeRoIHead):
 
     The paper does not say how the new stages begin. Here they keep their random initialization.
     They could be copies of stage 1, but its outputs are in units of other standard deviations, and
-    its regression, for each class, has no counterpart in theirs.
+    it regresses a box for each class, where they regress one.
 
     Args:
         bbox_head: config of stage 1's box head, with a ``bbox_coder`` that has ``target_stds``.
