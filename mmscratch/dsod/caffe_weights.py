@@ -55,6 +55,9 @@ class Layer:
         """The shape of each blob."""
         return [blob.shape for blob in self.blobs]
 
+    def __str__(self) -> str:
+        return f'{self.name}, {self.type} of {_text(self.shapes)}'
+
 
 @dataclass(frozen=True)
 class _Place:
@@ -120,37 +123,28 @@ def import_dsod(file: Path, model: nn.Module, config: str) -> dict[str, Tensor]:
     """
     state = model.state_dict()
     places = _checked_places(model, config)
-    named = {place.name for place in places}
-    rest = read_layers(file)
+    layers = read_layers(file)
+    by_name = {layer.name: layer for layer in layers}
+    # a place without a name takes the next layer that no place names
+    names = {place.name for place in places}
+    numbered = (layer for layer in layers if layer.name not in names)
     weights: dict[str, Tensor] = {}
     for place in places:
         # Caffe's scalars have one dimension
         shapes = [tuple(state[key].shape) or (1,) for key in place.keys]
-        wanted = f'{place.type} of {_text(shapes)} ({place.prefix})'
-        # a place without a name takes the next layer that no place names
-        fitting = (x for x in rest if (x.name == place.name if place.name else x.name not in named))
-        layer = next(fitting, None)
-        if layer is None:
+        layer = by_name.get(place.name) if place.name else next(numbered, None)
+        if layer is None or (layer.type, layer.shapes) != (place.type, shapes):
             raise InputError(
-                f'{file}: lacks {place.name or "a"} {wanted}, which the model of {config} has; '
-                f'{_CURE}'
+                f'{file}: has {layer or "no layer"} where the model of {config} has '
+                f'{place.name or "a"} {place.type} of {_text(shapes)} ({place.prefix}); {_CURE}'
             )
-        if (layer.type, layer.shapes) != (place.type, shapes):
-            raise InputError(
-                f'{file}: layer {layer.name} is {layer.type} of {_text(layer.shapes)}, where the '
-                f'model of {config} has {wanted}; {_CURE}'
-            )
-        rest.remove(layer)
         blobs = _statistics(*layer.blobs) if place.type == 'BatchNorm' else layer.blobs
         for key, blob in zip(place.keys, blobs):
             value = torch.from_numpy(blob)
             scores = place.priors and value.ndim
             weights[key] = _background_last(value, place.priors) if scores else value
-    if rest:
-        raise InputError(
-            f'{file}: has {rest[0].name}, {rest[0].type} of {_text(rest[0].shapes)}, for which the '
-            f'model of {config} has no place; {_CURE}'
-        )
+    if layer := next(numbered, None):
+        raise InputError(f'{file}: has {layer} where the model of {config} has no layer; {_CURE}')
     return weights
 
 

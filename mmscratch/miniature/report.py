@@ -8,7 +8,6 @@ from statistics import mean
 from typing import Any
 
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mmscratch.miniature import data, plan
@@ -99,7 +98,6 @@ def _smooth(points: Sequence[Sequence[float]], width: int = 5) -> list[tuple[flo
 
 def _figure(rows: int, columns: int) -> tuple[Figure, Any]:
     figure = Figure(figsize=(4 * columns, 3.4 * rows), layout='constrained')
-    FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.grid(alpha=0.3)
