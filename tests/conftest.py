@@ -4,6 +4,7 @@ import functools
 
 import mmengine.config.utils
 import pytest
+import torch
 
 import mmscratch  # noqa: F401  (before mmdet: it stands in for mmcv's compiled ops)
 
@@ -41,3 +42,11 @@ def _fresh_registries():
         visualizers += visualizer.__subclasses__()
     for manager in (MMLogger, MessageHub, *visualizers, DefaultScope):
         manager._instance_dict.clear()
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
+
+
+@pytest.fixture(params=['cpu', pytest.param('cuda', marks=needs_cuda)])
+def device(request) -> str:
+    return request.param

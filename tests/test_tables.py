@@ -9,7 +9,7 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from mmscratch.models.speed import METRICS
+from mmscratch.benchmark.speed import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 

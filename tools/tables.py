@@ -24,10 +24,10 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 import mmscratch
+from mmscratch.benchmark.complexity import detector_multiply_adds
+from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
 from mmscratch.miniature.statistics import spread
-from mmscratch.models.complexity import detector_multiply_adds
-from mmscratch.models.speed import speed_rows
 from mmscratch.weights.publish import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]

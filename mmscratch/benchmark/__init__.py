@@ -1,1 +1,1 @@
-"""Speed of one GPU: the parts of ``tools/analysis/benchmark.py --suite gpu``."""
+"""What a model costs: images a second, memory, multiply-adds; the suite that measures a GPU."""

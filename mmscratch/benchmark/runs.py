@@ -13,11 +13,15 @@ from mmscratch.benchmark.stepper import OURS
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
-PRECISIONS = {'float32': [], 'bfloat16': ['--amp', 'bfloat16'], 'float16': ['--amp']}
 TINY = [
     *('--iterations', '4', '--cfg-options', 'train_dataloader.batch_size=2'),
     *('auto_scale_lr.base_batch_size=2', 'default_hooks.checkpoint.interval=2'),
     *('train_dataloader.num_workers=0', 'val_dataloader.num_workers=0'),
+]
+# pictures of a validation take longer than the validation, 0.12 s each
+NO_PICTURES = [
+    'default_hooks.visualization.num_images=0',
+    'default_hooks.checkpoint.max_keep_ckpts=4',
 ]
 LOG_EACH = ['default_hooks.logger.interval=1', 'log_processor.window_size=1']
 
@@ -96,41 +100,41 @@ def shapes(settings: Settings) -> None:
     Saved: status, seconds with the start, box and mask AP.
     """
     runs, data = Runs(settings), settings.folder / 'shapes'
-    options = TINY if settings.tiny else ['--cfg-options', 'train_dataloader.num_workers=3']
-    options = [*options, 'default_hooks.checkpoint.max_keep_ckpts=4', *LOG_EACH]
-    precisions = PRECISIONS if settings.device == 'cuda' else {'float32': []}
+    middle, end = (2, 4) if settings.tiny else (320, 360)
+    length = ['--iterations', str(end), '--cfg-options', 'train_dataloader.num_workers=3']
+    options = [*(TINY if settings.tiny else length), *LOG_EACH, *NO_PICTURES]
     train = ['train.py', SHAPES, '--data', data, '--skip-decoding']
-    runs.start(
-        **{
-            name: [*train, '--work-dir', runs.work_dir(name), *amp, *options]
-            for name, amp in precisions.items()
+    first, then = {}, {}
+    for name, amp in precisions(settings).items():
+        work_dirs = [f'{name}{what}' for what in ('', '_resumed', '_test', '_infer')]
+        trained, resumed, test, infer = map(runs.work_dir, work_dirs)
+        first[name] = [*train, '--work-dir', trained, *amp, *options]
+        checkpoint = trained / f'iter_{end}.pth'
+        then |= {
+            f'{name}_resumed': [*train, '--resume', trained / f'iter_{middle}.pth']
+            + ['--work-dir', resumed, *amp, *options],
+            f'{name}_test': ['test.py', SHAPES, checkpoint, '--data', data, '--work-dir', test],
+            f'{name}_infer': ['infer.py', checkpoint, data / 'val', '--out', infer],
         }
-    )
-    commands = {}
-    for name, amp in precisions.items():
-        if name == 'float16':
-            continue
-        middle, end = (2, 4) if settings.tiny else (400, 600)
-        checkpoint = runs.work_dir(name) / f'iter_{end}.pth'
-        work_dir = runs.work_dir(f'{name}_resumed')
-        resumed = ['--resume', runs.work_dir(name) / f'iter_{middle}.pth', '--work-dir', work_dir]
-        commands |= {
-            f'{name}_resumed': [*train, *resumed, *amp, *options],
-            f'{name}_test': ['test.py', SHAPES, checkpoint, '--data', data]
-            + ['--work-dir', runs.work_dir(f'{name}_test')],
-            f'{name}_infer': ['infer.py', checkpoint, data / 'val']
-            + ['--out', runs.work_dir(f'{name}_infer')],
-        }
-    runs.start(**commands)
+    runs.start(**first)
+    runs.start(**then)
 
 
 def together(settings: Settings) -> None:
     """Loading and steps at once: a few steps of the full-size config, by tools/train.py."""
     runs, data = Runs(settings), settings.folder / 'wide'
-    options = ['--iterations', '20', '--cfg-options', 'train_dataloader.num_workers=12']
-    options = [*(TINY if settings.tiny else options), 'default_hooks.init.stats=False', *LOG_EACH]
-    for name in ('bfloat16', 'float32') if settings.device == 'cuda' else ['float32']:
+    options = ['--iterations', '54', '--cfg-options', 'train_dataloader.num_workers=12']
+    # a step a batch; OURS adds up the gradients of several
+    options += ['auto_scale_lr.base_batch_size=2', 'default_hooks.init.stats=False']
+    options = [*(TINY if settings.tiny else options), *LOG_EACH, *NO_PICTURES]
+    for name, amp in reversed(precisions(settings).items()):
         if settings.left() > 25:
             command = ['train.py', SHAPES if settings.tiny else OURS, '--data', data]
-            command += ['--skip-decoding', '--work-dir', runs.work_dir(name), *PRECISIONS[name]]
+            command += ['--skip-decoding', '--work-dir', runs.work_dir(name), *amp]
             runs.start(**{name: [*command, *options]})
+
+
+def precisions(settings: Settings) -> dict[str, list[str]]:
+    """Arguments of tools/train.py by number format; a CPU has float32 alone."""
+    formats = {'float32': [], 'bfloat16': ['--amp', 'bfloat16']}
+    return formats if settings.device == 'cuda' else {'float32': []}

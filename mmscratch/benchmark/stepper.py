@@ -2,17 +2,17 @@
 
 import contextlib
 import dataclasses
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import mmdet
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from mmscratch.benchmark import speed
+from mmscratch.benchmark.dense_part import run_dense_part_at_once
 from mmscratch.data import repoint
-from mmscratch.models import speed
+from mmscratch.models import speedups
 
 OURS = 'configs/scratch/mask_rcnn_r50_gn_6x.py'
 OURS_R101 = 'configs/scratch/mask_rcnn_r101_gn_6x.py'
@@ -36,26 +36,20 @@ class Variant:
         model: a config file, or 'torchvision': its Mask R-CNN with GN where OURS has it.
         batch: images a step.
         bf16: autocast to bfloat16, as ``--amp bfloat16``.
-        tf32: matrix products in TF32 too; convolutions are, unless told otherwise.
+        levers: names of ``mmscratch.models.speedups`` that are in place.
+        dense: how backbone, neck and the RPN's layers run: 'graph' for one CUDA graph, a mode of
+            torch.compile, or None.
         channels_last: of weights and images.
-        half_norm: GN takes and gives bfloat16, where autocast gives float32.
-        one_group: parameters of equal rate and decay are one group of a fused SGD. MMEngine makes
-            a group of each parameter.
         frozen_norm: BN is a fixed scale and shift.
-        cudnn_benchmark: cuDNN tries its algorithms at each new shape.
-        compiled: mode of torch.compile for backbone and neck, or None.
     """
 
     model: str = OURS
     batch: int = 2
     bf16: bool = False
-    tf32: bool = False
+    levers: tuple[str, ...] = tuple(speedups.LEVERS)
+    dense: str | None = None
     channels_last: bool = False
-    half_norm: bool = False
-    one_group: bool = False
     frozen_norm: bool = False
-    cudnn_benchmark: bool = False
-    compiled: str | None = None
 
 
 class Stepper:
@@ -80,8 +74,7 @@ class Stepper:
             parameters = [p for p in self.model.parameters() if p.requires_grad]
             self._batches = [torchvision_batch(batch) for batch in batches]
         else:
-            self.model, groups = mmdet_model(variant, data, tiny)
-            parameters = one_group(groups) if variant.one_group else groups
+            self.model, parameters = mmdet_model(variant, data, tiny)
             self._batches = batches
         self.model.to(device).train()
         if variant.channels_last:
@@ -89,44 +82,44 @@ class Stepper:
         for module in self.model.modules():
             if variant.frozen_norm and isinstance(module, nn.BatchNorm2d):
                 module.eval().requires_grad_(False)
-            if variant.half_norm and isinstance(module, nn.GroupNorm):
-                module.forward = _HalfGroupNorm(module)
-        if variant.compiled:
-            backend = 'inductor' if device == 'cuda' else 'eager'
-            mode = variant.compiled if device == 'cuda' else None
-            for part in (self.model.backbone, self.model.neck):
-                part.compile(backend=backend, mode=mode, dynamic=False)
-        self.optimizer = torch.optim.SGD(
-            parameters,
-            lr=1e-4,
-            momentum=0.9,
-            weight_decay=1e-4,
-            fused=variant.one_group and device == 'cuda',
-        )
+        self.optimizer = torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
+        if variant.dense:
+            speedups.use(variant.levers)
+            with self._autocast():
+                run_dense_part_at_once(self.model, self._load()['inputs'], variant.dense)
 
     def __call__(self) -> None:
         """One step; it isn't waited for."""
-        torch.backends.cudnn.benchmark = self.variant.cudnn_benchmark
-        torch.backends.cuda.matmul.allow_tf32 = self.variant.tf32
+        speedups.use(self.variant.levers)
         self.backward(self.loss())
         self.update()
 
     def loss(self) -> Tensor:
         """The sum of the losses of the next batch."""
-        batch = self._batches[self._steps % len(self._batches)]
-        self._steps += 1
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.variant.bf16):
+        with self._autocast():
             if self._is_torchvision:
+                batch = self._next()
                 images = [image.to(self.device).float() / 255 for image in batch['images']]
                 targets = [
                     {key: value.to(self.device) for key, value in target.items()}
                     for target in batch['targets']
                 ]
                 return sum(self.model(images, targets).values())
-            data = self.model.data_preprocessor(batch, True)
-            if self.variant.channels_last:
-                data['inputs'] = data['inputs'].contiguous(memory_format=torch.channels_last)
-            return self.model.parse_losses(self.model(**data, mode='loss'))[0]
+            return self.model.parse_losses(self.model(**self._load(), mode='loss'))[0]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.variant.bf16)
+
+    def _next(self) -> dict:
+        self._steps += 1
+        return self._batches[self._steps % len(self._batches)]
+
+    def _load(self) -> dict:
+        """The next batch on the device, normalized and padded."""
+        data = self.model.data_preprocessor(self._next(), True)
+        if self.variant.channels_last:
+            data['inputs'] = data['inputs'].contiguous(memory_format=torch.channels_last)
+        return data
 
     def backward(self, loss: Tensor) -> None:
         """Gradients."""
@@ -201,14 +194,6 @@ def mmdet_model(variant: Variant, data: Path, tiny: bool) -> tuple[nn.Module, li
     return model, [{key: group[key] for key in keys} for group in groups]
 
 
-def one_group(groups: list[dict]) -> list[dict]:
-    """The parameters of ``groups`` in as few groups as they have rates and decays."""
-    merged = defaultdict(list)
-    for group in groups:
-        merged[group['lr'], group['weight_decay']] += group['params']
-    return [dict(params=p, lr=lr, weight_decay=decay) for (lr, decay), p in merged.items()]
-
-
 def torchvision_mask_rcnn(tiny: bool) -> nn.Module:
     """Mask R-CNN of torchvision with the heads of OURS, GN in the same places, all layers trained.
 
@@ -257,19 +242,6 @@ def torchvision_batch(batch: dict) -> dict:
     return dict(images=[image.flip(0) for image in batch['inputs']], targets=targets)
 
 
-class _HalfGroupNorm:
-    """GroupNorm in the format of its input, under autocast too, which would take float32."""
-
-    def __init__(self, layer: nn.GroupNorm) -> None:
-        self.layer = layer
-
-    def __call__(self, x: Tensor) -> Tensor:
-        layer = self.layer
-        with torch.autocast(x.device.type, enabled=False):
-            weight, bias = (value.to(x.dtype) for value in (layer.weight, layer.bias))
-            return functional.group_norm(x, layer.num_groups, weight, bias, layer.eps)
-
-
 @contextlib.contextmanager
 def wrapped(stages: list[tuple[str, Any, str]], around: Any) -> Any:
     """Within the context, each stage's method runs within ``around(name)``."""
@@ -281,10 +253,13 @@ def wrapped(stages: list[tuple[str, Any, str]], around: Any) -> Any:
 
         return call
 
+    before = [vars(owner).get(method) for _, owner, method in stages]
     for name, owner, method in stages:
         vars(owner)[method] = inside(name, getattr(owner, method))
     try:
         yield
     finally:
-        for _, owner, method in stages:
-            del vars(owner)[method]
+        for (_, owner, method), own in zip(stages, before, strict=True):
+            vars(owner)[method] = own
+            if own is None:
+                del vars(owner)[method]

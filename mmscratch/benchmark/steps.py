@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmscratch.benchmark.ceilings import seconds, wait
 from mmscratch.benchmark.settings import Settings
 from mmscratch.benchmark.stepper import (
     MMDETECTION,
@@ -23,49 +24,54 @@ from mmscratch.benchmark.stepper import (
     batches,
     wrapped,
 )
+from mmscratch.models import speedups
 
 # operators by which Python waits for the GPU, or copies
 CALLS = ('aten::item', 'aten::nonzero', 'aten::copy_', 'aten::to')
 
-BEST = dict(bf16=True, half_norm=True, one_group=True)
+NO_LEVER = dict(levers=())
+FROZEN = dict(model=OURS_BN, bf16=True, frozen_norm=True)
 # the most telling ones first: a run that is cut has those
 VARIANTS = {
     'mmscratch': Variant(),
     'mmscratch bf16': Variant(bf16=True),
-    'mmdetection': Variant(MMDETECTION),
-    'mmdetection bf16': Variant(MMDETECTION, bf16=True),
-    'torchvision': Variant(TORCHVISION),
-    'torchvision bf16': Variant(TORCHVISION, bf16=True),
-    'mmscratch bf16, half GN, one group': Variant(**BEST),
-    'mmscratch frozen BN bf16': Variant(OURS_BN, bf16=True, frozen_norm=True),
-    'mmscratch BN bf16': Variant(OURS_BN, bf16=True),
+    'mmdetection': Variant(MMDETECTION, **NO_LEVER),
+    'torchvision': Variant(TORCHVISION, **NO_LEVER),
+    'mmscratch bf16, graph': Variant(bf16=True, dense='graph'),
+    'mmscratch bf16, no lever': Variant(bf16=True, **NO_LEVER),
+    'mmdetection bf16': Variant(MMDETECTION, bf16=True, **NO_LEVER),
+    'torchvision bf16': Variant(TORCHVISION, bf16=True, **NO_LEVER),
+    'frozen BN bf16': Variant(**FROZEN),
+    'frozen BN bf16, graph': Variant(**FROZEN, dense='graph'),
+    'mmscratch bf16, graph, batch 8': Variant(bf16=True, dense='graph', batch=8),
     'mmscratch bf16, batch 8': Variant(bf16=True, batch=8),
-    'mmscratch bf16, half GN, one group, batch 8': Variant(**BEST, batch=8),
-    'mmscratch bf16 channels_last': Variant(bf16=True, channels_last=True),
-    'mmscratch tf32': Variant(tf32=True),
-    'mmscratch R101 bf16': Variant(OURS_R101, bf16=True),
-    'mmscratch R101': Variant(OURS_R101),
-    'mmdetection bf16, batch 8': Variant(MMDETECTION, bf16=True, batch=8),
-    'torchvision bf16, batch 8': Variant(TORCHVISION, bf16=True, batch=8),
-    'mmscratch bf16, half GN': Variant(bf16=True, half_norm=True),
-    'mmscratch bf16, one group': Variant(bf16=True, one_group=True),
-    'mmscratch frozen BN bf16 channels_last': Variant(
-        OURS_BN, bf16=True, frozen_norm=True, channels_last=True
+    'mmdetection bf16, batch 8': Variant(MMDETECTION, bf16=True, batch=8, **NO_LEVER),
+    'torchvision bf16, batch 8': Variant(TORCHVISION, bf16=True, batch=8, **NO_LEVER),
+    'frozen BN bf16, graph, batch 8': Variant(**FROZEN, dense='graph', batch=8),
+    'mmscratch, graph': Variant(dense='graph'),
+    'mmscratch, no lever': Variant(**NO_LEVER),
+    **{
+        f'mmscratch bf16, {lever} alone': Variant(bf16=True, levers=(lever,))
+        for lever in speedups.LEVERS
+        if lever != 'GroupNorm rows'
+    },
+    'mmscratch bf16, GroupNorm and its rows': Variant(
+        bf16=True, levers=('GroupNorm', 'GroupNorm rows')
     ),
-    'mmscratch frozen BN': Variant(OURS_BN, frozen_norm=True),
-    'mmscratch BN': Variant(OURS_BN),
-    'mmscratch bf16, cuDNN benchmark': Variant(bf16=True, cudnn_benchmark=True),
-    'mmscratch, batch 8': Variant(batch=8),
+    'mmdetection, batch 8': Variant(MMDETECTION, batch=8, **NO_LEVER),
+    'torchvision, batch 8': Variant(TORCHVISION, batch=8, **NO_LEVER),
+    'mmscratch R101 bf16, graph': Variant(OURS_R101, bf16=True, dense='graph'),
+    'mmscratch R101 bf16': Variant(OURS_R101, bf16=True),
 }
 COMPILED = {
     'bf16': Variant(bf16=True),
-    'bf16 compiled': Variant(bf16=True, compiled='default'),
-    'bf16 compiled, channels_last': Variant(bf16=True, channels_last=True, compiled='default'),
-    'frozen BN bf16 compiled': Variant(OURS_BN, bf16=True, frozen_norm=True, compiled='default'),
-    'bf16 compiled, CUDA graphs': Variant(bf16=True, compiled='reduce-overhead'),
+    'bf16 compiled, graphs': Variant(bf16=True, dense='reduce-overhead'),
+    'frozen BN bf16 compiled, graphs': Variant(**FROZEN, dense='reduce-overhead'),
+    'bf16 compiled': Variant(bf16=True, dense='default'),
+    'bf16 compiled, channels_last': Variant(bf16=True, dense='default', channels_last=True),
 }
-PROFILED = ('mmscratch', 'mmscratch bf16', 'mmdetection', 'torchvision', 'bf16 compiled')
-TINY = ('mmscratch', 'mmscratch bf16, half GN, one group', 'torchvision', 'bf16 compiled')
+PROFILED = ('mmscratch', 'mmscratch bf16', 'mmscratch bf16, graph', 'bf16 compiled')
+TINY = ('mmscratch', 'mmscratch bf16, graph', 'mmdetection', 'torchvision', 'bf16 compiled')
 
 
 def measure(settings: Settings, variants: dict[str, Variant], rounds: int = 12) -> None:
@@ -73,9 +79,9 @@ def measure(settings: Settings, variants: dict[str, Variant], rounds: int = 12) 
 
     Saved for each: images a second of every round; ``build_seconds`` of model and first steps, with
     compilation; ``memory_mb``, the most that torch allocated for model and step; ``step_tflop``,
-    what FlopCounterMode counts of one step, forward and backward, convolutions and matrix products
-    alone; ``stages_ms``, each waited for. A variant that fails has its ``error``. With no rounds
-    the models are built and run, so that what they compile is in the compiler's cache.
+    what FlopCounterMode counts of an eager step of the model, forward and backward, convolutions
+    and matrix products alone; ``stages_ms``, each waited for. One that fails has its ``error``.
+    With no rounds models are built and run, so that what they compile is in the compiler's cache.
     """
     if settings.tiny:
         variants = {name: variant for name, variant in variants.items() if name in TINY}
@@ -83,6 +89,7 @@ def measure(settings: Settings, variants: dict[str, Variant], rounds: int = 12) 
     images: dict[int, list[dict]] = {}
     steppers: dict[str, Stepper] = {}
     numbers: dict[str, dict[str, Any]] = {}
+    tflop: dict[tuple[str, int], float] = {}
     begin = time.monotonic()
     for name, variant in variants.items():
         # what is left must do for two rounds or so, of what took longer to build
@@ -92,14 +99,24 @@ def measure(settings: Settings, variants: dict[str, Variant], rounds: int = 12) 
         try:
             if variant.batch not in images:
                 images[variant.batch] = batches(data, variant.batch, 4, settings.tiny)
-            before = _allocated()
+            before = torch.cuda.memory_allocated() if settings.device == 'cuda' else 0
             since = time.monotonic()
             stepper = Stepper(variant, data, images[variant.batch], settings.device, settings.tiny)
-            _steps(stepper, 1 if settings.tiny else 3)
+            seconds(stepper, 1)
             numbers[name]['build_seconds'] = round(time.monotonic() - since, 1)
             if rounds:
                 _round(stepper, numbers[name], settings)
-                numbers[name].update(_cost(stepper, before))
+                if settings.device == 'cuda':
+                    torch.cuda.reset_peak_memory_stats()
+                    stepper()
+                    most = torch.cuda.max_memory_allocated() - before
+                    numbers[name]['memory_mb'] = round(most / 2**20)
+                model = (variant.model, variant.batch)
+                if model not in tflop and not variant.dense:
+                    with FlopCounterMode(display=False) as counter:
+                        stepper()
+                    tflop[model] = counter.get_total_flops() / 1e12
+                numbers[name]['step_tflop'] = tflop.get(model)
                 numbers[name]['stages_ms'] = stages(stepper, 1 if settings.tiny else 4)
                 if name in PROFILED:
                     numbers[name]['profile'] = profile(stepper, 1 if settings.tiny else 3)
@@ -124,7 +141,7 @@ def rows(numbers: dict[str, dict[str, Any]], peak: float) -> list[list[str]]:
         if not speeds:
             cells.append([name, own.get('error', '-')[:100]])
             continue
-        rate = own.get('step_tflop', float('nan')) * median(speeds) / own['batch']
+        rate = (own.get('step_tflop') or float('nan')) * median(speeds) / own['batch']
         cells.append(
             [name, f'{median(speeds):.1f}', f'{min(speeds):.1f}', f'{max(speeds):.1f}']
             + [str(own.get('memory_mb', '-')), f'{rate:.3g}', f'{rate / peak:.1%}']
@@ -133,61 +150,28 @@ def rows(numbers: dict[str, dict[str, Any]], peak: float) -> list[list[str]]:
 
 
 def _round(stepper: Stepper, numbers: dict[str, Any], settings: Settings) -> None:
-    steps = 1 if settings.tiny else 8 if stepper.variant.batch < 8 else 3
-    seconds = _steps(stepper, steps)
-    numbers['images_per_second'].append(round(stepper.variant.batch * steps / seconds, 2))
-
-
-def _steps(stepper: Stepper, number: int) -> float:
-    """Seconds of that many steps, waited for at the end alone."""
-    _wait()
-    begin = time.perf_counter()
-    for _ in range(number):
-        stepper()
-    _wait()
-    return time.perf_counter() - begin
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _allocated() -> int:
-    return torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
-
-
-def _cost(stepper: Stepper, before: int) -> dict[str, float]:
-    """Memory and operations of a step; ``before``: bytes allocated before the model was built."""
-    cost = {}
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        _steps(stepper, 2)
-        cost['memory_mb'] = round((torch.cuda.max_memory_allocated() - before) / 2**20)
-    if not stepper.variant.compiled:
-        with FlopCounterMode(display=False) as counter:
-            stepper()
-        cost['step_tflop'] = counter.get_total_flops() / 1e12
-    return cost
+    steps = 1 if settings.tiny else 6 if stepper.variant.batch < 8 else 3
+    speed = stepper.variant.batch / seconds(stepper, steps, before=1)
+    numbers['images_per_second'].append(round(speed, 2))
 
 
 def stages(stepper: Stepper, steps: int) -> dict[str, float]:
     """Milliseconds of each stage of a step, the GPU waited for before and after; 'all': a step."""
-    seconds: dict[str, float] = defaultdict(float)
+    times: dict[str, float] = defaultdict(float)
 
     @contextlib.contextmanager
     def timed(name: str) -> Iterator[None]:
-        _wait()
+        wait()
         begin = time.perf_counter()
         yield
-        _wait()
-        seconds[name] += time.perf_counter() - begin
+        wait()
+        times[name] += time.perf_counter() - begin
 
     with wrapped(stepper.stages(), timed):
         for _ in range(steps):
             with timed('all'):
                 stepper()
-    return {name: round(1000 * value / steps, 2) for name, value in seconds.items()}
+    return {name: round(1000 * value / steps, 2) for name, value in times.items()}
 
 
 def profile(stepper: Stepper, steps: int) -> dict[str, Any]:
@@ -195,11 +179,11 @@ def profile(stepper: Stepper, steps: int) -> dict[str, Any]:
 
     Times are milliseconds a step, on the GPU if there is one; counts are a step's, too.
     """
-    _wait()
+    wait()
     with torch.profiler.profile() as profiler:
         for _ in range(steps):
             stepper()
-        _wait()
+        wait()
     # an annotation's time on the GPU is that of the kernels within it
     events = [event for event in profiler.key_averages() if not event.is_user_annotation]
     kernels = [e for e in events if e.device_type != torch.profiler.DeviceType.CPU]

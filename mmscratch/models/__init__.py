@@ -1,6 +1,6 @@
-"""Heads, backbones, detectors, test-time augmentation; what a model costs."""
+"""Heads, backbones, detectors, test-time augmentation; levers for training on a GPU."""
 
-from mmscratch.models import inside_anchors
+from mmscratch.models import inside_anchors, speedups
 from mmscratch.models.detectron_tta import DetectronTTAModel
 from mmscratch.models.float32_roi_extractor import Float32RoIExtractor
 from mmscratch.models.image_classifier import ImageClassifier
@@ -11,3 +11,4 @@ from mmscratch.models.single_mask_cascade_roi_head import SingleMaskCascadeRoIHe
 from mmscratch.models.vgg import VGG
 
 inside_anchors.install()
+speedups.use(speedups.LEVERS)

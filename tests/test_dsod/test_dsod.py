@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.dsod import DSODHead, DSODNet
 from mmscratch.errors import InputError
-from mmscratch.models.complexity import detector_multiply_adds
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/dsod'
 BATCH_NORM = nn.modules.batchnorm._BatchNorm

@@ -25,7 +25,7 @@ def test_equals_the_papers_equation_and_its_gradient(dtype, gamma, alpha, device
     expected = reference(exact, target, gamma, alpha)
     [gradient] = torch.autograd.grad(expected.sum(), exact)
 
-    own = logits.to(device).requires_grad_()
+    own = logits.detach().to(device).requires_grad_()
     loss = sigmoid_focal_loss(own, target.to(device), gamma, alpha, None, 'none')
     loss.sum().backward()
 

@@ -31,17 +31,17 @@ import cv2
 import torch
 from mmengine.logging import MMLogger
 
-from mmscratch.benchmark import layers, loading, runs, steps
+from mmscratch.benchmark import ceilings, loading, runs, steps
 from mmscratch.benchmark.settings import Settings, save
+from mmscratch.benchmark.speed import METRICS, measure, speed_rows
 from mmscratch.config import config_check
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
-from mmscratch.models.speed import METRICS, measure, speed_rows
 
 # Parts of the suite in their order, with the most seconds that each may take. 'warm' fills the
 # compiler's cache for 'compiled' while SHAPES trains, which is not timed to the second.
-PARTS = dict(layers=30, steps=185, shapes=120, warm=120, compiled=80, together=60, loading=25)
+PARTS = dict(ceilings=20, steps=185, shapes=135, warm=135, compiled=55, together=40, loading=20)
 AT_ONCE = ('shapes', 'warm')
 
 
@@ -103,11 +103,11 @@ def run_suite(args: argparse.Namespace) -> None:
                 print(f'{part}: {status}, {about["status"][part][1]} s', flush=True)
             save(args.out, 'about', about)
     record = json.loads(args.out.read_text())
-    peak = record.get('layers', {}).get('bf16_tflops', float('nan'))
+    peak = record.get('ceilings', {}).get('bf16_tflops', float('nan'))
     for part in ('steps', 'compiled'):
         for line in steps.rows(record.get(part, {}), peak):
             print('| ' + ' | '.join(line) + ' |')
-    for part in ('layers', 'shapes', 'together', 'loading'):
+    for part in ('ceilings', 'shapes', 'together', 'loading'):
         print(part, json.dumps(record.get(part))[:3000])
 
 
@@ -140,7 +140,7 @@ def run_part(args: argparse.Namespace) -> None:
     until = time.monotonic() + args.seconds
     settings = Settings(part, args.out, args.data, args.device, args.tiny, until)
     measures = dict(
-        layers=layers.measure,
+        ceilings=ceilings.measure,
         steps=lambda settings: steps.measure(settings, steps.VARIANTS),
         warm=lambda settings: steps.measure(settings, steps.COMPILED, rounds=0),
         compiled=lambda settings: steps.measure(settings, steps.COMPILED),
@@ -157,7 +157,7 @@ def draw(folder: Path, tiny: bool) -> None:
         '--size 128 --classes 3 --objects 1 4 --object-size 0.4 0.7 --rotation 0 --occlusion 0.1'
     )
     wide = '--size 640 384 --objects 4 10 --object-size 0.1 0.6'
-    for name, options, counts in (('shapes', shapes, (1000, 100)), ('wide', wide, (96, 8))):
+    for name, options, counts in (('shapes', shapes, (1000, 100)), ('wide', wide, (96, 2))):
         train, val = (4, 2) if tiny else counts
         # its workers import what the main program imports, which is little there
         tool = Path(__file__).parents[1] / 'data/shapes.py'

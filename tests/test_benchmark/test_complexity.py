@@ -10,8 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
+from mmscratch.benchmark.complexity import detector_multiply_adds, multiply_adds
 from mmscratch.errors import InputError
-from mmscratch.models.complexity import detector_multiply_adds, multiply_adds
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 # ResNet-50 at 224 x 224 by stage: side of the map, channels in, mid, out, number of blocks
