@@ -29,7 +29,9 @@ from mmscratch.data.mask_table import MaskTable
 from mmscratch.errors import InputError
 
 
-def check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> DataReport:
+def check(
+    dataset: Mapping[str, Any], drop_bad_boxes: bool = False, decode: bool = False
+) -> DataReport:
     """Check the annotation file and the images of a CocoDataset's config.
 
     Args:

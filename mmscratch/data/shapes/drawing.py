@@ -18,7 +18,7 @@ Layout of a data set, COCO's own::
 
     ROOT/annotations/instances_{train,val}.json
     ROOT/{train,val}/000000000001.png
-    ROOT/recipe.json                               parameters and counts
+    ROOT/recipe.json                               what was drawn
 
 Segmentations are polygons of the visible region: several where it is split; COCO's polygons know no
 holes, so a region with a hole is cut into pieces without one. ``area`` counts visible pixels.
@@ -37,6 +37,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from mmscratch.data.shapes.polygons import (
@@ -492,17 +493,12 @@ def _annotate(config: ShapesConfig, objects: list[_Object], owner: np.ndarray) -
     annotations = []
     for number, thing in enumerate(objects):
         seen = owner[thing.window] == number
-        ys, xs = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+        x, y, width, height = cv2.boundingRect(seen.astype(np.uint8))
         keypoints = _keypoints(thing.corners, number, owner)
         annotations.append(
             {
                 'category_id': config.classes.index(thing.name) + 1,
-                'bbox': [
-                    thing.left + int(xs[0]),
-                    thing.top + int(ys[0]),
-                    int(xs[-1] - xs[0]) + 1,
-                    int(ys[-1] - ys[0]) + 1,
-                ],
+                'bbox': [thing.left + x, thing.top + y, width, height],
                 'area': thing.visible,
                 'iscrowd': 0,
                 'segmentation': [
@@ -569,18 +565,15 @@ def generate(
     splits: dict[str, int],
     workers: int = 1,
     progress: bool = True,
-) -> dict[str, dict[str, Any]]:
+) -> None:
     """Make a data set, or finish one that was interrupted; do nothing if it is there.
 
     Args:
         root: Folder of the data set: new, empty, or of these very parameters.
+        config: What the images look like.
         splits: Number of images by split, such as ``{'train': 400, 'val': 100}``.
         workers: Processes; the result does not depend on it.
         progress: Show a bar on stderr.
-
-    Returns:
-        By split: ``images``, ``instances``, ``classes`` (instances by name), ``sizes`` (instances
-        by COCO's ``small``, ``medium``, ``large``).
 
     Raises:
         InputError: The folder holds something else or can't be written, or a number is wrong.
@@ -593,4 +586,4 @@ def generate(
         size=config.size,
         draw=functools.partial(render, config),
     )
-    return writer.write(splits, workers, progress)
+    writer.write(splits, workers, progress)
