@@ -23,8 +23,8 @@ from mmscratch.data import coco_json, repoint
 from mmscratch.data.box_table import IGNORED, THIN, BoxTable
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.data_report import DataReport
-from mmscratch.data.image_check import ImageFacts, look_at_all, remarks
-from mmscratch.data.image_decoding import decode_all
+from mmscratch.data.image_check import ImageFacts, remarks
+from mmscratch.data.image_decoding import check_images
 from mmscratch.data.mask_table import MaskTable
 from mmscratch.errors import InputError
 
@@ -44,8 +44,7 @@ def check(
     Raises:
         InputError: a fault that would stop or spoil a run.
     """
-    root, pipeline = Path(dataset.get('data_root') or ''), dataset.get('pipeline') or ()
-    file = root / dataset['ann_file']
+    pipeline, file = dataset.get('pipeline') or (), repoint.annotation_path(dataset)
     content = coco_json.load(file)
     table = BoxTable(content['images'], content['annotations'], content['categories'], file)
     notes = [*table.check(drop_bad_boxes), *content.masks.notes()]
@@ -53,7 +52,9 @@ def check(
     _leave_out_masks(table, content.masks, pipeline)
     filter_cfg = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
     notes += table.leave_out_images(filter_cfg, np.ones_like(table.usable))
-    image_dir = root / (dataset.get('data_prefix') or {}).get('img', '')
+    image_dir = Path(
+        dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img', '')
+    )
     facts = _check_files(content['images'], file, image_dir, pipeline if decode else ())
     return table.report(
         facts,
@@ -130,12 +131,8 @@ def _check_files(
             f'(it is relative to that folder)'
         )
     paths = [image_dir / name for name in names]
-    facts = look_at_all(paths)
-    faults = [(name, fact.fault) for name, fact in zip(names, facts) if fact.fault]
-    if not faults and pipeline:
-        decoded = decode_all(image_dir, paths, pipeline)
-        faults = [(name, fault) for name, fault in zip(names, decoded) if fault]
-    if faults:
+    facts = check_images(image_dir, paths, pipeline)
+    if faults := [(name, fact.fault) for name, fact in zip(names, facts) if fact.fault]:
         name, fault = faults[0]
         raise InputError(
             f'{image_dir / name} {fault}; {len(faults)} of {len(names)} images are unusable: '

@@ -10,14 +10,33 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmdet.registry import TRANSFORMS
 
 from mmscratch.config.sections import type_name
+from mmscratch.data.image_check import ImageFacts, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import describe
+
+
+def check_images(
+    folder: Path, paths: Sequence[Path], pipeline: Sequence[Mapping[str, Any]]
+) -> list[ImageFacts]:
+    """Look at each image, and decode all if none has a fault; return their facts, in order.
+
+    Args:
+        folder: as :func:`decode_all` has it.
+        paths: image files below it.
+        pipeline: as :func:`decode_all` has it; nothing is decoded if it is empty.
+    """
+    facts = look_at_all(paths)
+    if any(fact.fault for fact in facts):
+        return facts
+    faults = decode_all(folder, paths, pipeline)
+    return [replace(fact, fault=fault) for fact, fault in zip(facts, faults)]
 
 
 def decode_all(

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mmscratch.data import voc_xml
+from mmscratch.data import repoint, voc_xml
 from mmscratch.data.box_table import BoxTable
 from mmscratch.data.data_report import DataReport
-from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all, remarks
-from mmscratch.data.image_decoding import decode_all
+from mmscratch.data.image_check import IMAGE_SUFFIXES, remarks
+from mmscratch.data.image_decoding import check_images
 from mmscratch.data.voc_xml import VocObject
 from mmscratch.errors import InputError
 
@@ -56,8 +56,7 @@ def check_archive(dataset: Mapping[str, Any]) -> None:
     Raises:
         InputError: no list, an empty one, or files of it that are missing.
     """
-    root = Path(dataset.get('data_root') or '')
-    list_file = root / dataset['ann_file']
+    root, list_file = Path(dataset.get('data_root') or ''), repoint.annotation_path(dataset)
     if not list_file.is_file():
         raise InputError(
             f"{list_file}: no such file; put PASCAL VOC's folders VOC2007 and VOC2012, of its "
@@ -82,7 +81,9 @@ def check_archive(dataset: Mapping[str, Any]) -> None:
             )
 
 
-def check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> DataReport:
+def check(
+    dataset: Mapping[str, Any], drop_bad_boxes: bool = False, decode: bool = False
+) -> DataReport:
     """Check the files that a VocFolderDataset's config leads to.
 
     Args:
@@ -103,9 +104,8 @@ class _ListCheck:
     """The files of one list, and what is wrong with them."""
 
     def __init__(self, dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> None:
-        root = Path(dataset['data_root'])
-        self.file = root / dataset['ann_file']
-        root /= dataset['data_prefix']['sub_data_root']
+        root = Path(dataset['data_root'], dataset['data_prefix']['sub_data_root'])
+        self.file = repoint.annotation_path(dataset)
         self.names = voc_xml.read_names(self.file)
         self.classes = tuple(dataset['metainfo']['classes'])
         self.filter_cfg = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
@@ -114,16 +114,12 @@ class _ListCheck:
         self.faults['twice'] = [name for name, n in Counter(self.names).items() if n > 1]
         found = voc_xml.find_files(root / 'JPEGImages', self.names, IMAGE_SUFFIXES)
         paths = {name: found[name] for name in self.names if name in found}
-        self.images = dict(zip(paths, look_at_all(list(paths.values()))))
+        pipeline = dataset['pipeline'] if decode else ()
+        facts = check_images(root / 'JPEGImages', list(paths.values()), pipeline)
+        self.images = dict(zip(paths, facts))
         for name, image in self.images.items():
             if image.fault:
                 self.faults['image'].append(f'{paths[name]}, which {image.fault}')
-        if decode and not self.faults['image']:
-            folder = root / 'JPEGImages'
-            decoded = decode_all(folder, list(paths.values()), dataset['pipeline'])
-            self.faults['image'] = [
-                f'{path}, which {fault}' for path, fault in zip(paths.values(), decoded) if fault
-            ]
         files = voc_xml.find_files(root / 'Annotations', self.names, ('.xml',))
         self.xml = {name: voc_xml.read(files[name]) for name in self.names if name in files}
         known = {_fold(name): name for name in found}
