@@ -62,22 +62,19 @@ def check_archive(dataset: Mapping[str, Any]) -> None:
             f"{list_file}: no such file; put PASCAL VOC's folders VOC2007 and VOC2012, of its "
             f'archives VOCtrainval, into {root} (or a link to them)'
         )
-    names = list_file.read_text().split()
-    if not names:
-        raise InputError(f'{list_file}: lists no image; take the file from the archive again')
+    names = voc_xml.read_names(list_file)
     folder = root / (dataset.get('data_prefix') or {}).get('sub_data_root', '')
-    kinds = {
-        dataset.get('ann_subdir', 'Annotations'): '.xml',
-        dataset.get('img_subdir', 'JPEGImages'): '.jpg',
-    }
-    for below, suffix in kinds.items():
-        # one listing: to ask for each file is slow on network disks
-        present = {path.name for path in (folder / below).glob(f'*{suffix}')}
-        missing = [f'{name}{suffix}' for name in names if f'{name}{suffix}' not in present]
+    for key, default, suffix in (
+        ('ann_subdir', 'Annotations', '.xml'),
+        ('img_subdir', 'JPEGImages', '.jpg'),
+    ):
+        below = folder / dataset.get(key, default)
+        found = voc_xml.find_files(below, names, (suffix,))
+        missing = [f'{name}{suffix}' for name in names if name not in found]
         if missing:
             raise InputError(
                 f'{list_file}: {len(missing)} of its {len(names)} files are not in '
-                f'{folder / below}, the first is {missing[0]}; unpack the archive again'
+                f'{below}, the first is {missing[0]}; unpack the archive again'
             )
 
 

@@ -14,17 +14,8 @@ from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 DETECTIONS = 20
 # In the order of COCOeval.summarize() for keypoints; no small objects, since COCO annotates no
 # keypoints on them.
-KEYPOINT_NUMBERS = (
-    'mAP',
-    'mAP_50',
-    'mAP_75',
-    'mAP_m',
-    'mAP_l',
-    'AR',
-    'AR_50',
-    'AR_75',
-    'AR_m',
-    'AR_l',
+KEYPOINT_NUMBERS = tuple(
+    f'{number}{part}' for number in ('mAP', 'AR') for part in ('', '_50', '_75', '_m', '_l')
 )
 
 

@@ -19,53 +19,35 @@ from mmscratch.errors import one_line_errors
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    default = ShapesConfig()
     parser = argparse.ArgumentParser(
         description=__doc__.split('\n')[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         epilog=f'Classes: {" ".join(CLASSES)}. Textures: {" ".join(TEXTURES)}.',
     )
-    add = parser.add_argument
-    add('out', help='folder of the data set')
-    add('--train', type=int, default=400, metavar='N', help='training images, 0 for none')
-    add('--val', type=int, default=100, metavar='N', help='validation images, 0 for none')
-    add('--size', type=int, nargs='+', default=default.size[:1], metavar='PX', help='side, or W H')
-    add('--classes', nargs='+', default=['5'], metavar='C', help='how many, or names')
-    add(
-        '--objects',
-        type=int,
-        nargs=2,
-        default=default.objects,
-        metavar=('MIN', 'MAX'),
-        help='objects an image',
-    )
-    add(
-        '--object-size',
-        type=float,
-        nargs=2,
-        default=default.object_size,
-        metavar=('MIN', 'MAX'),
-        help='bounding circle, as a fraction of the shorter side',
-    )
-    add('--rotation', type=int, default=default.rotation, metavar='DEG', help='largest turn')
-    add(
-        '--occlusion',
-        type=float,
-        default=default.occlusion,
-        metavar='F',
-        help='largest hidden fraction of an object, 0 to 0.9',
-    )
-    add(
-        '--contrast',
-        type=float,
-        default=default.contrast,
-        metavar='F',
-        help='difference from the background, 0 to 1',
-    )
-    add('--noise', type=int, default=default.noise, metavar='N', help='in grey levels, 0 to 127')
-    add('--textures', nargs='+', default=TEXTURES, metavar='T', help="the objects' textures")
-    add('--seed', type=int, default=default.seed, metavar='N', help='seed of everything drawn')
-    add('--workers', type=int, default=os.cpu_count(), metavar='N', help='processes')
+    parser.add_argument('out', help='folder of the data set')
+    options = {
+        'train': dict(type=int, metavar='N', help='training images, 0 for none'),
+        'val': dict(type=int, metavar='N', help='validation images, 0 for none'),
+        'size': dict(type=int, nargs='+', metavar='PX', help='side, or W H'),
+        'classes': dict(nargs='+', metavar='C', help='how many, or names'),
+        'objects': dict(type=int, nargs=2, metavar=('MIN', 'MAX'), help='objects an image'),
+        'object-size': dict(
+            type=float,
+            nargs=2,
+            metavar=('MIN', 'MAX'),
+            help='bounding circle, as a fraction of the shorter side',
+        ),
+        'rotation': dict(type=int, metavar='DEG', help='largest turn'),
+        'occlusion': dict(type=float, metavar='F', help='largest hidden fraction, 0 to 0.9'),
+        'contrast': dict(type=float, metavar='F', help='difference from the background, 0 to 1'),
+        'noise': dict(type=int, metavar='N', help='in grey levels, 0 to 127'),
+        'textures': dict(nargs='+', metavar='T', help="the objects' textures"),
+        'seed': dict(type=int, metavar='N', help='seed of everything drawn'),
+        'workers': dict(type=int, metavar='N', help='processes'),
+    }
+    for name, option in options.items():
+        parser.add_argument(f'--{name}', **option)
+    parser.set_defaults(train=400, val=100, workers=os.cpu_count(), **vars(ShapesConfig()))
     return parser.parse_args()
 
 
