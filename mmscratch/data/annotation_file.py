@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ OTHER_HEADS = {'rpn_head', 'semantic_head', 'panoptic_fusion_head'}
 class AnnotationFile:
     """An annotation file as a data set uses it.
 
+    ``classes`` are those of the data set's ``metainfo``, a sequence of names if it is right.
     ``objects`` maps the category names of a COCO JSON, in its order, to their numbers of objects;
     it is None for other formats.
     """
@@ -28,7 +29,7 @@ class AnnotationFile:
     split: str
     file: str
     sha256: str | None
-    classes: Sequence[str] | str | None
+    classes: Any
     objects: dict[str, int] | None
 
 
@@ -50,9 +51,9 @@ def files_of(split: str, dataset: Any) -> Iterator[AnnotationFile]:
         yield AnnotationFile(
             split=split,
             file=str(file),
-            sha256=summary and summary.sha256,
+            sha256=summary.sha256 if summary else None,
             classes=getattr(inner, 'metainfo', {}).get('classes'),
-            objects=(summary and summary.objects) or None,
+            objects=(summary.objects if summary else None) or None,
         )
 
 

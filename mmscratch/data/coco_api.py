@@ -22,11 +22,11 @@ class CocoApi(COCO):
 
     def __init__(self, annotation_file: str | None = None, awaited: Collection[str] = ()) -> None:
         try:
-            content = annotation_file and coco_json.load(annotation_file)
+            content = coco_json.load(annotation_file) if annotation_file else None
         except InputError:
             content = None
         super().__init__(None if content else annotation_file)
-        if content:
+        if annotation_file and content:
             self.dataset = content
             self.createIndex()
             # CocoDataset keeps these lists of image ids. The numbers of the annotations would each

@@ -114,23 +114,22 @@ def _keypoint_metainfo(files: Sequence[CocoJson], given: Mapping[str, Any]) -> d
     """
     from mmscratch.data.coco_keypoint_dataset import CocoKeypointDataset, flip_pairs
 
-    first = None
+    named = [(file, row) for file in files for row in file['categories'] if row.get('keypoints')]
     for content in files:
-        named = [row for row in content['categories'] if row.get('keypoints')]
-        if not named:
+        if not any(content is file for file, _ in named):
             raise InputError(
                 f'{content.file}: no category has keypoints, and the config trains a keypoint '
                 f"head; give each category of such objects the list 'keypoints' of their names, "
                 f"and the objects 'keypoints' [x, y, visibility, ...]"
             )
-        first = first or named[0]
-        for row in named:
-            if len(row['keypoints']) != len(first['keypoints']):
-                raise InputError(
-                    f"{content.file}: category '{row['name']}' has {len(row['keypoints'])} "
-                    f"keypoints, '{first['name']}' {len(first['keypoints'])}; name as many for "
-                    f'all, and give 0, 0, 0 for those an object lacks'
-                )
+    first = named[0][1]
+    for content, row in named:
+        if len(row['keypoints']) != len(first['keypoints']):
+            raise InputError(
+                f"{content.file}: category '{row['name']}' has {len(row['keypoints'])} "
+                f"keypoints, '{first['name']}' {len(first['keypoints'])}; name as many for "
+                f'all, and give 0, 0, 0 for those an object lacks'
+            )
     names = list(first['keypoints'])
     known = {**CocoKeypointDataset.METAINFO, **given}
     keys = ('keypoint_names', 'flip_pairs', 'keypoint_sigmas')

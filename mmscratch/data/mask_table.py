@@ -15,6 +15,10 @@ _FARTHEST = 100_000  # pixels
 # from so many square pixels on, a polygon within its image covers some
 _SMALL = 8
 _MOST_DIGITS = 7  # of a run in a compressed RLE, 5 bits each
+_MALFORMED = (
+    'segmentations are neither polygons [[x1, y1, x2, y2, x3, y3, ...], ...] nor an RLE with '
+    'counts and the size [height, width] of its image'
+)
 _AT_A_TIME = 4096  # annotations whose points are an array, to bound the memory
 
 
@@ -41,33 +45,28 @@ class MaskTable:
         file: Path,
     ) -> None:
         size_of = {image['id']: (image['height'], image['width']) for image in images}
-        sizes = [size_of[row['image_id']] for row in annotations]
-        values = [row.get('segmentation') for row in annotations]
-        self.given = np.array(list(map(bool, values)))
-        self.rle = np.array([isinstance(value, dict) for value in values])
+        self._sizes = [size_of[row['image_id']] for row in annotations]
+        self._values = [row.get('segmentation') for row in annotations]
+        self.given = np.array(list(map(bool, self._values)))
+        self.rle = np.array([isinstance(value, dict) for value in self._values])
         self.usable = self.given.copy()
-        self.short, self.empty, self.normalised = np.zeros((3, len(values)), bool)
-        malformed, unsound, far = np.zeros((3, len(values)), bool)
+        self.short, self.empty, self.normalised = np.zeros((3, len(self._values)), bool)
+        self._malformed, self._unsound, self._far = np.zeros((3, len(self._values)), bool)
         for number in np.flatnonzero(self.given & self.rle):
-            value, (height, width) = values[number], sizes[number]
+            value, (height, width) = self._values[number], self._sizes[number]
             if not _is_rle(value, height, width):
-                malformed[number] = True
+                self._malformed[number] = True
             elif runs := _runs(value['counts'], height * width):
                 self.empty[number] = not any(runs[1::2])
             else:
-                unsound[number] = True
+                self._unsound[number] = True
         others = np.flatnonzero(self.given & ~self.rle)
         for start in range(0, len(others), _AT_A_TIME):
-            numbers = others[start : start + _AT_A_TIME]
-            self._look_at_polygons(numbers, values, sizes, malformed, far)
+            self._look_at_polygons(others[start : start + _AT_A_TIME])
         for wrong, fault in (
-            (
-                malformed,
-                'segmentations are neither polygons [[x1, y1, x2, y2, x3, y3, ...], ...] nor an '
-                'RLE with counts and the size [height, width] of its image',
-            ),
-            (unsound, 'RLEs have runs of another length than their size'),
-            (far, f'segmentations have points more than {_FARTHEST:,} pixels away'),
+            (self._malformed, _MALFORMED),
+            (self._unsound, 'RLEs have runs of another length than their size'),
+            (self._far, f'segmentations have points more than {_FARTHEST:,} pixels away'),
         ):
             if wrong.any():
                 first = annotations[wrong.argmax()]['id']
@@ -76,26 +75,21 @@ class MaskTable:
                     'correct or remove them'
                 )
 
-    def _look_at_polygons(
-        self,
-        numbers: np.ndarray,
-        values: Sequence[Any],
-        sizes: Sequence[tuple[int, int]],
-        malformed: np.ndarray,
-        far: np.ndarray,
-    ) -> None:
-        """Fill the rows `numbers` of the attributes and of the arrays of faults."""
-        if not _are_polygons([values[number] for number in numbers]):
-            malformed[numbers] = [not _are_polygons([values[number]]) for number in numbers]
-            numbers = numbers[~malformed[numbers]]
-        whole = [whole_polygons(values[number]) for number in numbers]
+    def _look_at_polygons(self, numbers: np.ndarray) -> None:
+        """Fill these rows of the arrays."""
+        values = [self._values[number] for number in numbers]
+        if not _are_polygons(values):
+            self._malformed[numbers] = [not _are_polygons([value]) for value in values]
+            numbers = numbers[~self._malformed[numbers]]
+            values = [self._values[number] for number in numbers]
+        whole = list(map(whole_polygons, values))
         counts = np.array(list(map(len, whole)), int)
         self.usable[numbers] = counts > 0
-        self.short[numbers] = counts < [len(values[number]) for number in numbers]
+        self.short[numbers] = counts < list(map(len, values))
         numbers, counts, whole = numbers[counts > 0], counts[counts > 0], list(filter(None, whole))
         if not whole:
             return
-        height, width = np.array([sizes[number] for number in numbers]).T
+        height, width = np.array([self._sizes[number] for number in numbers]).T
         polygons = list(chain.from_iterable(whole))
         points = _floats(chain.from_iterable(polygons))
         x, y = points.reshape(-1, 2).T
@@ -105,7 +99,7 @@ class MaskTable:
         top, bottom = np.minimum.reduceat(y, start), np.maximum.reduceat(y, start)
         smallest = np.minimum.reduceat(np.minimum(left, top), of_object)
         largest = np.maximum.reduceat(np.maximum(right, bottom), of_object)
-        far[numbers] = (smallest < -_FARTHEST) | (largest > _FARTHEST)
+        self._far[numbers] = (smallest < -_FARTHEST) | (largest > _FARTHEST)
         shares = (smallest >= 0) & (largest <= 1) & (np.maximum(height, width) > 1)
         self.normalised[numbers] = shares
 
@@ -115,9 +109,9 @@ class MaskTable:
         inside = (np.minimum(left, top) >= 0) & (right <= np.repeat(width, counts))
         inside &= bottom <= np.repeat(height, counts)
         covers = np.logical_or.reduceat(inside & (twice_area >= 2 * _SMALL), of_object)
-        for i in np.flatnonzero(~covers & ~shares & ~far[numbers]):
+        for i in np.flatnonzero(~covers & ~shares & ~self._far[numbers]):
             # exact, and slower
-            outlines = mask_utils.frPyObjects(whole[i], *sizes[numbers[i]])
+            outlines = mask_utils.frPyObjects(whole[i], *self._sizes[numbers[i]])
             covers[i] = mask_utils.area(outlines).any()
         self.empty[numbers] = shares | ~covers
 

@@ -12,6 +12,7 @@ After an interruption the same command continues; a finished data set stays as i
 import argparse
 import os
 from dataclasses import fields
+from typing import Any
 
 from mmscratch.data.shapes.drawing import CLASSES, TEXTURES, ShapesConfig, generate
 from mmscratch.errors import one_line_errors
@@ -25,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         epilog=f'Classes: {" ".join(CLASSES)}. Textures: {" ".join(TEXTURES)}.',
     )
     parser.add_argument('out', help='folder of the data set')
-    options = {
+    options: dict[str, dict[str, Any]] = {
         'train': dict(type=int, metavar='N', help='training images, 0 for none'),
         'val': dict(type=int, metavar='N', help='validation images, 0 for none'),
         'size': dict(type=int, nargs='+', metavar='PX', help='side, or W H'),
