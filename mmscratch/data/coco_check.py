@@ -1,8 +1,8 @@
 """Checks a COCO data set before training starts.
 
 Every fault that would stop or silently spoil a run raises an :class:`InputError` naming the file,
-how many entries are at fault, the first of them and the cure. What MMDetection copes with by
-itself is counted and told in the :class:`DataReport`.
+how many entries are at fault, the first of them and the cure. The :class:`DataReport` counts what
+MMDetection handles by itself.
 
 What MMDetection 3.3.0 does was read in its mmdet/datasets/coco.py and
 mmdet/datasets/transforms/loading.py: boxes without overlap with the image, without area or
@@ -23,7 +23,7 @@ from mmscratch.data import coco_json, repoint
 from mmscratch.data.box_table import IGNORED, THIN, BoxTable
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.data_report import DataReport
-from mmscratch.data.image_check import ImageFacts, remarks
+from mmscratch.data.image_check import ImageFacts
 from mmscratch.data.image_decoding import check_images
 from mmscratch.data.mask_table import MaskTable
 from mmscratch.errors import InputError
@@ -35,11 +35,10 @@ def check(
     """Check the annotation file and the images of a CocoDataset's config.
 
     Args:
-        dataset: the config. Its ``filter_cfg`` decides what becomes of empty and of small images;
-            where its pipeline loads masks, objects without are no objects.
-        drop_bad_boxes: whether boxes outside the image or without area are counted in place of
-            being refused.
-        decode: whether each image is decoded, as the pipeline does it, unless it was once before.
+        dataset: the config. Its ``filter_cfg`` says whether empty and small images are dropped. If
+            its pipeline loads masks, objects without one do not count.
+        drop_bad_boxes: count boxes outside the image or without area, do not refuse them.
+        decode: decode each image as the pipeline does, unless an earlier check did.
 
     Raises:
         InputError: a fault that would stop or spoil a run.
@@ -61,7 +60,7 @@ def check(
         sha256=content.sha256,
         to_find=int(to_find.sum()),
         masks=int(content.masks.usable.sum()),
-        notes=notes + remarks(facts.values()),
+        notes=notes,
     )
 
 

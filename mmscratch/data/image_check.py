@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,16 +91,6 @@ def _not_for_opencv(image: Image.Image, path: Path, bits: int) -> str:
     if bits > 16:
         return f'has {bits} bits a channel, which OpenCV cannot load (rescale it to 8 bits)'
     return ''
-
-
-def remarks(facts: Iterable[ImageFacts]) -> list[str]:
-    """Notes for the log on images that can be used."""
-    if deep := sum(fact.bits == 16 for fact in facts):
-        return [
-            f'{deep} images have 16 bits a channel: only the upper 8 are used; '
-            f'rescale them to 8 bits'
-        ]
-    return []
 
 
 def look_at_all(paths: Sequence[Path], threads: int = 8) -> list[ImageFacts]:

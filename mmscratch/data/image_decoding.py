@@ -27,10 +27,7 @@ def check_images(
 ) -> list[ImageFacts]:
     """Look at each image, and decode all if none has a fault; return their facts, in order.
 
-    Args:
-        folder: as :func:`decode_all` has it.
-        paths: image files below it.
-        pipeline: as :func:`decode_all` has it; nothing is decoded if it is empty.
+    The arguments are those of :func:`decode_all`. An empty pipeline decodes nothing.
     """
     facts = look_at_all(paths)
     if any(fact.fault for fact in facts):
@@ -59,7 +56,8 @@ def decode_all(
     load = TRANSFORMS.build(dict(step))
     memory = _memory(folder, step)
     known = _remembered(memory)
-    states = {str(path): _state(path) for path in paths}
+    stats = {str(path): path.stat() for path in paths}
+    states = {path: [status.st_size, status.st_mtime_ns] for path, status in stats.items()}
     new = [path for path, state in states.items() if known.get(path) != state]
     faults: dict[str, str] = {}
 
@@ -84,12 +82,6 @@ def decode_all(
         if sound:
             _remember(memory, {**known, **sound})
     return [faults.get(str(path), '') for path in paths]
-
-
-def _state(path: Path) -> list[int]:
-    """Size in bytes and time of change in nanoseconds."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 def _memory(folder: Path, step: Mapping[str, Any]) -> Path:

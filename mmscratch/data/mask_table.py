@@ -45,15 +45,15 @@ class MaskTable:
         file: Path,
     ) -> None:
         size_of = {image['id']: (image['height'], image['width']) for image in images}
-        self._sizes = [size_of[row['image_id']] for row in annotations]
-        self._values = [row.get('segmentation') for row in annotations]
-        self.given = np.array(list(map(bool, self._values)))
-        self.rle = np.array([isinstance(value, dict) for value in self._values])
+        sizes = [size_of[row['image_id']] for row in annotations]
+        values = [row.get('segmentation') for row in annotations]
+        self.given = np.array(list(map(bool, values)))
+        self.rle = np.array([isinstance(value, dict) for value in values])
         self.usable = self.given.copy()
-        self.short, self.empty, self.normalised = np.zeros((3, len(self._values)), bool)
-        self._malformed, self._unsound, self._far = np.zeros((3, len(self._values)), bool)
+        self.short, self.empty, self.normalised = np.zeros((3, len(values)), bool)
+        self._malformed, self._unsound, self._far = np.zeros((3, len(values)), bool)
         for number in np.flatnonzero(self.given & self.rle):
-            value, (height, width) = self._values[number], self._sizes[number]
+            value, (height, width) = values[number], sizes[number]
             if not _is_rle(value, height, width):
                 self._malformed[number] = True
             elif runs := _runs(value['counts'], height * width):
@@ -62,7 +62,10 @@ class MaskTable:
                 self._unsound[number] = True
         others = np.flatnonzero(self.given & ~self.rle)
         for start in range(0, len(others), _AT_A_TIME):
-            self._look_at_polygons(others[start : start + _AT_A_TIME])
+            numbers = others[start : start + _AT_A_TIME]
+            self._look_at_polygons(
+                numbers, [values[k] for k in numbers], np.array([sizes[k] for k in numbers])
+            )
         for wrong, fault in (
             (self._malformed, _MALFORMED),
             (self._unsound, 'RLEs have runs of another length than their size'),
@@ -75,21 +78,24 @@ class MaskTable:
                     'correct or remove them'
                 )
 
-    def _look_at_polygons(self, numbers: np.ndarray) -> None:
-        """Fill these rows of the arrays."""
-        values = [self._values[number] for number in numbers]
+    def _look_at_polygons(
+        self, numbers: np.ndarray, values: Sequence[Any], sizes: np.ndarray
+    ) -> None:
+        """Fill the rows `numbers`; `sizes` are (height, width) of their images."""
         if not _are_polygons(values):
-            self._malformed[numbers] = [not _are_polygons([value]) for value in values]
-            numbers = numbers[~self._malformed[numbers]]
-            values = [self._values[number] for number in numbers]
+            good = np.array([_are_polygons([value]) for value in values])
+            self._malformed[numbers] = ~good
+            numbers, sizes = numbers[good], sizes[good]
+            values = [value for value, is_good in zip(values, good) if is_good]
         whole = list(map(whole_polygons, values))
         counts = np.array(list(map(len, whole)), int)
         self.usable[numbers] = counts > 0
         self.short[numbers] = counts < list(map(len, values))
-        numbers, counts, whole = numbers[counts > 0], counts[counts > 0], list(filter(None, whole))
+        numbers, sizes, whole = numbers[counts > 0], sizes[counts > 0], list(filter(None, whole))
         if not whole:
             return
-        height, width = np.array([self._sizes[number] for number in numbers]).T
+        counts = counts[counts > 0]
+        height, width = sizes.T
         polygons = list(chain.from_iterable(whole))
         points = _floats(chain.from_iterable(polygons))
         x, y = points.reshape(-1, 2).T
@@ -111,7 +117,7 @@ class MaskTable:
         covers = np.logical_or.reduceat(inside & (twice_area >= 2 * _SMALL), of_object)
         for i in np.flatnonzero(~covers & ~shares & ~self._far[numbers]):
             # exact, and slower
-            outlines = mask_utils.frPyObjects(whole[i], *self._sizes[numbers[i]])
+            outlines = mask_utils.frPyObjects(whole[i], *sizes[i])
             covers[i] = mask_utils.area(outlines).any()
         self.empty[numbers] = shares | ~covers
 
@@ -151,7 +157,7 @@ def _are_polygons(values: Sequence[Any]) -> bool:
 
 
 def _floats(values: Iterable[float]) -> np.ndarray:
-    """The array of numbers; one that is too far away is as far away in the array."""
+    """The array of numbers; those that are too far away are clipped, and still too far away."""
     values = list(values)
     try:
         return np.clip(np.array(values, float), -2 * _FARTHEST, 2 * _FARTHEST)

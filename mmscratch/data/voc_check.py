@@ -12,7 +12,7 @@ import numpy as np
 from mmscratch.data import repoint, voc_xml
 from mmscratch.data.box_table import BoxTable
 from mmscratch.data.data_report import DataReport
-from mmscratch.data.image_check import IMAGE_SUFFIXES, remarks
+from mmscratch.data.image_check import IMAGE_SUFFIXES
 from mmscratch.data.image_decoding import check_images
 from mmscratch.data.voc_xml import VocObject
 from mmscratch.errors import InputError
@@ -83,11 +83,7 @@ def check(
 ) -> DataReport:
     """Check the files that a VocFolderDataset's config leads to.
 
-    Args:
-        dataset: the config.
-        drop_bad_boxes: whether boxes outside the image or without area are counted in place of
-            being refused.
-        decode: whether each image is decoded, as the pipeline does it, unless it was once before.
+    The arguments are those of :func:`mmscratch.data.coco_check.check`.
 
     Raises:
         InputError: all faults; of each kind how many, the first of them, the cure.
@@ -183,7 +179,7 @@ class _ListCheck:
         table = BoxTable(images, rows, categories, self.file)
         normalised = np.array([item.is_normalised for item in objects])
         table.leave_out(normalised, 'lie within 0..1, as if normalised (write pixels)')
-        notes = [*table.check(drop_bad_boxes=True), *remarks(self.images.values())]
+        notes = table.check(drop_bad_boxes=True)
         loaded = table.usable
         difficult = np.array([item.difficult for item in objects])
         if count := table.leave_out(difficult, 'are marked difficult'):
