@@ -23,7 +23,7 @@ from mmscratch.data import coco_json, repoint
 from mmscratch.data.box_table import IGNORED, THIN, BoxTable
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.data_report import DataReport
-from mmscratch.data.image_check import ImageFacts
+from mmscratch.data.image_check import ImageFacts, folded
 from mmscratch.data.image_decoding import check_images
 from mmscratch.data.mask_table import MaskTable
 from mmscratch.errors import InputError
@@ -168,23 +168,16 @@ def _hint(name: str, image_dir: Path) -> str:
     found = image_dir
     for part in Path(name).parts:
         entries = sorted(os.listdir(found)) if found.is_dir() else []
-        near = [entry for entry in entries if _folded(entry) == _folded(part)]
+        near = [entry for entry in entries if folded(entry) == folded(part)]
         if not near:
             return ''
         found /= part if part in near else near[0]
     there = found.relative_to(image_dir).as_posix()
     if unicodedata.normalize('NFC', there) != unicodedata.normalize('NFC', name):
         return f", and '{there}' is there: letter case counts; rename one as the other"
+    form = 'nfc' if unicodedata.is_normalized('NFC', name) else 'nfd'
     return (
         f", and '{there}' is there: the same letters, in another Unicode normalisation (macOS and "
         f'zip files change it); rename the files by "convmv -r --notest -f utf8 -t utf8 '
-        f'--{_form(name)} {image_dir}"'
+        f'--{form} {image_dir}"'
     )
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
-
-
-def _form(name: str) -> str:
-    return 'nfc' if unicodedata.is_normalized('NFC', name) else 'nfd'

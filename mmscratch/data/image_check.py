@@ -1,6 +1,7 @@
 """Checks image files without decoding them: format, completeness, size after loading."""
 
 import os
+import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -98,6 +99,11 @@ def look_at_all(paths: Sequence[Path], threads: int = 8) -> list[ImageFacts]:
     with _any_size(), ThreadPoolExecutor(threads) as pool:
         facts = pool.map(look_at, paths)
         return list(ProgressBar(facts, 'checking images', len(paths), leave=False, delay=1))
+
+
+def folded(name: str) -> str:
+    """The name of a file without differences of letter case and Unicode form."""
+    return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
 
 
 @contextmanager

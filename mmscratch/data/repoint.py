@@ -32,12 +32,9 @@ _BOX_TWINS = {
     'FasterRCNN': 'FasterRCNN',
     'SingleStageDetector': 'SingleStageDetector',
 }
-_TWIN_ROI_HEADS = {
-    'StandardRoIHead',
-    'CascadeRoIHead',
-    'SingleMaskCascadeRoIHead',
-    'KeypointRoIHead',
-}
+_TWIN_ROI_HEADS = frozenset(
+    ('StandardRoIHead', 'CascadeRoIHead', 'SingleMaskCascadeRoIHead', 'KeypointRoIHead')
+)
 
 
 def contents(*folders: Path) -> str:

@@ -1,7 +1,6 @@
 """Checks PASCAL VOC's own archives, and folders in its layout, before training starts."""
 
 import hashlib
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,7 @@ import numpy as np
 from mmscratch.data import repoint, voc_xml
 from mmscratch.data.box_table import BoxTable
 from mmscratch.data.data_report import DataReport
-from mmscratch.data.image_check import IMAGE_SUFFIXES
+from mmscratch.data.image_check import IMAGE_SUFFIXES, folded
 from mmscratch.data.image_decoding import check_images
 from mmscratch.data.voc_xml import VocObject
 from mmscratch.errors import InputError
@@ -115,7 +114,7 @@ class _ListCheck:
                 self.faults['image'].append(f'{paths[name]}, which {image.fault}')
         files = voc_xml.find_files(root / 'Annotations', self.names, ('.xml',))
         self.xml = {name: voc_xml.read(files[name]) for name in self.names if name in files}
-        known = {_fold(name): name for name in found}
+        known = {folded(name): name for name in found}
         for name in self.names:
             if name not in paths and (meant := _meant(name, known)):
                 self.faults['spelling'].append(f"'{name}', where the image is called '{meant}'")
@@ -216,14 +215,9 @@ def _coco_row(name: str, item: VocObject) -> dict[str, Any]:
     )
 
 
-def _fold(name: str) -> str:
-    """The name without differences of letter case and Unicode form."""
-    return unicodedata.normalize('NFC', name).casefold()
-
-
 def _meant(name: str, known: Mapping[str, str]) -> str:
     """The name that another spelling means, '' if there is none; `known` maps folded names."""
-    text = _fold(name.replace('\\', '/'))
+    text = folded(name.replace('\\', '/'))
     # VOC's lists of a class have "NAME 1", other tools write "IMAGE XML".
     for spelled in (text, text.rsplit(maxsplit=1)[0]):
         path = PurePosixPath(spelled)
