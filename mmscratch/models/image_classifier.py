@@ -1,4 +1,4 @@
-"""An image classifier around a detector's backbone: what a detector is pre-trained as."""
+"""An image classifier with a detector's backbone, to pre-train that backbone."""
 
 import torch
 import torch.nn.functional as F
