@@ -488,7 +488,7 @@ def test_verdict_on_keypoints(keypoints, boxes, word):
     """Each catches up at a length."""
     ends = {}
     for prefix, at in (('keypoint_', keypoints), ('', boxes)):
-        for n in plan.FEW_LENGTHS:
+        for n in plan.COARSE_LENGTHS:
             ends[f'{prefix}pretrained_{n}x'] = [40.0, 41.0]
             ends[f'{prefix}scratch_{n}x'] = [40.0, 41.0] if n >= at else [30.0, 31.0]
     verdict = judges.keypoints(ending(**ends))
@@ -498,22 +498,23 @@ def test_verdict_on_keypoints(keypoints, boxes, word):
 
 def test_keypoints_that_are_not_learned_decide_nothing():
     ends = {}
-    for n in plan.FEW_LENGTHS:
+    for n in plan.COARSE_LENGTHS:
         for kind in plan.INITIALIZATIONS:
             ends[f'keypoint_{kind}_{n}x'] = [0.0, 0.1]
         ends |= {f'scratch_{n}x': [30.0, 31.0], f'pretrained_{n}x': [40.0, 41.0]}
     assert judges.keypoints(ending(**ends)).word == judges.OPEN
 
 
-@pytest.mark.parametrize('number', report.FIGURES)
-def test_figures_are_made_of_results_alone(number, tmp_path):
+@pytest.mark.parametrize(
+    'claim', [c for c in claims.CLAIMS if c.figure], ids=lambda claim: claim.number
+)
+def test_figures_are_made_of_results_alone(claim, tmp_path):
     """Every figure from the runs of its claim; the same bytes twice."""
-    claim = next(claim for claim in claims.CLAIMS if claim.number == number)
     runs = in_order([run for seed in (0, 1) for run in claim.of_seeds([seed])])
     results = ending(**{run.name: [20.0 + len(run.name), 21.0] for run in runs})
     files = [tmp_path / f'{k}.svg' for k in range(2)]
     for file in files:
-        report.FIGURES[number](results, file)
+        report.draw(claim.figure, results, file)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert 5_000 < files[0].stat().st_size < 200_000
 

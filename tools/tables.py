@@ -29,27 +29,14 @@ from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
 from mmscratch.miniature.statistics import spread
+from mmscratch.weights.publish import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 END = '<!-- end of table -->'
 # folder of configs/ -> how a table calls their initial weights, if not 'scratch'
 WEIGHTS = {'pretrained': 'pre-trained'}
-# in a metafile -> how a table calls it
-METRICS = {
-    'box AP': 'box',
-    'mask AP': 'mask',
-    'keypoint AP': 'keypoint',
-    'VOC AP': 'VOC',
-    'VOC07 AP': 'VOC 2007',
-    'VOC12 AP': 'VOC 2012',
-}
 # what a table calls it -> in metrics.json
-MEASURED = {
-    'box': 'bbox_mAP',
-    'mask': 'segm_mAP',
-    'keypoint': 'keypoints_mAP',
-    'VOC': 'voc_mAP',
-}
+MEASURED = {name.removesuffix(' AP'): key for key, (_, name) in METRICS.items()}
 
 
 def markdown(rows: list[list[str]], numeric: str) -> str:
@@ -153,10 +140,11 @@ def reported_table(readme: str) -> str:
 def numbers(result: dict[str, Any]) -> str:
     """Such as ``box 41.3 (61.8, 45.6), mask 36.6 (59.0, 38.9)``: AP, and AP50 and AP75 if known."""
     texts = []
-    for key, name in METRICS.items():
-        if key in result:
+    for key in result:
+        if key.endswith(' AP'):
             finer = [f'{result[key + iou]:.1f}' for iou in ('50', '75') if key + iou in result]
-            texts.append(f'{name} {result[key]:.1f}' + (f' ({", ".join(finer)})' if finer else ''))
+            text = f'{key.removesuffix(" AP")} {result[key]:.1f}'
+            texts.append(text + (f' ({", ".join(finer)})' if finer else ''))
     return ', '.join(texts)
 
 

@@ -21,8 +21,10 @@ OTHER_HEADS = {'rpn_head', 'semantic_head', 'panoptic_fusion_head'}
 class AnnotationFile:
     """An annotation file as a data set uses it.
 
+    ``classes`` are those of the data set's ``metainfo``: names, or one text where the config has a
+    text in place of a list.
     ``objects`` maps the category names of a COCO JSON, in its order, to their numbers of objects;
-    it is None for other formats. ``classes`` is a text where the config has one in place of a list.
+    it is None for other formats.
     """
 
     split: str

@@ -12,7 +12,7 @@ from mmscratch.data.data_report import DataReport
 from mmscratch.data.image_check import ImageFacts
 from mmscratch.errors import InputError
 
-# Why an object is no object to train on, two of the reasons.
+# Two of the reasons why an object is not trained on.
 THIN, IGNORED = 'boxes are thinner than 1 pixel', 'are marked to be ignored'
 _SMALL, _LARGE = 32**2, 96**2  # COCO's limits of object area, in square pixels.
 _SIZES = ('small', 'medium', 'large')
@@ -143,14 +143,21 @@ class BoxTable:
             f'correct or remove them, or leave them out with --drop-bad-boxes (drop_bad_boxes=True)'
         )
 
-    def report(self, facts: Mapping[str, ImageFacts], **others: Any) -> DataReport:
-        """What there is to tell.
+    def report(
+        self, facts: Mapping[str, ImageFacts], notes: list[str], **others: Any
+    ) -> DataReport:
+        """The report of the check.
 
         Args:
-            facts: of each image, by the name to tell.
-            others: arguments of :class:`DataReport` that are not counts of boxes.
+            facts: of each image, by the name that messages use.
+            notes, others: the other arguments of :class:`DataReport`.
         """
         instances = np.bincount(self.category[self.usable], minlength=len(self.categories))
+        if deep := sum(fact.bits == 16 for fact in facts.values()):
+            notes.append(
+                f'{deep} images have 16 bits a channel: only the upper 8 are used; '
+                f'rescale them to 8 bits'
+            )
         sizes = np.digitize(self.area[self.usable], (_SMALL, _LARGE))
         return DataReport(
             annotation_file=self.file,
@@ -161,6 +168,7 @@ class BoxTable:
             left_out={why: int(left.sum()) for why, left in self.reasons.items() if left.any()},
             crowding=self._crowding(),
             fingerprints={f.fingerprint: name for name, f in facts.items() if f.fingerprint},
+            notes=notes,
             **others,
         )
 

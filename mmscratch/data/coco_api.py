@@ -26,7 +26,7 @@ class CocoApi(COCO):
         except InputError:
             content = None
         super().__init__(None if content else annotation_file)
-        if content:
+        if annotation_file and content:
             self.dataset = content
             self.createIndex()
             # CocoDataset keeps these lists of image ids. The numbers of the annotations would each

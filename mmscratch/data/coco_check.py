@@ -1,8 +1,8 @@
 """Checks a COCO data set before training starts.
 
 Every fault that would stop or silently spoil a run raises an :class:`InputError` naming the file,
-how many entries are at fault, the first of them and the cure. What MMDetection copes with by
-itself is counted and told in the :class:`DataReport`.
+how many entries are at fault, the first of them and the cure. The :class:`DataReport` counts what
+MMDetection handles by itself.
 
 What MMDetection 3.3.0 does was read in its mmdet/datasets/coco.py and
 mmdet/datasets/transforms/loading.py: boxes without overlap with the image, without area or
@@ -23,27 +23,27 @@ from mmscratch.data import coco_json, repoint
 from mmscratch.data.box_table import IGNORED, THIN, BoxTable
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.data_report import DataReport
-from mmscratch.data.image_check import ImageFacts, look_at_all, remarks
-from mmscratch.data.image_decoding import decode_all
+from mmscratch.data.image_check import ImageFacts, folded
+from mmscratch.data.image_decoding import check_images
 from mmscratch.data.mask_table import MaskTable
 from mmscratch.errors import InputError
 
 
-def check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> DataReport:
+def check(
+    dataset: Mapping[str, Any], drop_bad_boxes: bool = False, decode: bool = False
+) -> DataReport:
     """Check the annotation file and the images of a CocoDataset's config.
 
     Args:
-        dataset: the config. Its ``filter_cfg`` decides what becomes of empty and of small images;
-            where its pipeline loads masks, objects without are no objects.
-        drop_bad_boxes: whether boxes outside the image or without area are counted in place of
-            being refused.
-        decode: whether each image is decoded, as the pipeline does it, unless it was once before.
+        dataset: the config. Its ``filter_cfg`` says whether empty and small images are dropped. If
+            its pipeline loads masks, objects without one do not count.
+        drop_bad_boxes: count boxes outside the image or without area, do not refuse them.
+        decode: decode each image as the pipeline does, unless an earlier check did.
 
     Raises:
         InputError: a fault that would stop or spoil a run.
     """
-    root, pipeline = Path(dataset.get('data_root') or ''), dataset.get('pipeline') or ()
-    file = root / dataset['ann_file']
+    pipeline, file = dataset.get('pipeline') or (), repoint.annotation_path(dataset)
     content = coco_json.load(file)
     table = BoxTable(content['images'], content['annotations'], content['categories'], file)
     notes = [*table.check(drop_bad_boxes), *content.masks.notes()]
@@ -51,14 +51,16 @@ def check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> Dat
     _leave_out_masks(table, content.masks, pipeline)
     filter_cfg = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
     notes += table.leave_out_images(filter_cfg, np.ones_like(table.usable))
-    image_dir = root / (dataset.get('data_prefix') or {}).get('img', '')
+    image_dir = Path(
+        dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img', '')
+    )
     facts = _check_files(content['images'], file, image_dir, pipeline if decode else ())
     return table.report(
         facts,
         sha256=content.sha256,
         to_find=int(to_find.sum()),
         masks=int(content.masks.usable.sum()),
-        notes=notes + remarks(facts.values()),
+        notes=notes,
     )
 
 
@@ -128,12 +130,8 @@ def _check_files(
             f'(it is relative to that folder)'
         )
     paths = [image_dir / name for name in names]
-    facts = look_at_all(paths)
-    faults = [(name, fact.fault) for name, fact in zip(names, facts) if fact.fault]
-    if not faults and pipeline:
-        decoded = decode_all(image_dir, paths, pipeline)
-        faults = [(name, fault) for name, fault in zip(names, decoded) if fault]
-    if faults:
+    facts = check_images(image_dir, paths, pipeline)
+    if faults := [(name, fact.fault) for name, fact in zip(names, facts) if fact.fault]:
         name, fault = faults[0]
         raise InputError(
             f'{image_dir / name} {fault}; {len(faults)} of {len(names)} images are unusable: '
@@ -170,23 +168,16 @@ def _hint(name: str, image_dir: Path) -> str:
     found = image_dir
     for part in Path(name).parts:
         entries = sorted(os.listdir(found)) if found.is_dir() else []
-        near = [entry for entry in entries if _folded(entry) == _folded(part)]
+        near = [entry for entry in entries if folded(entry) == folded(part)]
         if not near:
             return ''
         found /= part if part in near else near[0]
     there = found.relative_to(image_dir).as_posix()
     if unicodedata.normalize('NFC', there) != unicodedata.normalize('NFC', name):
         return f", and '{there}' is there: letter case counts; rename one as the other"
+    form = 'nfc' if unicodedata.is_normalized('NFC', name) else 'nfd'
     return (
         f", and '{there}' is there: the same letters, in another Unicode normalisation (macOS and "
         f'zip files change it); rename the files by "convmv -r --notest -f utf8 -t utf8 '
-        f'--{_form(name)} {image_dir}"'
+        f'--{form} {image_dir}"'
     )
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
-
-
-def _form(name: str) -> str:
-    return 'nfc' if unicodedata.is_normalized('NFC', name) else 'nfd'

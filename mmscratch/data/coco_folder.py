@@ -1,11 +1,8 @@
 """Points any config at any folder in COCO layout."""
 
-import dataclasses
-import functools
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +20,20 @@ _SUFFIXES = ('', '2017', '2014')  # Ours, then COCO's own names.
 _UNKNOWN_SIGMA = 0.05
 
 
-@dataclass(frozen=True)
-class CocoFolder:
-    """A data set on disk: an annotation file and an image folder for 'train' and for 'val'."""
-
-    root: Path
-    annotation_files: dict[str, Path]
-    image_dirs: dict[str, Path]
-
-
 def recognises(root: Path) -> bool:
     """Always: this is the last layout, and its errors say what is missing."""
     return True
 
 
-def find(root: Path) -> CocoFolder:
+def find(root: Path) -> dict[str, dict[str, Any]]:
     """Find annotations/instances_{train,val}.json with train/, val/, or COCO's own names.
 
-    Raises InputError for a missing folder or file.
+    Returns:
+        What the data sets of 'train' and of 'val' read: data_root, ann_file, data_prefix.
+
+    Raises:
+        InputError: a folder or a file is missing.
     """
-    root = Path(root)
     if not root.is_dir():
         raise InputError(
             f'{root}: no such folder; give --data a folder in COCO or PASCAL VOC layout'
@@ -58,14 +49,21 @@ def find(root: Path) -> CocoFolder:
             f'{repoint.contents(root / "annotations", root)}: rename or add the files, '
             f'or give a folder in PASCAL VOC layout (Annotations/, JPEGImages/, ImageSets/Main/)'
         )
-    image_dirs = {split: root / f'{split}{suffix}' for split in SPLITS}
-    for split, image_dir in image_dirs.items():
+    for split in SPLITS:
+        image_dir = root / f'{split}{suffix}'
         if not image_dir.is_dir():
             raise InputError(
                 f'{image_dir}: no such folder, but {files[split].name} needs it; '
                 f'{repoint.contents(root)}: put the {split} images there, or link it'
             )
-    return CocoFolder(root, files, image_dirs)
+    return {
+        split: dict(
+            data_root=str(root),
+            ann_file=f'annotations/{file.name}',
+            data_prefix=dict(img=f'{split}{suffix}/'),
+        )
+        for split, file in files.items()
+    }
 
 
 def use(cfg: Config, root: Path) -> None:
@@ -80,33 +78,32 @@ def use(cfg: Config, root: Path) -> None:
     folder = find(root)
     keypoints = repoint.keypoint_datasets(cfg)
     if keypoints:
-        folder = _keypoint_folder(folder)
-    train, val = (coco_json.load(folder.annotation_files[split]) for split in SPLITS)
+        folder = _with_keypoint_files(folder)
+    train, val = (coco_json.load(repoint.annotation_path(folder[split])) for split in SPLITS)
     if any(node.get('with_mask') for node in repoint.annotation_loaders(cfg)):
         _settle_masks(cfg, [train, val])
     refuse_other_classes(val.file, val.classes, train.file, train.classes)
     metainfo = dict(classes=train.classes, palette=repoint.palette(len(train.classes)))
     if keypoints:
         metainfo |= _keypoint_metainfo([train, val], keypoints[0].get('metainfo') or {})
-    change = functools.partial(_repoint, folder=folder, metainfo=metainfo)
-    repoint.repoint_config(cfg, folder.root, metainfo, change)
+    repoint.repoint_config(cfg, folder, metainfo, 'CocoDataset')
     for split in ('val', 'test'):
-        _repoint_evaluator(cfg, split, folder.annotation_files['val'])
+        _repoint_evaluator(cfg, split, val.file)
     for head in repoint.walk(cfg.model):
         if 'num_keypoints' in head:
             head['num_keypoints'] = len(metainfo['keypoint_names'])
 
 
-def _keypoint_folder(folder: CocoFolder) -> CocoFolder:
+def _with_keypoint_files(folder: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The folder with COCO's person_keypoints_ files, if only those have keypoints."""
-    files = {
-        split: file.with_name(file.name.replace('instances', 'person_keypoints', 1))
-        for split, file in folder.annotation_files.items()
+    renamed = {
+        split: dict(reads, ann_file=reads['ann_file'].replace('instances', 'person_keypoints'))
+        for split, reads in folder.items()
     }
-    if all(file.is_file() for file in files.values()) and not any(
-        'keypoints' in row for row in coco_json.load(folder.annotation_files['val'])['categories']
-    ):
-        return dataclasses.replace(folder, annotation_files=files)
+    if all(repoint.annotation_path(reads).is_file() for reads in renamed.values()):
+        instances = coco_json.load(repoint.annotation_path(folder['val']))
+        if not any('keypoints' in row for row in instances['categories']):
+            return renamed
     return folder
 
 
@@ -117,24 +114,23 @@ def _keypoint_metainfo(files: Sequence[CocoJson], given: Mapping[str, Any]) -> d
     """
     from mmscratch.data.coco_keypoint_dataset import CocoKeypointDataset, flip_pairs
 
-    rows: list[dict[str, Any]] = []
+    named = [(file, row) for file in files for row in file['categories'] if row.get('keypoints')]
     for content in files:
-        named = [row for row in content['categories'] if row.get('keypoints')]
-        if not named:
+        if not any(content is file for file, _ in named):
             raise InputError(
                 f'{content.file}: no category has keypoints, and the config trains a keypoint '
                 f"head; give each category of such objects the list 'keypoints' of their names, "
                 f"and the objects 'keypoints' [x, y, visibility, ...]"
             )
-        rows += named
-        for row in named:
-            if len(row['keypoints']) != len(rows[0]['keypoints']):
-                raise InputError(
-                    f"{content.file}: category '{row['name']}' has {len(row['keypoints'])} "
-                    f"keypoints, '{rows[0]['name']}' {len(rows[0]['keypoints'])}; name as many for "
-                    f'all, and give 0, 0, 0 for those an object lacks'
-                )
-    names = list(rows[0]['keypoints'])
+    first = named[0][1]
+    for content, row in named:
+        if len(row['keypoints']) != len(first['keypoints']):
+            raise InputError(
+                f"{content.file}: category '{row['name']}' has {len(row['keypoints'])} "
+                f"keypoints, '{first['name']}' {len(first['keypoints'])}; name as many for "
+                f'all, and give 0, 0, 0 for those an object lacks'
+            )
+    names = list(first['keypoints'])
     known = {**CocoKeypointDataset.METAINFO, **given}
     keys = ('keypoint_names', 'flip_pairs', 'keypoint_sigmas')
     if names == list(known['keypoint_names']):
@@ -174,19 +170,6 @@ def _settle_masks(cfg: Config, files: Sequence[CocoJson]) -> None:
         # poly2mask=False is for polygons: MMDetection ignores each object with an RLE then.
         for node in repoint.annotation_loaders(cfg):
             node.pop('poly2mask', None)
-
-
-def _repoint(dataset: ConfigDict, split: str, folder: CocoFolder, metainfo: dict) -> ConfigDict:
-    """The dataset config reading `split`; children of CocoDataset stay what they are."""
-    if not repoint.reads_coco(dataset):
-        dataset = repoint.bare_dataset(dataset, 'CocoDataset')
-    dataset.update(
-        data_root=str(folder.root),
-        ann_file=str(folder.annotation_files[split].relative_to(folder.root)),
-        data_prefix=dict(img=folder.image_dirs[split].name + '/'),
-        metainfo=metainfo,
-    )
-    return dataset
 
 
 def _repoint_evaluator(cfg: Config, split: str, annotation_file: Path) -> None:

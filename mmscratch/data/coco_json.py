@@ -229,19 +229,14 @@ def _check_categories(categories: Rows, file: Path) -> None:
     _refuse_duplicates(column(categories, 'categories', 'id', int, file), 'category ids', file)
     names = column(categories, 'categories', 'name', str, file)
     _refuse_duplicates(names, 'category names', file)
-    for name in names:
-        if not _is_text(name):
-            raise InputError(
-                f'{file}: category name {name!r} holds half of a character; write it again'
-            )
+    # JSON may hold half of a surrogate pair, which cannot be written to a file
+    if broken := [name for name in names if re.search('[\ud800-\udfff]', name)]:
+        raise InputError(
+            f'{file}: category name {broken[0]!r} holds half of a character; write it again'
+        )
     _refuse_duplicates(
         [name.strip() for name in names], 'category names, but for white space around them,', file
     )
-
-
-def _is_text(name: str) -> bool:
-    """Whether the name can be written to a file: JSON may hold half of a surrogate pair."""
-    return not any('\ud800' <= letter <= '\udfff' for letter in name)
 
 
 def _check_images(images: Rows, file: Path) -> None:

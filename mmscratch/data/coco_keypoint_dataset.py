@@ -24,25 +24,8 @@ def flip_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
     return [(index[left], index[right]) for left, right in pairs if right in index]
 
 
-_NAMES = (
-    'nose',
-    'left_eye',
-    'right_eye',
-    'left_ear',
-    'right_ear',
-    'left_shoulder',
-    'right_shoulder',
-    'left_elbow',
-    'right_elbow',
-    'left_wrist',
-    'right_wrist',
-    'left_hip',
-    'right_hip',
-    'left_knee',
-    'right_knee',
-    'left_ankle',
-    'right_ankle',
-)
+_PARTS = ('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+_NAMES = ('nose', *(f'{side}_{part}' for part in _PARTS for side in ('left', 'right')))
 
 
 @DATASETS.register_module()
@@ -61,7 +44,7 @@ class CocoKeypointDataset(CocoDataset):
     ``metainfo`` may change, besides ``classes`` and ``palette``:
 
     - ``keypoint_names``: K names
-    - ``flip_pairs``: pairs of numbers of keypoints that a mirror swaps, from 0
+    - ``flip_pairs``: the pairs of keypoints that a mirror swaps, as numbers from 0
     - ``keypoint_sigmas``: K numbers, the standard deviation of each keypoint's annotations as a
       fraction of the square root of the object's area, by which OKS judges distances
 

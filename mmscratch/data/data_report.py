@@ -15,11 +15,11 @@ class DataReport:
     objects that can be trained on: crowds, ignored ones and left-out boxes are not among them.
     `sizes` counts the same objects by COCO's area limits, 32 and 96 pixels squared.
     `masks` counts the annotations with a mask that can be loaded, out of `annotations`.
-    `to_find` counts the objects that evaluation looks for. `left_out` says of the other objects why
-    they cannot be trained on, and how many. `crowding` has for each image with such objects their
-    number, and that of the class with the most of them. `fingerprints` maps what identifies an
-    image file to its name. `listed` are the names in a list of images, which no other list may
-    have. `notes` are sentences for the log.
+    `to_find` counts the objects that evaluation looks for. `left_out` maps each reason why objects
+    cannot be trained on to their number. `crowding` has two numbers for each image with objects to
+    train on: all of them, and those of its most frequent class. `fingerprints` maps what identifies
+    an image file to its name. `listed` are the names in a list of images; no other list may have
+    them. `notes` are sentences for the log.
     """
 
     annotation_file: Path

@@ -1,8 +1,9 @@
 """Checks image files without decoding them: format, completeness, size after loading."""
 
 import os
+import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,21 +94,16 @@ def _not_for_opencv(image: Image.Image, path: Path, bits: int) -> str:
     return ''
 
 
-def remarks(facts: Iterable[ImageFacts]) -> list[str]:
-    """Notes for the log on images that can be used."""
-    if deep := sum(fact.bits == 16 for fact in facts):
-        return [
-            f'{deep} images have 16 bits a channel: only the upper 8 are used; '
-            f'rescale them to 8 bits'
-        ]
-    return []
-
-
 def look_at_all(paths: Sequence[Path], threads: int = 8) -> list[ImageFacts]:
     """The facts of each path, in order, with a progress bar for a large set."""
     with _any_size(), ThreadPoolExecutor(threads) as pool:
         facts = pool.map(look_at, paths)
         return list(ProgressBar(facts, 'checking images', len(paths), leave=False, delay=1))
+
+
+def folded(name: str) -> str:
+    """The name of a file without differences of letter case and Unicode form."""
+    return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
 
 
 @contextmanager

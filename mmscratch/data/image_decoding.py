@@ -10,14 +10,30 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmdet.registry import TRANSFORMS
 
 from mmscratch.config.sections import type_name
+from mmscratch.data.image_check import ImageFacts, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import describe
+
+
+def check_images(
+    folder: Path, paths: Sequence[Path], pipeline: Sequence[Mapping[str, Any]]
+) -> list[ImageFacts]:
+    """Look at each image, and decode all if none has a fault; return their facts, in order.
+
+    The arguments are those of :func:`decode_all`. An empty pipeline decodes nothing.
+    """
+    facts = look_at_all(paths)
+    if any(fact.fault for fact in facts):
+        return facts
+    faults = decode_all(folder, paths, pipeline)
+    return [replace(fact, fault=fault) for fact, fault in zip(facts, faults)]
 
 
 def decode_all(
@@ -40,7 +56,8 @@ def decode_all(
     load = TRANSFORMS.build(dict(step))
     memory = _memory(folder, step)
     known = _remembered(memory)
-    states = {str(path): _state(path) for path in paths}
+    stats = {str(path): path.stat() for path in paths}
+    states = {path: [status.st_size, status.st_mtime_ns] for path, status in stats.items()}
     new = [path for path, state in states.items() if known.get(path) != state]
     faults: dict[str, str] = {}
 
@@ -65,12 +82,6 @@ def decode_all(
         if sound:
             _remember(memory, {**known, **sound})
     return [faults.get(str(path), '') for path in paths]
-
-
-def _state(path: Path) -> list[int]:
-    """Size in bytes and time of change in nanoseconds."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 def _memory(folder: Path, step: Mapping[str, Any]) -> Path:

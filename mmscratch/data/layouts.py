@@ -113,7 +113,7 @@ def share(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> None:
         if metric.get('ann_file')
     ]
     read = [
-        os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+        repoint.annotation_path(dataset)
         for split in splits
         for dataset in repoint.datasets(cfg, split)
     ]

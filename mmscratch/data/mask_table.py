@@ -15,6 +15,10 @@ _FARTHEST = 100_000  # pixels
 # from so many square pixels on, a polygon within its image covers some
 _SMALL = 8
 _MOST_DIGITS = 7  # of a run in a compressed RLE, 5 bits each
+_MALFORMED = (
+    'segmentations are neither polygons [[x1, y1, x2, y2, x3, y3, ...], ...] nor an RLE with '
+    'counts and the size [height, width] of its image'
+)
 _AT_A_TIME = 4096  # annotations whose points are an array, to bound the memory
 
 
@@ -47,27 +51,25 @@ class MaskTable:
         self.rle = np.array([isinstance(value, dict) for value in values])
         self.usable = self.given.copy()
         self.short, self.empty, self.normalised = np.zeros((3, len(values)), bool)
-        malformed, unsound, far = np.zeros((3, len(values)), bool)
+        self._malformed, self._unsound, self._far = np.zeros((3, len(values)), bool)
         for number in np.flatnonzero(self.given & self.rle):
             value, (height, width) = values[number], sizes[number]
             if not _is_rle(value, height, width):
-                malformed[number] = True
+                self._malformed[number] = True
             elif runs := _runs(value['counts'], height * width):
                 self.empty[number] = not any(runs[1::2])
             else:
-                unsound[number] = True
+                self._unsound[number] = True
         others = np.flatnonzero(self.given & ~self.rle)
         for start in range(0, len(others), _AT_A_TIME):
             numbers = others[start : start + _AT_A_TIME]
-            self._look_at_polygons(numbers, values, sizes, malformed, far)
+            self._look_at_polygons(
+                numbers, [values[k] for k in numbers], np.array([sizes[k] for k in numbers])
+            )
         for wrong, fault in (
-            (
-                malformed,
-                'segmentations are neither polygons [[x1, y1, x2, y2, x3, y3, ...], ...] nor an '
-                'RLE with counts and the size [height, width] of its image',
-            ),
-            (unsound, 'RLEs have runs of another length than their size'),
-            (far, f'segmentations have points more than {_FARTHEST:,} pixels away'),
+            (self._malformed, _MALFORMED),
+            (self._unsound, 'RLEs have runs of another length than their size'),
+            (self._far, f'segmentations have points more than {_FARTHEST:,} pixels away'),
         ):
             if wrong.any():
                 first = annotations[int(wrong.argmax())]['id']
@@ -77,25 +79,23 @@ class MaskTable:
                 )
 
     def _look_at_polygons(
-        self,
-        numbers: np.ndarray,
-        values: Sequence[Any],
-        sizes: Sequence[tuple[int, int]],
-        malformed: np.ndarray,
-        far: np.ndarray,
+        self, numbers: np.ndarray, values: Sequence[Any], sizes: np.ndarray
     ) -> None:
-        """Fill the rows `numbers` of the attributes and of the arrays of faults."""
-        if not _are_polygons([values[number] for number in numbers]):
-            malformed[numbers] = [not _are_polygons([values[number]]) for number in numbers]
-            numbers = numbers[~malformed[numbers]]
-        whole = [whole_polygons(values[number]) for number in numbers]
+        """Fill the rows `numbers`; `sizes` are (height, width) of their images."""
+        if not _are_polygons(values):
+            good = np.array([_are_polygons([value]) for value in values])
+            self._malformed[numbers] = ~good
+            numbers, sizes = numbers[good], sizes[good]
+            values = [value for value, is_good in zip(values, good) if is_good]
+        whole = list(map(whole_polygons, values))
         counts = np.array(list(map(len, whole)), int)
         self.usable[numbers] = counts > 0
-        self.short[numbers] = counts < [len(values[number]) for number in numbers]
-        numbers, counts, whole = numbers[counts > 0], counts[counts > 0], list(filter(None, whole))
+        self.short[numbers] = counts < list(map(len, values))
+        numbers, sizes, whole = numbers[counts > 0], sizes[counts > 0], list(filter(None, whole))
         if not whole:
             return
-        height, width = np.array([sizes[number] for number in numbers]).T
+        counts = counts[counts > 0]
+        height, width = sizes.T
         polygons = list(chain.from_iterable(whole))
         points = _floats(chain.from_iterable(polygons))
         x, y = points.reshape(-1, 2).T
@@ -105,7 +105,7 @@ class MaskTable:
         top, bottom = np.minimum.reduceat(y, start), np.maximum.reduceat(y, start)
         smallest = np.minimum.reduceat(np.minimum(left, top), of_object)
         largest = np.maximum.reduceat(np.maximum(right, bottom), of_object)
-        far[numbers] = (smallest < -_FARTHEST) | (largest > _FARTHEST)
+        self._far[numbers] = (smallest < -_FARTHEST) | (largest > _FARTHEST)
         shares = (smallest >= 0) & (largest <= 1) & (np.maximum(height, width) > 1)
         self.normalised[numbers] = shares
 
@@ -115,9 +115,9 @@ class MaskTable:
         inside = (np.minimum(left, top) >= 0) & (right <= np.repeat(width, counts))
         inside &= bottom <= np.repeat(height, counts)
         covers = np.logical_or.reduceat(inside & (twice_area >= 2 * _SMALL), of_object)
-        for i in np.flatnonzero(~covers & ~shares & ~far[numbers]):
+        for i in np.flatnonzero(~covers & ~shares & ~self._far[numbers]):
             # exact, and slower
-            outlines = mask_utils.frPyObjects(whole[i], *sizes[numbers[i]])
+            outlines = mask_utils.frPyObjects(whole[i], *sizes[i])
             covers[i] = mask_utils.area(outlines).any()
         self.empty[numbers] = shares | ~covers
 
@@ -157,7 +157,7 @@ def _are_polygons(values: Sequence[Any]) -> bool:
 
 
 def _floats(values: Iterable[float]) -> np.ndarray:
-    """The array of numbers; one that is too far away is as far away in the array."""
+    """The array of numbers; those that are too far away are clipped, and still too far away."""
     values = list(values)
     try:
         return np.clip(np.array(values, float), -2 * _FARTHEST, 2 * _FARTHEST)

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, few lines in a file."""
+"""Progress of long work: a bar on a terminal, a line every half a minute in a file."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _SECONDS = 30  # between two lines in a file
 class ProgressBar(tqdm):
     """``tqdm``; where standard error is no terminal, a line every half a minute, with the ETA.
 
-    Work that ends before its first line is not told of.
+    Work that takes less than half a minute writes no line.
 
     Args:
         kwargs: those of ``tqdm``.

@@ -1,7 +1,6 @@
 """What ``--data DIR`` does to a config, whatever the layout of the folder."""
 
 import colorsys
-import functools
 import importlib
 import logging
 import re
@@ -33,12 +32,9 @@ _BOX_TWINS = {
     'FasterRCNN': 'FasterRCNN',
     'SingleStageDetector': 'SingleStageDetector',
 }
-_TWIN_ROI_HEADS = {
-    'StandardRoIHead',
-    'CascadeRoIHead',
-    'SingleMaskCascadeRoIHead',
-    'KeypointRoIHead',
-}
+_TWIN_ROI_HEADS = frozenset(
+    ('StandardRoIHead', 'CascadeRoIHead', 'SingleMaskCascadeRoIHead', 'KeypointRoIHead')
+)
 
 
 def contents(*folders: Path) -> str:
@@ -72,6 +68,11 @@ def _leaves(dataset: dict | None) -> Iterator[dict]:
         yield dataset
     for item in filter(None, inner):
         yield from _leaves(item)
+
+
+def annotation_path(dataset: Mapping[str, Any]) -> Path:
+    """The annotation file, or list of images, of a data set's config."""
+    return Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
 
 
 def become_box_only(cfg: Config, annotation_file: Path) -> None:
@@ -140,20 +141,29 @@ def register_all(cfg: Config) -> None:
 
 
 def repoint_config(
-    cfg: Config, root: Path, metainfo: dict[str, Any], change: Callable[..., ConfigDict]
+    cfg: Config, folder: Mapping[str, dict], metainfo: dict[str, Any], kind: str
 ) -> None:
-    """Let the data sets of `cfg` read the folder `root`, and its heads have as many classes.
+    """Let the data sets of `cfg` read a folder, and its heads have as many classes.
 
-    `change(dataset, split)` takes the place of each dataset of a loader that reads files. The
-    config's own variables say the same. Raises InputError for a config that asks for more than
-    objects in single images.
+    The config's own variables say the same. Children of CocoDataset from outside of MMDetection
+    stay what they are if `kind` is CocoDataset.
+
+    Args:
+        cfg: changed in place.
+        folder: for 'train' and 'val' the keys of a data set that say which files it reads:
+            data_root, ann_file and data_prefix.
+        metainfo: of the data sets; it has the classes.
+        kind: the type of the data sets.
+
+    Raises:
+        InputError: the config asks for more than objects in single images.
     """
     for key, split in LOADERS.items():
         if cfg.get(key):
             _refuse_other_tasks(cfg, key)
-            of_split = functools.partial(change, split=split)
-            cfg[key]['dataset'] = _repoint_dataset(cfg[key]['dataset'], key, of_split)
-    for key, value in (('data_root', str(root)), ('metainfo', metainfo)):
+            reads = dict(folder[split], metainfo=metainfo)
+            cfg[key]['dataset'] = _repoint_dataset(cfg[key]['dataset'], key, reads, kind)
+    for key, value in (('data_root', folder['train']['data_root']), ('metainfo', metainfo)):
         if key in cfg:
             cfg[key] = value
     set_num_classes(cfg.model, len(metainfo['classes']))
@@ -177,23 +187,27 @@ def _refuse_other_tasks(cfg: Config, key: str) -> None:
 
 
 def _repoint_dataset(
-    dataset: ConfigDict, key: str, change: Callable[[ConfigDict], ConfigDict]
+    dataset: ConfigDict, key: str, reads: Mapping[str, Any], kind: str
 ) -> ConfigDict:
-    """Replace the dataset that reads files by `change` of it; wrappers stay, ConcatDataset goes.
+    """The dataset of a loader, reading what `reads` says; wrappers stay, ConcatDataset goes.
 
     Raises InputError for a type that reads other things than objects; `key` is the loader's.
     """
     if 'datasets' in dataset:
-        return _repoint_dataset(dataset['datasets'][0], key, change)
+        return _repoint_dataset(dataset['datasets'][0], key, reads, kind)
     if 'dataset' in dataset:
-        dataset['dataset'] = _repoint_dataset(dataset['dataset'], key, change)
+        dataset['dataset'] = _repoint_dataset(dataset['dataset'], key, reads, kind)
         return dataset
     if not _reads_objects(dataset):
         raise InputError(
             f'{key}.dataset.type={type_name(dataset)}: its configs cannot be pointed at a folder '
             f'of --data; use a config that trains on CocoDataset'
         )
-    return change(dataset)
+    if kind != 'CocoDataset' or not _reads_coco(dataset):
+        kept = ('pipeline', 'filter_cfg', 'test_mode', '_scope_')
+        dataset = ConfigDict({k: v for k, v in dataset.items() if k in kept}, type=kind)
+    dataset.update(reads)
+    return dataset
 
 
 def _reads_objects(dataset: Mapping[str, Any]) -> bool:
@@ -211,18 +225,12 @@ def _reads_objects(dataset: Mapping[str, Any]) -> bool:
     return issubclass(kind, kinds) and not issubclass(kind, datasets.CocoPanopticDataset)
 
 
-def reads_coco(dataset: Mapping[str, Any]) -> bool:
+def _reads_coco(dataset: Mapping[str, Any]) -> bool:
     """Whether the data set is a CocoDataset, or a subclass of it from outside of MMDetection."""
     from mmdet.datasets import CocoDataset
 
     kind = _registered(dataset, 'DATASETS')
     return kind is CocoDataset or _is_own(kind, CocoDataset)
-
-
-def bare_dataset(dataset: Mapping[str, Any], kind: str) -> ConfigDict:
-    """A dataset of another type, `kind`, with what does not depend on the format."""
-    kept = ('pipeline', 'filter_cfg', 'test_mode', '_scope_')
-    return ConfigDict({k: v for k, v in dataset.items() if k in kept}, type=kind)
 
 
 def known_metrics(cfg: Config, split: str) -> list[dict]:

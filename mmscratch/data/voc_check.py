@@ -1,7 +1,6 @@
 """Checks PASCAL VOC's own archives, and folders in its layout, before training starts."""
 
 import hashlib
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -9,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mmscratch.data import voc_xml
+from mmscratch.data import repoint, voc_xml
 from mmscratch.data.box_table import BoxTable
 from mmscratch.data.data_report import DataReport
-from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all, remarks
-from mmscratch.data.image_decoding import decode_all
+from mmscratch.data.image_check import IMAGE_SUFFIXES, folded
+from mmscratch.data.image_decoding import check_images
 from mmscratch.data.voc_xml import VocObject
 from mmscratch.errors import InputError
 
@@ -56,40 +55,34 @@ def check_archive(dataset: Mapping[str, Any]) -> None:
     Raises:
         InputError: no list, an empty one, or files of it that are missing.
     """
-    root = Path(dataset.get('data_root') or '')
-    list_file = root / dataset['ann_file']
+    root, list_file = Path(dataset.get('data_root') or ''), repoint.annotation_path(dataset)
     if not list_file.is_file():
         raise InputError(
             f"{list_file}: no such file; put PASCAL VOC's folders VOC2007 and VOC2012, of its "
             f'archives VOCtrainval, into {root} (or a link to them)'
         )
-    names = list_file.read_text().split()
-    if not names:
-        raise InputError(f'{list_file}: lists no image; take the file from the archive again')
+    names = voc_xml.read_names(list_file)
     folder = root / (dataset.get('data_prefix') or {}).get('sub_data_root', '')
-    kinds = {
-        dataset.get('ann_subdir', 'Annotations'): '.xml',
-        dataset.get('img_subdir', 'JPEGImages'): '.jpg',
-    }
-    for below, suffix in kinds.items():
-        # one listing: to ask for each file is slow on network disks
-        present = {path.name for path in (folder / below).glob(f'*{suffix}')}
-        missing = [f'{name}{suffix}' for name in names if f'{name}{suffix}' not in present]
+    for key, default, suffix in (
+        ('ann_subdir', 'Annotations', '.xml'),
+        ('img_subdir', 'JPEGImages', '.jpg'),
+    ):
+        below = folder / dataset.get(key, default)
+        found = voc_xml.find_files(below, names, (suffix,))
+        missing = [f'{name}{suffix}' for name in names if name not in found]
         if missing:
             raise InputError(
                 f'{list_file}: {len(missing)} of its {len(names)} files are not in '
-                f'{folder / below}, the first is {missing[0]}; unpack the archive again'
+                f'{below}, the first is {missing[0]}; unpack the archive again'
             )
 
 
-def check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> DataReport:
+def check(
+    dataset: Mapping[str, Any], drop_bad_boxes: bool = False, decode: bool = False
+) -> DataReport:
     """Check the files that a VocFolderDataset's config leads to.
 
-    Args:
-        dataset: the config.
-        drop_bad_boxes: whether boxes outside the image or without area are counted in place of
-            being refused.
-        decode: whether each image is decoded, as the pipeline does it, unless it was once before.
+    The arguments are those of :func:`mmscratch.data.coco_check.check`.
 
     Raises:
         InputError: all faults; of each kind how many, the first of them, the cure.
@@ -103,9 +96,8 @@ class _ListCheck:
     """The files of one list, and what is wrong with them."""
 
     def __init__(self, dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> None:
-        root = Path(dataset['data_root'])
-        self.file = root / dataset['ann_file']
-        root /= dataset['data_prefix']['sub_data_root']
+        root = Path(dataset['data_root'], dataset['data_prefix']['sub_data_root'])
+        self.file = repoint.annotation_path(dataset)
         self.names = voc_xml.read_names(self.file)
         self.classes = tuple(dataset['metainfo']['classes'])
         self.filter_cfg = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
@@ -114,19 +106,15 @@ class _ListCheck:
         self.faults['twice'] = [name for name, n in Counter(self.names).items() if n > 1]
         found = voc_xml.find_files(root / 'JPEGImages', self.names, IMAGE_SUFFIXES)
         paths = {name: found[name] for name in self.names if name in found}
-        self.images = dict(zip(paths, look_at_all(list(paths.values()))))
+        pipeline = dataset['pipeline'] if decode else ()
+        facts = check_images(root / 'JPEGImages', list(paths.values()), pipeline)
+        self.images = dict(zip(paths, facts))
         for name, image in self.images.items():
             if image.fault:
                 self.faults['image'].append(f'{paths[name]}, which {image.fault}')
-        if decode and not self.faults['image']:
-            folder = root / 'JPEGImages'
-            decoded = decode_all(folder, list(paths.values()), dataset['pipeline'])
-            self.faults['image'] = [
-                f'{path}, which {fault}' for path, fault in zip(paths.values(), decoded) if fault
-            ]
         files = voc_xml.find_files(root / 'Annotations', self.names, ('.xml',))
         self.xml = {name: voc_xml.read(files[name]) for name in self.names if name in files}
-        known = {_fold(name): name for name in found}
+        known = {folded(name): name for name in found}
         for name in self.names:
             if name not in paths and (meant := _meant(name, known)):
                 self.faults['spelling'].append(f"'{name}', where the image is called '{meant}'")
@@ -190,7 +178,7 @@ class _ListCheck:
         table = BoxTable(images, rows, categories, self.file)
         normalised = np.array([item.is_normalised for item in objects])
         table.leave_out(normalised, 'lie within 0..1, as if normalised (write pixels)')
-        notes = [*table.check(drop_bad_boxes=True), *remarks(self.images.values())]
+        notes = table.check(drop_bad_boxes=True)
         loaded = table.usable
         difficult = np.array([item.difficult for item in objects])
         if count := table.leave_out(difficult, 'are marked difficult'):
@@ -227,14 +215,9 @@ def _coco_row(name: str, item: VocObject) -> dict[str, Any]:
     )
 
 
-def _fold(name: str) -> str:
-    """The name without differences of letter case and Unicode form."""
-    return unicodedata.normalize('NFC', name).casefold()
-
-
 def _meant(name: str, known: Mapping[str, str]) -> str:
     """The name that another spelling means, '' if there is none; `known` maps folded names."""
-    text = _fold(name.replace('\\', '/'))
+    text = folded(name.replace('\\', '/'))
     # VOC's lists of a class have "NAME 1", other tools write "IMAGE XML".
     for spelled in (text, text.rsplit(maxsplit=1)[0]):
         path = PurePosixPath(spelled)

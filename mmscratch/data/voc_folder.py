@@ -4,14 +4,12 @@ The layout is what LabelImg and the like write: ``Annotations/*.xml``, ``JPEGIma
 names in ``ImageSets/Main/``.
 """
 
-import functools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from mmscratch.data import repoint, voc_check, voc_xml
 from mmscratch.errors import InputError
@@ -22,26 +20,21 @@ _LISTS = {'train': ('train.txt', 'trainval.txt'), 'val': ('val.txt', 'test.txt')
 _NUMBERS = ('pascal_voc/mAP', 'pascal_voc/AP50')
 
 
-@dataclass(frozen=True)
-class VocFolder:
-    """A data set on disk: the lists of names of the images for 'train' and for 'val'."""
-
-    root: Path
-    lists: dict[str, Path]
-
-
 def recognises(root: Path) -> bool:
     """Whether the folder, or one at most two levels below, is in VOC layout and not in COCO's."""
-    root = Path(root)
     return root.is_dir() and 'annotations' not in _folders(root) and bool(_candidates(root))
 
 
-def find(root: Path) -> VocFolder:
+def find(root: Path) -> dict[str, dict[str, Any]]:
     """Find the VOC folder that `root` is or holds, and its lists.
 
-    Raises InputError for several such folders, and for a missing folder or list.
+    Returns:
+        What the data sets of 'train' and of 'val' read: data_root, ann_file, data_prefix.
+
+    Raises:
+        InputError: there are several such folders, or a folder or list is missing.
     """
-    found = _candidates(Path(root))
+    found = _candidates(root)
     if len(found) > 1:
         names = ', '.join(str(folder.relative_to(root)) for folder in found)
         raise InputError(
@@ -54,16 +47,20 @@ def find(root: Path) -> VocFolder:
                 f'{folder / name}: no such folder, and PASCAL VOC layout has it; '
                 f'{repoint.contents(folder)}: add or rename it'
             )
-    main, lists = folder / 'ImageSets/Main', {}
-    for split, files in _LISTS.items():
-        file = next((file for file in files if (main / file).is_file()), None)
+    lists: dict[str, str] = {}
+    for split, choices in _LISTS.items():
+        files = [f'ImageSets/Main/{choice}' for choice in choices]
+        file = next((file for file in files if (folder / file).is_file()), None)
         if file is None:
             raise InputError(
-                f'{main}: neither {" nor ".join(files)}; write the names of the {split} images '
-                f'into {files[0]}, one a line, without suffix'
+                f'{folder / "ImageSets/Main"}: neither {" nor ".join(choices)}; write the names of '
+                f'the {split} images into {choices[0]}, one a line, without suffix'
             )
-        lists[split] = main / file
-    return VocFolder(folder, lists)
+        lists[split] = file
+    return {
+        split: dict(data_root=str(folder), ann_file=file, data_prefix=dict(sub_data_root=''))
+        for split, file in lists.items()
+    }
 
 
 def use(cfg: Config, root: Path) -> None:
@@ -78,15 +75,21 @@ def use(cfg: Config, root: Path) -> None:
     folder = find(root)
     if repoint.keypoint_datasets(cfg):
         raise InputError(
-            f'{cfg.filename}: trains on keypoints, and {folder.root} is in PASCAL VOC layout, '
+            f'{cfg.filename}: trains on keypoints, and {root} is in PASCAL VOC layout, '
             f'which has none; give --data a folder in COCO layout, or use a config of boxes'
         )
     if any(node.get('with_mask') for node in repoint.annotation_loaders(cfg)):
-        repoint.become_box_only(cfg, folder.lists['train'])
-    classes = _classes(folder)
+        repoint.become_box_only(cfg, repoint.annotation_path(folder['train']))
+    classes = _classes(folder['train'])
     metainfo = dict(classes=classes, palette=repoint.palette(len(classes)))
-    change = functools.partial(_repoint, folder=folder, metainfo=metainfo)
-    repoint.repoint_config(cfg, folder.root, metainfo, change)
+    repoint.repoint_config(cfg, folder, metainfo, 'VocFolderDataset')
+    for split in ('train', 'val', 'test'):
+        for dataset in repoint.datasets(cfg, split):
+            # MMDetection's VOC configs leave out boxes under 32 pixels; a folder in COCO layout
+            # keeps them
+            (dataset.get('filter_cfg') or {}).pop('bbox_min_size', None)
+            if split != 'train':
+                dataset['pipeline'] = list(_with_ground_truth(dataset['pipeline']))
     for split in ('val', 'test'):
         if repoint.known_metrics(cfg, split):
             cfg[f'{split}_evaluator'] = dict(type='VOCMetric', eval_mode='area')
@@ -111,36 +114,16 @@ def _candidates(root: Path, levels: int = 2) -> list[Path]:
     return [found for folder in below for found in _candidates(folder, levels - 1)]
 
 
-def _classes(folder: VocFolder) -> tuple[str, ...]:
-    names = voc_xml.read_names(folder.lists['train'])
-    files = voc_xml.find_files(folder.root / 'Annotations', names, ('.xml',))
+def _classes(reads: dict[str, Any]) -> tuple[str, ...]:
+    """The classes of the XML files of a list, sorted."""
+    names = voc_xml.read_names(repoint.annotation_path(reads))
+    files = voc_xml.find_files(Path(reads['data_root'], 'Annotations'), names, ('.xml',))
     xml = (voc_xml.read(files[name]) for name in names if name in files)
     classes = sorted({item.name for found in xml for item in found.objects})
     if not classes:
         # something is wrong with the files: say what
-        voc_check.check(_files(folder, 'train', dict(classes=())), False, False)
+        voc_check.check(dict(reads, metainfo=dict(classes=())))
     return tuple(classes)
-
-
-def _files(folder: VocFolder, split: str, metainfo: dict) -> dict[str, Any]:
-    """What a VocFolderDataset reads for `split`."""
-    return dict(
-        data_root=str(folder.root),
-        ann_file=str(folder.lists[split].relative_to(folder.root)),
-        data_prefix=dict(sub_data_root=''),
-        metainfo=metainfo,
-    )
-
-
-def _repoint(dataset: ConfigDict, split: str, folder: VocFolder, metainfo: dict) -> ConfigDict:
-    """The dataset config reading `split`."""
-    dataset = repoint.bare_dataset(dataset, 'VocFolderDataset')
-    dataset.update(_files(folder, split, metainfo))
-    # MMDetection's VOC configs leave out boxes under 32 pixels; a folder in COCO layout keeps them
-    (dataset.get('filter_cfg') or {}).pop('bbox_min_size', None)
-    if split == 'val':
-        dataset['pipeline'] = list(_with_ground_truth(dataset['pipeline']))
-    return dataset
 
 
 def _with_ground_truth(pipeline: list[dict]) -> Iterator[dict]:

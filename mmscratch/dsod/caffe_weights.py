@@ -5,7 +5,6 @@ the authors' ``model_libs.py`` (szq0214/DSOD at bbb6f0f). Prediction layers have
 pycaffe numbers all others in the order of the net, inputs first; the file has the same order.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ from mmscratch.errors import InputError
 
 # The fields of Caffe's caffe.proto that are read; protobuf skips all others of a file.
 _FIELDS = (
-    ('NetParameter', 'repeated', 'V1LayerParameter', 'layers', 2),
     ('NetParameter', 'repeated', 'LayerParameter', 'layer', 100),
     ('LayerParameter', 'optional', 'string', 'name', 1),
     ('LayerParameter', 'optional', 'string', 'type', 2),
@@ -41,6 +39,7 @@ _BLOBS = {
     'Scale': ('weight', 'bias'),
     'Normalize': ('weight',),
 }
+_CURE = "give the config of this file's network and data set"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +54,9 @@ class Layer:
     def shapes(self) -> list[tuple[int, ...]]:
         """The shape of each blob."""
         return [blob.shape for blob in self.blobs]
+
+    def __str__(self) -> str:
+        return f'{self.name}, {self.type} of {_text(self.shapes)}'
 
 
 @dataclass(frozen=True)
@@ -79,29 +81,24 @@ def read_layers(file: Path) -> list[Layer]:
     """The layers with weights of a ``.caffemodel``, in the file's order.
 
     Raises:
-        InputError: the file is missing, cut short, of another kind, of Caffe's older format or
-            without weights, or a blob has more or fewer numbers than its shape.
+        InputError: the file is missing, cut short, of another kind or without weights, as one of
+            Caffe's older format (V1LayerParameter) is.
     """
     if not file.is_file():
         raise InputError(f'{file}: no such file; check the path')
     net = _net_parameter()()
     try:
         net.ParseFromString(file.read_bytes())
-    except DecodeError:
+        layers = [
+            Layer(layer.name, layer.type, [_array(blob) for blob in layer.blobs])
+            for layer in net.layer
+            if layer.blobs
+        ]
+    except (DecodeError, ValueError):
         raise InputError(
             f'{file}: is cut short or not a .caffemodel; download it again, and check that it is '
             'not a web page'
         ) from None
-    if net.layers:
-        raise InputError(
-            f'{file}: is in an older format of Caffe (V1LayerParameter), not that of DSOD; '
-            "convert it with Caffe's upgrade_net_proto_binary"
-        )
-    layers = [
-        Layer(layer.name, layer.type, [_array(blob, layer.name, file) for blob in layer.blobs])
-        for layer in net.layer
-        if layer.blobs
-    ]
     if not layers:
         raise InputError(f'{file}: holds no weights; give a .caffemodel of DSOD')
     return layers
@@ -126,37 +123,28 @@ def import_dsod(file: Path, model: nn.Module, config: str) -> dict[str, Tensor]:
     """
     state = model.state_dict()
     places = _checked_places(model, config)
-    named = {place.name for place in places}
-    rest = read_layers(file)
+    layers = read_layers(file)
+    by_name = {layer.name: layer for layer in layers}
+    # a place without a name takes the next layer that no place names
+    names = {place.name for place in places}
+    numbered = (layer for layer in layers if layer.name not in names)
     weights: dict[str, Tensor] = {}
     for place in places:
         # Caffe's scalars have one dimension
         shapes = [tuple(state[key].shape) or (1,) for key in place.keys]
-        wanted = f'{place.type} of {_text(shapes)} ({place.prefix})'
-        # a place without a name takes the next layer that no place names
-        fitting = (x for x in rest if (x.name == place.name if place.name else x.name not in named))
-        layer = next(fitting, None)
-        if layer is None:
+        layer = by_name.get(place.name) if place.name else next(numbered, None)
+        if layer is None or (layer.type, layer.shapes) != (place.type, shapes):
             raise InputError(
-                f'{file}: lacks {place.name or "a"} {wanted}, which the model of {config} has; '
-                "give the config of this file's network"
+                f'{file}: has {layer or "no layer"} where the model of {config} has '
+                f'{place.name or "a"} {place.type} of {_text(shapes)} ({place.prefix}); {_CURE}'
             )
-        if (layer.type, layer.shapes) != (place.type, shapes):
-            raise InputError(
-                f'{file}: layer {layer.name} is {layer.type} of {_text(layer.shapes)}, where the '
-                f'model of {config} has {wanted}; {_cure(layer, place, shapes)}'
-            )
-        rest.remove(layer)
         blobs = _statistics(*layer.blobs) if place.type == 'BatchNorm' else layer.blobs
         for key, blob in zip(place.keys, blobs):
             value = torch.from_numpy(blob)
             scores = place.priors and value.ndim
             weights[key] = _background_last(value, place.priors) if scores else value
-    if rest:
-        raise InputError(
-            f'{file}: has {rest[0].name}, {rest[0].type} of {_text(rest[0].shapes)}, for which the '
-            f"model of {config} has no place; give the config of this file's network"
-        )
+    if layer := next(numbered, None):
+        raise InputError(f'{file}: has {layer} where the model of {config} has no layer; {_CURE}')
     return weights
 
 
@@ -177,32 +165,24 @@ def _net_parameter() -> type[Message]:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName('caffe.NetParameter'))
 
 
-def _array(blob: Message, layer: str, file: Path) -> np.ndarray:
-    values, shape = np.array(blob.data, np.float32), tuple(blob.shape.dim)
-    if values.size != math.prod(shape):
-        raise InputError(
-            f'{file}: layer {layer} has {values.size} numbers for shape {shape}; the file is '
-            'damaged, download it again'
-        )
-    return values.reshape(shape)
+def _array(blob: Message) -> np.ndarray:
+    return np.array(blob.data, np.float32).reshape(tuple(blob.shape.dim))
 
 
 def _checked_places(model: nn.Module, config: str) -> list[_Place]:
     """All places of the model; InputError if its weights are not those of the authors' nets."""
-    parts = {'backbone': DSODNet, 'neck': DSODNeck, 'bbox_head': DSODHead}
-    for name, kind in parts.items():
+    for name, kind in dict(backbone=DSODNet, neck=DSODNeck, bbox_head=DSODHead).items():
         if not isinstance(getattr(model, name, None), kind):
             raise InputError(
                 f'{config}: model.{name} is no {kind.__name__}; give one of '
                 'configs/dsod/dsod300_*.py'
             )
     places = [*_body(model), *_head(model.bbox_head)]
-    ours, theirs = model.state_dict(), [key for place in places for key in place.keys]
-    strange = [key for key in [*ours, *theirs] if (key in ours) != (key in theirs)]
+    strange = set(model.state_dict()) ^ {key for place in places for key in place.keys}
     if strange:
         raise InputError(
-            f"{config}: its model differs from the authors' nets in {strange[0]}: they have BN, at "
-            f'every convolution, and {len(_MAPS)} maps or fewer; give a config with them'
+            f"{config}: its model differs from the authors' nets in {min(strange)}: they have BN, "
+            f'at every convolution, and {len(_MAPS)} maps or fewer; give a config with them'
         )
     return places
 
@@ -255,14 +235,6 @@ def _statistics(mean: np.ndarray, var: np.ndarray, factor: np.ndarray) -> list[n
 def _background_last(value: Tensor, priors: int) -> Tensor:
     """Channels [P x (1 + classes), ...] to [P x (classes + 1), ...]."""
     return value.unflatten(0, (priors, -1)).roll(-1, 1).flatten(0, 1)
-
-
-def _cure(layer: Layer, place: _Place, shapes: list[tuple[int, ...]]) -> str:
-    (has, *inner), (wants, *expected) = layer.shapes[0] or (0,), shapes[0]
-    if place.priors and inner == expected and has % place.priors == 0 and has != wants:
-        has, wants = has // place.priors - 1, wants // place.priors - 1
-        return f'it has {has} classes, not {wants}: give the config for its data set'
-    return "give the config of this file's network"
 
 
 def _text(shapes: list[tuple[int, ...]]) -> str:

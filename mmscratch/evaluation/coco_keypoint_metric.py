@@ -10,21 +10,11 @@ from mmscratch.data.coco_keypoint_dataset import PIXEL_CENTRE
 from mmscratch.evaluation.full_coco_metric import PROPOSAL_NUMS, FullCocoMetric
 from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 
-# How many detections of a class in an image count: COCOeval's own number for keypoints.
+# Detections of a class in an image: COCOeval's own number for keypoints.
 DETECTIONS = 20
-# In the order of COCOeval.summarize() for keypoints; no small objects, since COCO annotates no
-# keypoints on them.
-KEYPOINT_NUMBERS = (
-    'mAP',
-    'mAP_50',
-    'mAP_75',
-    'mAP_m',
-    'mAP_l',
-    'AR',
-    'AR_50',
-    'AR_75',
-    'AR_m',
-    'AR_l',
+# In the order of COCOeval.summarize() for keypoints. COCO annotates none on small objects.
+KEYPOINT_NUMBERS = tuple(
+    f'{number}{part}' for number in ('mAP', 'AR') for part in ('', '_50', '_75', '_m', '_l')
 )
 
 
@@ -37,14 +27,13 @@ class CocoKeypointMetric(FullCocoMetric):
     ``KRCNN.NMS_OKS`` False). OKS takes the sigmas of the data set's ``keypoint_sigmas``. Predicted
     keypoints are continuous coordinates; COCO's are indices of pixels, half a pixel less.
 
-    Returned besides: ``keypoints_{KEYPOINT_NUMBERS}`` and ``keypoints_AP/<class name>``, each in
-    0..1, or -1 where no object of the ground truth has a labelled keypoint.
+    It also returns ``keypoints_{KEYPOINT_NUMBERS}`` and ``keypoints_AP/<class name>``, each in
+    0..1, or -1 if no object of the ground truth has a labelled keypoint.
 
     Args:
         metric: of 'bbox', 'segm' and 'keypoints', one or a list; keypoints are reported first.
-        proposal_nums: as ``FullCocoMetric`` has it. Without it COCO's own numbers count, which are
-            1, 10 and 100 for boxes and masks and 20 for keypoints; given, its last one counts for
-            keypoints too.
+        proposal_nums: that of ``FullCocoMetric``; its last number counts for keypoints too. The
+            default is COCO's: 1, 10 and 100 for boxes and masks, 20 for keypoints.
         kwargs: those of ``FullCocoMetric``.
     """
 
@@ -64,7 +53,8 @@ class CocoKeypointMetric(FullCocoMetric):
         )
         # CheckpointHook's save_best='auto' takes the first number
         self.metrics.sort(key=lambda name: name != 'keypoints')
-        self._keypoint_detections = DETECTIONS if proposal_nums is None else proposal_nums[-1]
+        limit = DETECTIONS if proposal_nums is None else proposal_nums[-1]
+        self._counted['keypoints'] = (KEYPOINT_NUMBERS, [limit])
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the predictions of a batch."""
@@ -97,23 +87,14 @@ class CocoKeypointMetric(FullCocoMetric):
         dump(rows, files['keypoints'])
         return files
 
-    def _numbers(self, metric: str) -> tuple[str, ...]:
-        return KEYPOINT_NUMBERS if metric == 'keypoints' else super()._numbers(metric)
-
-    def _detections_counted(self, metric: str) -> list[int]:
-        if metric == 'keypoints':
-            return [self._keypoint_detections]
-        return super()._detections_counted(metric)
-
     def _ground_truth(self, metric: str, truth: RenumberedTruth) -> dict[str, list[dict]]:
         data = super()._ground_truth(metric, truth)
         if metric == 'keypoints':
             none = [0] * 3 * len(self.dataset_meta['keypoint_sigmas'])
             for row in data['annotations']:
-                # what COCO writes for every object, and other tools do not
-                row['keypoints'] = row.get('keypoints') or none
-                if not isinstance(row.get('num_keypoints'), int):
+                # COCO writes these for every object, other tools do not
+                given = row.get('keypoints')
+                row['keypoints'] = given or none
+                if not (given and isinstance(row.get('num_keypoints'), int)):
                     row['num_keypoints'] = sum(v > 0 for v in row['keypoints'][2::3])
-                if row['keypoints'] is none:
-                    row['num_keypoints'] = 0
         return data

@@ -30,23 +30,27 @@ COCO_NUMBERS = coco_numbers()
 class FullCocoMetric(CocoMetric):
     """``CocoMetric`` that reports what the COCO server reports.
 
-    MMDetection's class rounds to three digits, evaluates recall at 100, 300 and 1000 detections
-    where COCO means 1, 10 and 100, gives box and mask AP of a class the same key, names the wrong
-    class where category ids do not ascend in the file, and yields no number at all for a detector
-    that finds nothing, which a young detector from random initialization does.
+    MMDetection's class
 
-    Returned keys, each in 0..1, or -1 where the ground truth holds no such object:
+    - rounds to three digits
+    - evaluates recall at 100, 300 and 1000 detections; COCO's numbers are 1, 10 and 100
+    - gives box and mask AP of a class the same key
+    - names the wrong class if category ids do not ascend in the file
+    - yields no number for a detector that finds nothing, as one does soon after random
+      initialization
+
+    Returned keys, each in 0..1, or -1 if the ground truth has no such object:
     ``{bbox,segm}_{coco_numbers(proposal_nums)}`` and ``{bbox,segm}_AP/<class name>``.
 
-    The matching is faster-coco-eval's, tested to be equal to pycocotools'. Ids of images,
-    annotations and categories may be any whole numbers: the evaluator sees others, see
-    :class:`RenumberedTruth`. The file of ``outfile_prefix`` has the user's.
+    faster-coco-eval does the matching; tests compare it with pycocotools. Ids of images,
+    annotations and categories may be any whole numbers: :class:`RenumberedTruth` gives the
+    evaluator others. The result files (``outfile_prefix``) have the user's ids.
 
     Args:
         ann_file: A COCO JSON.
         metric: 'bbox', 'segm' or a list of them.
-        proposal_nums: Three ascending numbers. The recall AR is reported for each; AP, and AR by
-            size, for the last, which is how many detections of a class in an image count.
+        proposal_nums: Three ascending numbers of detections of a class in an image. AR is reported
+            for each. AP, and AR by size, are those of the last.
         classwise: Whether to report the AP of each class.
         format_only, outfile_prefix, backend_args, collect_device, prefix: those of ``CocoMetric``.
 
@@ -92,6 +96,9 @@ class FullCocoMetric(CocoMetric):
         )
         self.ann_file = ann_file
         self.metrics = metrics
+        # by metric: the names of what COCOeval.summarize() yields, and COCOeval's maxDets
+        numbers = coco_numbers(proposal_nums)
+        self._counted = dict.fromkeys(self.known_metrics, (numbers, proposal_nums))
 
     def metric_names(self) -> list[str]:
         """The keys of what ``evaluate`` returns, in its order; ``dataset_meta`` has to be set."""
@@ -100,7 +107,7 @@ class FullCocoMetric(CocoMetric):
         return [
             f'{self.prefix}/{metric}_{name}'
             for metric in self.metrics
-            for name in (*self._numbers(metric), *(f'AP/{name}' for name in self._classes()))
+            for name in (*self._counted[metric][0], *(f'AP/{name}' for name in self._classes()))
         ]
 
     def compute_metrics(self, results: Sequence[tuple[dict, dict]]) -> dict[str, float]:
@@ -138,14 +145,6 @@ class FullCocoMetric(CocoMetric):
     def _classes(self) -> Sequence[str]:
         return self.dataset_meta['classes'] if self.classwise else ()
 
-    def _numbers(self, metric: str) -> tuple[str, ...]:
-        """Names of what COCOeval.summarize() yields."""
-        return coco_numbers(self.proposal_nums)
-
-    def _detections_counted(self, metric: str) -> list[int]:
-        """COCOeval's ``maxDets``."""
-        return self.proposal_nums
-
     def _ground_truth(self, metric: str, truth: RenumberedTruth) -> dict[str, list[dict]]:
         content = truth.ground_truth()
         if metric == 'segm':
@@ -159,6 +158,7 @@ class FullCocoMetric(CocoMetric):
             for detection in detections:
                 # with a box, COCO would file the mask under the area of its box
                 detection.pop('bbox')
+        names, limits = self._counted[metric]
         coco = COCO(self._ground_truth(metric, truth))
         evaluation = COCOeval_faster(
             coco,
@@ -167,14 +167,13 @@ class FullCocoMetric(CocoMetric):
             kpt_oks_sigmas=self.dataset_meta.get('keypoint_sigmas'),
         )
         evaluation.params.catIds = coco.getCatIds()
-        evaluation.params.maxDets = self._detections_counted(metric)
+        evaluation.params.maxDets = limits
         evaluation.run()
         numbers = {
-            f'{metric}_{name}': float(number)
-            for name, number in zip(self._numbers(metric), evaluation.all_stats)
+            f'{metric}_{name}': float(number) for name, number in zip(names, evaluation.all_stats)
         }
-        # (IoU or OKS thresholds, recall, classes, area ranges, detections): all areas, the most
-        # detections
+        # of (IoU or OKS thresholds, recalls, classes, area ranges, numbers of detections): all
+        # areas, the largest number
         precision = evaluation.eval['precision'][:, :, :, 0, -1]
         for k, name in enumerate(self._classes()):
             valid = precision[:, :, k][precision[:, :, k] > -1]
@@ -183,9 +182,9 @@ class FullCocoMetric(CocoMetric):
 
 
 def _with_masks(rows: Iterable[dict]) -> Iterator[dict]:
-    """The objects that have a mask; polygons of fewer than 3 points, which are none, are left out.
+    """The objects that have a mask, without its polygons of fewer than 3 points.
 
-    As in training. The evaluator would stop at them.
+    Training leaves these out too; the evaluator would stop at them.
     """
     for row in rows:
         segmentation = row.get('segmentation')

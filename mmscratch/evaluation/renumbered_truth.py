@@ -7,8 +7,8 @@ from typing import Any
 class RenumberedTruth:
     """The ground truth of the images that were evaluated, with all its ids numbered from 1.
 
-    An id of a file is a whole number of any size and sign. Evaluators pass ids through floats and
-    signed integers, take annotation 0 for "not found", and sort the categories by id. Here
+    An id in a file is a whole number of any size and sign. Evaluators turn ids into floats and
+    signed integers, take annotation 0 for "not found", and sort the categories by id. So
 
     - images are numbered in the order of their ids, in which evaluators rank detections of equal
       score,
@@ -16,8 +16,8 @@ class RenumberedTruth:
     - categories in the order of the classes, so that index k of an evaluator's arrays is class k.
 
     Args:
-        dataset: The content of a COCO JSON. It stays as it is.
-        image_ids: Ids of the images that were evaluated; others do not count.
+        dataset: The content of a COCO JSON. It is not changed.
+        image_ids: Ids of the images that were evaluated. Others do not count.
         category_ids: Ids of the categories, in the order of the classes.
     """
 

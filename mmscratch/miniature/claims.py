@@ -26,6 +26,7 @@ class Claim:
     rule: str
     metrics: Sequence[str] = ('bbox_mAP', 'segm_mAP')
     reason: str = ''
+    figure: str | Sequence[Sequence[str]] = ()
 
     def of_seeds(self, seeds: Sequence[int]) -> list[Run]:
         """The runs of these seeds that the judge compares; some are runs of other claims too."""

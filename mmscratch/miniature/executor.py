@@ -54,17 +54,14 @@ class Executor:
             InputError: another executor trains in these folders.
         """
         waiting = self.missing(runs)
-        total = sum(run.iterations for run in waiting)
         failed: dict[str, str] = {}
-        with self._locked(), ProgressBar(total=total, desc=f'{len(waiting)} runs') as progress:
+        with self._locked(), ProgressBar(total=len(waiting), desc='runs') as progress:
             try:
                 while waiting or self._running:
                     self._start(waiting, failed)
                     self._collect(failed)
-                    open_ = [run for run, _ in self._running.values()]
-                    left = sum(run.iterations for run in waiting)
-                    left += sum(run.iterations - self._done(run) for run in open_)
-                    progress.update(total - left - progress.n)
+                    ended = progress.total - len(waiting) - len(self._running)
+                    progress.update(ended - progress.n)
                     progress.set_postfix_str(' '.join(self._running), refresh=False)
                     time.sleep(0.5)
             except BaseException:
@@ -128,15 +125,14 @@ class Executor:
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(TRAIN), run.config, '--work-dir', str(folder)]
         command += ['--seed', str(run.seed)]
-        options = dict(run.options)
         if run.weights:
             command += ['--init', str(self._checkpoint(run.weights, run))]
         if (folder / 'last_checkpoint').exists():
             command.append('--resume')
         elif run.parent:
             command += ['--resume', str(self._checkpoint(run.parent, run))]
-        if options:
-            command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+        if run.options:
+            command += ['--cfg-options', *(f'{key}={value}' for key, value in run.options)]
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         env = {'OMP_NUM_THREADS': str(threads)} | os.environ
         with (folder / 'output.log').open('w') as log:
@@ -200,11 +196,3 @@ class Executor:
         for run in in_order(runs):
             if run.result(self.results) is not None and run.label not in needed:
                 shutil.rmtree(self.folder(run), ignore_errors=True)
-
-    def _done(self, run: Run) -> int:
-        """Iterations that a run in progress has done, by its log."""
-        files = sorted(self.folder(run).glob('*/vis_data/scalars.json'))
-        # the last line may be half written
-        lines = files[-1].read_text().rpartition('\n')[0].splitlines() if files else []
-        step = json.loads(lines[-1])['step'] if lines else run.begin
-        return min(max(step - run.begin, 0), run.iterations)

@@ -63,7 +63,7 @@ def pretraining_lead(results: Results, prefix: str, length: int, metric: str = '
 
 
 def best(
-    results: Results, prefix: str, kind: str, lengths: Sequence[int] = plan.FEW_LENGTHS
+    results: Results, prefix: str, kind: str, lengths: Sequence[int] = plan.COARSE_LENGTHS
 ) -> tuple[int, list[float]]:
     """The length with the best mean box AP, as the paper compares on small data, and its values."""
     values = {n: final(results, f'{prefix}{kind}_{n}x') for n in lengths}
@@ -235,7 +235,7 @@ def keypoints(results: Results) -> Verdict:
     """
     kinds = {'keypoint': ('keypoint_', 'keypoints_mAP'), 'box': ('', 'bbox_mAP')}
     leads = {
-        name: {n: pretraining_lead(results, prefix, n, metric) for n in plan.FEW_LENGTHS}
+        name: {n: pretraining_lead(results, prefix, n, metric) for n in plan.COARSE_LENGTHS}
         for name, (prefix, metric) in kinds.items()
     }
     numbers = '; '.join(
@@ -243,7 +243,7 @@ def keypoints(results: Results) -> Verdict:
         + ', '.join(f'{lead} at {n}x' for n, lead in of_lengths.items())
         for name, of_lengths in leads.items()
     )
-    for n in plan.FEW_LENGTHS:
+    for n in plan.COARSE_LENGTHS:
         ends = [twins(results, prefix, n, metric) for prefix, metric in kinds.values()]
         keypoint, box = (as_good(scratch, pretrained) for scratch, pretrained in ends)
         learned = min(mean(pretrained) for _, pretrained in ends) >= MIN_AP

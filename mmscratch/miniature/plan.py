@@ -1,5 +1,6 @@
 """What the study trains: lengths, initializations, and the runs of each claim for one seed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmscratch.miniature.run import Run
@@ -21,7 +22,7 @@ FIRST_DROP, SECOND_DROP = 150, 50
 LENGTHS = (1, 2, 3, 4, 5, 6)
 SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
 # for claims that need no curve
-FEW_LENGTHS = (1, 3, 6)
+COARSE_LENGTHS = (1, 3, 6)
 INITIALIZATIONS = ('scratch', 'pretrained')
 # ends the names of runs at the constant rate; results/miniature/runs/ has files of these names
 CONSTANT = '_trunk'
@@ -31,8 +32,8 @@ TENTH, HUNDREDTH = 300, 30
 LONGER = 12
 # of claim 5: prefix of the runs' names -> images, lengths
 SUBSETS = {
-    'tenth_': (TENTH, (*FEW_LENGTHS, LONGER)),
-    'hundredth_': (HUNDREDTH, FEW_LENGTHS),
+    'tenth_': (TENTH, (*COARSE_LENGTHS, LONGER)),
+    'hundredth_': (HUNDREDTH, COARSE_LENGTHS),
 }
 
 # Dotted config keys and values, as of --cfg-options
@@ -47,6 +48,17 @@ def pre_training(seed: int, config: str = CLASSIFIER) -> Run:
 def _branch_point(length: int) -> int:
     """The iteration before the first drop: mmengine drops the rate when it comes to one."""
     return length * ONE - FIRST_DROP - 1
+
+
+def _schedule(end: int, drops: Sequence[int], validate: int, save: int) -> Options:
+    """``end`` iterations with the drops, validated and saved each so many iterations."""
+    return (
+        ('train_cfg.max_iters', end),
+        ('train_cfg.val_interval', validate),
+        ('param_scheduler.1.milestones', list(drops)),
+        ('param_scheduler.1.end', end),
+        ('default_hooks.checkpoint.interval', save),
+    )
 
 
 def constant_part(
@@ -64,11 +76,7 @@ def constant_part(
     end = _branch_point(longest)
     options = (
         *options,
-        ('train_cfg.max_iters', end),
-        ('train_cfg.val_interval', ONE),
-        ('param_scheduler.1.milestones', []),
-        ('param_scheduler.1.end', end),
-        ('default_hooks.checkpoint.interval', ONE),
+        *_schedule(end, [], validate=ONE, save=ONE),
         ('default_hooks.checkpoint.save_begin', _branch_point(SHORTEST)),
         ('default_hooks.checkpoint.max_keep_ckpts', -1),
     )
@@ -82,15 +90,7 @@ def branch(name: str, length: int, parent: Run, options: Options = (), drop_at: 
     """
     end = length * ONE
     begin = _branch_point(drop_at or length)
-    options = (
-        *options,
-        ('train_cfg.max_iters', end),
-        # validated at the end alone
-        ('train_cfg.val_interval', end),
-        ('param_scheduler.1.milestones', [begin + 1, end - SECOND_DROP]),
-        ('param_scheduler.1.end', end),
-        ('default_hooks.checkpoint.interval', end),
-    )
+    options += _schedule(end, [begin + 1, end - SECOND_DROP], validate=end, save=end)
     if parent.weights:
         options += (('default_hooks.preflight.init', 'pretrained'),)
     return Run(name, parent.config, parent.seed, options, parent=parent, begin=begin)
@@ -117,13 +117,7 @@ def twins(
 def _whole_schedule(length: int, each: int) -> Options:
     """A schedule in one go, saved and validated each so many x."""
     end = length * ONE
-    return (
-        ('train_cfg.max_iters', end),
-        ('train_cfg.val_interval', each * ONE),
-        ('param_scheduler.1.milestones', [end - FIRST_DROP, end - SECOND_DROP]),
-        ('param_scheduler.1.end', end),
-        ('default_hooks.checkpoint.interval', each * ONE),
-    )
+    return _schedule(end, [end - FIRST_DROP, end - SECOND_DROP], each * ONE, each * ONE)
 
 
 def _subset(images: int) -> Options:
@@ -145,11 +139,10 @@ def learning_rates(seed: int) -> list[Run]:
     runs = []
     weights = pre_training(seed)
     for lr, name in LEARNING_RATES.items():
-        if name == 'pretrained_2x':
-            runs.append(branch(name, 2, constant_part('pretrained', seed, weights)))
-            continue
-        options = (('optim_wrapper.optimizer.lr', lr),)
-        parent = constant_part(name.removesuffix('_2x'), seed, weights, options, longest=2)
+        is_shared = name == 'pretrained_2x'
+        options = () if is_shared else (('optim_wrapper.optimizer.lr', lr),)
+        end = LONGEST if is_shared else 2
+        parent = constant_part(name.removesuffix('_2x'), seed, weights, options, end)
         runs.append(branch(name, 2, parent, options))
     return runs
 
@@ -180,7 +173,7 @@ def batch_norm(seed: int) -> list[Run]:
 def less_data(seed: int) -> list[Run]:
     """Twins on a tenth and on a hundredth of the images, and on the tenth for longer too."""
     tenth, hundredth = (
-        twins(seed, FEW_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
+        twins(seed, COARSE_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
         for prefix, (images, _) in SUBSETS.items()
     )
     longer = (*_subset(TENTH), *_whole_schedule(LONGER, 2))
@@ -194,8 +187,8 @@ def less_data(seed: int) -> list[Run]:
 def sparse(seed: int) -> list[Run]:
     """Twins on as many images with few instances and classes, and with many."""
     return [
-        *twins(seed, FEW_LENGTHS, 'sparse_', DETECTOR_SPARSE),
-        *twins(seed, FEW_LENGTHS, 'tenth_', DETECTOR_MS, options=_subset(TENTH)),
+        *twins(seed, COARSE_LENGTHS, 'sparse_', DETECTOR_SPARSE),
+        *twins(seed, COARSE_LENGTHS, 'tenth_', DETECTOR_MS, options=_subset(TENTH)),
     ]
 
 
@@ -231,8 +224,8 @@ def early_drop(seed: int) -> list[Run]:
 def keypoints(seed: int) -> list[Run]:
     """Twins of a Keypoint R-CNN, and of the Mask R-CNN whose boxes they are compared with."""
     return [
-        *twins(seed, FEW_LENGTHS, 'keypoint_', KEYPOINT_DETECTOR),
-        *twins(seed, FEW_LENGTHS),
+        *twins(seed, COARSE_LENGTHS, 'keypoint_', KEYPOINT_DETECTOR),
+        *twins(seed, COARSE_LENGTHS),
     ]
 
 

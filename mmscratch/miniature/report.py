@@ -2,27 +2,22 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmscratch.miniature import plan
+from mmscratch.miniature import data, plan
 from mmscratch.miniature.claims import CLAIMS, INTRODUCTION, Claim
-from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION
 from mmscratch.miniature.judges import AS_GOOD, HOLDS
 from mmscratch.miniature.run import in_order
 from mmscratch.miniature.statistics import Gap, Results, final, interval, spread
 
 MOST_SEEDS = 20
 RUNS = 'runs'  # the folder of the results, beside the page
-# prefix of the runs' names, metric, and what that is called
-Panels = Sequence[tuple[str, str, str]]
 COLORS = {'scratch': 'tab:blue', 'pretrained': 'tab:orange'}
 NAMES = {'scratch': 'random initialization', 'pretrained': 'pre-trained'}
 
@@ -40,8 +35,19 @@ def collect(claims: Sequence[Claim], folder: Path) -> Results:
     return dict(results)
 
 
-def draw_schedules(results: Results, out: Path, panels: Panels) -> None:
-    """AP at the end of each schedule against its length: mean, lowest and highest of the seeds."""
+def draw(figure: str | Sequence[Sequence[str]], results: Results, out: Path) -> None:
+    """Draw a claim's ``figure`` of claims.yml."""
+    if figure == 'subsets':
+        draw_subsets(results, out)
+    else:
+        draw_schedules(results, out, figure)
+
+
+def draw_schedules(results: Results, out: Path, panels: Sequence[Sequence[str]]) -> None:
+    """AP at the end of each schedule against its length: mean, lowest and highest of the seeds.
+
+    A panel is the prefix of the runs' names, the metric, and what that is called.
+    """
     figure, axes = _figure(1, len(panels))
     for ax, (prefix, metric, title) in zip(axes[0], panels):
         lengths = [n for n in plan.LENGTHS if f'{prefix}scratch_{n}x' in results]
@@ -92,7 +98,6 @@ def _smooth(points: Sequence[Sequence[float]], width: int = 5) -> list[tuple[flo
 
 def _figure(rows: int, columns: int) -> tuple[Figure, Any]:
     figure = Figure(figsize=(4 * columns, 3.4 * rows), layout='constrained')
-    FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.grid(alpha=0.3)
@@ -103,31 +108,6 @@ def _save(figure: Figure, out: Path) -> None:
     # the same results give the same bytes: no date, and names within the file that don't vary
     with rc_context({'svg.hashsalt': 'mmscratch'}):
         figure.savefig(out, metadata={'Date': None})
-
-
-# number of the claim -> what draws its figure
-FIGURES: dict[int, Callable[[Results, Path], None]] = {
-    1: partial(draw_schedules, panels=[('', 'bbox_mAP', 'box AP'), ('', 'segm_mAP', 'mask AP')]),
-    2: partial(
-        draw_schedules,
-        panels=[('bn_', 'bbox_mAP', 'box AP, BN'), ('bn_', 'segm_mAP', 'mask AP, BN')],
-    ),
-    5: draw_subsets,
-    6: partial(
-        draw_schedules,
-        panels=[
-            ('sparse_', 'bbox_mAP', 'box AP, few objects'),
-            ('tenth_', 'bbox_mAP', 'box AP, many objects'),
-        ],
-    ),
-    10: partial(
-        draw_schedules,
-        panels=[
-            ('keypoint_', 'keypoints_mAP', 'keypoint AP'),
-            ('', 'bbox_mAP', 'box AP of Mask R-CNN'),
-        ],
-    ),
-}
 
 
 def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
@@ -147,10 +127,10 @@ def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
             sections += [f'Not run yet: {", ".join(missing)}.', '']
             summary.append(f'| {claim.number} | {claim.title} | not run yet |')
             continue
-        if draw := FIGURES.get(claim.number):
-            figure = f'claim{claim.number}.svg'
-            draw(results, folder / figure)
-            sections += [f'![{claim.title}]({figure})', '']
+        if claim.figure:
+            file = f'claim{claim.number}.svg'
+            draw(claim.figure, results, folder / file)
+            sections += [f'![{claim.title}]({file})', '']
         verdict = claim.verdict(results)
         summary.append(f'| {claim.number} | {claim.title} | {verdict.word} |')
         reason = f' {claim.reason}' if claim.reason and verdict.word != HOLDS else ''
@@ -162,22 +142,13 @@ def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
 
 def _introduction(folder: Path, claims: Sequence[Claim]) -> str:
     """The beginning of the page: its numbers are from the plan, and of the runs from results."""
-    counts = {name: splits for name, (_, splits) in DATA.items()}
     text = INTRODUCTION.format(
+        data=data,
+        plan=plan,
         as_good=100 * AS_GOOD,
-        train=counts['detection']['train'],
-        val=counts['detection']['val'],
-        side=DETECTION.size[0],
-        classes=len(DETECTION.classes),
-        fewest=DETECTION.objects[0],
-        most=DETECTION.objects[1],
+        classes=len(data.DETECTION.classes),
+        others=len(data.CLASSIFICATION.classes),
         batch=plan.constant_part('scratch', 0).load().train_dataloader.batch_size,
-        one=plan.ONE,
-        first=plan.FIRST_DROP,
-        second=plan.SECOND_DROP,
-        others=len(CLASSIFICATION.classes),
-        images=counts['classification']['train'],
-        small=CLASSIFICATION.size[0],
     )
     text += '\n'
     results = collect(claims, folder)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from mmcv.ops import batched_nms
 from mmdet.models.detectors import TwoStageDetector
-from mmdet.models.utils import empty_instances
+from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi, bbox_flip, scale_boxes
+from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel
 from mmengine.structures import InstanceData
@@ -18,15 +19,10 @@ from torch import Tensor, nn
 
 from mmscratch.errors import InputError
 from mmscratch.models.box_voting import vote_boxes
+from mmscratch.models.single_mask_cascade_roi_head import SingleMaskCascadeRoIHead
 
-# The view's steps from features to boxes and masks are those of these classes, repeated here.
-KNOWN = (
-    'BaseRoIHead',
-    'CascadeRoIHead',
-    'SingleMaskCascadeRoIHead',
-    'StandardRoIHead',
-    'TwoStageDetector',
-)
+# The RoI heads whose prediction is repeated here, view by view.
+ROI_HEADS = (StandardRoIHead, CascadeRoIHead, SingleMaskCascadeRoIHead)
 # Dimensions of masks [N, classes, height, width] along which a flip mirrors them.
 MIRRORED = {'horizontal': (3,), 'vertical': (2,), 'diagonal': (2, 3)}
 
@@ -62,8 +58,7 @@ class DetectronTTAModel(BaseTTAModel):
     every backbone twice. Detectors without masks keep nothing.
 
     Args:
-        module: the detector: Faster, Mask or Cascade R-CNN. ``roi_head`` is a StandardRoIHead, a
-            CascadeRoIHead or a child that leaves their prediction as it is.
+        module: the detector: Faster, Mask or Cascade R-CNN, with one of ``ROI_HEADS``.
         vote_iou: IoU from which boxes vote (``BBOX_VOTE.VOTE_TH``); None: no voting.
         data_preprocessor: as for ``BaseTTAModel``.
 
@@ -150,43 +145,25 @@ class DetectronTTAModel(BaseTTAModel):
         samples = batch['data_samples']
         features = detector.extract_feat(batch['inputs'])
         proposals = detector.rpn_head.predict(features, samples, rescale=False)
+        cfg = detector.roi_head.test_cfg
         found = detector.roi_head.predict_bbox(
             features,
             [sample.metainfo for sample in samples],
             proposals,
-            rcnn_test_cfg=None,  # the bbox head then leaves out score threshold and NMS
+            # all above the score threshold
+            rcnn_test_cfg=ConfigDict(score_thr=cfg.score_thr, nms=None, max_per_img=-1),
             rescale=True,
         )
-        for sample, raw in zip(samples, found):
-            sample.pred_instances = self._candidates(raw, sample.metainfo)
+        for sample, candidates in zip(samples, found):
+            candidates.bboxes = flip_boxes(candidates.bboxes, sample.metainfo)
+            sample.pred_instances = candidates
         levels = [extractor.num_inputs for extractor, _ in mask_branches(detector.roi_head)]
         return View(samples, tuple(features[: max(levels, default=0)]))
-
-    def _candidates(self, raw: InstanceData, meta: dict) -> InstanceData:
-        """Pairs of proposal and class above the score threshold, in the image's coordinates.
-
-        ``raw`` has ``scores`` [n, classes + 1], background last, and ``bboxes`` [n, 4 x classes],
-        or [n, 4] for all classes.
-        """
-        scores = raw.scores[:, :-1].float()
-        boxes = flip_boxes(raw.bboxes.float(), meta)
-        boxes = boxes.view(len(boxes), boxes.shape[1] // 4, 4).expand(-1, scores.shape[1], -1)
-        rows, labels = (scores > self.module.roi_head.test_cfg.score_thr).nonzero(as_tuple=True)
-        return InstanceData(bboxes=boxes[rows, labels], scores=scores[rows, labels], labels=labels)
 
     def _add_masks(self, samples: list[DetDataSample], views: list[View]) -> None:
         """Put the masks of all views' mean probability into ``pred_instances``."""
         roi_head = self.module.roi_head
         found = [sample.pred_instances for sample in samples]
-        if not any(len(instances) for instances in found):
-            empty_instances(
-                [sample.metainfo for sample in samples],
-                found[0].bboxes.device,
-                task_type='mask',
-                instance_results=found,
-                mask_thr_binary=roi_head.test_cfg.mask_thr_binary,
-            )
-            return
         of_views = (self._mask_probabilities(view, found) for view in views)
         mean = functools.reduce(torch.add, of_views) / len(views)
         *_, (_, mask_head) = mask_branches(roi_head)
@@ -251,21 +228,11 @@ def mask_branches(roi_head: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
 
 
 def refuse_other_detectors(detector: nn.Module) -> None:
-    """Raise InputError for a detector that predicts in another way than those named above."""
-    name = type(detector).__name__
-    cure = 'test without --tta, or give the config a tta_model that fits'
-    if not isinstance(detector, TwoStageDetector) or not detector.with_roi_head:
-        raise InputError(f'DetectronTTAModel: {name} has no RoI head; {cure}')
-    if not detector.with_rpn:
-        raise InputError(f'DetectronTTAModel: {name} has no RPN; {cure}')
-    for part, methods in (
-        (detector, ['predict']),
-        (detector.roi_head, ['predict', 'predict_bbox', 'predict_mask']),
-    ):
-        for method in methods:
-            owner = next(kind for kind in type(part).__mro__ if method in vars(kind))
-            if owner.__name__ not in KNOWN:
-                raise InputError(
-                    f'DetectronTTAModel: {owner.__name__}.{method} is not that of a Faster, Mask '
-                    f'or Cascade R-CNN; {cure}'
-                )
+    """Raise InputError unless the detector predicts by an RPN and one of ``ROI_HEADS``."""
+    is_two_stage = getattr(type(detector), 'predict', None) is TwoStageDetector.predict
+    if not (is_two_stage and detector.with_rpn and type(detector.roi_head) in ROI_HEADS):
+        raise InputError(
+            f'DetectronTTAModel: {type(detector).__name__} with '
+            f'{type(getattr(detector, "roi_head", None)).__name__} does not predict as a Faster, '
+            'Mask or Cascade R-CNN; test without --tta, or give the config a tta_model that fits'
+        )

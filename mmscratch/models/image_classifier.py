@@ -13,7 +13,7 @@ class ImageClassifier(BaseModel):
     """Backbone, global average pooling, linear layer, softmax; He et al., CVPR 2016, section 3.3.
 
     It reads what detectors read: an image's class is the label of its one object. Its checkpoint
-    has the backbone's weights under the names that detectors have them under.
+    names the backbone's weights as detectors do.
 
     Args:
         backbone: a ResNet or the like; its last map is taken.

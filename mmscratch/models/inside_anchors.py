@@ -1,8 +1,8 @@
 """Anchors of images that are smaller than any anchor.
 
 As Detectron, the configs train the RPN on anchors within the image alone (``allowed_border=0``). A
-very narrow or very small image has none, and MMDetection ends training there, at whatever iteration
-that image comes. Here all anchors of such an image count, as with ``allowed_border=-1``.
+very narrow or very small image has none, and MMDetection ends training when that image comes. Here
+all anchors of such an image count, as with ``allowed_border=-1``.
 """
 
 import mmdet.models.dense_heads.anchor_head
@@ -17,7 +17,7 @@ def anchor_inside_flags(
 ) -> Tensor:
     """MMDetection's flags, (N,) bool, of the N anchors (N, 4); the valid ones where none is set."""
     inside = _mmdet_anchor_inside_flags(flat_anchors, valid_flags, img_shape, allowed_border)
-    # without a branch, at which a GPU would be waited for
+    # a branch would wait for the GPU
     return torch.where(inside.any(), inside, valid_flags.bool())
 
 

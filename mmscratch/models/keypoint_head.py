@@ -1,8 +1,8 @@
 """The keypoint head of Mask R-CNN (He et al., ICCV 2017, section 5), as Detectron builds it.
 
 Detectron, detectron/modeling/keypoint_rcnn_heads.py at commit 04155a01, with
-configs/12_2017_baselines/e2e_keypoint_rcnn_R-50-FPN_1x.yaml. torchvision has its
-detectron/utils/keypoints.py, which turns keypoints into bins and heatmaps into keypoints.
+configs/12_2017_baselines/e2e_keypoint_rcnn_R-50-FPN_1x.yaml. torchvision's functions turn
+keypoints into bins and heatmaps into keypoints, as detectron/utils/keypoints.py does.
 
 Shapes: N RoIs, K keypoints, C channels, M bins a side: 56, four times the RoI's features.
 """

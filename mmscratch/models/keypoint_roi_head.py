@@ -45,17 +45,6 @@ class KeypointRoIHead(StandardRoIHead):
         if keypoint_roi_extractor is not None:
             self.keypoint_roi_extractor = MODELS.build(keypoint_roi_extractor)
 
-    def forward(
-        self,
-        x: tuple[Tensor],
-        rpn_results_list: InstanceList,
-        batch_data_samples: SampleList | None = None,
-    ) -> tuple:
-        """Raw outputs: those of ``StandardRoIHead``, then the heatmaps of the first 100 RoIs."""
-        results = super().forward(x, rpn_results_list, batch_data_samples)
-        rois = bbox2roi([rpn_results.bboxes for rpn_results in rpn_results_list])
-        return (*results, self._keypoint_forward(x, rois[:100]))
-
     def loss(
         self,
         x: tuple[Tensor],

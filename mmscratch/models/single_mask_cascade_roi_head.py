@@ -28,8 +28,8 @@ class SingleMaskCascadeRoIHead(CascadeRoIHead):
     - all of them, as in a new model: Cascade R-CNN. Boxes go through all stages; the mask head sees
       the last stage's RoIs only: its positive samples in training, the final boxes in testing.
 
-    ``StartCascadeHook`` switches from one to the other. ``bbox_head`` and ``train_cfg`` are a Mask
-    R-CNN's and those of stage 1. In the later stages differ
+    ``StartCascadeHook`` switches from one to the other. ``bbox_head`` and ``train_cfg`` are those
+    of a Mask R-CNN, and of stage 1. The later stages differ in
 
     - the IoU from which a RoI is positive, and the weight of the losses
     - the standard deviations of box targets: stage 1's / 2 and / 3 (the weights 10, 20, 30 of
@@ -44,7 +44,7 @@ class SingleMaskCascadeRoIHead(CascadeRoIHead):
 
     The paper does not say how the new stages begin. Here they keep their random initialization.
     They could be copies of stage 1, but its outputs are in units of other standard deviations, and
-    its regression, for each class, has no counterpart in theirs.
+    it regresses a box for each class, where they regress one.
 
     Args:
         bbox_head: config of stage 1's box head, with a ``bbox_coder`` that has ``target_stds``.
@@ -132,18 +132,6 @@ class SingleMaskCascadeRoIHead(CascadeRoIHead):
     def predict_bbox(self, *args, **kwargs) -> InstanceList:
         """Boxes of the last active stage with the mean scores of the active stages."""
         return CascadeRoIHead.predict_bbox(self._in_phase(), *args, **kwargs)
-
-    def forward(
-        self, x: tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList
-    ) -> tuple:
-        """Raw class scores, box deltas and mask logits of each image, for counting operations."""
-        proposals = [result.bboxes for result in rpn_results_list]
-        counts = [len(boxes) for boxes in proposals]
-        metas = [sample.metainfo for sample in batch_data_samples]
-        rois, scores, deltas = self._in_phase()._refine_roi(x, bbox2roi(proposals), metas, counts)
-        if not self.with_mask:
-            return scores, deltas
-        return scores, deltas, self._mask_forward(x, torch.cat(rois))['mask_preds'].split(counts)
 
     def _in_phase(self) -> 'SingleMaskCascadeRoIHead':
         """Return this head as the parent has to see it: with its active stages alone.

@@ -4,7 +4,6 @@ import itertools
 import json
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 
@@ -31,7 +30,6 @@ def draw_curves(work_dir: Path, out: Path) -> None:
     train = [record for record in records if 'loss' in record]
     val = [record for record in records if 'loss' not in record]
     figure = Figure(figsize=(7, 8), layout='constrained')
-    FigureCanvasAgg(figure)
     loss_axes, lr_axes, ap_axes = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.2, 3])
     # the losses of a cascade's later stages begin when the cascade does
     names = dict.fromkeys(name for record in train for name in record if 'loss' in name)

@@ -21,10 +21,10 @@ from mmscratch.weights import checkpoint_config
 
 
 class Inferencer(DetInferencer):
-    """``DetInferencer`` that never executes what a checkpoint holds, and writes more.
+    """``DetInferencer`` that never executes a checkpoint's content, and writes more.
 
-    Without ``model`` the config is that of the checkpoint ``weights``. It is read as data, and of
-    its parts the model and the test pipeline are built, from registered classes alone
+    Without ``model`` the config is that of the checkpoint ``weights``. It is read as data. The
+    model and the test pipeline are built from it, of registered classes alone
     (:mod:`mmscratch.weights.checkpoint_config`). A config file given as ``model`` is a program, and
     is executed.
 
@@ -32,8 +32,8 @@ class Inferencer(DetInferencer):
     ``keypoints``, where the model predicts them, N lists of K ``[x, y, score]``, in pixels of the
     image.
 
-    Raises :class:`InputError` for a checkpoint whose config is no such data, or whose weights are
-    not all those of the model, and for an image that cannot be used.
+    Raises :class:`InputError` if the checkpoint's config is no such data, if a weight of the model
+    is missing in it, and if an image cannot be used.
 
     Example::
 

@@ -124,12 +124,8 @@ def _draw_label(
     w, h = w + 2, h + below_line
     x1, y1, x2, y2 = box
     corners = [(x1, y1 - h), (x1, y2), (x2 - w, y1 - h), (x2 - w, y2), (x2, y1), (x1 - w, y1)]
-    places = [(x, y, x + w, y + h) for x, y in corners]
-    inside = [p for p in places if min(p) >= 0 and p[2] <= width and p[3] <= height]
-    within = (max(min(x1, width - w), 0), max(y1, 0))  # where the box fills the image
-    best = min(
-        inside or [(*within, within[0] + w, within[1] + h)], key=lambda p: _covered(p, taken)
-    )
+    inside = [(max(min(x, width - w), 0), max(min(y, height - h), 0)) for x, y in corners]
+    best = min(((x, y, x + w, y + h) for x, y in inside), key=lambda p: _covered(p, taken))
     cv2.rectangle(drawn, best[:2], (best[2] - 1, best[3] - 1), colour, -1)
     red, green, blue = colour
     ink = (0, 0, 0) if 0.3 * red + 0.6 * green + 0.1 * blue > 110 else (255, 255, 255)

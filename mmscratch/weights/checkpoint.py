@@ -258,8 +258,8 @@ def load_url(
 ) -> dict:
     """Download a checkpoint into torch's folder, unless it is there, and :func:`load` it.
 
-    A ``.pth`` has the name that :func:`torch.hub.load_state_dict_from_url` gives it. Many files of
-    other formats have one name, such as ``model.safetensors``, so theirs begin with the URL's hash.
+    A ``.pth`` keeps its name, as in :func:`torch.hub.load_state_dict_from_url`. Other formats use
+    one name for many files, such as ``model.safetensors``. Here these begin with the URL's hash.
 
     Raises:
         InputError: the server cannot be reached, or :func:`load` refuses the file.

@@ -21,14 +21,7 @@ def config(root, drop_bad_boxes=False, **train) -> Config:
     folder = coco_folder.find(root)
 
     def loader(split):
-        return dict(
-            dataset=dict(
-                type='CocoDataset',
-                data_root=str(root),
-                ann_file=str(folder.annotation_files[split].relative_to(root)),
-                data_prefix=dict(img=f'{folder.image_dirs[split].name}/'),
-            )
-        )
+        return dict(dataset=dict(type='CocoDataset', **folder[split]))
 
     cfg = Config(dict(train_dataloader=loader('train'), val_dataloader=loader('val')))
     cfg.train_dataloader.dataset.update(train)

@@ -51,9 +51,12 @@ def point(cfg, root):
 @pytest.mark.parametrize('suffix', ['', '2017', '2014'])
 def test_find(make_coco, suffix):
     root = make_coco(suffix=suffix)
-    folder = coco_folder.find(root)
-    assert folder.annotation_files['val'] == root / f'annotations/instances_val{suffix}.json'
-    assert folder.image_dirs['train'] == root / f'train{suffix}'
+    for split, reads in coco_folder.find(root).items():
+        assert reads == dict(
+            data_root=str(root),
+            ann_file=f'annotations/instances_{split}{suffix}.json',
+            data_prefix=dict(img=f'{split}{suffix}/'),
+        )
 
 
 def test_find_names_what_is_missing(make_coco, tmp_path):

@@ -1,5 +1,8 @@
 import contextlib
+import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from itertools import chain, islice, permutations
 from pathlib import Path
@@ -353,49 +356,50 @@ def test_schedules_and_checkpoints_count_steps(tmp_path):
     assert 'Iter(train) [10/12]' in log.read_text()
 
 
-def in_two_processes(work_dir, accumulation, **arguments):
+def train_as(rank, work_dir, arguments):
+    """Train as one of two processes; rank 0 writes the losses of each step."""
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{work_dir}/store', rank=rank, world_size=2
+    )
+    watcher = Watcher()
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    run(
+        work_dir,
+        batch_size=1,
+        hooks=[MeanOverRanksHook(), watcher],
+        options=dict(launcher='pytorch', cfg=dict(model_wrapper_cfg=wrapper, launcher='pytorch')),
+        **arguments,
+    )
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    if rank == 0:
+        (work_dir / 'losses.json').write_text(json.dumps(watcher.losses))
+
+
+def in_two_processes(work_dir, **arguments):
     """The losses of each step, which a process group of two trains."""
-
-    def train(rank, losses):
-        os.environ |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
-        torch.distributed.init_process_group(
-            'gloo', init_method=f'file://{work_dir}/store', rank=rank, world_size=2
-        )
-        watcher = Watcher()
-        wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
-        run(
-            work_dir,
-            accumulation=accumulation,
-            batch_size=1,
-            hooks=[MeanOverRanksHook(), watcher],
-            options=dict(
-                launcher='pytorch', cfg=dict(model_wrapper_cfg=wrapper, launcher='pytorch')
-            ),
-            **arguments,
-        )
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-        if rank == 0:
-            losses.put(watcher.losses)
-
     work_dir.mkdir(exist_ok=True)
-    context = torch.multiprocessing.get_context('fork')
-    losses = context.SimpleQueue()
-    processes = [context.Process(target=train, args=(rank, losses)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
-    return losses.get()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(work_dir), json.dumps(arguments)],
+            env=os.environ | dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2'),
+        )
+        for rank in (0, 1)
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    return json.loads((work_dir / 'losses.json').read_text())
 
 
 def test_a_run_goes_on_in_other_processes(tmp_path):
     """Steps of 4 images: 1 process x 4 passes, and 2 processes x 2 passes, which draw alike."""
     whole, rest = Watcher(), Watcher()
     run(tmp_path / '1', 8, accumulation=4, batch_size=1, hooks=[whole])
-    assert in_two_processes(tmp_path / '2', 2, iters=8) == pytest.approx(whole.losses)
+    assert in_two_processes(tmp_path / '2', accumulation=2, iters=8) == pytest.approx(whole.losses)
     run(tmp_path / '2', 8, accumulation=4, batch_size=1, hooks=[rest], resume_at=5)
     assert rest.losses == pytest.approx(whole.losses[5:])
-    losses = in_two_processes(tmp_path / '1', 2, iters=8, resume_at=5)
+    losses = in_two_processes(tmp_path / '1', accumulation=2, iters=8, resume_at=5)
     assert losses == pytest.approx(whole.losses[5:])
+
+
+if __name__ == '__main__':
+    train_as(int(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))

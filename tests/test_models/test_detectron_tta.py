@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmdet.models.detectors import BaseDetector, TwoStageDetector
+from mmdet.models.layers import multiclass_nms
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
@@ -74,23 +75,28 @@ class Answers(nn.Module):
         return crops.new_zeros(len(crops), NUM_CLASSES + 1), crops.new_zeros(len(crops), 4)
 
     def predict_by_feat(self, batch_img_metas, rcnn_test_cfg, rescale, **kwargs):
-        assert rcnn_test_cfg is None
         assert rescale
         results = []
         for meta in batch_img_metas:
             key = meta['img_id'], int(meta['scale_factor'][0]), meta.get('flip')
             found = self.table.get(key, [])
-            boxes = torch.zeros(len(found), NUM_CLASSES, 4)
-            scores = torch.zeros(len(found), NUM_CLASSES + 1)
+            # one row more, of a proposal that is background
+            boxes = torch.zeros(len(found) + 1, NUM_CLASSES, 4)
+            scores = torch.zeros(len(found) + 1, NUM_CLASSES + 1)
             for row, (box, label, score) in enumerate(found):
                 boxes[row, label] = torch.tensor(box)
                 scores[row, label] = score
                 scores[row, -1] = 1 - score
             if meta.get('flip'):
                 boxes = mirror_boxes(boxes.view(-1, 4), meta['ori_shape'][1])
-            results.append(
-                InstanceData(bboxes=boxes.view(len(found), 4 * NUM_CLASSES), scores=scores)
+            boxes, labels = multiclass_nms(
+                boxes.view(-1, 4 * NUM_CLASSES),
+                scores,
+                rcnn_test_cfg.score_thr,
+                rcnn_test_cfg.nms,
+                rcnn_test_cfg.max_per_img,
             )
+            results.append(InstanceData(bboxes=boxes[:, :4], scores=boxes[:, 4], labels=labels))
         return results
 
 
@@ -342,15 +348,15 @@ def test_detectors_that_predict_in_another_way_are_refused():
 
     detector = StubDetector({}, masks=True)
     detector.roi_head.__class__ = OtherRoIHead
-    with pytest.raises(InputError, match=r'OtherRoIHead\.predict_mask'):
+    with pytest.raises(InputError, match='StubDetector with OtherRoIHead does not predict'):
         DetectronTTAModel(detector)
     detector = StubDetector({}, masks=False)
     detector.rpn_head = None
-    with pytest.raises(InputError, match='no RPN'):
+    with pytest.raises(InputError, match='StubDetector with StandardRoIHead does not'):
         DetectronTTAModel(detector)
     detector = BaseDetector.__new__(MODELS.get('SingleStageDetector'))
     BaseDetector.__init__(detector)
-    with pytest.raises(InputError, match='no RoI head'):
+    with pytest.raises(InputError, match='SingleStageDetector with NoneType does not'):
         DetectronTTAModel(detector)
 
 

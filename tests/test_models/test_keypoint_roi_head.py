@@ -156,11 +156,6 @@ def test_no_detections_no_keypoints():
     assert [result.keypoint_scores.shape for result in results] == [(0, 3)] * 2
 
 
-def test_raw_outputs_end_with_heatmaps():
-    outputs = roi_head().forward(features(), proposals())
-    assert [tuple(output.shape) for output in outputs] == [(8, 3), (8, 8), (8, 3, 56, 56)]
-
-
 def test_beside_a_mask_head():
     """Anybody's own config: Mask R-CNN with keypoints in addition."""
     from mmdet.structures.mask import BitmapMasks

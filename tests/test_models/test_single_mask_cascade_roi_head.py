@@ -278,15 +278,6 @@ def test_scores_are_those_of_the_mean_logits_and_boxes_the_last_stages(batch):
         assert found.masks.shape[1:] == (HEIGHT // 2, WIDTH // 2)
 
 
-@pytest.mark.parametrize(('stages', 'deltas'), [(1, 12), (3, 4)])
-def test_tensor_mode_gives_the_raw_outputs(batch, stages, deltas):
-    counts = [len(result.bboxes) for result in batch['rpn_results_list']]
-    scores, boxes, masks = cascade(stages).forward(**batch)
-    assert [tuple(score.shape) for score in scores] == [(count, 4) for count in counts]
-    assert [tuple(box.shape) for box in boxes] == [(count, deltas) for count in counts]
-    assert [tuple(mask.shape) for mask in masks] == [(count, 3, 28, 28) for count in counts]
-
-
 def test_images_without_proposals_have_no_detections(batch):
     batch['rpn_results_list'][0] = InstanceData(bboxes=torch.zeros(0, 4))
     nothing, some = predictions_of(cascade(3), batch)

@@ -6,99 +6,79 @@ Usage:
         --occlusion 0.6 --contrast 0.35 --noise 20
     python tools/data/shapes.py data/wide --size 640 480 --classes star ring heart
 
-Interrupted, the same command goes on where it was; on a finished data set it does nothing.
+After an interruption the same command continues; a finished data set stays as it is.
 """
 
 import argparse
 import os
+from dataclasses import fields
+from typing import Any
 
 from mmscratch.data.shapes.drawing import CLASSES, TEXTURES, ShapesConfig, generate
-from mmscratch.errors import InputError, one_line_errors
+from mmscratch.errors import one_line_errors
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    default = ShapesConfig()
     parser = argparse.ArgumentParser(
         description=__doc__.split('\n')[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         epilog=f'Classes: {" ".join(CLASSES)}. Textures: {" ".join(TEXTURES)}.',
     )
-    add = parser.add_argument
-    add('out', help='folder of the data set')
-    add('--train', type=int, default=400, metavar='N', help='training images, 0 for none')
-    add('--val', type=int, default=100, metavar='N', help='validation images, 0 for none')
-    add('--size', type=int, nargs='+', default=default.size[:1], metavar='PX', help='side, or W H')
-    add('--classes', nargs='+', default=['5'], metavar='C', help='how many, or names')
-    add(
-        '--objects',
-        type=int,
-        nargs=2,
-        default=default.objects,
-        metavar=('MIN', 'MAX'),
-        help='objects an image',
-    )
-    add(
-        '--object-size',
-        type=float,
-        nargs=2,
-        default=default.object_size,
-        metavar=('MIN', 'MAX'),
-        help='bounding circle, as a fraction of the shorter side',
-    )
-    add('--rotation', type=int, default=default.rotation, metavar='DEG', help='largest turn')
-    add(
-        '--occlusion',
-        type=float,
-        default=default.occlusion,
-        metavar='F',
-        help='largest hidden fraction of an object, 0 to 0.9',
-    )
-    add(
-        '--contrast',
-        type=float,
-        default=default.contrast,
-        metavar='F',
-        help='difference from the background, 0 to 1',
-    )
-    add('--noise', type=int, default=default.noise, metavar='N', help='in grey levels, 0 to 127')
-    add('--textures', nargs='+', default=TEXTURES, metavar='T', help="the objects' textures")
-    add('--seed', type=int, default=default.seed, metavar='N', help='seed of everything drawn')
-    add('--workers', type=int, default=os.cpu_count(), metavar='N', help='processes')
-    return parser.parse_args()  # fmt: skip
+    parser.add_argument('out', help='folder of the data set')
+    options: dict[str, dict[str, Any]] = {
+        'train': dict(type=int, metavar='N', help='training images, 0 for none'),
+        'val': dict(type=int, metavar='N', help='validation images, 0 for none'),
+        'size': dict(type=int, nargs='+', metavar='PX', help='side, or W H'),
+        'classes': dict(nargs='+', metavar='C', help='how many, or names'),
+        'objects': dict(type=int, nargs=2, metavar=('MIN', 'MAX'), help='objects an image'),
+        'object-size': dict(
+            type=float,
+            nargs=2,
+            metavar=('MIN', 'MAX'),
+            help='bounding circle, as a fraction of the shorter side',
+        ),
+        'rotation': dict(type=int, metavar='DEG', help='largest turn'),
+        'occlusion': dict(type=float, metavar='F', help='largest hidden fraction, 0 to 0.9'),
+        'contrast': dict(type=float, metavar='F', help='difference from the background, 0 to 1'),
+        'noise': dict(type=int, metavar='N', help='in grey levels, 0 to 127'),
+        'textures': dict(nargs='+', metavar='T', help="the objects' textures"),
+        'seed': dict(type=int, metavar='N', help='seed of everything drawn'),
+        'workers': dict(type=int, metavar='N', help='processes'),
+    }
+    for name, option in options.items():
+        parser.add_argument(f'--{name}', **option)
+    parser.set_defaults(train=400, val=100, workers=os.cpu_count(), **vars(ShapesConfig()))
+    return parser.parse_args()
 
 
 def read_config(args: argparse.Namespace) -> ShapesConfig:
     """Turn the options into a configuration."""
-    if len(args.size) > 2:
-        raise InputError(
-            f'--size {" ".join(map(str, args.size))}: give a side, or width and height'
-        )
-    count = args.classes[0] if len(args.classes) == 1 else ''
-    return ShapesConfig(
-        size=args.size[0] if len(args.size) == 1 else tuple(args.size),
-        classes=int(count) if count.isdecimal() else tuple(args.classes),
-        objects=tuple(args.objects),
-        object_size=tuple(args.object_size),
-        rotation=args.rotation,
-        occlusion=args.occlusion,
-        contrast=args.contrast,
-        noise=args.noise,
-        textures=tuple(args.textures),
-        seed=args.seed,
-    )
+    options = {field.name: getattr(args, field.name) for field in fields(ShapesConfig)}
+    if len(args.size) == 1:
+        options['size'] = args.size[0]
+    if len(args.classes) == 1 and args.classes[0].isdecimal():
+        options['classes'] = int(args.classes[0])
+    return ShapesConfig(**options)
 
 
 def main() -> None:
-    """Draw the data set and say what it holds."""
+    """Draw the data set and say what it holds, as training does."""
     args = parse_args()
     splits = {'train': args.train, 'val': args.val}
     splits = {split: count for split, count in splits.items() if count}
-    counts = generate(args.out, read_config(args), splits, args.workers)
-    for split, count in counts.items():
-        print(f'{args.out}/{split}: {count["images"]} images, {count["instances"]} instances')
-        for groups in ('classes', 'sizes'):
-            print('  ' + ', '.join(f'{name} {n}' for name, n in count[groups].items()))
+    generate(args.out, read_config(args), splits, args.workers)
+
+    # takes seconds to import, which --help and errors need not wait for
+    from mmscratch.data import coco_check
+
+    for split in splits:
+        dataset = dict(
+            data_root=args.out,
+            ann_file=f'annotations/instances_{split}.json',
+            data_prefix=dict(img=split),
+        )
+        print(*coco_check.check(dataset).lines(), sep='\n')
 
 
 if __name__ == '__main__':

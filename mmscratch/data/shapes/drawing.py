@@ -1,12 +1,12 @@
 """SHAPES: textured, partly occluded shapes on textured backgrounds, drawn from a seed.
 
 The same parameters give the same pixels and the same JSON on every machine, with any number of
-processes, and image ``k`` does not depend on how many images are made. Three rules see to that:
+processes, and image ``k`` does not depend on the number of images. Three rules ensure it:
 
 * Geometry and colour are integers throughout; angles come from a table of integer sines. Nothing
   that a maths library, a vector unit or another OpenCV may round differently reaches a pixel.
-  (``cv2.fillPoly`` is not used: it also paints the outline, by rules of its own that have changed.
-  OpenCV only encodes the PNG, which is lossless.)
+  (``cv2.fillPoly`` also paints the outline, by rules that have changed between versions. OpenCV
+  only finds bounding boxes and encodes the PNG, which is lossless.)
 * Random numbers come from ``RandomState``, whose streams NumPy has frozen (NEP 19).
 * Each image has two streams of its own, seeded by a hash of (seed, split, number): one for the
   layout, one for the paint. So ``contrast``, ``noise`` and ``textures`` never move an object.
@@ -18,7 +18,7 @@ Layout of a data set, COCO's own::
 
     ROOT/annotations/instances_{train,val}.json
     ROOT/{train,val}/000000000001.png
-    ROOT/recipe.json                               parameters and counts
+    ROOT/recipe.json                               what was drawn
 
 Segmentations are polygons of the visible region: several where it is split; COCO's polygons know no
 holes, so a region with a hole is cut into pieces without one. ``area`` counts visible pixels.
@@ -26,9 +26,9 @@ holes, so a region with a hole is cut into pieces without one. ``area`` counts v
 Keypoints are the corners of the shape, clockwise. All categories have ``NUM_KEYPOINTS`` of them,
 one count for one keypoint head: a shape with fewer corners pads with ``0, 0, 0``. Coordinates are
 those of the pixel that holds the corner. Visibility: 2 seen, 1 behind another object, 0 outside the
-image or padding. Where a shape looks the same after a part of a turn, the topmost of the corners
-that look alike comes first: otherwise no network could tell which corner is which. Mirrored, the
-order runs the other way round, so a horizontal flip must reverse it.
+image or padding. Some shapes look the same after a part of a turn. Of the corners that look alike
+the topmost one comes first, since no network could tell them apart. A mirror image has the opposite
+order, so a horizontal flip must reverse it.
 """
 
 import dataclasses
@@ -37,6 +37,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from mmscratch.data.shapes.polygons import (
@@ -170,13 +171,13 @@ class ShapesConfig:
         size: Image side, or (width, height), in pixels.
         classes: How many of ``CLASSES``, from the first, or their names; category ids follow this
             order from 1.
-        objects: Fewest and most objects an image; fewer where no more fit.
+        objects: Fewest and most objects an image. An image has fewer if no more fit.
         object_size: Smallest and largest bounding circle, as a fraction of the shorter image side.
         rotation: Largest turn of a shape from upright, in degrees either way; 180: any.
         occlusion: Largest fraction of an object hidden by others or cut off by the image's border.
-        contrast: 1: colours well apart from the background's; 0: the background's own colours.
+        contrast: From 0, the background's own colours, to 1, colours far from these.
         noise: Largest change of a pixel's value by noise, in grey levels.
-        textures: Textures of the objects, of ``TEXTURES``; a class may have any of them.
+        textures: Textures of the objects, of ``TEXTURES``. Each object has one of them.
         seed: Seed of everything drawn.
 
     Fractions count to the nearest thousandth.
@@ -362,10 +363,10 @@ def _lay_out(config: ShapesConfig, stream: _Stream) -> tuple[list[_Object], np.n
     owner = np.full((height, width), -1, dtype=np.int64)
     objects: list[_Object] = []
     for _ in range(stream.integer(*config.objects)):
-        name = stream.choice(config.classes)  # kept over the tries: classes stay balanced
+        name = stream.choice(config.classes)  # the same in all tries: classes stay balanced
         for attempt in range(TRIES):
             near = objects[stream.integer(0, len(objects) - 1)] if objects else None
-            near = near if stream.integer(0, 1) else None  # else few would touch
+            near = near if stream.integer(0, 1) else None  # near ones touch more often
             new = _place(config, stream, name, near, 1000 * attempt // TRIES)
             if new and _cover(config, objects, owner, new):
                 break
@@ -492,17 +493,12 @@ def _annotate(config: ShapesConfig, objects: list[_Object], owner: np.ndarray) -
     annotations = []
     for number, thing in enumerate(objects):
         seen = owner[thing.window] == number
-        ys, xs = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+        x, y, width, height = cv2.boundingRect(seen.astype(np.uint8))
         keypoints = _keypoints(thing.corners, number, owner)
         annotations.append(
             {
                 'category_id': config.classes.index(thing.name) + 1,
-                'bbox': [
-                    thing.left + int(xs[0]),
-                    thing.top + int(ys[0]),
-                    int(xs[-1] - xs[0]) + 1,
-                    int(ys[-1] - ys[0]) + 1,
-                ],
+                'bbox': [thing.left + x, thing.top + y, width, height],
                 'area': thing.visible,
                 'iscrowd': 0,
                 'segmentation': [
@@ -569,18 +565,15 @@ def generate(
     splits: dict[str, int],
     workers: int = 1,
     progress: bool = True,
-) -> dict[str, dict[str, Any]]:
+) -> None:
     """Make a data set, or finish one that was interrupted; do nothing if it is there.
 
     Args:
         root: Folder of the data set: new, empty, or of these very parameters.
+        config: What the images look like.
         splits: Number of images by split, such as ``{'train': 400, 'val': 100}``.
         workers: Processes; the result does not depend on it.
         progress: Show a bar on stderr.
-
-    Returns:
-        By split: ``images``, ``instances``, ``classes`` (instances by name), ``sizes`` (instances
-        by COCO's ``small``, ``medium``, ``large``).
 
     Raises:
         InputError: The folder holds something else or can't be written, or a number is wrong.
@@ -593,4 +586,4 @@ def generate(
         size=config.size,
         draw=functools.partial(render, config),
     )
-    return writer.write(splits, workers, progress)
+    writer.write(splits, workers, progress)

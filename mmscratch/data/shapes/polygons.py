@@ -14,8 +14,8 @@ SUBPIXEL = 256  # units a pixel
 TURN = 1440  # angle steps a turn
 TRIG_SHIFT = 14  # sines are scaled by 2**14
 
-# What `simplify` leaves as it is, in pixels: ends of a region up to so wide, and square corners
-# between edges at least so long; and what `to_polygons` leaves: regions up to so large.
+# In pixels. `simplify` keeps the ends of a region that is at most TIP wide, and square corners
+# between edges of at least SQUARE. `to_polygons` does not simplify a region of at most SPECK.
 TIP = 2
 SQUARE = 4
 SPECK = 64
@@ -114,7 +114,7 @@ def twice_area(loop: np.ndarray) -> int:
 
 
 def outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """Outline a mask by loops as `trace` makes them, after cutting through every hole."""
+    """Outline a mask as `trace` does, after cutting through each hole."""
     loops = trace(mask)
     hole = next((loop for loop in loops if twice_area(loop) < 0), None)
     if hole is None:
@@ -124,10 +124,10 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def simplify(loop: np.ndarray) -> np.ndarray:
-    """Replace a staircase by few straight lines, none further than 1/2 pixel from what it replaces.
+    """Replace a staircase by few straight lines, each at most 1/2 pixel from what it replaces.
 
-    The loop's crack midpoints, which lie about the true outline, are thinned by Douglas and
-    Peucker's algorithm.
+    The midpoints of the loop's cracks lie on both sides of the true outline. Douglas and Peucker's
+    algorithm thins them.
 
     Args:
         loop: (N, 2) corners from `trace`, in pixels.
@@ -160,9 +160,9 @@ def simplify(loop: np.ndarray) -> np.ndarray:
 
 
 def _farthest(points: list[list[int]], start: int, stop: int) -> int | None:
-    """Find the point between two that is farthest from their line, None if it is at most 1 away.
+    """The point between two that is farthest from their line, None if it is at most 1 away.
 
-    (Lists of integers: the spans are so short that NumPy takes five times as long.)
+    Points are lists of integers: the spans are so short that NumPy takes five times as long.
     """
     if stop - start < 2:
         return None
