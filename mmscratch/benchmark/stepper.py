@@ -32,18 +32,17 @@ class Variant:
     """A model and how it is run.
 
     Args:
-        model: a config file, or 'torchvision': its Mask R-CNN with GN where OURS has it.
+        model: a config file, or 'torchvision': its Mask R-CNN with GN where OURS has it. BN of
+            OURS_BN is a fixed scale and shift.
         batch: images a step.
         bf16: autocast to bfloat16, as ``--amp bfloat16``.
         levers: names of ``mmscratch.models.speedups`` that are in place.
-        frozen_norm: BN is a fixed scale and shift.
     """
 
     model: str = OURS
     batch: int = 2
     bf16: bool = False
     levers: tuple[str, ...] = tuple(speedups.LEVERS)
-    frozen_norm: bool = False
 
 
 class Stepper:
@@ -74,8 +73,9 @@ class Stepper:
             self._batches = batches
         self.model.to(device).train()
         for module in self.model.modules():
-            if variant.frozen_norm and isinstance(module, nn.BatchNorm2d):
+            if variant.model == OURS_BN and isinstance(module, nn.BatchNorm2d):
                 module.eval().requires_grad_(False)
+        # that of the levers
         sgd = OPTIMIZERS.get('SGD')
         self.optimizer = sgd(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
 

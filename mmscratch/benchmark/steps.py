@@ -27,7 +27,7 @@ MODELS = {
     'mmdetection': Variant(MMDETECTION, levers=()),
     'torchvision': Variant(TORCHVISION, levers=()),
     'mmscratch without levers': Variant(levers=()),
-    'frozen BN': Variant(OURS_BN, frozen_norm=True),
+    'frozen BN': Variant(OURS_BN),
 }
 FORMATS: dict[str, dict[str, Any]] = {
     '': {},
@@ -44,7 +44,6 @@ VARIANTS = {
     for lever in speedups.LEVERS
 }
 PROFILED = ('mmscratch', 'mmscratch bf16', 'mmdetection', 'torchvision')
-TINY = ('mmscratch', 'mmscratch bf16', 'mmdetection', 'torchvision')
 
 
 def measure(
@@ -69,7 +68,7 @@ def measure(
     steppers: dict[str, Stepper] = {}
     numbers: dict[str, dict[str, Any]] = {}
     for name, variant in VARIANTS.items():
-        if tiny and name not in TINY:
+        if tiny and name not in PROFILED:
             continue
         # half of the time is for the rounds
         if steppers and time.monotonic() > end - seconds / 2:
