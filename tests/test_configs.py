@@ -106,7 +106,7 @@ def iterations(name: re.Match) -> int:
 
 
 def drops(name: re.Match) -> list[int]:
-    """The paper's rule, and what is chosen where it gives none (configs/README.md)."""
+    """The paper's rule, and what is chosen where it gives none (configs/scratch/README.md)."""
     total = iterations(name)
     if name['unit'] == 'x':
         return [total - 60_000, total - 20_000]

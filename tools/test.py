@@ -74,7 +74,7 @@ def main() -> None:
     if distributed.is_main_process(args.launcher):
         checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
         reports = layouts.check(cfg, ['test'])
-    layouts.share(cfg, ['test'])
+    layouts.share_parsed_files(cfg, ['test'])
     distributed.prepare_for_cpu(cfg)
 
     from mmengine.runner import Runner

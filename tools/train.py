@@ -167,7 +167,7 @@ def main() -> None:
     if distributed.is_main_process(args.launcher):
         work_dir.claim(Path(cfg.work_dir), args.config, args.resume, out_dir_of(cfg))
         reports = layouts.check(cfg, decode=not args.skip_decoding)
-    layouts.share(cfg)
+    layouts.share_parsed_files(cfg)
     distributed.prepare_for_cpu(cfg)
 
     from mmengine.runner import Runner

@@ -46,7 +46,7 @@ def find(root: Path) -> dict[str, dict[str, Any]]:
         names = ', '.join(f'instances_{{train,val}}{suffix}.json' for suffix in _SUFFIXES)
         raise InputError(
             f'{root / "annotations"}: no pair {names.replace(", i", " or i")}; '
-            f'{repoint.contents(root / "annotations", root)}: rename or add the files, '
+            f'{repoint.describe_folder(root / "annotations", root)}: rename or add the files, '
             f'or give a folder in PASCAL VOC layout (Annotations/, JPEGImages/, ImageSets/Main/)'
         )
     for split in SPLITS:
@@ -54,7 +54,7 @@ def find(root: Path) -> dict[str, dict[str, Any]]:
         if not image_dir.is_dir():
             raise InputError(
                 f'{image_dir}: no such folder, but {files[split].name} needs it; '
-                f'{repoint.contents(root)}: put the {split} images there, or link it'
+                f'{repoint.describe_folder(root)}: put the {split} images there, or link it'
             )
     return {
         split: dict(

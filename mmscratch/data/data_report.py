@@ -46,7 +46,7 @@ class DataReport:
         """Classes without an object to train on."""
         return tuple(name for name, count in self.instances.items() if count == 0)
 
-    def refuse_nothing(self, split: str) -> None:
+    def refuse_if_no_objects(self, split: str) -> None:
         """Refuse training data without an object to train on, other data without one to find.
 
         Raises:

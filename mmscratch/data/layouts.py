@@ -1,6 +1,7 @@
 """The one door for data: use a folder of any layout, check what a config reads.
 
-A new layout is a module with ``recognises(root)`` and ``use(cfg, root)``, named in ``LAYOUTS``.
+A new layout is a module with ``recognises(root)`` and ``use(cfg, root)``, named in ``LAYOUTS``. If
+it has a data set of its own, ``_check_dataset`` names its check.
 """
 
 import contextlib
@@ -70,8 +71,8 @@ def check(
     for split, found in reports.items():
         for dataset in repoint.datasets(cfg, split):
             with collected():
-                if report := _check(dataset, cfg.get('drop_bad_boxes', False), decode):
-                    report.refuse_nothing(split)
+                if report := _check_dataset(dataset, cfg.get('drop_bad_boxes', False), decode):
+                    report.refuse_if_no_objects(split)
                     found.append(report)
         with collected():
             coco_check.check_metric(cfg, split)
@@ -86,7 +87,9 @@ def check(
     return [report for found in reports.values() for report in found]
 
 
-def _check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> DataReport | None:
+def _check_dataset(
+    dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool
+) -> DataReport | None:
     """Check one data set; None for an archive of VOC and for other formats."""
     name = type_name(dataset)
     if name == 'VocFolderDataset':
@@ -98,7 +101,7 @@ def _check(dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> Da
     return None
 
 
-def share(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> None:
+def share_parsed_files(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> None:
     """Give parsed annotation files to the data sets and metrics that are built from `cfg`.
 
     A file's content is freed with its last reader, and at once if there is none.

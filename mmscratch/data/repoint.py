@@ -37,7 +37,7 @@ _TWIN_ROI_HEADS = frozenset(
 )
 
 
-def contents(*folders: Path) -> str:
+def describe_folder(*folders: Path) -> str:
     """Say what is in the first of the folders that exists."""
     folder = next(folder for folder in folders if folder.is_dir())
     names = sorted(path.name + '/' * path.is_dir() for path in folder.iterdir())

@@ -45,7 +45,7 @@ def find(root: Path) -> dict[str, dict[str, Any]]:
         if not (folder / name).is_dir():
             raise InputError(
                 f'{folder / name}: no such folder, and PASCAL VOC layout has it; '
-                f'{repoint.contents(folder)}: add or rename it'
+                f'{repoint.describe_folder(folder)}: add or rename it'
             )
     lists: dict[str, str] = {}
     for split, choices in _LISTS.items():

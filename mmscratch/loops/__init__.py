@@ -1,3 +1,3 @@
-"""The training loop, an iteration of which is an optimizer step; checks of its schedule."""
+"""The training loop, whose iterations are optimizer steps; checks of its schedule."""
 
 from mmscratch.loops.resumable_iter_based_train_loop import ResumableIterBasedTrainLoop

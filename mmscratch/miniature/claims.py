@@ -9,7 +9,7 @@ import yaml
 from mmscratch.miniature import judges, plan
 from mmscratch.miniature.judges import OPEN, Verdict
 from mmscratch.miniature.run import Run
-from mmscratch.miniature.statistics import Results
+from mmscratch.miniature.seed_statistics import Results
 
 
 @dataclass(frozen=True)

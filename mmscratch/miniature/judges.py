@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from mmscratch.miniature import data, plan
-from mmscratch.miniature.statistics import Gap, Results, contrast, final, gap, training_losses
+from mmscratch.miniature.seed_statistics import Gap, Results, contrast, final, gap, training_losses
 
 # AP that no untrained detector reaches
 MIN_AP = 5.0

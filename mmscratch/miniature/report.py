@@ -14,7 +14,7 @@ from mmscratch.miniature import data, plan
 from mmscratch.miniature.claims import CLAIMS, INTRODUCTION, Claim
 from mmscratch.miniature.judges import AS_GOOD, HOLDS
 from mmscratch.miniature.run import in_order
-from mmscratch.miniature.statistics import Gap, Results, final, interval, spread
+from mmscratch.miniature.seed_statistics import Gap, Results, final, interval, spread
 
 MOST_SEEDS = 20
 RUNS = 'runs'  # the folder of the results, beside the page

@@ -1,4 +1,4 @@
-# Shared by all schedules. Paper, section 3: SGD, momentum 0.9, weight decay 1e-4, lr 0.02 for
+# Shared by most schedules. Paper, section 3: SGD, momentum 0.9, weight decay 1e-4, lr 0.02 for
 # 16 images a step. Detectron (detectron/modeling/optimizer.py): no decay on GN's scale and shift,
 # and biases of other layers learn at twice the rate without decay.
 optim_wrapper = dict(
@@ -12,7 +12,7 @@ optim_wrapper = dict(
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 
 # Warm-up: linear from 1/3 over 500 iterations. mmengine reaches factor 1 at iteration end - 1,
-# Detectron at iteration 500, hence end=501 in every file of this folder.
+# Detectron at iteration 500, hence end=501.
 train_cfg = dict(type='ResumableIterBasedTrainLoop', max_iters=90_000, val_interval=10_000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
