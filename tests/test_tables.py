@@ -35,6 +35,14 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
         dict(zip(METRICS, values)) for values in ((1.5, 1200.4, 3), (2.5, 1100, 4), (1, 1e3, 5))
     ]
     (tmp_path / 'results/speed/dsod_ssd.json').write_text(json.dumps(dict(rounds=dict(a=speed))))
+    gpu = {
+        'mmscratch bf16': dict(batch=2, images_per_second=[30, 20, 40], memory_mb=900),
+        'mmdetection bf16': dict(batch=2, images_per_second=[], error='RuntimeError'),
+        'torchvision bf16': dict(batch=2, images_per_second=[20, 26]),
+    }
+    (tmp_path / 'results/speed/gpu.json').write_text(
+        json.dumps({run: dict(steps=gpu) for run in ('before_levers', 'with_levers')})
+    )
     (tmp_path / 'model-index.yml').write_text('Import: [configs/scratch/metafile.yml]\n')
     index(tmp_path, [entry('scratch/a'), entry('pretrained/a'), entry('scratch/b')])
     (tmp_path / 'configs/dsod').mkdir()
@@ -77,6 +85,14 @@ def test_speeds_are_medians_with_lowest_and_highest(tables, checkout):
     assert row == ['a', '1.5 (1 to 2.5)', '1,100 (1,000 to 1,200)', '4 (3 to 5)']
 
 
+def test_speeds_on_a_gpu_have_ratios_to_those_of_peers(tables, checkout):
+    assert rows(tables.gpu_table('with_levers')) == [
+        ['mmscratch bf16', '30.0', '20.0', '40.0', '-', '1.30', '900'],
+        ['mmdetection bf16', 'failed', '-', '-', '-', '-', '-'],
+        ['torchvision bf16', '23.0', '20.0', '26.0', '-', '1.00', '-'],
+    ]
+
+
 def test_twins_that_train_differently_have_two_rows(tables, checkout, monkeypatch):
     cells = iter((['1'] * 6, ['2'] * 6, ['3'] * 6))
     monkeypatch.setattr(tables, 'config_cells', lambda cfg: next(cells))
@@ -94,7 +110,8 @@ def test_table_follows_the_order_of_the_index(tables, checkout):
 
 def test_check_finds_what_is_stale_and_writes_nothing(tables, checkout, monkeypatch):
     before = {name: (checkout / name).read_text() for name, *_ in tables.tables()}
-    files = r'README\.md and configs/dsod/README\.md and configs/scratch/README\.md'
+    readmes = ('', 'configs/dsod/', 'results/', 'configs/scratch/')
+    files = ' and '.join(rf'{folder}README\.md' for folder in readmes)
     with pytest.raises(SystemExit, match=f'stale table in {files}:'):
         run(tables, monkeypatch, '--check')
     assert before == {name: (checkout / name).read_text() for name in before}

@@ -683,25 +683,22 @@ def test_configs_are_timed_side_by_side(tmp_path):
 
 def test_the_suite_for_a_gpu_tries_itself_out(tmp_path):
     out = tmp_path / 'gpu.json'
-    tiny = ['--suite', 'gpu', '--device', 'cpu', '--tiny', '--out', out]
-    printed = python('analysis/benchmark.py', *tiny, '--parts', 'ceilings', 'steps', 'loading')
+    printed = python(
+        'analysis/benchmark.py', '--suite', 'gpu', '--device', 'cpu', '--tiny', '--out', out
+    )
     record = json.loads(out.read_text())
-    assert [status for status, _ in record['about']['status'].values()] == [0, 0, 0]
-    assert record['ceilings']['bf16_tflops'] > 0
-    assert set(record['steps']) == {
-        'mmscratch',
-        'mmscratch bf16, graph',
-        'mmdetection',
-        'torchvision',
-    }
+    assert set(record['steps']) == {'mmscratch', 'mmscratch bf16', 'mmdetection', 'torchvision'}
     for name, numbers in record['steps'].items():
         assert name in printed
         assert 'error' not in numbers
         assert min(numbers['images_per_second']) > 0
-        assert numbers['step_tflop'] > 0
         assert len(numbers['stages_ms']) == 7
     assert record['steps']['mmscratch']['profile']['calls']['aten::item'] > 0
-    assert min(record['loading'].values()) > 0
+    runs = record['shapes']
+    assert list(runs) == [f'float32{run}' for run in ('', '_resumed', '_test', '_infer')]
+    for run in runs.values():
+        assert run['status'] == 0, run
+    assert runs['float32_resumed']['bbox_mAP'] == runs['float32_test']['bbox_mAP']
 
 
 def test_committed_tables_are_fresh():

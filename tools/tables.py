@@ -24,6 +24,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 import mmscratch
+from mmscratch.benchmark import steps
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
@@ -192,6 +193,12 @@ def speed_table() -> str:
     return markdown(speed_rows(measured['rounds']), 'lrrr')
 
 
+def gpu_table(run: str) -> str:
+    """What a run of tools/analysis/benchmark.py --suite gpu measured of training steps."""
+    measured = json.loads((ROOT / 'results/speed/gpu.json').read_text())
+    return markdown(steps.rows(measured[run]['steps']), 'lrrrrrr')
+
+
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
@@ -211,6 +218,9 @@ def tables() -> list[tuple[str, str, Any]]:
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
         ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ]
+    for run in ('before_levers', 'with_levers'):
+        line = f'<!-- table of {run}: tools/tables.py -->'
+        found.append(('results/README.md', line, functools.partial(gpu_table, run)))
     for metafile in load_yaml(ROOT / 'model-index.yml')['Import']:
         folder = Path(metafile).parent
         for kind, make in (('configs', configs_table), ('reported results', reported_table)):

@@ -7,15 +7,14 @@ from typing import Any
 
 import mmdet
 import torch
+from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 
 from mmscratch.benchmark import speed
-from mmscratch.benchmark.dense_part import run_dense_part_at_once
 from mmscratch.data import repoint
 from mmscratch.models import speedups
 
 OURS = 'configs/scratch/mask_rcnn_r50_gn_6x.py'
-OURS_R101 = 'configs/scratch/mask_rcnn_r101_gn_6x.py'
 OURS_BN = 'configs/scratch/mask_rcnn_r50_syncbn_6x.py'
 MMDETECTION = str(
     Path(mmdet.__file__).parent / '.mim/configs/scratch/mask-rcnn_r50-scratch_fpn_gn-all_6x_coco.py'
@@ -33,23 +32,17 @@ class Variant:
     """A model and how it is run.
 
     Args:
-        model: a config file, or 'torchvision': its Mask R-CNN with GN where OURS has it.
+        model: a config file, or 'torchvision': its Mask R-CNN with GN where OURS has it. BN of
+            OURS_BN is a fixed scale and shift.
         batch: images a step.
         bf16: autocast to bfloat16, as ``--amp bfloat16``.
         levers: names of ``mmscratch.models.speedups`` that are in place.
-        dense: how backbone, neck and the RPN's layers run: 'graph' for one CUDA graph, a mode of
-            torch.compile, or None.
-        channels_last: of weights and images.
-        frozen_norm: BN is a fixed scale and shift.
     """
 
     model: str = OURS
     batch: int = 2
     bf16: bool = False
     levers: tuple[str, ...] = tuple(speedups.LEVERS)
-    dense: str | None = None
-    channels_last: bool = False
-    frozen_norm: bool = False
 
 
 class Stepper:
@@ -68,6 +61,8 @@ class Stepper:
     ) -> None:
         self.variant, self.device = variant, device
         self._steps = 0
+        speedups.use(variant.levers)
+        parameters: list
         self._is_torchvision = variant.model == TORCHVISION
         if self._is_torchvision:
             self.model = torchvision_mask_rcnn(tiny)
@@ -77,16 +72,12 @@ class Stepper:
             self.model, parameters = mmdet_model(variant, data, tiny)
             self._batches = batches
         self.model.to(device).train()
-        if variant.channels_last:
-            self.model.to(memory_format=torch.channels_last)
         for module in self.model.modules():
-            if variant.frozen_norm and isinstance(module, nn.BatchNorm2d):
+            if variant.model == OURS_BN and isinstance(module, nn.BatchNorm2d):
                 module.eval().requires_grad_(False)
-        self.optimizer = torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
-        if variant.dense:
-            speedups.use(variant.levers)
-            with self._autocast():
-                run_dense_part_at_once(self.model, self._load()['inputs'], variant.dense)
+        # that of the levers
+        sgd = OPTIMIZERS.get('SGD')
+        self.optimizer = sgd(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
 
     def __call__(self) -> None:
         """One step; it isn't waited for."""
@@ -96,30 +87,18 @@ class Stepper:
 
     def loss(self) -> Tensor:
         """The sum of the losses of the next batch."""
-        with self._autocast():
+        self._steps += 1
+        batch = self._batches[self._steps % len(self._batches)]
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.variant.bf16):
             if self._is_torchvision:
-                batch = self._next()
                 images = [image.to(self.device).float() / 255 for image in batch['images']]
                 targets = [
                     {key: value.to(self.device) for key, value in target.items()}
                     for target in batch['targets']
                 ]
                 return sum(self.model(images, targets).values())
-            return self.model.parse_losses(self.model(**self._load(), mode='loss'))[0]
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.variant.bf16)
-
-    def _next(self) -> dict:
-        self._steps += 1
-        return self._batches[self._steps % len(self._batches)]
-
-    def _load(self) -> dict:
-        """The next batch on the device, normalized and padded."""
-        data = self.model.data_preprocessor(self._next(), True)
-        if self.variant.channels_last:
-            data['inputs'] = data['inputs'].contiguous(memory_format=torch.channels_last)
-        return data
+            data = self.model.data_preprocessor(batch, True)
+            return self.model.parse_losses(self.model(**data, mode='loss'))[0]
 
     def backward(self, loss: Tensor) -> None:
         """Gradients."""

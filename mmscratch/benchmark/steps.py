@@ -2,22 +2,18 @@
 
 import contextlib
 import time
-import warnings
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from mmscratch.benchmark.ceilings import seconds, wait
-from mmscratch.benchmark.settings import Settings
 from mmscratch.benchmark.stepper import (
     MMDETECTION,
     OURS_BN,
-    OURS_R101,
     TORCHVISION,
     Stepper,
     Variant,
@@ -26,133 +22,123 @@ from mmscratch.benchmark.stepper import (
 )
 from mmscratch.models import speedups
 
-# operators by which Python waits for the GPU, or copies
-CALLS = ('aten::item', 'aten::nonzero', 'aten::copy_', 'aten::to')
-
-NO_LEVER = dict(levers=())
-FROZEN = dict(model=OURS_BN, bf16=True, frozen_norm=True)
+MODELS = {
+    'mmscratch': Variant(),
+    'mmdetection': Variant(MMDETECTION, levers=()),
+    'torchvision': Variant(TORCHVISION, levers=()),
+    'mmscratch without levers': Variant(levers=()),
+    'frozen BN': Variant(OURS_BN),
+}
+FORMATS: dict[str, dict[str, Any]] = {
+    '': {},
+    ' bf16': dict(bf16=True),
+    ' bf16, batch 8': dict(bf16=True, batch=8),
+}
 # the most telling ones first: a run that is cut has those
 VARIANTS = {
-    'mmscratch': Variant(),
-    'mmscratch bf16': Variant(bf16=True),
-    'mmdetection': Variant(MMDETECTION, **NO_LEVER),
-    'torchvision': Variant(TORCHVISION, **NO_LEVER),
-    'mmscratch bf16, graph': Variant(bf16=True, dense='graph'),
-    'mmscratch bf16, no lever': Variant(bf16=True, **NO_LEVER),
-    'mmdetection bf16': Variant(MMDETECTION, bf16=True, **NO_LEVER),
-    'torchvision bf16': Variant(TORCHVISION, bf16=True, **NO_LEVER),
-    'frozen BN bf16': Variant(**FROZEN),
-    'frozen BN bf16, graph': Variant(**FROZEN, dense='graph'),
-    'mmscratch bf16, graph, batch 8': Variant(bf16=True, dense='graph', batch=8),
-    'mmscratch bf16, batch 8': Variant(bf16=True, batch=8),
-    'mmdetection bf16, batch 8': Variant(MMDETECTION, bf16=True, batch=8, **NO_LEVER),
-    'torchvision bf16, batch 8': Variant(TORCHVISION, bf16=True, batch=8, **NO_LEVER),
-    'frozen BN bf16, graph, batch 8': Variant(**FROZEN, dense='graph', batch=8),
-    'mmscratch, graph': Variant(dense='graph'),
-    'mmscratch, no lever': Variant(**NO_LEVER),
-    **{
-        f'mmscratch bf16, {lever} alone': Variant(bf16=True, levers=(lever,))
-        for lever in speedups.LEVERS
-        if lever != 'GroupNorm rows'
-    },
-    'mmscratch bf16, GroupNorm and its rows': Variant(
-        bf16=True, levers=('GroupNorm', 'GroupNorm rows')
-    ),
-    'mmdetection, batch 8': Variant(MMDETECTION, batch=8, **NO_LEVER),
-    'torchvision, batch 8': Variant(TORCHVISION, batch=8, **NO_LEVER),
-    'mmscratch R101 bf16, graph': Variant(OURS_R101, bf16=True, dense='graph'),
-    'mmscratch R101 bf16': Variant(OURS_R101, bf16=True),
+    name + suffix: replace(variant, **how)
+    for suffix, how in FORMATS.items()
+    for name, variant in MODELS.items()
+} | {
+    f'mmscratch bf16, {lever} alone': Variant(bf16=True, levers=(lever,))
+    for lever in speedups.LEVERS
 }
-COMPILED = {
-    'bf16': Variant(bf16=True),
-    'bf16 compiled, graphs': Variant(bf16=True, dense='reduce-overhead'),
-    'frozen BN bf16 compiled, graphs': Variant(**FROZEN, dense='reduce-overhead'),
-    'bf16 compiled': Variant(bf16=True, dense='default'),
-    'bf16 compiled, channels_last': Variant(bf16=True, dense='default', channels_last=True),
-}
-PROFILED = ('mmscratch', 'mmscratch bf16', 'mmscratch bf16, graph', 'bf16 compiled')
-TINY = ('mmscratch', 'mmscratch bf16, graph', 'mmdetection', 'torchvision', 'bf16 compiled')
+PROFILED = ('mmscratch', 'mmscratch bf16', 'mmdetection', 'torchvision')
 
 
-def measure(settings: Settings, variants: dict[str, Variant], rounds: int = 12) -> None:
-    """Time ``variants`` in turns, in at most ``rounds`` rounds, and what seconds are left for.
+def measure(
+    folder: Path, device: str, tiny: bool, seconds: float
+) -> Iterator[dict[str, dict[str, Any]]]:
+    """Time ``VARIANTS`` in turns, in at most 12 rounds, for about so many seconds.
 
-    Saved for each: images a second of every round; ``build_seconds`` of model and first steps, with
-    compilation; ``memory_mb``, the most that torch allocated for model and step; ``step_tflop``,
-    what FlopCounterMode counts of an eager step of the model, forward and backward, convolutions
-    and matrix products alone; ``stages_ms``, each waited for. One that fails has its ``error``.
-    With no rounds models are built and run, so that what they compile is in the compiler's cache.
+    Args:
+        folder: images in COCO layout.
+        device: ``cuda`` or ``cpu``.
+        tiny: small models and one step of each, for a test of the suite itself.
+        seconds: after which neither a model nor a step is begun.
+
+    Yields:
+        All numbers so far. Of each variant: ``batch``; ``images_per_second`` of every round;
+        ``build_seconds`` of model and first step; ``memory_mb``, the most that torch allocated for
+        model and step; ``stages_ms``, each waited for; of a few ``profile``. One that fails has its
+        ``error`` in place of them.
     """
-    if settings.tiny:
-        variants = {name: variant for name, variant in variants.items() if name in TINY}
-    data = settings.folder / 'wide'
+    end = time.monotonic() + seconds
     images: dict[int, list[dict]] = {}
     steppers: dict[str, Stepper] = {}
     numbers: dict[str, dict[str, Any]] = {}
-    tflop: dict[tuple[str, int], float] = {}
-    begin = time.monotonic()
-    for name, variant in variants.items():
-        # what is left must do for two rounds or so, of what took longer to build
-        if steppers and settings.left() < 0.2 * (time.monotonic() - begin) + 10:
+    for name, variant in VARIANTS.items():
+        if tiny and name not in PROFILED:
+            continue
+        # half of the time is for the rounds
+        if steppers and time.monotonic() > end - seconds / 2:
             break
-        numbers[name] = dict(batch=variant.batch, images_per_second=[])
+        own = numbers[name] = dict[str, Any](batch=variant.batch, images_per_second=[])
         try:
             if variant.batch not in images:
-                images[variant.batch] = batches(data, variant.batch, 4, settings.tiny)
-            before = torch.cuda.memory_allocated() if settings.device == 'cuda' else 0
-            since = time.monotonic()
-            stepper = Stepper(variant, data, images[variant.batch], settings.device, settings.tiny)
-            seconds(stepper, 1)
-            numbers[name]['build_seconds'] = round(time.monotonic() - since, 1)
-            if rounds:
-                _round(stepper, numbers[name], settings)
-                if settings.device == 'cuda':
-                    torch.cuda.reset_peak_memory_stats()
-                    stepper()
-                    most = torch.cuda.max_memory_allocated() - before
-                    numbers[name]['memory_mb'] = round(most / 2**20)
-                model = (variant.model, variant.batch)
-                if model not in tflop and not variant.dense:
-                    with FlopCounterMode(display=False) as counter:
-                        stepper()
-                    tflop[model] = counter.get_total_flops() / 1e12
-                numbers[name]['step_tflop'] = tflop.get(model)
-                numbers[name]['stages_ms'] = stages(stepper, 1 if settings.tiny else 4)
-                if name in PROFILED:
-                    numbers[name]['profile'] = profile(stepper, 1 if settings.tiny else 3)
-                steppers[name] = stepper
+                images[variant.batch] = batches(folder, variant.batch, 4, tiny)
+            before = torch.cuda.memory_allocated() if device == 'cuda' else 0
+            begin = time.perf_counter()
+            stepper = Stepper(variant, folder, images[variant.batch], device, tiny)
+            stepper()
+            wait()
+            own['build_seconds'] = round(time.perf_counter() - begin, 1)
+            if device == 'cuda':
+                torch.cuda.reset_peak_memory_stats()
+                stepper()
+                own['memory_mb'] = round((torch.cuda.max_memory_allocated() - before) / 2**20)
+            own['stages_ms'] = stages(stepper, 1 if tiny else 4)
+            if name in PROFILED:
+                own['profile'] = profile(stepper, 1 if tiny else 3)
+            steppers[name] = stepper
+        # an operator may fail in any way
         except Exception as error:
-            numbers[name]['error'] = f'{type(error).__name__}: {error}'[:2000]
-        settings.save(numbers)
-        print(f'{name}: {numbers[name].get("error") or numbers[name]["images_per_second"]}')
-    for _ in range(1 if settings.tiny else rounds):
+            own['error'] = f'{type(error).__name__}: {error}'[:2000]
+        yield numbers
+    for _ in range(1 if tiny else 12):
         for name, stepper in steppers.items():
-            if settings.left() < 2:
+            if time.monotonic() > end and numbers[name]['images_per_second']:
                 return
-            _round(stepper, numbers[name], settings)
-        settings.save(numbers)
+            speed = images_per_second(stepper, 1 if tiny else 6 if stepper.variant.batch < 8 else 3)
+            numbers[name]['images_per_second'].append(round(speed, 2))
+        yield numbers
 
 
-def rows(numbers: dict[str, dict[str, Any]], peak: float) -> list[list[str]]:
-    """The cells of a table of what :func:`measure` saved; ``peak``: the card's TFLOP/s in bf16."""
-    cells = [['model', 'images/s', 'lowest', 'highest', 'MB', 'TFLOP/s', 'of bf16 products']]
+def wait() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def images_per_second(stepper: Stepper, steps: int) -> float:
+    """Of so many steps, after a first one that isn't counted."""
+    stepper()
+    wait()
+    begin = time.perf_counter()
+    for _ in range(steps):
+        stepper()
+    wait()
+    return stepper.variant.batch * steps / (time.perf_counter() - begin)
+
+
+def rows(numbers: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """The cells of a table of what :func:`measure` yielded, header first.
+
+    Ratios are those of medians, to the peer with the same format and batch.
+    """
+    peers = 'mmdetection', 'torchvision'
+    cells = [['model', 'images/s', 'lowest', 'highest', *(f'/ {peer}' for peer in peers), 'MB']]
     for name, own in numbers.items():
         speeds = own['images_per_second']
         if not speeds:
-            cells.append([name, own.get('error', '-')[:100]])
+            cells.append([name, 'failed', *5 * ['-']])
             continue
-        rate = (own.get('step_tflop') or float('nan')) * median(speeds) / own['batch']
-        cells.append(
-            [name, f'{median(speeds):.1f}', f'{min(speeds):.1f}', f'{max(speeds):.1f}']
-            + [str(own.get('memory_mb', '-')), f'{rate:.3g}', f'{rate / peak:.1%}']
-        )
+        suffix = ' bf16' * ('bf16' in name) + ', batch 8' * (own['batch'] == 8)
+        theirs = [numbers.get(peer + suffix, {}).get('images_per_second') for peer in peers]
+        ratios = [f'{median(speeds) / median(other):.2f}' if other else '-' for other in theirs]
+        spread = [f'{f(speeds):.1f}' for f in (median, min, max)]
+        cells.append([name, *spread, *ratios, str(own.get('memory_mb', '-'))])
     return cells
-
-
-def _round(stepper: Stepper, numbers: dict[str, Any], settings: Settings) -> None:
-    steps = 1 if settings.tiny else 6 if stepper.variant.batch < 8 else 3
-    speed = stepper.variant.batch / seconds(stepper, steps, before=1)
-    numbers['images_per_second'].append(round(speed, 2))
 
 
 def stages(stepper: Stepper, steps: int) -> dict[str, float]:
@@ -175,9 +161,9 @@ def stages(stepper: Stepper, steps: int) -> dict[str, float]:
 
 
 def profile(stepper: Stepper, steps: int) -> dict[str, Any]:
-    """Where a step's time goes: operators, kernels, calls that wait, and the lines that make them.
+    """Of a step: milliseconds of the GPU, the ten longest operators, the calls that may wait.
 
-    Times are milliseconds a step, on the GPU if there is one; counts are a step's, too.
+    Operators are [name, milliseconds, count], by their time on the GPU if there is one.
     """
     wait()
     with torch.profiler.profile() as profiler:
@@ -185,45 +171,21 @@ def profile(stepper: Stepper, steps: int) -> dict[str, Any]:
             stepper()
         wait()
     # an annotation's time on the GPU is that of the kernels within it
-    events = [event for event in profiler.key_averages() if not event.is_user_annotation]
-    kernels = [e for e in events if e.device_type != torch.profiler.DeviceType.CPU]
+    events: list[Any] = [e for e in profiler.key_averages() if not e.is_user_annotation]
     operators = [e for e in events if e.device_type == torch.profiler.DeviceType.CPU]
-
-    def longest(events: list, clock: str, number: int) -> list[tuple[str, float, float]]:
-        """(name, milliseconds, count) a step."""
-        key = f'self_{clock}_time_total'
-        events = sorted(events, key=lambda event: -getattr(event, key))[:number]
-        return [
-            (e.key[:120], round(getattr(e, key) / 1000 / steps, 3), round(e.count / steps, 1))
-            for e in events
-        ]
-
+    kernels_us = sum(e.self_device_time_total for e in events if e not in operators)
+    clock = f'self_{"device" if kernels_us else "cpu"}_time_total'
+    longest = sorted(operators, key=lambda event: -getattr(event, clock))[:10]
     return dict(
-        gpu_busy_ms=round(sum(e.self_device_time_total for e in kernels) / 1000 / steps, 2),
-        operators=longest(operators, 'device', 30) if kernels else [],
-        operators_by_cpu=longest(operators, 'cpu', 20),
-        kernels=longest(kernels, 'device', 25),
+        gpu_busy_ms=round(kernels_us / 1000 / steps, 2),
+        operators=[
+            [e.key[:120], round(getattr(e, clock) / 1000 / steps, 3), round(e.count / steps, 1)]
+            for e in longest
+        ],
         calls={
             e.key: round(e.count / steps, 1)
             for e in operators
-            if e.key in CALLS or e.key.startswith('cu')
+            if e.key in ('aten::item', 'aten::nonzero', 'aten::copy_', 'aten::to')
+            or e.key.startswith('cu')
         },
-        waits_at=waits(stepper) if kernels else {},
     )
-
-
-def waits(stepper: Stepper) -> dict[str, int]:
-    """How often each line of Python waits for the GPU in one step, the most frequent first."""
-    torch.cuda.set_sync_debug_mode('warn')
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter('always')
-            stepper()
-    finally:
-        torch.cuda.set_sync_debug_mode('default')
-    lines = Counter(
-        f'{"/".join(Path(warning.filename).parts[-3:])}:{warning.lineno}'
-        for warning in caught
-        if 'synchroniz' in str(warning.message)
-    )
-    return dict(lines.most_common(60))

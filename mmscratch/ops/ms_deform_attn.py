@@ -50,9 +50,10 @@ def ms_deform_attn_backward(
 ) -> None:
     """Write the gradients of ``grad_output`` [B, Q, M * D] into those of the inputs, in place."""
     inputs = [x.detach().requires_grad_() for x in (value, sampling_locations, attention_weights)]
+    values, locations, weights = inputs
     with torch.enable_grad():
         output = ms_deform_attn_forward(
-            inputs[0], value_spatial_shapes, value_level_start_index, *inputs[1:], im2col_step
+            values, value_spatial_shapes, value_level_start_index, locations, weights, im2col_step
         )
     gradients = torch.autograd.grad(output, inputs, grad_output)
     for target, gradient in zip((grad_value, grad_sampling_loc, grad_attn_weight), gradients):

@@ -29,7 +29,8 @@ def sigmoid_focal_loss_forward(
     """
     if weight.numel():
         refuse('sigmoid_focal_loss with weights of classes')
-    output.copy_(_loss(*at_least_float32(input), target, gamma, alpha))
+    [logits] = at_least_float32(input)
+    output.copy_(_loss(logits, target, gamma, alpha))
 
 
 def sigmoid_focal_loss_backward(

@@ -2,55 +2,62 @@
 
 ``LEVERS`` names them. Importing ``mmscratch.models`` puts all of them in place; no config changes.
 On a CPU each gives the same bits as MMDetection's own code, or is that code. On a GPU values are
-equal to rounding, and random samples come from the GPU's generator.
+equal to rounding, and the RPN's random samples come from the GPU's generator. results/README.md
+tells what each was measured to do.
 """
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from mmdet.models import DetDataPreprocessor, RPNHead, SingleRoIExtractor
-from mmdet.models.task_modules import MaxIoUAssigner, RandomSampler
+from mmdet.models.task_modules import MaxIoUAssigner
+from mmengine.registry import MODELS, OPTIMIZERS, Registry
 
-from mmscratch.models.speedups.group_norm import group_norm
+from mmscratch.models.speedups.group_norm import GroupNorm
 from mmscratch.models.speedups.late_padded_masks import (
     MASK_TARGET,
     mask_target_single,
     pad_gt_masks,
 )
 from mmscratch.models.speedups.max_iou_assigner import assign_wrt_overlaps
-from mmscratch.models.speedups.random_sampler import random_choice
 from mmscratch.models.speedups.roi_levels import extract
 from mmscratch.models.speedups.rpn_loss import loss_by_feat
-from mmscratch.models.speedups.rpn_proposals import predict_by_feat
-from mmscratch.models.speedups.sgd import step
+from mmscratch.models.speedups.sgd import SGD
 
-# name -> (owner, attribute, what takes its place)
+# name -> (class, module or registry; attribute or registered name; what takes its place)
 LEVERS: dict[str, list[tuple[Any, str, Any]]] = {
     'assigner': [(MaxIoUAssigner, 'assign_wrt_overlaps', assign_wrt_overlaps)],
-    'sampler': [(RandomSampler, 'random_choice', random_choice)],
     'RPN loss': [(RPNHead, 'loss_by_feat', loss_by_feat)],
-    'proposals': [(RPNHead, 'predict_by_feat', predict_by_feat)],
     'RoI levels': [(SingleRoIExtractor, 'forward', extract)],
     'masks': [
         (DetDataPreprocessor, 'pad_gt_masks', pad_gt_masks),
         (MASK_TARGET, 'mask_target_single', mask_target_single),
     ],
     # gives maps in bfloat16, to whose format MMDetection rounds RoIs: needs 'RoI levels'
-    'GroupNorm': [(torch.nn.GroupNorm, 'forward', group_norm)],
-    # does nothing without 'GroupNorm'
-    'GroupNorm rows': [(sys.modules[group_norm.__module__], 'SPLIT', True)],
-    'SGD': [(torch.optim.SGD, 'step', step)],
+    'GroupNorm': [(MODELS, 'GN', GroupNorm)],
+    'SGD': [(OPTIMIZERS, 'SGD', SGD)],
 }
+
+
+def in_place(owner: Any, name: str) -> Any:
+    """What a class or module has under this name, or what is registered under it."""
+    return owner.get(name) if isinstance(owner, Registry) else getattr(owner, name)
+
+
 _ORIGINALS = {
-    (owner, name): getattr(owner, name) for lever in LEVERS.values() for owner, name, _ in lever
+    (owner, name): in_place(owner, name) for lever in LEVERS.values() for owner, name, _ in lever
 }
 
 
 def use(levers: Iterable[str]) -> None:
-    """Put these levers in place, and what MMDetection and torch have in place of the others."""
-    for name, lever in LEVERS.items():
-        for owner, attribute, faster in lever:
-            original = _ORIGINALS[owner, attribute]
-            setattr(owner, attribute, faster if name in levers else original)
+    """Put these levers in place, and what MMDetection and torch have in place of the others.
+
+    Norm layers and optimizers that are built already stay as they are.
+    """
+    for lever, replacements in LEVERS.items():
+        for owner, name, faster in replacements:
+            chosen = faster if lever in levers else _ORIGINALS[owner, name]
+            if isinstance(owner, Registry):
+                owner.register_module(name, force=True, module=chosen)
+            else:
+                setattr(owner, name, chosen)

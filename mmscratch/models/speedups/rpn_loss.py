@@ -1,6 +1,7 @@
 """The RPN's losses of a batch, without waiting for the GPU at each image and level."""
 
 from itertools import accumulate
+from typing import Any
 
 import torch
 from mmdet.models import RPNHead
@@ -21,7 +22,8 @@ def loss_by_feat(
     batch_gt_instances_ignore: list[InstanceData] | None = None,
 ) -> dict[str, list[Tensor]]:
     """On a GPU :func:`sampled_loss` of an RPN as R-CNNs have it; MMDetection's loss of others."""
-    assigner, sampler = getattr(self, 'assigner', None), getattr(self, 'sampler', None)
+    assigner: Any = getattr(self, 'assigner', None)
+    sampler: Any = getattr(self, 'sampler', None)
     if (
         cls_scores[0].is_cuda
         and type(self) is RPNHead
@@ -60,7 +62,7 @@ def sampled_loss(
         batch_img_metas: B of them, with ``img_shape`` and ``pad_shape``.
     """
     count, device = len(cls_scores[0]), cls_scores[0].device
-    sizes = [tuple(level.shape[-2:]) for level in cls_scores]
+    sizes = [(level.shape[-2], level.shape[-1]) for level in cls_scores]
     anchors, corners = (torch.cat(levels) for levels in anchors_of(self, sizes, device))
     matched = torch.stack(
         [
@@ -80,8 +82,8 @@ def sampled_loss(
     boxes = torch.cat([objects.bboxes for objects in batch_gt_instances])
     if len(boxes):
         # the place of each image's first object in the common list
-        first = accumulate([0, *(len(objects) for objects in batch_gt_instances[:-1])])
-        first = torch.tensor(list(first), device=device)[:, None]
+        firsts = list(accumulate([0, *(len(objects) for objects in batch_gt_instances[:-1])]))
+        first = torch.tensor(firsts, device=device)[:, None]
         own = (first + matched.gather(1, picks) - 1).clamp(min=0, max=len(boxes) - 1)
         targets = torch.where(is_object[..., None], boxes[own], priors)
     targets = self.bbox_coder.encode(priors.reshape(-1, 4), targets.reshape(-1, 4))

@@ -3,25 +3,27 @@
 from collections import defaultdict
 from typing import Any
 
-from torch.optim import SGD
-
-_torch_step = SGD.step
+import torch
 
 
-def step(self: SGD, closure: Any = None) -> Any:
-    """One step; the groups, and with them the state in checkpoints, stay as they are.
+class SGD(torch.optim.SGD):
+    """torch's SGD; its groups, and with them the state in checkpoints, are torch's.
 
     MMEngine makes a group of each parameter once biases or norm layers have settings of their own,
     and torch updates one group after the other.
     """
-    groups, merged = self.param_groups, defaultdict(list)
-    for group in groups:
-        merged[tuple(group[name] for name in self.defaults)] += group['params']
-    self.param_groups = [
-        dict(zip(self.defaults, settings, strict=True), params=parameters)
-        for settings, parameters in merged.items()
-    ]
-    try:
-        return _torch_step(self, closure)
-    finally:
-        self.param_groups = groups
+
+    def step(self, closure: Any = None) -> Any:
+        """Update all parameters; returns the loss of ``closure``, if there is one."""
+        groups = self.param_groups
+        merged: dict[tuple, list[torch.Tensor]] = defaultdict(list)
+        for group in groups:
+            merged[tuple(group[name] for name in self.defaults)] += group['params']
+        self.param_groups = [
+            dict(zip(self.defaults, settings, strict=True), params=parameters)
+            for settings, parameters in merged.items()
+        ]
+        try:
+            return super().step(closure)
+        finally:
+            self.param_groups = groups
