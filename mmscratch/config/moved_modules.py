@@ -41,5 +41,6 @@ class MovedModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """Append the finder to ``sys.meta_path``."""
-    sys.meta_path.append(MovedModuleFinder())
+    """Append the finder to ``sys.meta_path``, once."""
+    if not any(isinstance(finder, MovedModuleFinder) for finder in sys.meta_path):
+        sys.meta_path.append(MovedModuleFinder())
