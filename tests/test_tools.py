@@ -133,18 +133,15 @@ def test_randomness_is_what_config_and_options_say(configured, arguments, expect
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'expected'),
+    ('option', 'expected'),
     [
-        ([], {}),
-        (['float16'], {}),
-        (['bfloat16'], dict(dtype='bfloat16', loss_scale=dict(enabled=False))),
+        ('--amp', {}),
+        ('--amp-bfloat16', dict(dtype='bfloat16', loss_scale=dict(enabled=False))),
     ],
 )
-def test_mixed_precision_scales_losses_in_float16_alone(
-    configured, monkeypatch, arguments, expected
-):
+def test_mixed_precision_scales_losses_in_float16_alone(configured, monkeypatch, option, expected):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    wrapper = configured(CONFIG, '--amp', *arguments).optim_wrapper
+    wrapper = configured(option, CONFIG).optim_wrapper
     assert wrapper.type == 'AmpOptimWrapper'
     assert {key: wrapper[key] for key in ('dtype', 'loss_scale') if key in wrapper} == expected
 

@@ -64,11 +64,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--amp',
-        nargs='?',
+        action='store_const',
         const='float16',
-        choices=['float16', 'bfloat16'],
-        help='automatic mixed precision, in float16 with scaled losses if no other is named; '
-        'bfloat16 needs no scaling, and a GPU of 2020 (Ampere) or later',
+        help='automatic mixed precision in float16, with scaled losses',
+    )
+    parser.add_argument(
+        '--amp-bfloat16',
+        dest='amp',
+        action='store_const',
+        const='bfloat16',
+        help='the same in bfloat16, which needs no scaling, on a GPU of 2020 (Ampere) or later',
     )
     parser.add_argument(
         '--seed', type=int, help="of weights and order (default: the config's, or 0)"

@@ -33,7 +33,7 @@ def shapes(folder: Path, device: str, tiny: bool) -> Iterator[dict[str, dict[str
     # the checkpoint before the last one, and the last one
     middle, end = (3, 4) if tiny else (240, 360)
     numbers: dict[str, dict[str, Any]] = {}
-    formats: dict[str, list[str]] = {'float32': [], 'bfloat16': ['--amp', 'bfloat16']}
+    formats: dict[str, list[str]] = {'float32': [], 'bfloat16': ['--amp-bfloat16']}
     options = ['--iterations', str(end), *(TINY if tiny else [])]
     for name, amp in formats.items() if device == 'cuda' else [('float32', [])]:
         train = ['train.py', SHAPES, '--data', data, '--skip-decoding', *amp, *options]

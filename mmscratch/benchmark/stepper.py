@@ -35,7 +35,7 @@ class Variant:
         model: a config file, or 'torchvision': its Mask R-CNN with GN where OURS has it. BN of
             OURS_BN is a fixed scale and shift.
         batch: images a step.
-        bf16: autocast to bfloat16, as ``--amp bfloat16``.
+        bf16: autocast to bfloat16, as ``--amp-bfloat16``.
         levers: names of ``mmscratch.models.speedups`` that are in place.
     """
 

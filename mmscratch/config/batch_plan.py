@@ -1,9 +1,11 @@
 """The same recipe on any number of GPUs: gradient accumulation, or another learning rate."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 
 from mmscratch.config.sections import type_name
 from mmscratch.errors import InputError
@@ -88,8 +90,8 @@ def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
         )
     images_per_gpu = cfg.train_dataloader.batch_size
     at_once = gpus * images_per_gpu
-    accumulation = cfg.train_cfg.pop('accumulation', 1)
-    recipe = auto_scale_lr.get('base_batch_size', at_once * accumulation)
+    written = cfg.train_cfg.pop('accumulation', None)
+    recipe = auto_scale_lr.get('base_batch_size', at_once * (written or 1))
     accumulation = recipe // at_once
     if policy == 'scale' and recipe != at_once:
         _scale(cfg, recipe, at_once)
@@ -107,6 +109,13 @@ def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
                 "step: set train_cfg.type='ResumableIterBasedTrainLoop', or give --batch scale"
             )
         cfg.train_cfg.accumulation = accumulation
+    if written not in (None, accumulation):
+        print_log(
+            f'train_cfg.accumulation={written} becomes {accumulation}: the recipe has {recipe} '
+            f'images a step (auto_scale_lr.base_batch_size), and {at_once} are taken at a time',
+            logger='current',
+            level=logging.WARNING,
+        )
     lr = cfg.optim_wrapper.optimizer.lr
     return BatchPlan(gpus, images_per_gpu, accumulation, lr, cfg.train_cfg.max_iters)
 
@@ -136,8 +145,8 @@ def _scale_scheduler(scheduler: ConfigDict, factor: float) -> None:
         scheduler.gamma **= 1 / factor
     _multiply(scheduler, ('begin', 'end', 'milestones', 'step_size', 'T_max', 'periods'), factor)
     if end and 'Step' not in scheduler.type:
-        # mmengine's curves end at iteration end - 1
-        scheduler.end = round((end - 1) * factor) + 1
+        # MMEngine's curves end at iteration end - 1; one without a step would stay at its start
+        scheduler.end = max(scheduler.get('begin', 0) + 2, round((end - 1) * factor) + 1)
     # the lowest rate of a curve is not relative to the optimizer's
     if scheduler.type.endswith('LR') and scheduler.get('eta_min'):
         scheduler.eta_min /= factor

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
+from mmscratch.config.sections import as_list, type_name
 from mmscratch.data import coco_json, repoint
 from mmscratch.data.box_table import IGNORED, THIN, BoxTable
 from mmscratch.data.coco_json import Rows
@@ -91,6 +92,32 @@ def check_metric(cfg: Config, split: str) -> None:
             f"{metric['ann_file']}: not for MMDetection's CocoMetric ({split}_evaluator): {fault}; "
             f"use type='FullCocoMetric' (custom_imports: mmscratch.register_all), or number anew"
         )
+
+
+def check_metric_file(cfg: Config, split: str) -> None:
+    """Refuse a metric whose file has other images under the ids of the data set's file.
+
+    Each split's ids often begin at 1, so that a wrong file yields numbers, and wrong ones.
+    """
+    files = {
+        os.path.realpath(file): file
+        for dataset in repoint.datasets(cfg, split)
+        if (file := repoint.annotation_path(dataset)).suffix == '.json'
+    }
+    for metric in as_list(cfg.get(f'{split}_evaluator')):
+        truth = metric.get('ann_file') or ''
+        is_coco = type_name(metric) in ('CocoMetric', 'FullCocoMetric', 'CocoKeypointMetric')
+        if not is_coco or not truth.endswith('.json') or os.path.realpath(truth) in files:
+            continue
+        names = {row['id']: row['file_name'] for row in coco_json.load(truth)['images']}
+        for file in files.values():
+            for row in coco_json.load(file)['images']:
+                if (name := names.get(row['id'], row['file_name'])) != row['file_name']:
+                    raise InputError(
+                        f'{truth}: {split}_evaluator reads this file, whose image {row["id"]} is '
+                        f"{name}; in the data set's file, {file}, it is {row['file_name']}; give "
+                        'both the same ann_file'
+                    )
 
 
 def _leave_out_masks(

@@ -76,6 +76,8 @@ def check(
                     found.append(report)
         with collected():
             coco_check.check_metric(cfg, split)
+        with collected():
+            coco_check.check_metric_file(cfg, split)
     for train, val in itertools.product(reports.get('train', []), reports.get('val', [])):
         with collected():
             val.compare_with(train)

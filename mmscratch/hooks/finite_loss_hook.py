@@ -21,8 +21,8 @@ class FiniteLossHook(Hook):
     stops the run before the iteration's checkpoint is written. It stops all GPUs together, since
     :class:`MeanOverRanksHook` gives them the same losses.
 
-    A gradient scaler (``--amp float16``) skips such a step, which does no harm. The run then stops
-    after ``max_skipped`` of them in a row.
+    A gradient scaler (``--amp``) skips such a step, which does no harm. The run then stops after
+    ``max_skipped`` of them in a row.
 
     MMDetection's CheckInvalidLossHook checks every 50th iteration only, and its traceback names
     neither the loss nor the images.

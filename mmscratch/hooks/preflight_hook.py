@@ -122,10 +122,11 @@ class PreflightHook(Hook):
         if runner.iter > 0:
             found['batch'] = self._batch_faults(runner)
             found['subset'] = self._subset_faults(runner)
-            # where --batch scale made another batch, it made another schedule too
-            if not found['batch']:
-                file = loaded_file(runner)
-                found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
+            file = loaded_file(runner)
+            found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
+            # another batch, or a count of forward passes, has another schedule too
+            if found['batch']:
+                del found['schedule']
         if self.init == 'random':
             found['weights'] = self._weight_faults(runner)
             found['frozen'] = frozen_faults(model)

@@ -161,9 +161,15 @@ def run_of(file: Path, meta: dict[str, Any], name: str | None) -> TrainingRun:
         )
     metrics, seed, report = file.parent / 'metrics.json', meta.get('seed'), None
     if metrics.is_file():
-        report = json.loads(metrics.read_text())
-        config = Path(report['config']).stem
-        if (config, report['seed']) != (stem, seed):
+        try:
+            report = json.loads(metrics.read_text())
+            config = Path(report['config']).stem
+            of_run = config, report['seed'], report['iterations'], report['best']['iteration']
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f'{metrics}: is damaged; restore it, or move it away to publish without numbers'
+            ) from None
+        if of_run[:2] != (stem, seed):
             raise InputError(
                 f'{metrics}: is of a run of {config} with seed {report["seed"]}, {file.name} of '
                 f'{stem} with seed {seed}; put the checkpoint back beside its own metrics.json'

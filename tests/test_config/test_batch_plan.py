@@ -53,6 +53,20 @@ def test_one_gpu_accumulates_eight_passes():
     assert cfg.to_dict() == recipe.to_dict(), 'a step is an iteration'
 
 
+def test_an_accumulation_that_does_not_fit_the_recipe_is_told(caplog):
+    cfg = paper_config()
+    cfg.train_cfg.accumulation = 2
+    plan_batch(cfg, gpus=8, policy='accumulate')
+    assert 'accumulation=2 becomes 1: the recipe has 16 images a step' in caplog.text
+
+
+def test_a_short_warm_up_that_is_scaled_reaches_the_whole_rate():
+    cfg = paper_config()
+    cfg.param_scheduler = [dict(WARM_UP, by_epoch=False, begin=0, end=3)]
+    plan_batch(cfg, gpus=64, policy='scale')
+    assert learning_rates(cfg.param_scheduler, 3, lr=0.16)[1:] == pytest.approx([0.16, 0.16])
+
+
 @pytest.mark.parametrize('loop', [dict(), dict(type='mmengine.IterBasedTrainLoop')])
 def test_a_loop_that_takes_one_pass_is_refused(loop):
     cfg = paper_config()

@@ -686,6 +686,21 @@ def test_ids_that_mmdetections_metric_cannot_take(make_coco, edit, metric, fault
         layouts.check(cfg)
 
 
+@pytest.mark.parametrize('metric', ['FullCocoMetric', 'CocoMetric'])
+def test_a_metric_of_other_images_is_refused(make_coco, metric):
+    """Ids of both files begin at 1, so that the metric would find them all."""
+    root = make_coco()
+    cfg = config(root)
+    files = {split: root / f'annotations/instances_{split}.json' for split in ('train', 'val')}
+    cfg.val_evaluator = dict(type=metric, ann_file=str(files['train']))
+    with pytest.raises(InputError, match=r'_train\.json: val_evaluator reads this .*_val\.json'):
+        layouts.check(cfg)
+    copy = root / 'copy.json'
+    copy.write_text(files['val'].read_text())
+    cfg.val_evaluator.ann_file = str(copy)
+    layouts.check(cfg)
+
+
 def test_images_with_more_objects_than_can_be_found(make_coco):
     """Crowds, and boxes that are left out, are not among them."""
 

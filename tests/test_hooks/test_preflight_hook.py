@@ -272,7 +272,9 @@ def test_checkpoints_that_count_passes_are_refused(make_runner, tmp_path, passes
     if passes == 1:
         runner.train()
     else:
-        assert 'iter_2.pth counts forward passes, 2 a step' in refusal(runner)
+        fault = refusal(runner)
+        assert 'iter_2.pth counts forward passes, 2 a step' in fault
+        assert '[schedule]' not in fault
 
 
 def test_older_checkpoints_do_not_tell_their_batch(make_runner, tmp_path):

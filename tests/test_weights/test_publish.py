@@ -232,6 +232,13 @@ def refusal(file: Path, out_dir: Path, **arguments) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize('text', ['{"config": ', '{}', '[]'])
+def test_a_damaged_metrics_json_is_one_line(tmp_path, text):
+    file = made(tmp_path / 'run')
+    (file.parent / 'metrics.json').write_text(text)
+    assert 'metrics.json: is damaged; restore it' in refusal(file, tmp_path / 'out')
+
+
 def test_a_checkpoint_without_a_run_s_folder(tmp_path):
     files = publish(made(tmp_path / 'run'), tmp_path / 'out')
     assert [file.suffix for file in files] == ['.py', '.yml', '.safetensors', '.pth']
