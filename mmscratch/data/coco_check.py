@@ -10,6 +10,7 @@ thinner than 1 pixel are left out of training, labels follow the order of the JS
 list (not the ids), `filter_empty_gt` drops images without any annotation.
 """
 
+import logging
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from mmscratch.config.sections import as_list, type_name
 from mmscratch.data import coco_json, repoint
@@ -97,7 +99,8 @@ def check_metric(cfg: Config, split: str) -> None:
 def check_metric_file(cfg: Config, split: str) -> None:
     """Refuse a metric whose file has other images under the ids of the data set's file.
 
-    Each split's ids often begin at 1, so that a wrong file yields numbers, and wrong ones.
+    Each split's ids often begin at 1, so that a wrong file yields numbers, and wrong ones. A file
+    with the same images and other content is named in a warning.
     """
     files = {
         os.path.realpath(file): file
@@ -109,15 +112,28 @@ def check_metric_file(cfg: Config, split: str) -> None:
         is_coco = type_name(metric) in ('CocoMetric', 'FullCocoMetric', 'CocoKeypointMetric')
         if not is_coco or not truth.endswith('.json') or os.path.realpath(truth) in files:
             continue
-        names = {row['id']: row['file_name'] for row in coco_json.load(truth)['images']}
+        content = coco_json.load(truth)
+        images = {row['id']: _image(row) for row in content['images']}
         for file in files.values():
-            for row in coco_json.load(file)['images']:
-                if (name := names.get(row['id'], row['file_name'])) != row['file_name']:
+            own = coco_json.load(file)
+            for row in own['images']:
+                if (image := images.get(row['id'], _image(row))) != _image(row):
                     raise InputError(
                         f'{truth}: {split}_evaluator reads this file, whose image {row["id"]} is '
-                        f"{name}; in the data set's file, {file}, it is {row['file_name']}; give "
-                        'both the same ann_file'
+                        f"{image}; in the data set's file, {file}, it is {_image(row)}; give both "
+                        'the same ann_file'
                     )
+            if own.sha256 != content.sha256:
+                print_log(
+                    f'{truth}: {split}_evaluator reads this file, and the data set {file}: AP is '
+                    'that of the former',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+
+
+def _image(row: Mapping[str, Any]) -> str:
+    return f'{row["file_name"]} of {row["width"]} x {row["height"]} pixels'
 
 
 def _leave_out_masks(

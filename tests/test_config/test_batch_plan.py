@@ -53,11 +53,15 @@ def test_one_gpu_accumulates_eight_passes():
     assert cfg.to_dict() == recipe.to_dict(), 'a step is an iteration'
 
 
-def test_an_accumulation_that_does_not_fit_the_recipe_is_told(caplog):
+def test_an_accumulation_that_does_not_fit_the_recipe_is_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        'mmscratch.config.batch_plan.print_log', lambda line, **options: told.append(line)
+    )
     cfg = paper_config()
     cfg.train_cfg.accumulation = 2
     plan_batch(cfg, gpus=8, policy='accumulate')
-    assert 'accumulation=2 becomes 1: the recipe has 16 images a step' in caplog.text
+    assert 'accumulation=2 becomes 1: the recipe has 16 images a step' in told[0]
 
 
 def test_a_short_warm_up_that_is_scaled_reaches_the_whole_rate():

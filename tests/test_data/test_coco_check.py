@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import shutil
 from types import SimpleNamespace
 
 import cv2
@@ -686,19 +687,35 @@ def test_ids_that_mmdetections_metric_cannot_take(make_coco, edit, metric, fault
         layouts.check(cfg)
 
 
-@pytest.mark.parametrize('metric', ['FullCocoMetric', 'CocoMetric'])
-def test_a_metric_of_other_images_is_refused(make_coco, metric):
-    """Ids of both files begin at 1, so that the metric would find them all."""
+@pytest.mark.parametrize(
+    ('edit', 'fault'),
+    [
+        (lambda data: data['images'][0].update(file_name='other.png'), 'is other.png of 48 x'),
+        (lambda data: data['images'][0].update(width=47), 'of 47 x'),
+        (lambda data: data['annotations'].pop(), None),
+        (lambda data: None, ''),
+    ],
+)
+def test_a_metric_of_another_file(make_coco, monkeypatch, edit, fault):
+    """Other images are refused, other content of the same images is told."""
+    told = []
+    monkeypatch.setattr(
+        'mmscratch.data.coco_check.print_log', lambda line, **options: told.append(line)
+    )
     root = make_coco()
     cfg = config(root)
-    files = {split: root / f'annotations/instances_{split}.json' for split in ('train', 'val')}
-    cfg.val_evaluator = dict(type=metric, ann_file=str(files['train']))
-    with pytest.raises(InputError, match=r'_train\.json: val_evaluator reads this .*_val\.json'):
+    data = json.loads((root / 'annotations/instances_val.json').read_text())
+    edit(data)
+    (root / 'other.json').write_text(json.dumps(data))
+    if fault == '':
+        shutil.copy(root / 'annotations/instances_val.json', root / 'other.json')
+    cfg.val_evaluator = dict(type='FullCocoMetric', ann_file=str(root / 'other.json'))
+    if fault:
+        with pytest.raises(InputError, match=rf'other\.json: val_evaluator reads this .*{fault}'):
+            layouts.check(cfg)
+    else:
         layouts.check(cfg)
-    copy = root / 'copy.json'
-    copy.write_text(files['val'].read_text())
-    cfg.val_evaluator.ann_file = str(copy)
-    layouts.check(cfg)
+        assert len(told) == (fault is None)
 
 
 def test_images_with_more_objects_than_can_be_found(make_coco):
