@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from mmscratch.data.shapes.drawing import generate
 from mmscratch.errors import InputError
-from mmscratch.miniature import claims, judges, plan, report, statistics
+from mmscratch.miniature import claims, judges, plan, report, seed_statistics
 from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION, LARGE
 from mmscratch.miniature.executor import Executor
 from mmscratch.miniature.run import Run, in_order, meaning
@@ -215,7 +215,7 @@ def test_a_branch_past_its_drop_is_told(study):
     assert 'iter_3.pth: MultiStepLR differs from this config up to iteration 3' in told
 
 
-def results_of(gaps: dict[int, list[float]]) -> statistics.Results:
+def results_of(gaps: dict[int, list[float]]) -> seed_statistics.Results:
     """Scratch at 50 AP with every seed; pre-training so much ahead."""
     results = {}
     for length in plan.LENGTHS:
@@ -267,7 +267,7 @@ def test_one_seed_of_any_run_decides_nothing(claim, alone):
 
 
 def test_verdict_on_overlap():
-    def results_with(fine: list[float]) -> statistics.Results:
+    def results_with(fine: list[float]) -> seed_statistics.Results:
         last = plan.LENGTHS[-1]
         rows = {}
         for name, values in ((f'scratch_{last}x', fine), (f'pretrained_{last}x', [40.0, 41.0])):
@@ -328,7 +328,7 @@ def test_verdicts_on_dsod():
         assert judges.ablation(ending(dsod_whole=[30.0, 31.0], **values)).word == word
 
 
-def ending(**values: list[float]) -> statistics.Results:
+def ending(**values: list[float]) -> seed_statistics.Results:
     """Runs by their last box AP, as keypoint AP too, and by a loss that is a tenth of it."""
     return {
         name: [
@@ -384,7 +384,7 @@ def test_verdict_on_batch_norm(last, two_images, word):
 
 def subsets(
     prefix: str, scratch: list[float], pretrained: list[float], best_at: int = 6
-) -> statistics.Results:
+) -> seed_statistics.Results:
     """Scratch is at its best with 6x or as told, pre-training with 3x."""
     lengths = (1, 3, 6, 12) if prefix == 'tenth_' else (1, 3, 6)
     ends = {f'{prefix}{kind}_{n}x': [5.0, 6.0] for kind in plan.INITIALIZATIONS for n in lengths}
@@ -598,10 +598,10 @@ def test_every_detector_of_the_study_trains(tmp_path, data):
 
 
 def test_gap_is_that_of_students_t():
-    found = statistics.gap([4.0, 6.0, 5.0], [1.0, 1.0, 1.0])
+    found = seed_statistics.gap([4.0, 6.0, 5.0], [1.0, 1.0, 1.0])
     # variance 1/2 on 4 degrees of freedom, where tables say 2.776: standard error sqrt(1/3)
     assert (found.value, found.error) == (4.0, pytest.approx(2.776 / 3**0.5, abs=1e-3))
-    assert statistics.gap([4.0], [1.0, 1.0]).error == float('inf')
+    assert seed_statistics.gap([4.0], [1.0, 1.0]).error == float('inf')
 
 
 def test_the_plan_follows_the_papers_rule():

@@ -41,12 +41,16 @@ LEVERS: dict[str, list[tuple[Any, str, Any]]] = {
 
 def in_place(owner: Any, name: str) -> Any:
     """What a class or module has under this name, or what is registered under it."""
-    return owner.get(name) if isinstance(owner, Registry) else getattr(owner, name)
+    return owner.module_dict[name] if isinstance(owner, Registry) else getattr(owner, name)
 
 
 _ORIGINALS = {
     (owner, name): in_place(owner, name) for lever in LEVERS.values() for owner, name, _ in lever
 }
+for (_owner, _name), _original in _ORIGINALS.items():
+    # dumped configs may name torch's own class by its path, which is taken if it is registered
+    if isinstance(_owner, Registry):
+        _owner.register_module(f'torch.{_name}', module=_original)
 
 
 def use(levers: Iterable[str]) -> None:
