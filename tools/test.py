@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmscratch.config import config_check, distributed, shared_options, work_dir
+from mmscratch.config import config_check, cpu_threads, distributed, shared_options, work_dir
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.data import layouts, repoint
 from mmscratch.errors import InputError, one_line_errors
@@ -76,6 +76,7 @@ def main() -> None:
         reports = layouts.check(cfg, ['test'])
     layouts.share_parsed_files(cfg, ['test'])
     distributed.prepare_for_cpu(cfg)
+    threads = cpu_threads.fit(cfg, args.cfg_options)
 
     from mmengine.runner import Runner
 
@@ -86,7 +87,7 @@ def main() -> None:
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
     runner = Runner.from_cfg(cfg)
-    for line in [line for report in reports for line in report.lines()]:
+    for line in [line for report in reports for line in report.lines()] + [threads]:
         print_log(line, logger='current')
     runner.register_hook(ClassNamesHook())
     runner.register_hook(NamedErrorsHook())

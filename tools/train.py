@@ -14,13 +14,13 @@ import argparse
 import gc
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mmscratch.config import (
     batch_plan,
     config_check,
+    cpu_threads,
     distributed,
     schedule_length,
     shared_options,
@@ -148,6 +148,8 @@ def configure(args: argparse.Namespace) -> Config:
         # without one the claim on the folder fails
         cfg.load_from = latest and str(latest)
     if args.amp:
+        import torch
+
         if not torch.cuda.is_available():
             raise InputError('--amp needs a GPU, and there is none: leave it out')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -174,6 +176,7 @@ def main() -> None:
         reports = layouts.check(cfg, decode=not args.skip_decoding)
     layouts.share_parsed_files(cfg)
     distributed.prepare_for_cpu(cfg)
+    threads = cpu_threads.fit(cfg, args.cfg_options)
 
     from mmengine.runner import Runner
 
@@ -186,7 +189,9 @@ def main() -> None:
     runner.register_hook(NamedErrorsHook())
     # mmengine logs the rate and the decay of every parameter, two lines each
     runner.logger.addFilter(lambda record: 'paramwise_options' not in record.getMessage())
-    for line in [line for report in reports for line in report.lines()] + [backend.describe()]:
+    for line in [line for report in reports for line in report.lines()]:
+        print_log(line, logger='current')
+    for line in (backend.describe(), threads):
         print_log(line, logger='current')
     # MMDetection makes millions of objects of a large JSON, none of them garbage
     gc.disable()

@@ -16,6 +16,7 @@ from typing import Any
 
 from mmdet.registry import TRANSFORMS
 
+from mmscratch.config import cpu_threads
 from mmscratch.config.sections import type_name
 from mmscratch.data.image_check import ImageFacts, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
@@ -72,7 +73,7 @@ def decode_all(
 
     try:
         # OpenCV decodes without Python's lock
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cpu_threads.cores()) as pool:
             done = pool.map(fault_of, new)
             bar = ProgressBar(done, 'decoding images, once', len(new), leave=False, delay=1)
             faults.update(zip(new, bar))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from mmscratch.config import cpu_threads
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
 from mmscratch.miniature.run import Run, in_order
@@ -133,7 +134,7 @@ class Executor:
             command += ['--resume', str(self._checkpoint(run.parent, run))]
         if run.options:
             command += ['--cfg-options', *(f'{key}={value}' for key, value in run.options)]
-        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        threads = max(1, cpu_threads.cores() // self.jobs)
         env = {'OMP_NUM_THREADS': str(threads)} | os.environ
         with (folder / 'output.log').open('w') as log:
             return subprocess.Popen(

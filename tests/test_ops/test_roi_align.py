@@ -157,3 +157,14 @@ def test_autocast_changes_nothing(device):
 def test_maximum_pooling_is_refused_by_name():
     with pytest.raises(NotImplementedError, match=r"roi_align_forward with pool_mode='max'.*mmcv"):
         RoIAlign(CELLS, pool_mode='max')(random_features(torch.float32), BOXES)
+
+
+def test_a_box_that_is_not_a_number_spoils_its_own_output_only():
+    features = random_features(torch.float32)
+    boxes = BOXES.clone()
+    boxes[1, 3] = float('nan')
+    boxes[2, 4] = float('inf')
+    output = RoIAlign(CELLS, sampling_ratio=2)(features, boxes)
+    assert output[1].isnan().all()
+    rest = [0, *range(3, len(BOXES))]
+    assert torch.equal(output[rest], RoIAlign(CELLS, sampling_ratio=2)(features, BOXES)[rest])

@@ -12,10 +12,10 @@ goes on where it was.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from mmscratch.config import cpu_threads
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.miniature import data, plan, report
 from mmscratch.miniature.claims import CLAIMS
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--claim', type=int, nargs='+', choices=numbers, default=numbers)
     parser.add_argument('--seeds', type=int, default=3, metavar='N', help='default 3')
     # runs this small do not fill a GPU; on a CPU, one thread each is most efficient
-    jobs = min(os.cpu_count() or 1, MOST_JOBS)
+    jobs = min(cpu_threads.cores(), MOST_JOBS)
     parser.add_argument(
         '--jobs', type=int, default=jobs, metavar='N', help=f'runs at a time, here {jobs}'
     )
@@ -63,7 +63,7 @@ def main() -> None:
     results_dir = args.again or RESULTS
     failed: dict[str, str] = {}
     if not args.report:
-        data.draw(sorted({run.data for run in in_order(runs)}), workers=os.cpu_count() or 1)
+        data.draw(sorted({run.data for run in in_order(runs)}), workers=cpu_threads.cores())
         work_dirs = args.again / 'work_dirs' if args.again else WORK_DIRS
         executor = Executor(results_dir / report.RUNS, work_dirs, args.jobs)
         if not executor.missing(runs):

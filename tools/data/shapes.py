@@ -10,10 +10,10 @@ After an interruption the same command continues; a finished data set stays as i
 """
 
 import argparse
-import os
 from dataclasses import fields
 from typing import Any
 
+from mmscratch.config import cpu_threads
 from mmscratch.data.shapes.drawing import CLASSES, TEXTURES, ShapesConfig, generate
 from mmscratch.errors import one_line_errors
 
@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     }
     for name, option in options.items():
         parser.add_argument(f'--{name}', **option)
-    parser.set_defaults(train=400, val=100, workers=os.cpu_count(), **vars(ShapesConfig()))
+    parser.set_defaults(train=400, val=100, workers=cpu_threads.cores(), **vars(ShapesConfig()))
     return parser.parse_args()
 
 
