@@ -54,8 +54,9 @@ def roi_align_forward(
         refuse("roi_align_forward with pool_mode='max'")
     features, boxes = at_least_float32(input, rois)
     cells = aligned_height, aligned_width
-    if _is_sparse(features, boxes, sampling_ratio):
-        maps = features.permute(0, 2, 3, 1)
+    if is_sparse(features, boxes, sampling_ratio):
+        # of one image it would be a view, with which embedding_bag is many times slower
+        maps = features.permute(0, 2, 3, 1).contiguous()
         pixels, weights = _interpolation(
             boxes, maps.shape[:3], cells, spatial_scale, sampling_ratio, aligned
         )
@@ -89,7 +90,7 @@ def roi_align_backward(
         refuse("roi_align_backward with pool_mode='max'")
     grad, boxes = at_least_float32(grad_output, rois)
     cells = aligned_height, aligned_width
-    if _is_sparse(grad, boxes, sampling_ratio):
+    if is_sparse(grad, boxes, sampling_ratio):
         maps = grad_input.permute(0, 2, 3, 1)
         pixels, weights = _interpolation(
             boxes, maps.shape[:3], cells, spatial_scale, sampling_ratio, aligned
@@ -99,7 +100,7 @@ def roi_align_backward(
         counts = pixels.flatten().bincount(minlength=maps.shape[:3].numel())
         maps += embedding_bag(
             order // pixels.shape[1],
-            grad.permute(0, 2, 3, 1).flatten(0, 2),
+            grad.permute(0, 2, 3, 1).contiguous().flatten(0, 2),
             counts.cumsum(0) - counts,
             mode='sum',
             per_sample_weights=weights.flatten()[order],
@@ -126,7 +127,7 @@ def roi_align_backward(
         list(pool.map(add, grad_input.chunk(threads, dim=1), grad.chunk(threads, dim=1)))
 
 
-def _is_sparse(values: Tensor, boxes: Tensor, sampling_ratio: int) -> bool:
+def is_sparse(values: Tensor, boxes: Tensor, sampling_ratio: int) -> bool:
     """Whether the sparse matrix is used: its rows need equal numbers of samples."""
     return sampling_ratio > 0 and len(boxes) > 0 and not values.is_cuda
 
