@@ -208,7 +208,8 @@ def main(args: argparse.Namespace) -> None:
 
     with trial.prepared(cfg) if args.trial else contextlib.nullcontext():
         runner = build_runner(cfg)
-        for line in [line for report in reports for line in report.lines()] + [backend.describe()]:
+        lines = [line for report in reports for line in report.lines()] + [backend.describe()]
+        for line in [*lines, trial.NOTE] if args.trial else lines:
             print_log(line, logger='current')
         # MMDetection makes millions of objects of a large JSON, none of them garbage
         gc.disable()

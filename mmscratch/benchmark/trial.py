@@ -29,6 +29,10 @@ from mmscratch.config.sections import as_list
 from mmscratch.errors import InputError
 from mmscratch.hooks.trial_hook import TrialHook, counted
 
+NOTE = (
+    'trial: all is written to a temporary folder; images are not decoded first, as the run will do '
+    'once (unless --skip-decoding)'
+)
 # Passes of a step that accumulates; the others are like them.
 PASSES = 2
 # Share of a step from which waiting for images is told.
@@ -262,11 +266,13 @@ class Trial:
                 f'checkpoint of {_size(self.checkpoint_bytes)}, saved in '
                 f'{_number(self.save_seconds)} s; {self.resumption}'
             )
+        kept = 'all' if self.kept == self.saves else f'the last {self.kept}'
+        best = ' and the best one' if self.best_bytes else ''
         disk = self.kept * self.checkpoint_bytes + self.best_bytes
         lines.append(
             f'the whole run: about {_duration(self.train_seconds)} of training + '
-            f'{_duration(self.validate_seconds)} of validation; {self.saves} checkpoints, of which '
-            f'{self.kept} stay; with the best one {_size(disk)} on disk'
+            f'{_duration(self.validate_seconds)} of validation; checkpoints: {self.saves}, kept: '
+            f'{kept}{best}, {_size(disk)} on disk'
         )
         return [f'trial: {line}' for line in lines]
 

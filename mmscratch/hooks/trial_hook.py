@@ -114,7 +114,8 @@ class TrialHook(Hook):
         """Note the step's time; save once there are enough, and stop after one step more."""
         loop = runner.train_loop
         if self.iteration:
-            self.losses = {k: float(v) for k, v in (outputs or {}).items() if 'loss' in k}
+            losses = {name: value for name, value in (outputs or {}).items() if 'loss' in name}
+            self.losses = {name: value.detach().item() for name, value in losses.items()}
             loop.stop_training, loop.val_begin = True, loop.max_iters + 1
             return
         self.steps.append(self._batches.take())
@@ -127,10 +128,10 @@ class TrialHook(Hook):
             self._save(runner)
 
     def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = ()
     ) -> None:
         """Count the detections."""
-        self._found += [len(o.pred_instances) for o in outputs or () if 'pred_instances' in o]
+        self._found += [len(o.pred_instances) for o in outputs if hasattr(o, 'pred_instances')]
 
     def after_train(self, runner: Runner) -> None:
         """Take the means of the validation."""
