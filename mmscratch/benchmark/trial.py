@@ -266,13 +266,13 @@ class Trial:
                 f'checkpoint of {_size(self.checkpoint_bytes)}, saved in '
                 f'{_number(self.save_seconds)} s; {self.resumption}'
             )
-        kept = 'all' if self.kept == self.saves else f'the last {self.kept}'
-        best = ' and the best one' if self.best_bytes else ''
+        kept = [f'the last {self.kept}'] if self.kept < self.saves else ['all'] * bool(self.saves)
+        kept += ['the best one'] * bool(self.best_bytes)
         disk = self.kept * self.checkpoint_bytes + self.best_bytes
         lines.append(
             f'the whole run: about {_duration(self.train_seconds)} of training + '
             f'{_duration(self.validate_seconds)} of validation; checkpoints: {self.saves}, kept: '
-            f'{kept}{best}, {_size(disk)} on disk'
+            f'{" and ".join(kept) or "none"}, {_size(disk)} on disk'
         )
         return [f'trial: {line}' for line in lines]
 

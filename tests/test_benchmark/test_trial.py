@@ -1,5 +1,6 @@
 """What a trial says of a run, from known numbers, and what it does as a user calls it."""
 
+import json
 import os
 import re
 import subprocess
@@ -22,6 +23,8 @@ model = dict(
     backbone=dict(depth=18),
     neck=dict(in_channels=[64, 128, 256, 512]),
     rpn_head=dict(anchor_generator=dict(scales=[2])),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=50), rcnn=dict(sampler=dict(num=32))),
+    test_cfg=dict(rpn=dict(max_per_img=50)),
 )
 resize = dict(type='Resize', scale=(96, 96), keep_ratio=True)
 train_pipeline = [
@@ -186,7 +189,8 @@ def test_short_runs_and_all_that_writes_elsewhere(trial, shapes, tmp_path):
     ('arguments', 'words'),
     [
         # as the schedule is the run's own, its faults are found too
-        (['default_hooks.checkpoint.save_begin=700', 'default_hooks.checkpoint.save_last=False'],
+        ([f'default_hooks.checkpoint.{option}'
+          for option in ('save_begin=700', 'save_last=False', 'save_best=None')],
          r'\[schedule\] it never saves'),
         (['model.backbone.frozen_stages=1'], r'\[frozen\] .* random and frozen'),
         (['train_dataloader.dataset.pipeline.2.type=NoSuchTransform'], 'NoSuchTransform'),
@@ -203,14 +207,16 @@ def test_faults_of_the_data_are_found_and_images_not_decoded_before(trial, tmp_p
     generate(data, ShapesConfig(size=96), {'train': 2, 'val': 2}, progress=False)
     annotations = data / 'annotations/instances_train.json'
     sound = annotations.read_text()
-    annotations.write_text(sound.replace('"bbox": [', '"bbox": [-1000.0, ', 1))
+    content = json.loads(sound)
+    content['annotations'][0]['bbox'] = [-90, 1, 5, 5]
+    annotations.write_text(json.dumps(content))
     error = trial(SHAPES, '--data', data, expect=2)
     assert re.search(r'^error: .*instances_train\.json: ', error, re.M)
     annotations.write_text(sound)
     broken = sorted((data / 'train').iterdir())[0]
-    content = bytearray(broken.read_bytes())
-    content[60:-60] = bytes(len(content) - 120)
-    broken.write_bytes(content)
+    pixels = bytearray(broken.read_bytes())
+    pixels[60:-60] = bytes(len(pixels) - 120)
+    broken.write_bytes(pixels)
     # met by a step
     error = trial(SHAPES, '--data', data, expect=2)
     assert re.search(rf'error: {broken} cannot be used', error)
