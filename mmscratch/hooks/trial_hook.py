@@ -25,7 +25,7 @@ from mmscratch.loops.runner_state import bare_model
 WARM_UP = 2
 # How many are counted: so many, and for so long, but a minute is enough for a few.
 STEPS, SECONDS = 10, 20
-FEW_STEPS, MANY_SECONDS, MANY_STEPS = 3, 60, 100
+FEW_STEPS, MANY_SECONDS, MANY_STEPS = 2, 60, 100
 VAL_IMAGES = 8
 
 
