@@ -4,6 +4,7 @@
     python tools/train.py CONFIG --data DIR          # your own images in COCO or VOC layout
     python tools/train.py CONFIG --init FILE         # begin with these weights
     python tools/train.py CONFIG --resume            # go on where the run was stopped
+    python tools/train.py CONFIG --trial             # what would it take? Leaves nothing behind
     tools/dist_train.sh CONFIG 8                     # 8 GPUs; see also slurm_train.sh
 
 Outputs go to work_dirs/, under the config's path, if it has no work_dir of its own: log,
@@ -11,8 +12,10 @@ metrics.json, curves.png, pictures/, the last and the best checkpoint.
 """
 
 import argparse
+import contextlib
 import gc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -30,6 +33,9 @@ from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.data import layouts
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 # Keys that --cfg-options cannot set, since these options do.
 OPTIONS = {
@@ -99,6 +105,12 @@ def parse_args() -> argparse.Namespace:
         help='do not decode every image before the first training on it; a damaged one is met when '
         'its turn comes',
     )
+    parser.add_argument(
+        '--trial',
+        action='store_true',
+        help='take a few steps, a validation of a few images, a checkpoint and its resumption in a '
+        'temporary folder, and say what the whole run would take; no image is decoded before',
+    )
     args = parser.parse_args()
     # such as "$WEIGHTS" where the shell knows none
     for option in ('init', 'resume'):
@@ -108,6 +120,8 @@ def parse_args() -> argparse.Namespace:
         parser.error('--iterations is at least 1')
     if args.seed is not None and not 0 <= args.seed < 2**32:
         parser.error('--seed is 0 to 4294967295')
+    if args.trial and args.resume:
+        parser.error('--trial tries a run from its start: leave out --resume')
     return args
 
 
@@ -165,44 +179,60 @@ def out_dir_of(cfg: Config) -> str | None:
     return ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir')
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = configure(args)
-    config_check.check_keys(cfg)
-    plan = batch_plan.plan_batch(cfg, distributed.world_size(args.launcher), args.batch)
-    reports = []
-    if distributed.is_main_process(args.launcher):
-        work_dir.claim(Path(cfg.work_dir), args.config, args.resume, out_dir_of(cfg))
-        reports = layouts.check(cfg, decode=not args.skip_decoding)
-    layouts.share_parsed_files(cfg)
-    distributed.prepare_for_cpu(cfg)
-    threads = cpu_threads.fit(cfg, args.cfg_options)
-
+def build_runner(cfg: Config) -> 'Runner':
+    """Build the Runner, with the hooks that every run has whatever its config."""
     from mmengine.runner import Runner
 
     from mmscratch.hooks.named_errors_hook import NamedErrorsHook
     from mmscratch.hooks.own_folder_hook import OwnFolderHook
 
     runner = Runner.from_cfg(cfg)
-    # whatever hooks the config has
     runner.register_hook(OwnFolderHook())
     runner.register_hook(NamedErrorsHook())
     # mmengine logs the rate and the decay of every parameter, two lines each
     runner.logger.addFilter(lambda record: 'paramwise_options' not in record.getMessage())
-    for line in [line for report in reports for line in report.lines()]:
-        print_log(line, logger='current')
-    for line in (backend.describe(), threads):
-        print_log(line, logger='current')
-    # MMDetection makes millions of objects of a large JSON, none of them garbage
-    gc.disable()
-    loader = runner.train_dataloader
-    gc.enable()
-    images = getattr(loader.batch_sampler.sampler, 'subset_size', len(loader.dataset))
-    print_log(plan.describe(images), logger='current')
-    runner.train()
+    return runner
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = configure(args)
+    config_check.check_keys(cfg)
+    plan = batch_plan.plan_batch(cfg, distributed.world_size(args.launcher), args.batch)
+    reports = []
+    if distributed.is_main_process(args.launcher):
+        if not args.trial:
+            work_dir.claim(Path(cfg.work_dir), args.config, args.resume, out_dir_of(cfg))
+        reports = layouts.check(cfg, decode=not (args.skip_decoding or args.trial))
+    layouts.share_parsed_files(cfg)
+    distributed.prepare_for_cpu(cfg)
+    threads = cpu_threads.fit(cfg, args.cfg_options)
+
+    from mmscratch.benchmark import trial
+
+    with trial.prepared(cfg) if args.trial else contextlib.nullcontext():
+        runner = build_runner(cfg)
+        lines = [line for report in reports for line in report.lines()]
+        lines += [backend.describe(), threads, *([trial.NOTE] if args.trial else [])]
+        for line in lines:
+            print_log(line, logger='current')
+        # MMDetection makes millions of objects of a large JSON, none of them garbage
+        gc.disable()
+        loader = runner.train_dataloader
+        gc.enable()
+        images = getattr(loader.batch_sampler.sampler, 'subset_size', len(loader.dataset))
+        print_log(plan.describe(images), logger='current')
+        if args.trial:
+            trial.run(runner, cfg, plan, build_runner)
+        else:
+            runner.train()
     distributed.leave()
 
 
 if __name__ == '__main__':
-    with one_line_errors('interrupted; --resume goes on from the last checkpoint, if any'):
-        main()
+    arguments = parse_args()
+    with one_line_errors(
+        'interrupted; a trial leaves nothing behind'
+        if arguments.trial
+        else 'interrupted; --resume goes on from the last checkpoint, if any'
+    ):
+        main(arguments)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -61,26 +63,32 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def train(
-    place: Path, name: str, *command: str | Path, past: int = 0
-) -> tuple[str, list[set[int]], list[float], dict[str, Tensor]]:
-    """Run, and return the log, images and loss of every step of 4, and the last weights."""
+def run(command: Iterable[str | Path], place: Path, work_dir: Path, **variables: str) -> str:
+    """Run on the data of ``place``, and return stdout and stderr."""
     env = os.environ | {
         'OMP_NUM_THREADS': '1',
         'PYTHON': sys.executable,
         'PYTHONPATH': f'{place}{os.pathsep}{ROOT}',
         'PORT': '29617',
     }
-    work_dir = place / name
     arguments = ['--data', place / 'shapes', '--work-dir', work_dir]
     done = subprocess.run(
         [str(part) for part in [*command, *arguments]],
         cwd=ROOT,
-        env=env,
+        env=env | variables,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def train(
+    place: Path, name: str, *command: str | Path, past: int = 0
+) -> tuple[str, list[set[int]], list[float], dict[str, Tensor]]:
+    """Run, and return the log, images and loss of every step of 4, and the last weights."""
+    work_dir = place / name
+    log = run(command, place, work_dir)
     steps: dict[int, list[int]] = {}
     losses: dict[int, float] = {}
     for file in sorted(work_dir.glob('images_*.jsonl')):
@@ -93,7 +101,7 @@ def train(
     assert {len(ids) for ids in steps.values()} == {4}
     weights = checkpoint.load(work_dir / 'iter_4.pth')['state_dict']
     images = [set(ids) for ids in steps.values()]
-    return done.stdout + done.stderr, images, list(losses.values()), weights
+    return log, images, list(losses.values()), weights
 
 
 def difference(weights: dict[str, Tensor], others: dict[str, Tensor]) -> float:
@@ -120,6 +128,17 @@ def test_two_processes_and_two_passes_are_the_same_training(place):
         assert rest == alone[2:]
         assert losses_rest == pytest.approx(losses_alone[2:], rel=1e-4)
         assert difference(weights_rest, weights_alone) < 1e-4
+
+
+def test_two_processes_try_a_run_together(place, tmp_path):
+    command = [ROOT / 'tools/dist_train.sh', place / 'tiny.py', '2', '--trial']
+    log = run(command, place, tmp_path / 'run', TMPDIR=str(tmp_path))
+    assert '4 images/step = 2 x 2, lr 0.04, 4 iterations' in log
+    lines = [line for line in log.splitlines() if line.startswith('trial: ')]
+    assert re.match(r'trial: 4 images/step, .* GB resident a process$', lines[0])
+    assert 'same losses in iteration 4' in log
+    assert len(lines) == len(set(lines)) == 4
+    assert not [*tmp_path.glob('mmscratch-*'), *tmp_path.glob('run')]
 
 
 def test_syncbn_without_gpus_is_refused(monkeypatch):
