@@ -10,9 +10,12 @@ Letters in shapes: B images, C and D channels in and out, G groups of channels, 
 K cells of the kernel, H and W of the input, P and Q of the output.
 """
 
+from math import prod
+
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mmscratch.ops.precision import at_least_float32
 
@@ -101,9 +104,11 @@ def modulated_deform_conv_forward(
 ) -> None:
     """As ``deform_conv_forward``, with each sample times its ``mask`` [B, O * K, P, Q].
 
-    ``bias`` is [D], without ``with_bias`` empty; ``sizes`` are ``MODULATED_NAMES``.
+    ``bias`` is [D], without ``with_bias`` empty; ``sizes`` are ``MODULATED_NAMES``. Offset and mask
+    may be larger than the output, see ``_as_read``.
     """
     numbers = [sizes[name] for name in MODULATED_NAMES]
+    offset, mask = _as_read(offset, output), _as_read(mask, output)
     output.copy_(_forward(input, weight, offset, mask, bias if with_bias else None, numbers))
 
 
@@ -127,10 +132,24 @@ def modulated_deform_conv_backward(
     """Add the gradients of the inputs to those of the call, in place."""
     numbers = [sizes[name] for name in MODULATED_NAMES]
     own_bias = bias if with_bias else None
-    gradients = _backward(grad_output, input, weight, offset, mask, own_bias, numbers)
+    used = [_as_read(offset, grad_output), _as_read(mask, grad_output)]
+    gradients = _backward(grad_output, input, weight, *used, own_bias, numbers)
     targets = (grad_input, grad_weight, grad_offset, grad_mask, grad_bias)
     for target, gradient in zip(targets[: 4 + with_bias], gradients):
+        if gradient.shape != target.shape:
+            unused = target[0].numel() - gradient[0].numel()
+            gradient = pad(gradient.flatten(1), (0, unused)).view(target.shape)
         target += gradient
+
+
+def _as_read(values: Tensor, output: Tensor) -> Tensor:
+    """What mmcv reads of an offset or mask [B, N, H, W] for an output [B, D, P, Q]: [B, N, P, Q].
+
+    It takes each image's first ``N * P * Q`` numbers. MMDetection's DyHead has maps of twice the
+    size, and its released weights were trained with that.
+    """
+    shape = (*values.shape[:2], *output.shape[2:])
+    return values if values.shape == shape else values.flatten(1)[:, : prod(shape[1:])].view(shape)
 
 
 def _forward(

@@ -101,6 +101,27 @@ def test_modulated_equals_sampling_on_a_grid(sizes, with_bias, device):
     compare(run, expected_run, kept, device, dict(rtol=1e-9, atol=1e-9))
 
 
+def test_offsets_larger_than_the_output_are_read_from_their_begin(device):
+    """mmcv knows no strides, and MMDetection's DyHead calls it so."""
+    x, offset, weight, mask, _ = draw(*PLAIN)
+    large = [torch.cat([t, t.flip(1)], dim=2).roll(1) for t in (offset, mask)]
+
+    def expected_run(x, offset, mask, weight):
+        offset, mask = (
+            map.reshape(4, -1)[:, : channels * 63].view(4, channels, 7, 9)
+            for map, channels in ((offset, 18), (mask, 9))
+        )
+        return reference(x, offset, weight, mask, None, *PLAIN[1:])
+
+    compare(
+        lambda x, o, m, w: modulated_deform_conv2d(x, o, m, w, None, *PLAIN[1:]),
+        expected_run,
+        [x, *large, weight],
+        device,
+        dict(rtol=1e-9, atol=1e-9),
+    )
+
+
 def test_bfloat16_is_computed_in_float32(device):
     x, offset, weight, mask, bias = draw(*PLAIN, dtype=torch.bfloat16)
     compare(
