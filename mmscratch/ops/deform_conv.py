@@ -31,6 +31,8 @@ MODULATED_NAMES = (
     *NAMES[-2:],
 )
 
+FAR = 1e4  # cells; also a float16
+
 
 def deform_conv_forward(
     input: Tensor,
@@ -132,8 +134,8 @@ def modulated_deform_conv_backward(
     """Add the gradients of the inputs to those of the call, in place."""
     numbers = [sizes[name] for name in MODULATED_NAMES]
     own_bias = bias if with_bias else None
-    used = [_as_read(offset, grad_output), _as_read(mask, grad_output)]
-    gradients = _backward(grad_output, input, weight, *used, own_bias, numbers)
+    offset, mask = _as_read(offset, grad_output), _as_read(mask, grad_output)
+    gradients = _backward(grad_output, input, weight, offset, mask, own_bias, numbers)
     targets = (grad_input, grad_weight, grad_offset, grad_mask, grad_bias)
     for target, gradient in zip(targets[: 4 + with_bias], gradients):
         if gradient.shape != target.shape:
@@ -181,7 +183,12 @@ def _backward(
 def _tensors(
     input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None
 ) -> list[Tensor]:
-    """As the kernel takes them: it reads no mask if told so, and always a bias."""
+    """As the kernel takes them: it reads no mask if told so, and always a bias.
+
+    It reads outside of its memory at an offset that is no number, as a diverged training has.
+    mmcv's samples 0 there, as both do far away.
+    """
+    offset = offset.nan_to_num(FAR, FAR, -FAR)
     mask = input.new_zeros(len(input), 1) if mask is None else mask
     bias = input.new_zeros(len(weight)) if bias is None else bias
     return at_least_float32(input, weight, offset, mask, bias)

@@ -165,3 +165,20 @@ def test_input_smaller_than_the_kernel(device):
     torch.testing.assert_close(
         layer(x, offset).detach().cpu().double(), expected, rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+def test_a_sample_at_no_number_is_0(value, device):
+    """torchvision's kernel crashes at NaN; a training that diverges has such offsets."""
+    x, offset, weight, mask, _ = draw(*PLAIN)
+    offset[:, :2, 3] = value  # of the first cell of the kernel, in one row
+    tensors = [t.clone().to(device).requires_grad_() for t in (x, offset, mask, weight)]
+    output = modulated_deform_conv2d(*tensors, None, *PLAIN[1:])
+    gradients = torch.autograd.grad(output.sum(), tensors)
+
+    mask[:, :1, 3] = 0
+    offset[:, :2, 3] = 0.5
+    expected = reference(x, offset, weight, mask, None, *PLAIN[1:])
+    torch.testing.assert_close(output.detach().cpu(), expected)
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert not gradients[1][:, :2, 3].any()
