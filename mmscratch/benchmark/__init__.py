@@ -1,1 +1,1 @@
-"""What a model costs: images a second, memory, multiply-adds; the suite that measures a GPU."""
+"""What a model costs, and whether it runs: images a second, memory, multiply-adds, a GPU suite."""
