@@ -29,6 +29,7 @@ class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         from mmscratch.ops.absent_op import absent_op
+        from mmscratch.ops.carafe import carafe_backward, carafe_forward
         from mmscratch.ops.deform_conv import (
             deform_conv_backward_input,
             deform_conv_backward_parameters,
@@ -69,6 +70,8 @@ class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             deform_conv_backward_parameters,
             modulated_deform_conv_forward,
             modulated_deform_conv_backward,
+            carafe_forward,
+            carafe_backward,
             masked_im2col_forward,
             masked_col2im_forward,
             ms_deform_attn_forward,
