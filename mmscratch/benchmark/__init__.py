@@ -1,1 +1,1 @@
-"""What a model costs, and whether it runs: images a second, memory, multiply-adds, a GPU suite."""
+"""What a model costs, and whether it runs: images a second, memory, multiply-adds."""

@@ -21,15 +21,16 @@ from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 
 STAGES = ('build', 'train', 'predict')
-# pixels a side: the smallest at which most models run, then one for those that shrink it to nothing
-SIZES = (128, 512)
+# pixels a side: the smallest at which most models run, then for those that shrink it to nothing
+SIZES = (64, 128, 300, 512)
 # entries of a model's config that load weights, or enlarge images
 LEFT_OUT = ('pretrained', 'teacher_ckpt', 'batch_augments')
 # what a library says when a package is missing
 _ABSENT = (
     r"No module named '(\w+)",
     r'([\w-]+) is not installed',
-    r'Please run "(?:pip|mim) install (\w+)',
+    r'"mim install (\w+)',
+    r'[Pp]lease (?:run "pip )?install (\w+)',
     r"custom modules from {'imports': \['(\w+)",
 )
 
@@ -40,8 +41,8 @@ def distinct_models(folder: Path) -> tuple[list[tuple[list[str], ConfigDict]], d
     Files of ``_base_`` and files without a model are left out.
 
     Returns:
-        Each model once, with the names of its configs; of each config that cannot be loaded, the
-        reason.
+        Of models that differ in numbers only, the first, with the names of the configs of all; of
+        each config that cannot be loaded, the reason.
     """
     models: dict[str, tuple[list[str], ConfigDict]] = {}
     faults = {}
@@ -56,7 +57,7 @@ def distinct_models(folder: Path) -> tuple[list[tuple[list[str], ConfigDict]], d
         else:
             if model is not None:
                 model = plain(model)
-                models.setdefault(repr(model), ([], model))[0].append(name)
+                models.setdefault(repr(without_numbers(model)), ([], model))[0].append(name)
     return list(models.values()), faults
 
 
@@ -64,10 +65,20 @@ def plain(cfg: Any) -> Any:
     """The config without ``LEFT_OUT`` and weights to load, its keys in one order."""
     if isinstance(cfg, dict):
         kept = {key: plain(cfg[key]) for key in sorted(cfg, key=str) if key not in LEFT_OUT}
-        if 'Pretrained' in str(kept.get('init_cfg')):
+        if 'checkpoint' in str(kept.get('init_cfg')):
             del kept['init_cfg']
         return type(cfg)(kept)
     return type(cfg)(map(plain, cfg)) if isinstance(cfg, (list, tuple)) else cfg
+
+
+def without_numbers(cfg: Any) -> Any:
+    """What tells models apart that differ in more than depths, classes, thresholds and the like."""
+    if isinstance(cfg, dict):
+        return {key: without_numbers(value) for key, value in cfg.items()}
+    if isinstance(cfg, (list, tuple)):
+        values = [without_numbers(value) for value in cfg]
+        return values if any(value is not None for value in values) else None
+    return None if isinstance(cfg, (int, float)) and not isinstance(cfg, bool) else cfg
 
 
 def try_model(model: ConfigDict, folder: Path, seconds: int) -> dict[str, Any]:
@@ -165,14 +176,18 @@ def train(detector: torch.nn.Module, size: int) -> None:
 
 
 def predict(detector: torch.nn.Module, size: int) -> None:
-    """Detections of two images of so many pixels a side."""
+    """Detections of an image, or of a video of two, of so many pixels a side."""
     detector.eval()
     with torch.no_grad():
         detector.test_step(batch(detector, size, training=False))
 
 
 def batch(detector: torch.nn.Module, size: int, training: bool) -> dict[str, Any]:
-    """Two images of noise with three objects each, or a video of two, as a loader gives them."""
+    """Noise with three objects an image, as a loader gives it.
+
+    For training, two images; for a test, which some models take one by one, one; for models of
+    videos, a video of two frames.
+    """
     from mmdet.testing import demo_mm_inputs, demo_mm_proposals, demo_track_inputs
 
     shape = (3, size, size)
@@ -181,18 +196,21 @@ def batch(detector: torch.nn.Module, size: int, training: bool) -> dict[str, Any
     if video and not (training and preprocessor.use_det_processor):
         return demo_track_inputs(1, 2, [0], [shape], num_items=[3], with_mask=True)
     semantic_head = getattr(getattr(detector, 'roi_head', None), 'semantic_head', None)
+    count = 2 if training else 1
     images = demo_mm_inputs(
-        image_shapes=[shape] * 2,
-        num_items=[3, 3],
-        with_mask=True,
+        count,
+        [shape] * count,
+        num_items=[3] * count,
+        with_mask=any('mask' in name for name, _ in detector.named_modules()),
         with_semantic=True,
         # the head of Hybrid Task Cascade compares at an eighth of the size
         sem_seg_output_strides=8 if semantic_head else 1,
     )
-    proposals = demo_mm_proposals([shape] * 2, 50)
+    proposals = demo_mm_proposals([shape] * count, 50)
     for sample, its in zip(images['data_samples'], proposals):
         sample.gt_instances.labels.zero_()  # some models have one class
-        sample.proposals = its
+        if not getattr(detector, 'with_rpn', True):
+            sample.proposals = its
         sample.set_metainfo(dict(homography_matrix=np.eye(3, dtype=np.float32)))
     if training and isinstance(preprocessor, MODELS.get('MultiBranchDataPreprocessor')):
         branches = ('sup', 'unsup_teacher', 'unsup_student')

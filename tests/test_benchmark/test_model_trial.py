@@ -25,7 +25,7 @@ class Toy(BaseModel):
         self.factor = getattr(self, how)
 
     def forward(self, inputs, data_samples, mode):
-        assert len(inputs) == len(data_samples) == 2
+        assert len(inputs) == len(data_samples) == (2 if mode == 'loss' else 1)
         if mode == 'predict':
             assert not torch.is_grad_enabled()
             return []
@@ -81,6 +81,7 @@ def test_a_model_that_cannot_be_built_is_not_run(tmp_path):
             'package transformers',
         ),
         (ImportError('Please run "pip install sklearn" to install it.'), 'package sklearn'),
+        (NotImplementedError('Please install Detectron2 first'), 'package Detectron2'),
         (ValueError('first line\nsecond line'), 'ValueError: first line'),
     ],
 )
@@ -93,7 +94,7 @@ def test_weights_are_not_loaded():
     model = ConfigDict(
         type='A',
         teacher_ckpt='https://',
-        neck=[dict(init_cfg=dict(type='Xavier')), dict(init_cfg=[pretrained])],
+        neck=[dict(init_cfg=dict(type='Xavier')), dict(init_cfg=dict(checkpoint='x'))],
         backbone=dict(pretrained='x', depth=50, init_cfg=pretrained),
     )
     assert plain(model) == dict(
@@ -101,19 +102,21 @@ def test_weights_are_not_loaded():
     )
 
 
-def test_equal_models_are_tried_once(tmp_path):
+def test_models_that_differ_in_numbers_are_tried_once(tmp_path):
     (tmp_path / '_base_').mkdir()
     for name, text in {
         '_base_/base.py': "model = dict(type='A', depth=50)",
         'a.py': "model = dict(type='A', depth=50)",
         'b.py': "model = dict(depth=50, type='A', pretrained='weights')\nlr = 1",
         'c.py': "model = dict(type='A', depth=101)",
+        'd.py': "model = dict(type='B', depth=50)",
+        'e.py': "model = dict(type='B', depth=False)",
         'dataset.py': 'data = 1',
         'faulty.py': "_base_ = './absent.py'",
     }.items():
         (tmp_path / name).write_text(text)
     models, faults = distinct_models(tmp_path)
-    assert [names for names, _ in models] == [['a.py', 'b.py'], ['c.py']]
+    assert [names for names, _ in models] == [['a.py', 'b.py', 'c.py'], ['d.py'], ['e.py']]
     assert list(faults) == ['faulty.py']
     assert str(tmp_path) not in faults['faulty.py']
 

@@ -2,9 +2,9 @@
 
     python tools/analysis/mmdet_configs.py --out results/mmdet_configs.json
 
-Models are built at full size with random weights; nothing is downloaded. Configs with equal models
-are one try. FILE always has what was tried so far, and is continued: an interrupted run by the same
-command, failures by ``--retry`` after a change.
+Models are built at full size with random weights; nothing is downloaded. Configs whose models
+differ in numbers only are one try. FILE always has what was tried so far; the same command
+continues it, and ``--retry`` also tries again what failed.
 """
 
 import argparse
