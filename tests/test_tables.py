@@ -43,6 +43,8 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
     (tmp_path / 'results/speed/gpu.json').write_text(
         json.dumps({run: dict(steps=gpu) for run in ('before_levers', 'with_levers')})
     )
+    measured = dict(not_loaded={'c': 'package x'}, models=[])
+    (tmp_path / 'results/mmdet_configs.json').write_text(json.dumps(measured))
     (tmp_path / 'model-index.yml').write_text('Import: [configs/scratch/metafile.yml]\n')
     index(tmp_path, [entry('scratch/a'), entry('pretrained/a'), entry('scratch/b')])
     (tmp_path / 'configs/dsod').mkdir()

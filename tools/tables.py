@@ -5,8 +5,9 @@
 
 The README beside each metafile of model-index.yml lists the configs of that metafile in its order,
 and what others report for them. README.md lists the runs of results/: the metrics.json of a row's
-seeds are results/NAME/seed*.json. tools/analysis/benchmark.py wrote results/speed/. The table of
-the package has the first line of each part.
+seeds are results/NAME/seed*.json. tools/analysis/benchmark.py wrote results/speed/, and
+tools/analysis/mmdet_configs.py results/mmdet_configs.json. The table of the package has the first
+line of each part.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 import mmscratch
-from mmscratch.benchmark import steps
+from mmscratch.benchmark import model_trial, steps
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
@@ -199,6 +200,12 @@ def gpu_table(run: str) -> str:
     return markdown(steps.rows(measured[run]['steps']), 'lrrrrrr')
 
 
+def operators_table() -> str:
+    """Which of MMDetection's configs tools/analysis/mmdet_configs.py found to run."""
+    measured = json.loads((ROOT / 'results/mmdet_configs.json').read_text())
+    return markdown(model_trial.rows(measured), 'lr')
+
+
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
@@ -215,6 +222,7 @@ def tables() -> list[tuple[str, str, Any]]:
     """Of each table: its file, the line before it, and what makes it."""
     found = [
         ('README.md', '<!-- table: tools/tables.py -->', results_table),
+        ('README.md', '<!-- table of operators: tools/tables.py -->', operators_table),
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
         ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ]

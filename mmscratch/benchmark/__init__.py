@@ -1,1 +1,1 @@
-"""What a model costs: images a second, memory, multiply-adds; a run's trial; a GPU's suite."""
+"""What a model, a run, loading and evaluation cost, and whether a model runs."""

@@ -29,8 +29,18 @@ class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         from mmscratch.ops.absent_op import absent_op
+        from mmscratch.ops.carafe import carafe_backward, carafe_forward
+        from mmscratch.ops.deform_conv import (
+            deform_conv_backward_input,
+            deform_conv_backward_parameters,
+            deform_conv_forward,
+            modulated_deform_conv_backward,
+            modulated_deform_conv_forward,
+        )
+        from mmscratch.ops.masked_conv import masked_col2im_forward, masked_im2col_forward
         from mmscratch.ops.ms_deform_attn import ms_deform_attn_backward, ms_deform_attn_forward
         from mmscratch.ops.nms import nms
+        from mmscratch.ops.nms_match import nms_match
         from mmscratch.ops.roi_align import roi_align_backward, roi_align_forward
         from mmscratch.ops.roi_pool import roi_pool_backward, roi_pool_forward
         from mmscratch.ops.sigmoid_focal_loss import (
@@ -38,16 +48,32 @@ class ExtensionFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             sigmoid_focal_loss_forward,
         )
         from mmscratch.ops.soft_nms import softnms
+        from mmscratch.ops.softmax_focal_loss import (
+            softmax_focal_loss_backward,
+            softmax_focal_loss_forward,
+        )
 
         ops = (
             nms,
             softnms,
+            nms_match,
             roi_align_forward,
             roi_align_backward,
             roi_pool_forward,
             roi_pool_backward,
             sigmoid_focal_loss_forward,
             sigmoid_focal_loss_backward,
+            softmax_focal_loss_forward,
+            softmax_focal_loss_backward,
+            deform_conv_forward,
+            deform_conv_backward_input,
+            deform_conv_backward_parameters,
+            modulated_deform_conv_forward,
+            modulated_deform_conv_backward,
+            carafe_forward,
+            carafe_backward,
+            masked_im2col_forward,
+            masked_col2im_forward,
             ms_deform_attn_forward,
             ms_deform_attn_backward,
             get_compiler_version,

@@ -71,9 +71,9 @@ def test_compiled_mmcv_is_used_untouched():
 
 def test_absent_op_is_named_with_its_cure_when_called():
     with pytest.raises(
-        NotImplementedError, match=r'^nms_match is not .* full mmcv package'
+        NotImplementedError, match=r'^box_iou_rotated is not .* full mmcv package'
     ) as caught:
-        mmcv.ops.nms_match(torch.rand(3, 5), 0.5)
+        mmcv.ops.box_iou_rotated(torch.rand(3, 5), torch.rand(3, 5))
     assert '\n' not in str(caught.value)
 
 

@@ -1,0 +1,160 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.model import BaseModel
+
+from mmscratch.benchmark.model_trial import distinct_models, plain, reason, rows, try_model
+from mmscratch.ops.absent_op import absent_op
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis/mmdet_configs.py'
+
+
+class Toy(BaseModel):
+    """Does in training what the test wants."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(dict(type='mmdet.DetDataPreprocessor'))
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.factor = getattr(self, how)
+
+    def forward(self, inputs, data_samples, mode):
+        assert len(inputs) == len(data_samples) == (2 if mode == 'loss' else 1)
+        if mode == 'predict':
+            assert not torch.is_grad_enabled()
+            return []
+        return dict(loss=self.weight * self.factor(inputs))
+
+    def large(self, inputs):
+        assert inputs.shape[2:] >= (512, 512)
+        return 1
+
+    def nan(self, inputs):
+        return float('nan')
+
+    def absent(self, inputs):
+        return absent_op('carafe_forward')(inputs)
+
+    def dies(self, inputs):
+        os._exit(3)
+
+    def slow(self, inputs):
+        while True:
+            pass
+
+
+@pytest.mark.parametrize(
+    ('how', 'outcome'),
+    [
+        ('large', dict(build='ok', train='ok', predict='ok')),
+        ('nan', dict(build='ok', train='ArithmeticError: loss nan', predict='ok')),
+        ('absent', dict(build='ok', train='operator carafe_forward', predict='ok')),
+        ('dies', dict(build='ok', train='the process ended with status 3')),
+        ('slow', dict(build='ok', train='more than 2 seconds')),
+    ],
+)
+def test_outcome_of_a_model(how, outcome, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS.module_dict, 'Toy', Toy)
+    record = try_model(ConfigDict(type='Toy', how=how), tmp_path, seconds=2)
+    assert record.pop('seconds') >= 0
+    assert record == outcome
+
+
+def test_a_model_that_cannot_be_built_is_not_run(tmp_path):
+    record = try_model(ConfigDict(type='mmdet.RetinaNet'), tmp_path, seconds=60)
+    assert set(record) == {'build', 'seconds'}
+    assert "missing 3 required positional arguments: 'backbone'" in record['build']
+
+
+@pytest.mark.parametrize(
+    ('error', 'text'),
+    [
+        (ModuleNotFoundError("No module named 'lap'"), 'package lap'),
+        (
+            RuntimeError('transformers is not installed, please install it by: x'),
+            'package transformers',
+        ),
+        (ImportError('Please run "pip install sklearn" to install it.'), 'package sklearn'),
+        (NotImplementedError('Please install Detectron2 first'), 'package Detectron2'),
+        (ValueError('first line\nsecond line'), 'ValueError: first line'),
+    ],
+)
+def test_reason_in_a_few_words(error, text):
+    assert reason(error) == text
+
+
+def test_weights_are_not_loaded():
+    pretrained = dict(type='Pretrained', checkpoint='torchvision://resnet50')
+    model = ConfigDict(
+        type='A',
+        teacher_ckpt='https://',
+        neck=[dict(init_cfg=dict(type='Xavier')), dict(init_cfg=dict(checkpoint='x'))],
+        backbone=dict(pretrained='x', depth=50, init_cfg=pretrained),
+    )
+    assert plain(model) == dict(
+        type='A', neck=[dict(init_cfg=dict(type='Xavier')), {}], backbone=dict(depth=50)
+    )
+
+
+def test_models_that_differ_in_numbers_are_tried_once(tmp_path):
+    (tmp_path / '_base_').mkdir()
+    for name, text in {
+        '_base_/base.py': "model = dict(type='A', depth=50)",
+        'a.py': "model = dict(type='A', depth=50)",
+        'b.py': "model = dict(depth=50, type='A', pretrained='weights')\nlr = 1",
+        'c.py': "model = dict(type='A', depth=101)",
+        'd.py': "model = dict(type='B', depth=50)",
+        'e.py': "model = dict(type='B', depth=False)",
+        'dataset.py': 'data = 1',
+        'faulty.py': "_base_ = './absent.py'",
+    }.items():
+        (tmp_path / name).write_text(text)
+    models, faults = distinct_models(tmp_path)
+    assert [names for names, _ in models] == [['a.py', 'b.py', 'c.py'], ['d.py'], ['e.py']]
+    assert list(faults) == ['faulty.py']
+    assert str(tmp_path) not in faults['faulty.py']
+
+
+def test_table_counts_configs_by_the_first_failure():
+    measured = dict(
+        not_loaded={'a': 'package x'},
+        models=[
+            dict(configs=['b', 'c'], build='ok', train='ok', predict='ok'),
+            dict(configs=['d'], build='package x'),
+            dict(configs=['e'], build='ok', train='operator y', predict='operator z'),
+        ],
+    )
+    assert rows(measured)[1:] == [
+        ['builds, trains, predicts', '2'],
+        ['package x', '2'],
+        ['operator y', '1'],
+    ]
+
+
+def test_tool_continues_its_file(tmp_path):
+    (tmp_path / 'configs').mkdir()
+    base = "_base_ = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'\n"
+    (tmp_path / 'configs/good.py').write_text(base)
+    (tmp_path / 'configs/bad.py').write_text(f"{base}model = dict(neck=dict(type='Absent'))\n")
+    out = tmp_path / 'out.json'
+    command = [sys.executable, TOOL, '--configs', tmp_path / 'configs', '--out', out]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    measured = json.loads(out.read_text())
+    bad, good = measured['models']
+    assert bad['configs'] == ['bad.py']
+    assert 'Absent is not in the mmdet::model registry' in bad['build']
+    assert [good[key] for key in ('configs', 'build', 'train', 'predict')] == [
+        ['good.py'], 'ok', 'ok', 'ok',
+    ]  # fmt: skip
+
+    good['seconds'] = bad['seconds'] = -1
+    out.write_text(json.dumps(measured))
+    subprocess.run([*command, '--retry'], check=True, stderr=subprocess.DEVNULL)
+    again = json.loads(out.read_text())['models']
+    assert [entry['seconds'] == -1 for entry in again] == [False, True]
