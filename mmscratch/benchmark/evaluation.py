@@ -177,9 +177,7 @@ def draw(folder: Path, drawn: Drawn, seed: int = 0) -> dict[str, int]:
                 img_id=number,
                 bboxes=np.concatenate([corner, corner + moved[:, 2:]], 1).astype(np.float32),
                 scores=rng.random(found).round(3).astype(np.float32),
-                labels=np.where(
-                    random_class, rng.integers(0, drawn.classes, found), labels[source]
-                ),
+                labels=np.where(rng.random(found) < 0.2, any_class, labels[source]),
                 masks=np.array(masks, dtype=object),
                 keypoints=np.concatenate([points, np.ones((found, 17, 1))], 2, dtype=np.float32),
             )
