@@ -1,6 +1,7 @@
 """COCO evaluation by several evaluators, timed in turns on the same drawn data."""
 
 import contextlib
+import gc
 import importlib.util
 import io
 import json
@@ -25,13 +26,14 @@ WIDTH, HEIGHT = 640, 480
 
 @dataclass(frozen=True)
 class Drawn:
-    """A drawn data set and its detections; numbers of objects and detections are means an image."""
+    """A drawn data set and its detections: means an image, and the share of crowds."""
 
     images: int
     classes: int
     objects: float
     detections: float
     kinds: tuple[str, ...] = ('bbox', 'segm')
+    crowds: float = 0.01
 
 
 PARTS = {
@@ -45,10 +47,11 @@ PARTS = {
 def measure(
     folder: Path, parts: Sequence[str], rounds: int, tiny: bool
 ) -> Iterator[dict[str, list[dict[str, Any]]]]:
-    """Time each evaluator in a process of its own, in turns, from files to numbers.
+    """Time each evaluator in turns, from a COCO JSON and detections to numbers.
 
-    Loading of the ground truth is timed: of a COCO JSON. Detections are in memory: dicts as
-    ``COCO.loadRes`` takes them for the peers, for this project what its metric keeps of each image.
+    Each has a process of its own for each kind, as its peak of memory is to be no other's.
+    Detections are in memory: for the peers dicts as ``COCO.loadRes`` takes them, for this project
+    what its metric keeps of each image.
 
     Args:
         folder: Where to draw the data.
@@ -59,25 +62,28 @@ def measure(
     Yields:
         All numbers so far. ``drawn`` are the sizes of the data; ``runs`` one dict a run, with wall
         clock ``seconds`` in all and ``load_seconds`` of them for the ground truth, ``cpu_seconds``
-        of all threads, ``memory_mb``, the peak above what the process held before, and
-        ``difference``, the largest to pycocotools among all numbers, classes' AP included.
+        of all threads, ``memory_mb``, the peak above what the process held before (later rounds
+        find some free), and ``difference``, the largest to pycocotools among all numbers, classes'
+        AP included.
     """
     names = [REFERENCE, OURS]
-    if importlib.util.find_spec('faster_coco_eval'):
+    if importlib.util.find_spec('faster_coco_eval'):  # no dependency
         names.insert(1, FASTER)
     numbers: dict[str, list[dict[str, Any]]] = dict(drawn=[], runs=[])
     for part in parts:
         drawn = Drawn(12, 3, 4, 6, PARTS[part].kinds) if tiny else PARTS[part]
         counts = draw(folder / part, drawn)
         numbers['drawn'].append(dict(part=part, **asdict(drawn), **counts))
-    for _ in range(rounds):
-        for part in parts:
-            for kind in PARTS[part].kinds:
+    pools: dict[tuple[str, str, str], ProcessPoolExecutor] = {}
+    with contextlib.ExitStack() as stack:
+        for _ in range(rounds):
+            for part, kind in [(name, kind) for name in parts for kind in PARTS[name].kinds]:
                 expected = None
                 for name in names:
-                    # of its own: its peak of memory is no other's
-                    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
-                        run, found = pool.submit(timed, name, kind, folder / part).result()
+                    if (pool := pools.get((part, kind, name))) is None:
+                        pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'))
+                        pools[part, kind, name] = stack.enter_context(pool)
+                    run, found = pool.submit(timed, name, kind, folder / part).result()
                     expected = found if expected is None else expected
                     run['difference'] = float(np.abs(np.subtract(found, expected)).max())
                     numbers['runs'].append(dict(part=part, kind=kind, evaluator=name, **run))
@@ -97,33 +103,32 @@ def rows(numbers: dict[str, list[dict[str, Any]]]) -> list[list[str]]:
         group = groups.setdefault((run['part'], run['kind']), {})
         group.setdefault(run['evaluator'], []).append(run)
     for (part, kind), evaluators in groups.items():
-        drawn = counts[part]
-        what = f'{kind}: {drawn["images"]:,} images, {drawn["n_detections"]:,} detections'
-        medians = {name: _medians(runs) for name, runs in evaluators.items()}
-        reference = medians[REFERENCE]
+        what = f'{kind}: {counts[part]["images"]:,} images, {counts[part]["n_detections"]:,} found'
+        theirs = evaluators[REFERENCE]
         for name, runs in evaluators.items():
-            own = medians[name]
-            spread = [f'{f(run["seconds"] for run in runs):.2f}' for f in (min, max)]
-            cells.append([what, name, f'{own["seconds"]:.2f}', *spread])
-            cells[-1] += [f'{reference[key] / own[key]:.1f}' for key in ('seconds', 'evaluation')]
-            memory = f'{own["memory_mb"]:,.0f}' if 'memory_mb' in own else '-'
-            cells[-1] += [f'{own["cpu_seconds"]:.2f}', memory]
+            seconds = [run['seconds'] for run in runs]
+            cells.append([what, name, *(f'{f(seconds):.2f}' for f in (median, min, max))])
+            for cost in (_seconds, _evaluation):
+                cells[-1].append(f'{median(map(cost, theirs)) / median(map(cost, runs)):.1f}')
+            cells[-1].append(f'{median(run["cpu_seconds"] for run in runs):.2f}')
+            cells[-1].append(f'{max(run["memory_mb"] for run in runs):,.0f}')
             cells[-1].append(f'{max(run["difference"] for run in runs):g}')
     return cells
 
 
-def _medians(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
-    keys = {'seconds', 'cpu_seconds', 'memory_mb'} & runs[0].keys()
-    return {key: median(run[key] for run in runs) for key in keys} | dict(
-        evaluation=median(run['seconds'] - run['load_seconds'] for run in runs)
-    )
+def _seconds(run: dict[str, Any]) -> float:
+    return run['seconds']
+
+
+def _evaluation(run: dict[str, Any]) -> float:
+    return run['seconds'] - run['load_seconds']
 
 
 def draw(folder: Path, drawn: Drawn, seed: int = 0) -> dict[str, int]:
     """Write ``truth.json`` and ``predictions.pkl``, what a metric keeps of each image.
 
-    Objects are round outlines of 24 points, one in a hundred a crowd as uncompressed RLE; the
-    frequency of classes falls by a power law. Half of the detections lie near an object, a fifth
+    Objects are round outlines of 24 points, crowds uncompressed RLE; the frequency of classes
+    falls by a power law. Half of the detections lie near an object, a fifth
     has a class at random. Scores have three digits, so many are equal.
 
     Returns:
@@ -145,7 +150,7 @@ def draw(folder: Path, drawn: Drawn, seed: int = 0) -> dict[str, int]:
         for k in range(count):
             polygon = outlines[k].ravel().round(2).tolist()
             rle = mask_api.frPyObjects([polygon], HEIGHT, WIDTH)[0]
-            crowd = int(rng.random() < 0.01)
+            crowd = int(rng.random() < drawn.crowds)
             points = np.concatenate([keypoints[k].round(), visible[k]], 1) * (visible[k] > 0)
             annotations.append(
                 dict(
@@ -217,7 +222,8 @@ def timed(name: str, kind: str, folder: Path) -> tuple[dict[str, Any], list[floa
     file = folder / 'truth.json'
     classes = [row['name'] for row in json.loads(file.read_text())['categories']]
     load, evaluate = (_ours if name == OURS else _peer)(name, kind, classes, predictions)
-    memory = _Memory()
+    gc.collect()
+    before = _memory_mb(reset=True)
     with contextlib.redirect_stdout(io.StringIO()):
         cpu, begin = time.process_time(), time.perf_counter()
         truth = load(str(file))
@@ -226,7 +232,8 @@ def timed(name: str, kind: str, folder: Path) -> tuple[dict[str, Any], list[floa
         end = time.perf_counter()
     cpu = time.process_time() - cpu
     costs = dict(seconds=end - begin, load_seconds=loaded - begin, cpu_seconds=cpu)
-    return {key: round(value, 4) for key, value in costs.items()} | memory.peak(), numbers
+    costs = {key: round(value, 4) for key, value in costs.items()}
+    return costs | dict(memory_mb=round(_memory_mb() - before, 1)), numbers
 
 
 def _ours(
@@ -300,20 +307,14 @@ def _result_rows(kind: str, predictions: list[dict]) -> Iterator[dict[str, Any]]
             yield row
 
 
-class _Memory:
-    """What this process holds above what it held; on Linux, which has a peak that is its own."""
+def _memory_mb(reset: bool = False) -> float:
+    """The most that this process has held, in MB, on Linux: ``getrusage`` has its parent's too.
 
-    def __init__(self) -> None:
-        with contextlib.suppress(OSError):
-            Path('/proc/self/clear_refs').write_text('5')  # the peak is what is held now
-        self._before = _peak_mb()
-
-    def peak(self) -> dict[str, float]:
-        return dict(memory_mb=round(_peak_mb() - self._before, 1)) if self._before else {}
-
-
-def _peak_mb() -> float:
-    with contextlib.suppress(OSError):
-        status = Path('/proc/self/status').read_text()
-        return int(status.partition('VmHWM:')[2].split()[0]) / 1024
-    return 0.0
+    With ``reset``, what it holds now, from which the peak is counted anew.
+    """
+    process = Path('/proc/self')
+    if not process.exists():
+        return 0.0
+    if reset:
+        (process / 'clear_refs').write_text('5')
+    return int((process / 'status').read_text().partition('VmHWM:')[2].split()[0]) / 1024
