@@ -49,9 +49,8 @@ def measure(
 ) -> Iterator[dict[str, list[dict[str, Any]]]]:
     """Time each evaluator in turns, from a COCO JSON and detections to numbers.
 
-    Each has a process of its own for each kind, as its peak of memory is to be no other's.
-    Detections are in memory: for the peers dicts as ``COCO.loadRes`` takes them, for this project
-    what its metric keeps of each image.
+    Detections are in memory as a metric keeps them, arrays and RLE of each image. Each evaluator
+    has a process of its own for each kind, as its peak of memory is to be no other's.
 
     Args:
         folder: Where to draw the data.
@@ -240,6 +239,9 @@ def _ours(
     name: str, kind: str, classes: Sequence[str], predictions: list[dict]
 ) -> tuple[Callable[[str], Any], Callable[[Any], list[float]]]:
     """How a run builds its metric, and evaluates what it kept of each image."""
+    # what the first metric of a process imports is not timed, as the peers' imports are not
+    import hotcoco  # noqa: F401
+
     import mmscratch.register_all  # noqa: F401
     from mmscratch.data import coco_api
     from mmscratch.data.coco_keypoint_dataset import CocoKeypointDataset
@@ -269,9 +271,9 @@ def _peer(
     else:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
-    found = list(_result_rows(kind, predictions))
 
     def evaluate(truth: COCO) -> list[float]:
+        found = list(_result_rows(kind, predictions))
         evaluation = COCOeval(truth, truth.loadRes(found), kind)
         evaluation.evaluate()
         evaluation.accumulate()

@@ -254,14 +254,14 @@ def _mean(values: np.ndarray) -> float:
 def _with_masks(rows: Iterable[dict]) -> Iterator[dict]:
     """The objects that have a mask, without its polygons of fewer than 3 points.
 
-    Training leaves these out too; the evaluator would stop at them.
+    Training leaves these out too; the evaluator would count them as missed.
     """
     for row in rows:
         segmentation = row.get('segmentation')
         if isinstance(segmentation, list):
-            segmentation = whole_polygons(segmentation)
+            row['segmentation'] = segmentation = whole_polygons(segmentation)
         if segmentation:
-            yield dict(row, segmentation=segmentation)
+            yield row
 
 
 def _ascend(numbers: Sequence[int]) -> bool:
