@@ -32,7 +32,10 @@ class RenumberedTruth:
         self.image_numbers = {i: number for number, i in enumerate(sorted(set(image_ids)), 1)}
 
     def ground_truth(self, *keys: str) -> dict[str, list[dict]]:
-        """A new COCO JSON, whose annotations have of their other keys only ``keys``."""
+        """A new COCO JSON, whose annotations have of their other keys only ``keys``.
+
+        Images have their size alone: hotcoco refuses a license that is no number, for one.
+        """
         images, categories = self.image_numbers, self._category_numbers
         counted = [
             row
@@ -41,13 +44,13 @@ class RenumberedTruth:
         ]
         return dict(
             images=[
-                dict(row, id=images[row['id']])
+                dict(_of(row, ('width', 'height')), id=images[row['id']])
                 for row in self._dataset['images']
                 if row['id'] in images
             ],
             annotations=[
                 dict(
-                    {key: row[key] for key in keys if key in row},
+                    _of(row, keys),
                     id=number,
                     image_id=images[row['image_id']],
                     category_id=categories[row['category_id']],
@@ -56,3 +59,7 @@ class RenumberedTruth:
             ],
             categories=[dict(id=number, name=str(number)) for number in categories.values()],
         )
+
+
+def _of(row: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: row[key] for key in keys if key in row}
