@@ -45,6 +45,18 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
     )
     measured = dict(not_loaded={'c': 'package x'}, models=[])
     (tmp_path / 'results/mmdet_configs.json').write_text(json.dumps(measured))
+    sizes = dict(part='val', images=5000, n_detections=500000)
+    costs = dict(part='val', kind='segm', cpu_seconds=1.5, memory_mb=1200.4)
+    runs = [('pycocotools', 60, 10, 0), ('pycocotools', 80, 20, 0), ('mmscratch', 4, 2, 1e-17)]
+    measured = dict(
+        drawn=[sizes],
+        runs=[
+            dict(costs, evaluator=name, seconds=seconds, load_seconds=load, difference=difference)
+            for name, seconds, load, difference in runs
+        ],
+    )
+    for name in ('evaluation', 'evaluation_val'):
+        (tmp_path / f'results/speed/{name}.json').write_text(json.dumps(measured))
     (tmp_path / 'model-index.yml').write_text('Import: [configs/scratch/metafile.yml]\n')
     index(tmp_path, [entry('scratch/a'), entry('pretrained/a'), entry('scratch/b')])
     (tmp_path / 'configs/dsod').mkdir()
@@ -95,6 +107,15 @@ def test_speeds_on_a_gpu_have_ratios_to_those_of_peers(tables, checkout):
     ]
 
 
+def test_evaluations_have_ratios_to_pycocotools(tables, checkout):
+    what = 'segm: 5,000 images, 500,000 found'
+    table = [
+        [what, 'pycocotools', '70.00', '60.00', '80.00', '1.0', '1.0', '1.50', '1,200', '0'],
+        [what, 'mmscratch', '4.00', '4.00', '4.00', '17.5', '27.5', '1.50', '1,200', '1e-17'],
+    ]
+    assert rows(tables.evaluation_table()) == 2 * table  # of both files
+
+
 def test_twins_that_train_differently_have_two_rows(tables, checkout, monkeypatch):
     cells = iter((['1'] * 6, ['2'] * 6, ['3'] * 6))
     monkeypatch.setattr(tables, 'config_cells', lambda cfg: next(cells))
@@ -112,7 +133,7 @@ def test_table_follows_the_order_of_the_index(tables, checkout):
 
 def test_check_finds_what_is_stale_and_writes_nothing(tables, checkout, monkeypatch):
     before = {name: (checkout / name).read_text() for name, *_ in tables.tables()}
-    readmes = ('', 'configs/dsod/', 'results/', 'configs/scratch/')
+    readmes = ('', 'configs/dsod/', 'results/speed/', 'results/', 'configs/scratch/')
     files = ' and '.join(rf'{folder}README\.md' for folder in readmes)
     with pytest.raises(SystemExit, match=f'stale table in {files}:'):
         run(tables, monkeypatch, '--check')

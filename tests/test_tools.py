@@ -698,5 +698,21 @@ def test_the_suite_for_a_gpu_tries_itself_out(tmp_path):
     assert runs['float32_resumed']['bbox_mAP'] == runs['float32_test']['bbox_mAP']
 
 
+def test_the_suite_for_evaluation_tries_itself_out(tmp_path):
+    out = tmp_path / 'evaluation.json'
+    suite = ('analysis/benchmark.py', '--suite', 'evaluation', '--out', out)
+    printed = python(*suite, '--tiny', '--rounds', '2')
+    record = json.loads(out.read_text())
+    assert [drawn['part'] for drawn in record['drawn']] == ['instances', 'persons']
+    ours = [run for run in record['runs'] if run['evaluator'] == 'mmscratch']
+    assert [run['kind'] for run in ours] == 2 * ['bbox', 'segm', 'keypoints']
+    for run in ours:
+        assert f'{run["kind"]}: 12 images' in printed
+        assert run['difference'] == 0
+        assert run['seconds'] > run['load_seconds'] > 0
+    error = python(*suite, '--parts', 'steps', expect=2)
+    assert 'error: --suite evaluation has no part steps' in error
+
+
 def test_committed_tables_are_fresh():
     python('tables.py', '--check')

@@ -25,7 +25,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 import mmscratch
-from mmscratch.benchmark import model_trial, steps
+from mmscratch.benchmark import evaluation, model_trial, steps
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
@@ -206,6 +206,13 @@ def operators_table() -> str:
     return markdown(model_trial.rows(measured), 'lr')
 
 
+def evaluation_table() -> str:
+    """What tools/analysis/benchmark.py --suite evaluation measured, the size of COCO val last."""
+    files = [ROOT / f'results/speed/{name}.json' for name in ('evaluation', 'evaluation_val')]
+    [header, *cells], [_, *more] = (evaluation.rows(json.loads(f.read_text())) for f in files)
+    return markdown([header, *cells, *more], 'll' + 'r' * (len(header) - 2))
+
+
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
@@ -226,6 +233,13 @@ def tables() -> list[tuple[str, str, Any]]:
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
         ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ]
+    found.append(
+        (
+            'results/speed/README.md',
+            '<!-- table of evaluation: tools/tables.py -->',
+            evaluation_table,
+        )
+    )
     for run in ('before_levers', 'with_levers'):
         line = f'<!-- table of {run}: tools/tables.py -->'
         found.append(('results/README.md', line, functools.partial(gpu_table, run)))

@@ -24,7 +24,7 @@ from mmscratch.errors import InputError
 Rows = list[dict[str, Any]]
 
 _SECTIONS = ('images', 'annotations', 'categories')
-_LARGE = 10_000_000  # bytes
+_LARGE = 1_000_000  # bytes
 _CURES = {
     'area': ' (the area of its mask, or width x height of its box)',
     'iscrowd': ', 0 for a single object',

@@ -1,13 +1,15 @@
 """COCO's keypoint evaluation: AP and AR by object keypoint similarity (OKS)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
+import numpy as np
 from mmdet.registry import METRICS
 from mmengine.fileio import dump
 
 from mmscratch.data.coco_keypoint_dataset import PIXEL_CENTRE
-from mmscratch.evaluation.full_coco_metric import PROPOSAL_NUMS, FullCocoMetric
+from mmscratch.evaluation.full_coco_metric import BOX, PROPOSAL_NUMS, FullCocoMetric, _parts
 from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 
 # Detections of a class in an image: COCOeval's own number for keypoints.
@@ -69,32 +71,55 @@ class CocoKeypointMetric(FullCocoMetric):
         files = super().results2json(results, outfile_prefix)
         if 'keypoints' not in self.metrics:
             return files
-        rows = []
-        for result in results:
-            points = result['keypoints'].copy()
-            points[..., :2] -= PIXEL_CENTRE
-            points[..., 2] = 1  # COCO reads no visibility from results
-            for label, score, keypoints in zip(result['labels'], result['scores'], points):
-                rows.append(
-                    dict(
-                        image_id=result['img_id'],
-                        category_id=self.cat_ids[label],
-                        keypoints=keypoints.ravel().tolist(),
-                        score=float(score),
-                    )
-                )
+        rows = [
+            dict(row, image_id=result['img_id'], category_id=self.cat_ids[label])
+            for result in results
+            for label, row in zip(result['labels'], _rows(result))
+        ]
         files['keypoints'] = f'{outfile_prefix}.keypoints.json'
         dump(rows, files['keypoints'])
         return files
 
     def _ground_truth(self, metric: str, truth: RenumberedTruth) -> dict[str, list[dict]]:
-        data = super()._ground_truth(metric, truth)
-        if metric == 'keypoints':
-            none = [0] * 3 * len(self.dataset_meta['keypoint_sigmas'])
-            for row in data['annotations']:
-                # COCO writes these for every object, other tools do not
-                given = row.get('keypoints')
-                row['keypoints'] = given or none
-                if not (given and isinstance(row.get('num_keypoints'), int)):
-                    row['num_keypoints'] = sum(v > 0 for v in row['keypoints'][2::3])
+        if metric != 'keypoints':
+            return super()._ground_truth(metric, truth)
+        data = truth.ground_truth(*BOX, 'keypoints', 'num_keypoints')
+        none = [0] * 3 * len(self.dataset_meta['keypoint_sigmas'])
+        for row in data['annotations']:
+            # COCO writes these for every object, other tools do not
+            given = row.get('keypoints')
+            row['keypoints'] = given or none
+            if not (given and isinstance(row.get('num_keypoints'), int)):
+                row['num_keypoints'] = sum(v > 0 for v in row['keypoints'][2::3])
         return data
+
+    def _detections(
+        self, metric: str, coco: Any, truth: RenumberedTruth, predictions: Sequence[dict]
+    ) -> Any:
+        if metric != 'keypoints':
+            return super()._detections(metric, coco, truth, predictions)
+        return coco.load_res(
+            [
+                dict(row, image_id=truth.image_numbers[found['img_id']], category_id=label + 1)
+                for found in predictions
+                for label, row in zip(found['labels'].tolist(), _rows(found))
+            ]
+        )
+
+    def _averaged(
+        self, metric: str, precision: np.ndarray, recall: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        if metric != 'keypoints':
+            return super()._averaged(metric, precision, recall)
+        return chain(_parts(precision), _parts(recall))
+
+
+def _rows(prediction: dict) -> Iterator[dict]:
+    """Scores and keypoints of an image's detections, as COCO has them in results."""
+    points = prediction['keypoints'].copy()
+    points[..., :2] -= PIXEL_CENTRE
+    points[..., 2] = 1  # COCO reads no visibility from results
+    for score, keypoints in zip(
+        prediction['scores'].tolist(), points.reshape(len(points), -1).tolist()
+    ):
+        yield dict(keypoints=keypoints, score=score)

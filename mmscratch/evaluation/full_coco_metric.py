@@ -1,11 +1,11 @@
 """COCO's own twelve numbers, unrounded, and per-class AP, for boxes and for masks."""
 
-import json
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from faster_coco_eval import COCO, COCOeval_faster
+import numpy as np
+import torch
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
@@ -14,6 +14,8 @@ from mmscratch.errors import InputError
 from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 
 PROPOSAL_NUMS = (1, 10, 100)
+# what matching needs of an annotation
+BOX = ('bbox', 'area', 'iscrowd')
 
 
 def coco_numbers(proposal_nums: Sequence[int] = PROPOSAL_NUMS) -> tuple[str, ...]:
@@ -42,9 +44,9 @@ class FullCocoMetric(CocoMetric):
     Returned keys, each in 0..1, or -1 if the ground truth has no such object:
     ``{bbox,segm}_{coco_numbers(proposal_nums)}`` and ``{bbox,segm}_AP/<class name>``.
 
-    faster-coco-eval does the matching; tests compare it with pycocotools. Ids of images,
-    annotations and categories may be any whole numbers: :class:`RenumberedTruth` gives the
-    evaluator others. The result files (``outfile_prefix``) have the user's ids.
+    hotcoco does the matching; tests compare it with pycocotools. Ids of images, annotations and
+    categories may be any whole numbers: :class:`RenumberedTruth` gives the evaluator others. The
+    result files (``outfile_prefix``) have the user's ids.
 
     Args:
         ann_file: A COCO JSON.
@@ -55,8 +57,8 @@ class FullCocoMetric(CocoMetric):
         format_only, outfile_prefix, backend_args, collect_device, prefix: those of ``CocoMetric``.
 
     Raises:
-        InputError: for another metric, or other numbers; in evaluation, for a class or an image
-            that ``ann_file`` lacks.
+        InputError: for another metric, or other numbers, or without hotcoco; in evaluation, for a
+            class or an image that ``ann_file`` lacks.
     """
 
     known_metrics: tuple[str, ...] = ('bbox', 'segm')
@@ -83,6 +85,7 @@ class FullCocoMetric(CocoMetric):
                 f'{name}: proposal_nums={proposal_nums!r}: give three ascending numbers of '
                 'detections, such as [1, 10, 300]'
             )
+        _hotcoco()
         super().__init__(
             ann_file=ann_file,
             metric=[],
@@ -99,6 +102,21 @@ class FullCocoMetric(CocoMetric):
         # by metric: the names of what COCOeval.summarize() yields, and COCOeval's maxDets
         numbers = coco_numbers(proposal_nums)
         self._counted = dict.fromkeys(self.known_metrics, (numbers, proposal_nums))
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep the predictions of a batch, masks as RLE."""
+        samples = []
+        for sample in data_samples:
+            found = dict(sample['pred_instances'])
+            if 'masks' in found:
+                masks = found['masks']
+                if isinstance(masks, torch.Tensor):
+                    # a third of the time of pycocotools
+                    masks = map(_hotcoco().mask.encode, masks.detach().cpu().numpy())
+                # an array, because BaseMetric.evaluate looks into lists and dicts for tensors
+                found['masks'] = np.array(list(masks), dtype=object)
+            samples.append(dict(sample, pred_instances=found))
+        super().process(data_batch, samples)
 
     def metric_names(self) -> list[str]:
         """The keys of what ``evaluate`` returns, in its order; ``dataset_meta`` has to be set."""
@@ -120,15 +138,14 @@ class FullCocoMetric(CocoMetric):
                 f'{self.ann_file}: has no image {unknown}, which was evaluated; give the evaluator '
                 'the ann_file of its data set'
             )
-        with tempfile.TemporaryDirectory() as folder:
-            files = self.results2json(predictions, self.outfile_prefix or f'{folder}/results')
-            if self.format_only:
-                return {}
-            truth = RenumberedTruth(self._coco_api.dataset, image_ids, self.cat_ids)
-            numbers: dict[str, float] = {}
-            for metric in self.metrics:
-                detections = json.loads(Path(files[metric]).read_text())
-                numbers |= self._evaluate(metric, truth, detections)
+        if self.outfile_prefix:
+            self.results2json(predictions, self.outfile_prefix)
+        if self.format_only:
+            return {}
+        truth = RenumberedTruth(self._coco_api.dataset, image_ids, self.cat_ids)
+        numbers: dict[str, float] = {}
+        for metric in self.metrics:
+            numbers |= self._evaluate(metric, truth, predictions)
         return numbers
 
     def _category_ids(self) -> list[int]:
@@ -145,53 +162,106 @@ class FullCocoMetric(CocoMetric):
     def _classes(self) -> Sequence[str]:
         return self.dataset_meta['classes'] if self.classwise else ()
 
+    def _evaluate(
+        self, metric: str, truth: RenumberedTruth, predictions: Sequence[dict]
+    ) -> dict[str, float]:
+        names, limits = self._counted[metric]
+        coco = _hotcoco().COCO(self._ground_truth(metric, truth))
+        found = self._detections(metric, coco, truth, predictions)
+        evaluation = _hotcoco().COCOeval(coco, found, metric)
+        evaluation.params.max_dets = list(limits)
+        if metric == 'keypoints':
+            evaluation.params.kpt_oks_sigmas = list(self.dataset_meta['keypoint_sigmas'])
+        evaluation.evaluate()
+        evaluation.accumulate()
+        # precision (IoU or OKS thresholds, recalls, classes, area ranges, numbers of detections),
+        # recall the same without recalls
+        precision, recall = evaluation.eval['precision'], evaluation.eval['recall']
+        numbers = dict(zip(names, map(_mean, self._averaged(metric, precision, recall))))
+        for k, name in enumerate(self._classes()):
+            numbers[f'AP/{name}'] = _mean(precision[:, :, k, 0, -1])
+        return {f'{metric}_{name}': number for name, number in numbers.items()}
+
     def _ground_truth(self, metric: str, truth: RenumberedTruth) -> dict[str, list[dict]]:
-        content = truth.ground_truth()
-        if metric == 'segm':
-            content['annotations'] = list(_with_masks(content['annotations']))
+        if metric != 'segm':
+            return truth.ground_truth(*BOX)
+        content = truth.ground_truth(*BOX, 'segmentation')
+        content['annotations'] = list(_with_masks(content['annotations']))
         return content
 
-    def _evaluate(
-        self, metric: str, truth: RenumberedTruth, detections: list[dict]
-    ) -> dict[str, float]:
-        if metric == 'segm':
-            for detection in detections:
-                # with a box, COCO would file the mask under the area of its box
-                detection.pop('bbox')
-        names, limits = self._counted[metric]
-        coco = COCO(self._ground_truth(metric, truth))
-        evaluation = COCOeval_faster(
-            coco,
-            coco.loadRes(truth.detections(detections)),
-            metric,
-            kpt_oks_sigmas=self.dataset_meta.get('keypoint_sigmas'),
+    def _detections(
+        self, metric: str, coco: Any, truth: RenumberedTruth, predictions: Sequence[dict]
+    ) -> Any:
+        """The predictions, as hotcoco's ``COCO`` loads them."""
+        numbers = [truth.image_numbers[prediction['img_id']] for prediction in predictions]
+        boxes, scores, labels = (
+            np.concatenate([prediction[key] for prediction in predictions])
+            for key in ('bboxes', 'scores', 'labels')
         )
-        evaluation.params.catIds = coco.getCatIds()
-        evaluation.params.maxDets = limits
-        evaluation.run()
-        numbers = {
-            f'{metric}_{name}': float(number) for name, number in zip(names, evaluation.all_stats)
-        }
-        # of (IoU or OKS thresholds, recalls, classes, area ranges, numbers of detections): all
-        # areas, the largest number
-        precision = evaluation.eval['precision'][:, :, :, 0, -1]
-        for k, name in enumerate(self._classes()):
-            valid = precision[:, :, k][precision[:, :, k] > -1]
-            numbers[f'{metric}_AP/{name}'] = float(valid.mean()) if valid.size else -1.0
-        return numbers
+        rows = np.empty((len(labels), 7))  # image, x, y, width, height, score, category
+        rows[:, 0] = np.repeat(numbers, [len(prediction['labels']) for prediction in predictions])
+        rows[:, 1:5] = boxes
+        rows[:, 3:5] -= rows[:, 1:3]
+        rows[:, 5] = scores
+        rows[:, 6] = labels + 1
+        if metric != 'segm':
+            return coco.load_res(rows)
+        if 'mask_scores' in predictions[0]:
+            rows[:, 5] = np.concatenate([prediction['mask_scores'] for prediction in predictions])
+        masks = [mask for prediction in predictions for mask in prediction['masks']]
+        found = coco.load_res(rows, segmentation=masks)
+        # COCO files a mask under its own area, not under that of its box
+        found.update_anns(ids=range(1, len(rows) + 1), area=_hotcoco().mask.area(masks))
+        return found
+
+    def _averaged(
+        self, metric: str, precision: np.ndarray, recall: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """What is averaged to each of the numbers, in their order."""
+        yield from _parts(precision)
+        yield from (recall[:, :, 0, limit] for limit in range(recall.shape[-1]))
+        yield from list(_parts(recall))[3:]
+
+
+def _hotcoco() -> ModuleType:
+    """The evaluator. Whoever infers, or evaluates VOC, does without."""
+    try:
+        import hotcoco
+    except ImportError as error:
+        raise InputError(
+            f"hotcoco computes COCO's numbers and cannot be imported ({error}); pip install "
+            'hotcoco==1.3.0 (wheels for Linux and macOS, and for Windows on x86; elsewhere install '
+            'Rust first, https://rustup.rs, with which pip compiles it)'
+        ) from None
+    return hotcoco
+
+
+def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Precision or recall at all thresholds, at 0.5, at 0.75; then of each size of objects.
+
+    ``values``: (thresholds, ..., area ranges, numbers of detections). The last number counts.
+    """
+    yield from (part[..., 0, -1] for part in (values, values[0], values[5]))
+    yield from (values[..., size, -1] for size in range(1, values.shape[-2]))
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of all but the -1 of classes without objects; -1 if there is no other."""
+    valid = values[values > -1]
+    return float(valid.mean()) if valid.size else -1.0
 
 
 def _with_masks(rows: Iterable[dict]) -> Iterator[dict]:
     """The objects that have a mask, without its polygons of fewer than 3 points.
 
-    Training leaves these out too; the evaluator would stop at them.
+    Training leaves these out too; the evaluator would count them as missed.
     """
     for row in rows:
         segmentation = row.get('segmentation')
         if isinstance(segmentation, list):
-            segmentation = whole_polygons(segmentation)
+            row['segmentation'] = segmentation = whole_polygons(segmentation)
         if segmentation:
-            yield dict(row, segmentation=segmentation)
+            yield row
 
 
 def _ascend(numbers: Sequence[int]) -> bool:

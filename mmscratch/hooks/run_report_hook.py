@@ -21,7 +21,7 @@ import mmscratch
 from mmscratch.loops.runner_state import batch_of, images_per_step
 from mmscratch.visualization import draw_curves
 
-PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'faster-coco-eval')
+PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'hotcoco')
 
 
 @HOOKS.register_module()

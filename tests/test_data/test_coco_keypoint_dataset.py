@@ -96,7 +96,7 @@ def test_cocos_own_keypoints():
     assert len(meta['flip_pairs']) == 8
     for left, right in meta['flip_pairs']:
         assert names[left].removeprefix('left') == names[right].removeprefix('right')
-    from faster_coco_eval.core.cocoeval import Params
+    from pycocotools.cocoeval import Params
 
     assert Params(iouType='keypoints').kpt_oks_sigmas.tolist() == pytest.approx(
         list(meta['keypoint_sigmas'])

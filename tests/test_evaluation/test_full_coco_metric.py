@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,63 @@ def test_only_images_that_were_evaluated_count(truth_and_samples, tmp_path):
     part.write_text(json.dumps(data))
     few = [sample for sample in samples if sample['img_id'] in (2, 5)]
     assert evaluate(file, few, ['bbox']) == evaluate(part, few, ['bbox'])
+
+
+def test_what_else_a_file_says_does_not_matter(truth_and_samples, tmp_path):
+    file, samples = truth_and_samples
+    data = json.loads(file.read_text())
+    for row in data['images']:
+        row.update(license='MIT', date_captured=2026, neg_category_ids='none')
+    for row in data['annotations']:
+        row.update(attributes=dict(occluded=[True]), num_keypoints=None, ignore='no', score='high')
+    for row in data['categories']:
+        row.update(supercategory=None, skeleton='none')
+    other = tmp_path / 'other.json'
+    other.write_text(json.dumps(data))
+    kinds = ['bbox', 'segm']
+    assert evaluate(other, samples, kinds) == evaluate(file, samples, kinds)
+
+
+def test_masks_may_have_scores_of_their_own(truth_and_samples):
+    file, samples = truth_and_samples
+    rescored, swapped = copy.deepcopy(samples), copy.deepcopy(samples)
+    for one, other in zip(rescored, swapped):
+        scores = one['pred_instances']['scores'].flip(0)
+        one['pred_instances']['mask_scores'] = other['pred_instances']['scores'] = scores
+    kinds = ['bbox', 'segm']
+    numbers, usual, expected = (
+        evaluate(file, given, kinds) for given in (rescored, samples, swapped)
+    )
+    assert usual['coco/segm_mAP'] != expected['coco/segm_mAP']
+    for name, number in numbers.items():
+        assert number == (expected if 'segm' in name else usual)[name], name
+
+
+def test_masks_are_kept_as_rle_which_predictions_may_have_already(truth_and_samples):
+    file, samples = truth_and_samples
+    encoded = copy.deepcopy(samples)
+    for sample in encoded:
+        masks = sample['pred_instances']['masks'].numpy().astype(np.uint8)
+        sample['pred_instances']['masks'] = [
+            mask_api.encode(np.asfortranarray(mask)) for mask in masks
+        ]
+    metric = FullCocoMetric(ann_file=str(file), metric='segm')
+    metric.dataset_meta = dict(classes=CLASSES)
+    kept = []
+    for given in (samples, encoded):
+        found = given[0]['pred_instances']
+        masks = found['masks']
+        metric.process({}, given)
+        assert found['masks'] is masks  # other metrics get the same samples
+        kept.append([list(result['masks']) for _, result in metric.results])
+        metric.results.clear()
+    assert kept[0] == kept[1]
+
+
+def test_without_hotcoco_a_metric_says_what_to_do_when_it_is_built(truth_and_samples, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'hotcoco', None)
+    with pytest.raises(InputError, match=r'^hotcoco .* cannot be imported .* pip install .*Rust'):
+        FullCocoMetric(ann_file=str(truth_and_samples[0]))
 
 
 def test_a_second_validation_yields_the_same(truth_and_samples):

@@ -14,6 +14,12 @@ This measures one GPU, in two parts. Part ``steps`` times training steps of the 
 project, of MMDetection and of torchvision and of one with frozen BN, in float32 and bfloat16, and
 with each lever of ``mmscratch.models.speedups`` alone. Part ``shapes`` trains the demo in both
 formats, resumes, tests and infers. FILE always has what was measured so far.
+
+    python tools/analysis/benchmark.py --suite evaluation --out FILE.json [--parts val]
+
+This times COCO's evaluation by pycocotools, by faster-coco-eval where it is installed and by this
+project's metrics, from files to numbers: boxes and masks of part ``instances``, keypoints of part
+``persons``. Part ``val`` is of the size of COCO val, with 100 detections an image.
 """
 
 import argparse
@@ -28,14 +34,15 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 
-from mmscratch.benchmark import runs, steps
+from mmscratch.benchmark import evaluation, runs, steps
 from mmscratch.benchmark.speed import measure, speed_rows
 from mmscratch.config import config_check
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
 
-PARTS = 'shapes', 'steps'
+# of each suite; those that are measured if none is named come first
+PARTS = {'gpu': ['shapes', 'steps'], 'evaluation': ['instances', 'persons', 'val']}
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,8 +54,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=5, help='default 5')
     parser.add_argument('--steps', type=int, default=3, help='timed in a round (default 3)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
-    parser.add_argument('--suite', choices=['gpu'], help='measure this in place of configs')
-    parser.add_argument('--parts', nargs='+', choices=PARTS, default=PARTS, help='of --suite')
+    parser.add_argument('--suite', choices=PARTS, help='measure this in place of configs')
+    parser.add_argument('--parts', nargs='+', choices=[*PARTS['gpu'], *PARTS['evaluation']])
     parser.add_argument('--seconds', type=float, default=240, help='for part steps')
     parser.add_argument('--device', default='cuda', choices=['cuda', 'cpu'], help='of --suite')
     parser.add_argument('--tiny', action='store_true', help='try --suite out with small models')
@@ -58,18 +65,31 @@ def parse_args() -> argparse.Namespace:
     if min(args.batch, args.rounds, args.steps) < 1:
         parser.error('--batch, --rounds and --steps are at least 1')
     if bool(args.suite) == bool(args.configs):
-        parser.error('give configs, or --suite gpu')
+        parser.error('give configs, or --suite gpu, or --suite evaluation')
     if args.suite and not args.out:
         parser.error('--suite writes its numbers to --out FILE')
-    if args.suite and args.device == 'cuda' and not torch.cuda.is_available():
+    if args.suite == 'gpu' and args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--suite gpu needs a GPU, and there is none; --device cpu --tiny tries it out')
+    if args.suite:
+        args.parts = args.parts or PARTS[args.suite][:2]
+        if wrong := set(args.parts) - set(PARTS[args.suite]):
+            parser.error(f'--suite {args.suite} has no part {wrong.pop()}')
     if len({config.stem for config in args.configs}) < len(args.configs):
         parser.error('two configs of one name: twins cost the same, give one of them')
     return args
 
 
-def run_suite(args: argparse.Namespace) -> None:
-    """Run the parts one after the other, and print the table of the steps."""
+def time_evaluation(args: argparse.Namespace) -> None:
+    """Run the suite ``evaluation``, and print its table."""
+    numbers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for numbers in evaluation.measure(Path(folder), args.parts, args.rounds, args.tiny):
+            write(args.out, about() | numbers)
+    print_table(evaluation.rows(numbers))
+
+
+def run_gpu(args: argparse.Namespace) -> None:
+    """Run the parts of the suite ``gpu`` one after the other, and print the table of the steps."""
     # MMEngine logs the rate and the decay of every parameter
     MMLogger.get_instance('mmengine').setLevel('ERROR')
     record: dict[str, Any] = about()
@@ -134,7 +154,7 @@ def print_table(rows: list[list[str]]) -> None:
 def main() -> None:
     args = parse_args()
     if args.suite:
-        run_suite(args)
+        (run_gpu if args.suite == 'gpu' else time_evaluation)(args)
         return
     if args.data:
         print(json.dumps(measure(args.configs[0], args.data, args.batch, args.steps)))
