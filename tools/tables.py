@@ -14,6 +14,7 @@ import ast
 import functools
 import json
 import sys
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
@@ -24,7 +25,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 import mmscratch
-from mmscratch.benchmark import steps
+from mmscratch.benchmark import loading, start, steps
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
@@ -199,6 +200,12 @@ def gpu_table(run: str) -> str:
     return markdown(steps.rows(measured[run]['steps']), 'lrrrrrr')
 
 
+def cpu_table(name: str, make: Callable[[dict[str, Any]], list[list[str]]]) -> str:
+    """What tools/analysis/benchmark.py --suite NAME measured."""
+    rows = make(json.loads((ROOT / f'results/speed/{name}.json').read_text()))
+    return markdown(rows, 'l' + 'r' * (len(rows[0]) - 1))
+
+
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
@@ -221,6 +228,15 @@ def tables() -> list[tuple[str, str, Any]]:
     for run in ('before_levers', 'with_levers'):
         line = f'<!-- table of {run}: tools/tables.py -->'
         found.append(('results/README.md', line, functools.partial(gpu_table, run)))
+    for text, name, make in (
+        ('loading', 'loading', loading.rows),
+        ('steps of loading', 'loading', loading.stage_rows),
+        ('decoders', 'loading', loading.decoder_rows),
+        ('start', 'start', start.rows),
+        ("a worker's memory", 'start', start.memory_rows),
+    ):
+        line = f'<!-- table of {text}: tools/tables.py -->'
+        found.append(('results/speed/README.md', line, functools.partial(cpu_table, name, make)))
     for metafile in load_yaml(ROOT / 'model-index.yml')['Import']:
         folder = Path(metafile).parent
         for kind, make in (('configs', configs_table), ('reported results', reported_table)):

@@ -14,6 +14,12 @@ This measures one GPU, in two parts. Part ``steps`` times training steps of the 
 project, of MMDetection and of torchvision and of one with frozen BN, in float32 and bfloat16, and
 with each lever of ``mmscratch.models.speedups`` alone. Part ``shapes`` trains the demo in both
 formats, resumes, tests and infers. FILE always has what was measured so far.
+
+    python tools/analysis/benchmark.py --suite loading --out FILE.json
+    python tools/analysis/benchmark.py --suite start --out FILE.json
+
+The first measures the loading of training images beside MMDetection's, the second the time and the
+memory up to the first step of a training on as many images and objects as COCO has, on Linux.
 """
 
 import argparse
@@ -28,7 +34,7 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 
-from mmscratch.benchmark import runs, steps
+from mmscratch.benchmark import loading, runs, start, steps
 from mmscratch.benchmark.speed import measure, speed_rows
 from mmscratch.config import config_check
 from mmscratch.data.progress_bar import ProgressBar
@@ -36,6 +42,11 @@ from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
 
 PARTS = 'shapes', 'steps'
+# suites that need no GPU: what measures, and what makes tables of it
+ON_CPU: dict[str, Any] = dict(
+    loading=(loading.measure, loading.rows, loading.stage_rows, loading.decoder_rows),
+    start=(start.measure, start.rows, start.memory_rows),
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=5, help='default 5')
     parser.add_argument('--steps', type=int, default=3, help='timed in a round (default 3)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
-    parser.add_argument('--suite', choices=['gpu'], help='measure this in place of configs')
+    parser.add_argument('--suite', choices=['gpu', *ON_CPU], help='in place of configs')
     parser.add_argument('--parts', nargs='+', choices=PARTS, default=PARTS, help='of --suite')
     parser.add_argument('--seconds', type=float, default=240, help='for part steps')
     parser.add_argument('--device', default='cuda', choices=['cuda', 'cpu'], help='of --suite')
@@ -58,10 +69,10 @@ def parse_args() -> argparse.Namespace:
     if min(args.batch, args.rounds, args.steps) < 1:
         parser.error('--batch, --rounds and --steps are at least 1')
     if bool(args.suite) == bool(args.configs):
-        parser.error('give configs, or --suite gpu')
+        parser.error('give configs, or a --suite')
     if args.suite and not args.out:
         parser.error('--suite writes its numbers to --out FILE')
-    if args.suite and args.device == 'cuda' and not torch.cuda.is_available():
+    if args.suite == 'gpu' and args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--suite gpu needs a GPU, and there is none; --device cpu --tiny tries it out')
     if len({config.stem for config in args.configs}) < len(args.configs):
         parser.error('two configs of one name: twins cost the same, give one of them')
@@ -85,6 +96,17 @@ def run_suite(args: argparse.Namespace) -> None:
                 write(args.out, record | {part: numbers})
             record[part] = numbers
     print_table(steps.rows(record.get('steps', {})))
+
+
+def run_on_cpu(args: argparse.Namespace) -> None:
+    """Measure one of ``ON_CPU``, and print its tables."""
+    measure_suite, *tables = ON_CPU[args.suite]
+    record: dict[str, Any] = about()
+    with tempfile.TemporaryDirectory() as folder:
+        for numbers in measure_suite(Path(folder), args.tiny):
+            write(args.out, record | numbers)
+    for make in tables:
+        print_table(make(numbers))
 
 
 def draw(folder: Path, tiny: bool) -> None:
@@ -134,7 +156,7 @@ def print_table(rows: list[list[str]]) -> None:
 def main() -> None:
     args = parse_args()
     if args.suite:
-        run_suite(args)
+        run_suite(args) if args.suite == 'gpu' else run_on_cpu(args)
         return
     if args.data:
         print(json.dumps(measure(args.configs[0], args.data, args.batch, args.steps)))
