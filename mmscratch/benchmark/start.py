@@ -270,7 +270,7 @@ def rows(numbers: dict[str, Any]) -> list[list[str]]:
 def memory_rows(numbers: dict[str, Any]) -> list[list[str]]:
     """The cells of a table of a worker's memory over the images that it has loaded."""
     cells = [['images that the worker has loaded', 'its own, MB', 'with its part of shared ones']]
-    for row in numbers['worker_mb']:
+    for row in numbers.get('worker_mb', []):
         cells.append([f'{row["images"]:,}', f'{row["own"]:,}', f'{row["pss"]:,}'])
     return cells
 
