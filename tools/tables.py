@@ -228,7 +228,7 @@ def tables() -> list[tuple[str, str, Any]]:
     for run in ('before_levers', 'with_levers'):
         line = f'<!-- table of {run}: tools/tables.py -->'
         found.append(('results/README.md', line, functools.partial(gpu_table, run)))
-    for text, name, make in (
+    for text, name, rows in (
         ('loading', 'loading', loading.rows),
         ('steps of loading', 'loading', loading.stage_rows),
         ('decoders', 'loading', loading.decoder_rows),
@@ -236,7 +236,7 @@ def tables() -> list[tuple[str, str, Any]]:
         ("a worker's memory", 'start', start.memory_rows),
     ):
         line = f'<!-- table of {text}: tools/tables.py -->'
-        found.append(('results/speed/README.md', line, functools.partial(cpu_table, name, make)))
+        found.append(('results/speed/README.md', line, functools.partial(cpu_table, name, rows)))
     for metafile in load_yaml(ROOT / 'model-index.yml')['Import']:
         folder = Path(metafile).parent
         for kind, make in (('configs', configs_table), ('reported results', reported_table)):

@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 import cv2
+import mmcv
 import numpy as np
 import torch
 
@@ -46,7 +47,9 @@ def measure(folder: Path, tiny: bool) -> Iterator[dict[str, Any]]:
     drawn = draw(folder, 4 if tiny else 64)
     configs = dict(list(PIPELINES.items())[: 1 if tiny else None])
     rounds: dict[str, dict[str, list]] = {name: {side: [] for side in SIDES} for name in configs}
-    numbers = dict(data=drawn, decoders=decoders(folder, 1 if tiny else 5), rounds=rounds)
+    numbers: dict[str, Any] = dict(
+        data=drawn, decoders=decoders(folder, 1 if tiny else 5), rounds=rounds
+    )
     for _ in range(1 if tiny else 3):
         for name, config in configs.items():
             for side in SIDES:
@@ -72,7 +75,7 @@ def draw(folder: Path, images: int) -> dict[str, Any]:
     for row in content['images']:
         png = folder / 'train' / row['file_name']
         jpeg = png.with_suffix('.jpg')
-        cv2.imwrite(str(jpeg), cv2.imread(str(png)), [cv2.IMWRITE_JPEG_QUALITY, 95])
+        mmcv.imwrite(mmcv.imread(png), str(jpeg), [cv2.IMWRITE_JPEG_QUALITY, 95])
         row['file_name'] = jpeg.name
         size += jpeg.stat().st_size
     file.write_text(json.dumps(content))
@@ -95,7 +98,7 @@ def decoders(folder: Path, rounds: int) -> dict[str, dict[str, Any]]:
     files = [path.read_bytes() for path in sorted((folder / 'train').glob('*.jpg'))]
 
     def opencv(content: bytes) -> np.ndarray:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
 
     def pillow(content: bytes) -> np.ndarray:
         return np.asarray(Image.open(io.BytesIO(content)).convert('RGB'))[..., ::-1]
@@ -150,7 +153,7 @@ def load(side: str, config: str, folder: str, images: int) -> dict[str, Any]:
         if 'ann_file' in node:
             node.update(data_root=folder, ann_file='annotations/instances_train.json')
             node.update(data_prefix=dict(img='train'))
-            node.metainfo = dict(classes=[row['name'] for row in content['categories']])
+            node['metainfo'] = dict(classes=[row['name'] for row in content['categories']])
     built = DATASETS.build(dataset)
     built.full_init()
 
@@ -238,4 +241,4 @@ def decoder_rows(numbers: dict[str, Any]) -> list[list[str]]:
 
 
 if __name__ == '__main__':
-    print(json.dumps(load(*sys.argv[1:4], images=int(sys.argv[4]))))
+    print(json.dumps(load(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))))
