@@ -714,5 +714,24 @@ def test_the_suite_for_evaluation_tries_itself_out(tmp_path):
     assert 'error: --suite evaluation has no part steps' in error
 
 
+def test_the_suites_of_loading_and_start_try_themselves_out(tmp_path):
+    for suite in ('loading', 'start'):
+        out = tmp_path / f'{suite}.json'
+        printed = python('analysis/benchmark.py', '--suite', suite, '--tiny', '--out', out)
+        assert printed.count('| --- |') == dict(loading=3, start=2)[suite]
+    record = json.loads((tmp_path / 'loading.json').read_text())
+    assert record['decoders']['opencv']['equal']
+    for sides in record['rounds'].values():
+        [ours], [theirs] = sides['mmscratch'], sides['mmdetection']
+        assert list(ours['stages_ms']) == list(theirs['stages_ms'])
+        # masks are cuts of the image here, and whole there
+        assert ours['sent_kb'] < theirs['sent_kb'] / 5
+    record = json.loads((tmp_path / 'start.json').read_text())
+    for [run] in record['rounds'].values():
+        assert run['cpu_seconds'] > 0
+        assert len(run['workers']) == 2
+    assert record['worker_mb'][0]['own'] > 0
+
+
 def test_committed_tables_are_fresh():
     python('tables.py', '--check')

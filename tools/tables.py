@@ -15,6 +15,7 @@ import ast
 import functools
 import json
 import sys
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
@@ -25,7 +26,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 import mmscratch
-from mmscratch.benchmark import evaluation, model_trial, steps
+from mmscratch.benchmark import cpu_steps, evaluation, loading, model_trial, start, steps
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
@@ -213,6 +214,12 @@ def evaluation_table() -> str:
     return markdown([header, *cells, *more], 'll' + 'r' * (len(header) - 2))
 
 
+def cpu_table(name: str, make: Callable[[dict[str, Any]], list[list[str]]]) -> str:
+    """What tools/analysis/benchmark.py --suite NAME measured."""
+    rows = make(json.loads((ROOT / f'results/speed/{name}.json').read_text()))
+    return markdown(rows, 'l' + 'r' * (len(rows[0]) - 1))
+
+
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
@@ -233,16 +240,21 @@ def tables() -> list[tuple[str, str, Any]]:
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
         ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ]
-    found.append(
-        (
-            'results/speed/README.md',
-            '<!-- table of evaluation: tools/tables.py -->',
-            evaluation_table,
-        )
-    )
+    line = '<!-- table of evaluation: tools/tables.py -->'
+    found.append(('results/speed/README.md', line, evaluation_table))
     for run in ('before_levers', 'with_levers'):
         line = f'<!-- table of {run}: tools/tables.py -->'
         found.append(('results/README.md', line, functools.partial(gpu_table, run)))
+    for text, name, rows in (
+        ('steps on a CPU', 'cpu', cpu_steps.rows),
+        ('loading', 'loading', loading.rows),
+        ('steps of loading', 'loading', loading.stage_rows),
+        ('decoders', 'loading', loading.decoder_rows),
+        ('start', 'start', start.rows),
+        ("a worker's memory", 'start', start.memory_rows),
+    ):
+        line = f'<!-- table of {text}: tools/tables.py -->'
+        found.append(('results/speed/README.md', line, functools.partial(cpu_table, name, rows)))
     for metafile in load_yaml(ROOT / 'model-index.yml')['Import']:
         folder = Path(metafile).parent
         for kind, make in (('configs', configs_table), ('reported results', reported_table)):

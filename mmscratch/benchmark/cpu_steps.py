@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
+
 DEMO = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 BATCH = 8
+# in a turn, after one that isn't counted
+STEPS = 6
+# `make data/shapes`
+DEMO_SHAPES = ShapesConfig(
+    size=128, classes=3, objects=(1, 4), object_size=(0.4, 0.7), rotation=0, occlusion=0.1
+)
 BUSY = 'while True: pass'
 # libgomp's own waiting
 SPINNING = {'GOMP_SPINCOUNT': '300000'}
@@ -57,50 +64,47 @@ VARIANTS = {
 TINY = ('before', 'today', 'today, two processes of one thread')
 
 
-def measure(
-    data: Path, tiny: bool, rounds: int = 5, steps: int = 6
-) -> Iterator[dict[str, dict[str, Any]]]:
+def measure(folder: Path, tiny: bool, rounds: int = 5) -> Iterator[dict[str, Any]]:
     """Time ``VARIANTS`` in turns, on a quiet machine and beside another busy process.
 
     Args:
-        data: the demo's images.
-        tiny: one step of a few variants, for a test.
+        folder: gets the demo's images.
+        tiny: one step of a few variants, for a test of the suite itself.
         rounds: how often each variant has its turn.
-        steps: in a turn, after one that isn't counted.
 
     Yields:
-        All numbers so far. Of each variant ``quiet`` and ``busy``: for each round, the median
+        All numbers so far, as ``variants``. Of each ``quiet`` and ``busy``: for each round, the median
         seconds of a step. One that fails has its ``error``.
     """
+    generate(folder / 'data', DEMO_SHAPES, dict(train=4 * BATCH, val=1), progress=False)
     numbers: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        workers: dict[str, list[subprocess.Popen]] = {}
-        try:
-            for name in TINY if tiny else VARIANTS:
-                workers[name] = _start(VARIANTS[name], data, Path(folder) / str(len(workers)))
-                numbers[name] = dict(quiet=[], busy=[])
-                # builds the model: alone, as it would be timed
-                _turn(workers[name], 1 if tiny else 2)
-            for _ in range(1 if tiny else rounds):
-                for machine in ('quiet', 'busy'):
-                    with _busy(machine == 'busy'):
-                        for name, processes in workers.items():
-                            seconds = _turn(processes, 1 if tiny else steps)
-                            if seconds is None:
-                                numbers[name] = dict(error='the process ended')
-                            elif 'error' not in numbers[name]:
-                                numbers[name][machine].append(round(seconds, 4))
-                yield numbers
-        finally:
-            for processes in workers.values():
-                for process in processes:
-                    process.kill()
-                    process.wait()
+    workers: dict[str, list[subprocess.Popen]] = {}
+    try:
+        for name in TINY if tiny else VARIANTS:
+            workers[name] = _start(VARIANTS[name], folder, f'group{len(workers)}')
+            numbers[name] = dict(quiet=[], busy=[])
+            # builds the model: alone, as it would be timed
+            _turn(workers[name], 1 if tiny else 2)
+        for _ in range(1 if tiny else rounds):
+            for machine in ('quiet', 'busy'):
+                with _busy(machine == 'busy'):
+                    for name, processes in workers.items():
+                        seconds = _turn(processes, 1 if tiny else STEPS)
+                        if seconds is None:
+                            numbers[name] = dict(error='the process ended')
+                        elif 'error' not in numbers[name]:
+                            numbers[name][machine].append(round(seconds, 4))
+            yield dict(variants=numbers)
+    finally:
+        for processes in workers.values():
+            for process in processes:
+                process.kill()
+                process.wait()
 
 
-def _start(variant: Variant, data: Path, rendezvous: Path) -> list[subprocess.Popen]:
+def _start(variant: Variant, folder: Path, group: str) -> list[subprocess.Popen]:
     clean = {key: os.environ[key] for key in os.environ if not key.startswith(('OMP_', 'GOMP_'))}
-    job = dict(data=str(data), options=variant.options, rendezvous=str(rendezvous))
+    job = dict(data=str(folder / 'data'), options=variant.options, rendezvous=str(folder / group))
     return [
         subprocess.Popen(
             [
@@ -144,20 +148,21 @@ def _busy(other: bool) -> Iterator[None]:
             process.wait()
 
 
-def rows(numbers: dict[str, dict[str, Any]]) -> list[list[str]]:
+def rows(numbers: dict[str, Any]) -> list[list[str]]:
     """The cells of a table of what :func:`measure` yielded, header first.
 
     Times of a ratio are of one round; the ratio is the median over the rounds.
     """
     cells = [['variant', 'quiet, s', 'faster than before', 'busy, s', 'faster than before']]
-    for name, own in numbers.items():
+    variants = numbers['variants']
+    for name, own in variants.items():
         row = [name]
         for machine in ('quiet', 'busy'):
             seconds = own.get(machine)
             if not seconds:
                 row += ['failed', '-']
                 continue
-            ratios = [a / b for a, b in zip(numbers['before'][machine], seconds, strict=True)]
+            ratios = [a / b for a, b in zip(variants['before'][machine], seconds, strict=True)]
             row += [
                 f'{median(seconds):.3f} ({min(seconds):.3f} to {max(seconds):.3f})',
                 f'{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})',

@@ -45,7 +45,7 @@ PARTS = {
 
 
 def measure(
-    folder: Path, parts: Sequence[str], rounds: int, tiny: bool
+    folder: Path, tiny: bool, rounds: int = 5, parts: Sequence[str] = ('instances', 'persons')
 ) -> Iterator[dict[str, list[dict[str, Any]]]]:
     """Time each evaluator in turns, from a COCO JSON and detections to numbers.
 
@@ -54,9 +54,9 @@ def measure(
 
     Args:
         folder: Where to draw the data.
-        parts: Of ``PARTS``.
-        rounds: How often each is timed.
         tiny: A few images, for a test of the suite itself.
+        rounds: How often each is timed.
+        parts: Of ``PARTS``.
 
     Yields:
         All numbers so far. ``drawn`` are the sizes of the data; ``runs`` one dict a run, with wall

@@ -15,9 +15,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import InstanceData
 
+from mmscratch.data.late_masks import LateMasks
 from mmscratch.models import speedups
 from mmscratch.models.speedups.group_norm import GroupNorm
-from mmscratch.models.speedups.late_padded_masks import LatePaddedMasks
 from mmscratch.models.speedups.roi_levels import pool_sorted
 from mmscratch.models.speedups.rpn_loss import draw, sampled_loss
 from mmscratch.models.speedups.sgd import SGD
@@ -204,7 +204,7 @@ def test_mask_targets_are_those_of_before(objects, soft, device, without):
 
     padded, own = targets()
     expected_padded, expected = without(targets)
-    assert type(padded) is LatePaddedMasks
+    assert type(padded) is LateMasks
     assert padded.masks.dtype == expected_padded.masks.dtype
     np.testing.assert_array_equal(padded.masks, expected_padded.masks)
     assert own.dtype == expected.dtype

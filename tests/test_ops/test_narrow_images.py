@@ -1,4 +1,4 @@
-"""Sizes after resizing, and images of which a side has one pixel."""
+"""Sizes after resizing, images of which a side has one pixel, mirror images."""
 
 import mmcv
 import numpy as np
@@ -57,3 +57,15 @@ def test_image_boxes_and_masks_shrink_alike(kind):
         assert (results['gt_masks'].height, results['gt_masks'].width) == (1, 384)
         assert results['scale_factor'] == (384 / 3000, 1 / 2)
         np.testing.assert_allclose(results['gt_bboxes'].tensor[0], [12.8, 0, 115.2, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize('direction', ['horizontal', 'vertical', 'diagonal'])
+@pytest.mark.parametrize('channels', [(), (1,), (3,), (6,)])
+@pytest.mark.parametrize('kind', [np.uint8, np.float32, bool])
+def test_mirror_images_are_contiguous(kind, channels, direction):
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, *channels)).astype(kind)
+    flipped = mmcv.imflip(image, direction)
+    axes = dict(horizontal=1, vertical=0, diagonal=(0, 1))[direction]
+    np.testing.assert_array_equal(flipped, np.flip(image, axes))
+    assert flipped.flags.c_contiguous
+    assert flipped.dtype == kind

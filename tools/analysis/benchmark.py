@@ -15,11 +15,17 @@ project, of MMDetection and of torchvision and of one with frozen BN, in float32
 with each lever of ``mmscratch.models.speedups`` alone. Part ``shapes`` trains the demo in both
 formats, resumes, tests and infers. FILE always has what was measured so far.
 
-    python tools/analysis/benchmark.py --suite evaluation --out FILE.json [--parts val]
+    python tools/analysis/benchmark.py --suite SUITE --out FILE.json
 
-This times COCO's evaluation by pycocotools, by faster-coco-eval where it is installed and by this
-project's metrics, from files to numbers: boxes and masks of part ``instances``, keypoints of part
-``persons``. Part ``val`` is of the size of COCO val, with 100 detections an image.
+Suites that need no GPU measure
+
+- ``cpu``: the demo's training steps with each lever for a CPU
+- ``evaluation``: COCO's evaluation by pycocotools, by faster-coco-eval where it is installed and by
+  this project's metrics; boxes and masks of part ``instances``, keypoints of part ``persons``.
+  ``--parts val`` has the size of COCO val, with 100 detections an image
+- ``loading``: the loading of training images beside MMDetection's
+- ``start``: time and memory up to the first step of a training on as many images and objects as
+  COCO has, on Linux
 """
 
 import argparse
@@ -34,15 +40,23 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 
-from mmscratch.benchmark import evaluation, runs, steps
+from mmscratch.benchmark import cpu_steps, evaluation, loading, runs, start, steps
+from mmscratch.benchmark.cpu_steps import DEMO_SHAPES
 from mmscratch.benchmark.speed import measure, speed_rows
 from mmscratch.config import config_check
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
 
-# of each suite; those that are measured if none is named come first
+# of a suite; those that are measured if none is named come first
 PARTS = {'gpu': ['shapes', 'steps'], 'evaluation': ['instances', 'persons', 'val']}
+# suites that need no GPU: what measures, and what makes tables of it
+ON_CPU: dict[str, Any] = dict(
+    cpu=(cpu_steps.measure, cpu_steps.rows),
+    evaluation=(evaluation.measure, evaluation.rows),
+    loading=(loading.measure, loading.rows, loading.stage_rows, loading.decoder_rows),
+    start=(start.measure, start.rows, start.memory_rows),
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,8 +68,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=5, help='default 5')
     parser.add_argument('--steps', type=int, default=3, help='timed in a round (default 3)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
-    parser.add_argument('--suite', choices=PARTS, help='measure this in place of configs')
-    parser.add_argument('--parts', nargs='+', choices=[*PARTS['gpu'], *PARTS['evaluation']])
+    parser.add_argument('--suite', choices=['gpu', *ON_CPU], help='in place of configs')
+    parser.add_argument(
+        '--parts',
+        nargs='+',
+        choices=[part for own in PARTS.values() for part in own],
+        help='of --suite',
+    )
     parser.add_argument('--seconds', type=float, default=240, help='for part steps')
     parser.add_argument('--device', default='cuda', choices=['cuda', 'cpu'], help='of --suite')
     parser.add_argument('--tiny', action='store_true', help='try --suite out with small models')
@@ -65,27 +84,18 @@ def parse_args() -> argparse.Namespace:
     if min(args.batch, args.rounds, args.steps) < 1:
         parser.error('--batch, --rounds and --steps are at least 1')
     if bool(args.suite) == bool(args.configs):
-        parser.error('give configs, or --suite gpu, or --suite evaluation')
+        parser.error('give configs, or a --suite')
     if args.suite and not args.out:
         parser.error('--suite writes its numbers to --out FILE')
     if args.suite == 'gpu' and args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--suite gpu needs a GPU, and there is none; --device cpu --tiny tries it out')
-    if args.suite:
-        args.parts = args.parts or PARTS[args.suite][:2]
-        if wrong := set(args.parts) - set(PARTS[args.suite]):
-            parser.error(f'--suite {args.suite} has no part {wrong.pop()}')
+    parts = PARTS.get(args.suite, [])
+    if wrong := set(args.parts or []) - set(parts):
+        parser.error(f'--suite {args.suite} has no part {wrong.pop()}')
+    args.parts = args.parts or parts[:2]
     if len({config.stem for config in args.configs}) < len(args.configs):
         parser.error('two configs of one name: twins cost the same, give one of them')
     return args
-
-
-def time_evaluation(args: argparse.Namespace) -> None:
-    """Run the suite ``evaluation``, and print its table."""
-    numbers: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for numbers in evaluation.measure(Path(folder), args.parts, args.rounds, args.tiny):
-            write(args.out, about() | numbers)
-    print_table(evaluation.rows(numbers))
 
 
 def run_gpu(args: argparse.Namespace) -> None:
@@ -107,13 +117,22 @@ def run_gpu(args: argparse.Namespace) -> None:
     print_table(steps.rows(record.get('steps', {})))
 
 
+def run_on_cpu(args: argparse.Namespace) -> None:
+    """Measure one of ``ON_CPU``, and print its tables."""
+    measure_suite, *tables = ON_CPU[args.suite]
+    options = dict(parts=args.parts) if args.parts else {}
+    record: dict[str, Any] = about()
+    with tempfile.TemporaryDirectory() as folder:
+        for numbers in measure_suite(Path(folder), args.tiny, args.rounds, **options):
+            write(args.out, record | numbers)
+    for make in tables:
+        print_table(make(numbers))
+
+
 def draw(folder: Path, tiny: bool) -> None:
     """Draw the demo's SHAPES, and images of COCO's size with as many objects as COCO's have."""
-    demo = ShapesConfig(
-        size=128, classes=3, objects=(1, 4), object_size=(0.4, 0.7), rotation=0, occlusion=0.1
-    )
     wide = ShapesConfig(size=(640, 384), objects=(4, 10), object_size=(0.1, 0.6))
-    for name, config, counts in (('shapes', demo, (1000, 100)), ('wide', wide, (32, 1))):
+    for name, config, counts in (('shapes', DEMO_SHAPES, (1000, 100)), ('wide', wide, (32, 1))):
         train, val = (4, 2) if tiny else counts
         generate(folder / name, config, dict(train=train, val=val), progress=False)
 
@@ -154,7 +173,7 @@ def print_table(rows: list[list[str]]) -> None:
 def main() -> None:
     args = parse_args()
     if args.suite:
-        (run_gpu if args.suite == 'gpu' else time_evaluation)(args)
+        run_gpu(args) if args.suite == 'gpu' else run_on_cpu(args)
         return
     if args.data:
         print(json.dumps(measure(args.configs[0], args.data, args.batch, args.steps)))

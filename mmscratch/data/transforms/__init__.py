@@ -1,10 +1,12 @@
-"""Data transforms: resizing that never enlarges, keypoints.
+"""Data transforms: resizing that never enlarges, keypoints, MMDetection's own in faster forms.
 
-The import also corrects mmcv's transforms for images with a side of at most one pixel after
-resizing.
+``LoadAnnotations`` and ``PackDetInputs`` are registered in place of MMDetection's. The import also
+corrects mmcv's transforms for images with a side of at most one pixel after resizing.
 """
 
+from mmscratch.data.transforms.load_annotations import LoadAnnotations
 from mmscratch.data.transforms.load_keypoint_annotations import LoadKeypointAnnotations
+from mmscratch.data.transforms.pack_det_inputs import PackDetInputs
 from mmscratch.data.transforms.pack_keypoint_inputs import PackKeypointInputs
 from mmscratch.data.transforms.scale_fitted import ScaleFitted
 from mmscratch.data.transforms.shrink_to_fit import ShrinkToFit

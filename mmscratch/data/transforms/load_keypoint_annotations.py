@@ -1,10 +1,10 @@
 """Load annotations with keypoints."""
 
 import numpy as np
-from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
 
 from mmscratch.data.coco_keypoint_dataset import PIXEL_CENTRE
+from mmscratch.data.transforms.load_annotations import LoadAnnotations
 
 
 @TRANSFORMS.register_module()

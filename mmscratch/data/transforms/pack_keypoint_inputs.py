@@ -1,9 +1,9 @@
 """Transform keypoints like their image, and pack them."""
 
 import numpy as np
-from mmdet.datasets.transforms import PackDetInputs
 from mmdet.registry import TRANSFORMS
 
+from mmscratch.data.transforms.pack_det_inputs import PackDetInputs
 from mmscratch.errors import InputError
 
 

@@ -14,7 +14,7 @@ from mmdet.models.task_modules import MaxIoUAssigner
 from mmengine.registry import MODELS, OPTIMIZERS, Registry
 
 from mmscratch.models.speedups.group_norm import GroupNorm
-from mmscratch.models.speedups.late_padded_masks import (
+from mmscratch.models.speedups.late_masks import (
     MASK_TARGET,
     mask_target_single,
     pad_gt_masks,
