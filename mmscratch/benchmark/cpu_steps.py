@@ -73,8 +73,8 @@ def measure(folder: Path, tiny: bool, rounds: int = 5) -> Iterator[dict[str, Any
         rounds: how often each variant has its turn.
 
     Yields:
-        All numbers so far, as ``variants``. Of each ``quiet`` and ``busy``: for each round, the median
-        seconds of a step. One that fails has its ``error``.
+        All numbers so far, as ``variants``. Of each ``quiet`` and ``busy``: for each round, the
+        median seconds of a step. One that fails has its ``error``.
     """
     generate(folder / 'data', DEMO_SHAPES, dict(train=4 * BATCH, val=1), progress=False)
     numbers: dict[str, dict[str, Any]] = {}
