@@ -24,7 +24,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 import mmscratch
-from mmscratch.benchmark import steps
+from mmscratch.benchmark import recipes, steps
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
@@ -78,16 +78,16 @@ def config_cells(cfg: Config) -> list[str]:
     """What the config builds and how it trains."""
     model = json.dumps(cfg.model.to_dict(), sort_keys=True)
     parameters, multiply_adds = model_size(model, *test_size(cfg))
-    drops = cfg.param_scheduler[-1].milestones
+    drops = cfg.param_scheduler[-1].get('milestones', [])
     iterations = cfg.train_cfg.max_iters
-    rates = [learning_rate(cfg, i) for i in (0, 499, drops[0], iterations - 1)]
+    rates = [learning_rate(cfg, i) for i in (0, 499, *drops[:1], iterations - 1)]
     return [
         f'{parameters / 1e6:.2f}',
         f'{multiply_adds / 1e9:,.1f}',
         f'{cfg.auto_scale_lr.base_batch_size}',
         f'{iterations:,}',
         ', '.join(f'{rate:.4g}' for rate in rates),
-        ', '.join(f'{drop:,}' for drop in drops),
+        ', '.join(f'{drop:,}' for drop in drops) or 'linear to zero',
     ]
 
 
@@ -199,6 +199,18 @@ def gpu_table(run: str) -> str:
     return markdown(steps.rows(measured[run]['steps']), 'lrrrrrr')
 
 
+def fast_table(kind: str) -> str:
+    """Of the fast recipe: its runs beside 6x, the recipes that were tried, or multiply-adds."""
+    if kind == 'cost':
+        folder = ROOT / 'configs/scratch'
+        names = 'mask_rcnn_r50_gn_6x.py', 'mask_rcnn_r50_gn_fast.py'
+        return markdown(recipes.cost_rows([folder / name for name in names]), 'lrrr')
+    measured = json.loads((ROOT / 'results/speed/fast.json').read_text())
+    if kind == 'tried':
+        return markdown(recipes.tried_rows(measured), 'lrrrrl')
+    return markdown(recipes.run_rows(measured), 'llrrrrr')
+
+
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
@@ -221,6 +233,9 @@ def tables() -> list[tuple[str, str, Any]]:
     for run in ('before_levers', 'with_levers'):
         line = f'<!-- table of {run}: tools/tables.py -->'
         found.append(('results/README.md', line, functools.partial(gpu_table, run)))
+    for kind in ('runs', 'tried', 'cost'):
+        line = f'<!-- table of fast {kind}: tools/tables.py -->'
+        found.append(('results/speed/README.md', line, functools.partial(fast_table, kind)))
     for metafile in load_yaml(ROOT / 'model-index.yml')['Import']:
         folder = Path(metafile).parent
         for kind, make in (('configs', configs_table), ('reported results', reported_table)):

@@ -36,7 +36,8 @@ def measure(configs: dict[str, Config], rounds: int, steps: int) -> dict[str, di
     Returns:
         ``'NAME BEGIN'`` -> its number of ``steps`` and the ``seconds`` a step of each round.
     """
-    numbers, runs = {}, {}
+    numbers: dict[str, dict[str, Any]] = {}
+    runs = {}
     for name, cfg in configs.items():
         for begin, end in stages(cfg):
             key = f'{name} {begin}'
@@ -58,7 +59,8 @@ def _stepper(cfg: Config, step: int) -> Any:
     from mmengine.dataset import pseudo_collate
     from mmengine.optim import build_optim_wrapper
 
-    data = SeededDataset(DATASETS.build(cfg.train_dataloader.dataset), seed=0)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    data = SeededDataset(dataset, seed=0)
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.train()
@@ -68,7 +70,7 @@ def _stepper(cfg: Config, step: int) -> Any:
         group['lr'] /= 10
     batch = cfg.train_dataloader.batch_size
     while True:
-        images = [data[index % len(data.dataset), step] for index in range(batch)]
+        images = [data[index % len(dataset), step] for index in range(batch)]
         model.train_step(pseudo_collate(images), optim_wrapper)
         step += 1
         yield
@@ -125,15 +127,19 @@ def run_rows(measured: dict[str, Any]) -> list[list[str]]:
 
 def tried_rows(measured: dict[str, Any]) -> list[list[str]]:
     """The cells of a table of all recipes that were tried, header first."""
-    raise NotImplementedError
+    cells = [['recipe', 'iterations', 'loss', 'box AP', 'mask AP', 'verdict']]
+    for run in measured['tried']:
+        numbers = [str(run.get(key, '-')) for key in ('loss', 'bbox_mAP', 'segm_mAP')]
+        cells.append([run['recipe'], str(run['iterations']), *numbers, run['verdict']])
+    return cells
 
 
-def cost_rows(folder: Path, names: list[str]) -> list[list[str]]:
+def cost_rows(files: list[Path]) -> list[list[str]]:
     """The cells of a table of multiply-adds, header first; shares are those of the first config."""
-    totals = {n: training_multiply_adds(Config.fromfile(folder / f'{n}.py')) for n in names}
+    configs = [Config.fromfile(file) for file in files]
+    totals = [training_multiply_adds(cfg) for cfg in configs]
     cells = [['config', 'iterations', 'multiply-adds of training (10^18)', 'share']]
-    for name, total in totals.items():
-        iterations = Config.fromfile(folder / f'{name}.py').train_cfg.max_iters
-        share = total / totals[names[0]]
-        cells.append([name, f'{iterations:,}', f'{total / 1e18:.2f}', f'{share:.2f}'])
+    for file, cfg, total in zip(files, configs, totals):
+        numbers = f'{total / 1e18:.2f}', f'{total / totals[0]:.2f}'
+        cells.append([file.stem, f'{cfg.train_cfg.max_iters:,}', *numbers])
     return cells

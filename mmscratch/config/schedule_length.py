@@ -52,8 +52,9 @@ def set_iterations(cfg: Config, iterations: int) -> None:
             scheduler.T_max = iterations
         elif scheduler.get('T_max') == before - scheduler.get('begin', 0) and 'end' in scheduler:
             del scheduler.T_max  # MMEngine's default is end - begin
-        if scheduler.get('end') == before:
-            scheduler.end = iterations
+        # a curve with end = before + 1 reaches its last factor where the run ends
+        if scheduler.get('end') in (before, before + 1):
+            scheduler.end += iterations - before
         if drops := scheduler.get('milestones'):
             scheduler.milestones = _moved(drops, before, iterations)
     # MMEngine counts milestones from begin

@@ -90,15 +90,19 @@ def orthogonal(matrix: Tensor) -> Tensor:
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     norm = wide.norm() + 1e-10
     gram = wide @ wide.T / norm**2
-    product = None
-    for _ in range(ITERATIONS):
-        if product is not None:
-            gram = polynomial @ gram @ polynomial
-        polynomial = B * gram + C * (gram @ gram)
-        polynomial.diagonal().add_(A)
-        product = polynomial if product is None else polynomial @ product
+    product = polynomial = _quintic(gram)
+    for _ in range(ITERATIONS - 1):
+        gram = polynomial @ gram @ polynomial
+        polynomial = _quintic(gram)
+        product = polynomial @ product
     result = product @ wide / norm
     return result.T if wide is not matrix else result
+
+
+def _quintic(gram: Tensor) -> Tensor:
+    polynomial = B * gram + C * (gram @ gram)
+    polynomial.diagonal().add_(A)
+    return polynomial
 
 
 def _is_matrix(weight: Tensor) -> bool:
