@@ -20,6 +20,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmscratch.config import config_check
+from mmscratch.config.batch_plan import progressive_resizes
 from mmscratch.config.sections import walk
 from mmscratch.data.layouts import use_folder
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
@@ -36,7 +37,7 @@ GRAMMAR = re.compile(
     r'(?P<detector>(cascade_)?mask_rcnn|faster_rcnn|keypoint_rcnn|(dsod|ssd)(?P<pixels>\d+))'
     r'_(?P<backbone>r18|r50|r101|x152|vgg16|full|lite|smallest|small|ablation\d)'
     r'_(?P<norm>gn|bn|syncbn|nonorm)'
-    r'_(?P<length>\d+)(?P<unit>x|k|e|i)'
+    r'_(fast|(?P<length>\d+)(?P<unit>x|k|e|i))'
     r'(_(?P<data>coco35k|val35k|coco10k|coco3500|coco1k|voc0712|voc07p12|voc07pp12|shapes))?'
     r'(_(?P<option>ms|lsj|lsj_cp|freeze2|b12))?'
 )
@@ -101,6 +102,8 @@ def kind_of(name: re.Match) -> str:
 
 
 def iterations(name: re.Match) -> int:
+    if not name['unit']:
+        return 156_000
     unit = {'x': 90_000, 'k': 1000, 'i': 1, 'e': 184_375 / 100}[name['unit']]
     return int(int(name['length']) * unit)
 
@@ -224,6 +227,9 @@ def test_schedule_is_the_papers(leaf):
     total = cfg.train_cfg.max_iters
     assert not {'nx', 'hundreds'} & set(cfg), 'tables of lengths, which are in no config'
     optimizer = cfg.optim_wrapper.optimizer
+    if not name['unit']:
+        assert (optimizer.type, steps.end_factor, steps.end) == ('ConvMuon', 0, total + 1)
+        return
     assert (optimizer.type, optimizer.momentum, steps.end) == ('SGD', 0.9, total)
     if name['data'] == 'shapes':
         assert all(0 < milestone < total for milestone in steps.milestones)
@@ -264,7 +270,7 @@ def test_initialization_is_that_of_the_folder(leaf):
 
 
 def test_twin_differs_in_its_initial_weights_alone(leaf):
-    if leaf.parent.name != 'scratch' or leaf.stem.endswith('shapes'):
+    if leaf.parent.name != 'scratch' or leaf.stem.endswith(('shapes', 'fast')):
         return  # of DSOD's kind no classifier has been published
     twin = leaf.parents[1] / 'pretrained' / leaf.name
     assert twin.exists(), f'{leaf.stem} has no twin in pretrained/'
@@ -404,8 +410,11 @@ def test_shrunk_it_trains_two_steps_on_shapes_and_evaluates(leaf, shapes, tmp_pa
     cfg.train_dataloader.sampler.pop('subset', None)
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     for scheduler in cfg.param_scheduler:
-        scheduler.end = 2
-    cfg.param_scheduler[-1].milestones = [1]
+        scheduler.update(begin=0, end=2)
+    if 'milestones' in cfg.param_scheduler[-1]:
+        cfg.param_scheduler[-1].milestones = [1]
+    for step in progressive_resizes(cfg):
+        step['begins'] = [0, 1]
     cfg.default_hooks.checkpoint.update(interval=2)
     cfg.default_hooks.preflight.update(allow=['weights', 'frozen', 'norm_eval'])
     if 'start_cascade' in cfg.default_hooks:

@@ -26,7 +26,15 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 import mmscratch
-from mmscratch.benchmark import cpu_steps, evaluation, loading, model_trial, start, steps
+from mmscratch.benchmark import (
+    cpu_steps,
+    evaluation,
+    loading,
+    model_trial,
+    recipes,
+    start,
+    steps,
+)
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
@@ -80,16 +88,16 @@ def config_cells(cfg: Config) -> list[str]:
     """What the config builds and how it trains."""
     model = json.dumps(cfg.model.to_dict(), sort_keys=True)
     parameters, multiply_adds = model_size(model, *test_size(cfg))
-    drops = cfg.param_scheduler[-1].milestones
+    drops = cfg.param_scheduler[-1].get('milestones', [])
     iterations = cfg.train_cfg.max_iters
-    rates = [learning_rate(cfg, i) for i in (0, 499, drops[0], iterations - 1)]
+    rates = [learning_rate(cfg, i) for i in (0, 499, *drops[:1], iterations - 1)]
     return [
         f'{parameters / 1e6:.2f}',
         f'{multiply_adds / 1e9:,.1f}',
         f'{cfg.auto_scale_lr.base_batch_size}',
         f'{iterations:,}',
         ', '.join(f'{rate:.4g}' for rate in rates),
-        ', '.join(f'{drop:,}' for drop in drops),
+        ', '.join(f'{drop:,}' for drop in drops) or 'linear to zero',
     ]
 
 
@@ -220,6 +228,18 @@ def cpu_table(name: str, make: Callable[[dict[str, Any]], list[list[str]]]) -> s
     return markdown(rows, 'l' + 'r' * (len(rows[0]) - 1))
 
 
+def fast_table(kind: str) -> str:
+    """Of the fast recipe: its runs beside 6x, the recipes that were tried, or multiply-adds."""
+    if kind == 'cost':
+        folder = ROOT / 'configs/scratch'
+        names = 'mask_rcnn_r50_gn_6x.py', 'mask_rcnn_r50_gn_fast.py'
+        return markdown(recipes.cost_rows([folder / name for name in names]), 'lrrr')
+    measured = json.loads((ROOT / 'results/speed/fast.json').read_text())
+    if kind == 'tried':
+        return markdown(recipes.tried_rows(measured), 'lrrrrl')
+    return markdown(recipes.run_rows(measured), 'llrrrrr')
+
+
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
@@ -255,6 +275,9 @@ def tables() -> list[tuple[str, str, Any]]:
     ):
         line = f'<!-- table of {text}: tools/tables.py -->'
         found.append(('results/speed/README.md', line, functools.partial(cpu_table, name, rows)))
+    for kind in ('runs', 'tried', 'cost'):
+        line = f'<!-- table of fast {kind}: tools/tables.py -->'
+        found.append(('results/speed/README.md', line, functools.partial(fast_table, kind)))
     for metafile in load_yaml(ROOT / 'model-index.yml')['Import']:
         folder = Path(metafile).parent
         for kind, make in (('configs', configs_table), ('reported results', reported_table)):

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmscratch.config.sections import type_name
+from mmscratch.config.sections import type_name, walk
 from mmscratch.errors import InputError
 
 # MMEngine's schedulers that 'scale' knows; OneCycleLR's pct_start depends on its total_steps.
@@ -60,7 +60,8 @@ def plan_batch(cfg: Config, gpus: int, policy: str) -> BatchPlan:
       2017, arXiv 1706.02677). This also uses more GPUs than the recipe has images.
 
     ``'scale'`` changes the iterations of train_cfg, of MMEngine's schedulers, and of the hooks
-    ``checkpoint``, ``logger`` and ``start_cascade``. Those of custom hooks stay.
+    ``checkpoint``, ``logger`` and ``start_cascade``, and the stages of ``ProgressiveResize``. Those
+    of custom hooks stay.
 
     The changed config can be planned again. For the same GPUs it stays as it is. For others it
     becomes what the first config would become, to the rounding of ``'scale'``.
@@ -132,6 +133,8 @@ def _scale(cfg: Config, recipe: int, images: int) -> None:
     _multiply(hooks.get('checkpoint') or {}, ('interval', 'save_begin'), factor)
     _multiply(hooks.get('logger') or {}, ('interval',), factor)
     _multiply(hooks.get('start_cascade') or {}, ('begin',), factor)
+    for step in progressive_resizes(cfg):
+        _multiply(step, ('begins',), factor)
     _multiply(cfg.get('log_processor') or {}, ('window_size',), factor)
     cfg.auto_scale_lr = dict(base_batch_size=images)
     cfg.optim_wrapper.optimizer.lr *= images / recipe
@@ -169,6 +172,11 @@ def schedulers_of(cfg: Config) -> list[ConfigDict]:
     """The config's schedulers; MMEngine accepts a list, a single one or None."""
     schedulers = cfg.get('param_scheduler') or []
     return [schedulers] if isinstance(schedulers, dict) else schedulers
+
+
+def progressive_resizes(cfg: Config) -> list[dict[str, Any]]:
+    """The ``ProgressiveResize`` steps of the training pipelines."""
+    return [s for s in walk(cfg.get('train_dataloader')) if type_name(s) == 'ProgressiveResize']
 
 
 def _require_known_iterations(cfg: Config, scheduler: ConfigDict) -> None:

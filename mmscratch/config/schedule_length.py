@@ -5,7 +5,7 @@ import logging
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmscratch.config.batch_plan import schedulers_of
+from mmscratch.config.batch_plan import progressive_resizes, schedulers_of
 from mmscratch.errors import InputError
 
 # Share of the run. In proportion, the warm-up of a much shorter run would vanish, and random
@@ -21,7 +21,7 @@ def set_iterations(cfg: Config, iterations: int) -> None:
       move in proportion.
     - The warm-up keeps its length. If it would end after the first drop or the run, it is shortened
       in proportion, to a tenth of the run at least. The log says so.
-    - A cascade starts in proportion.
+    - A cascade and the stages of ``ProgressiveResize`` start in proportion.
     - The run validates and saves nine times at least, as in 1x.
 
     Args:
@@ -42,6 +42,8 @@ def set_iterations(cfg: Config, iterations: int) -> None:
     _shorten(hooks.get('checkpoint') or {}, 'interval', interval)
     if cascade := hooks.get('start_cascade'):
         cascade.begin = cascade.begin * iterations // before
+    for step in progressive_resizes(cfg):
+        step['begins'] = [begin * iterations // before for begin in step['begins']]
     schedulers = schedulers_of(cfg)
     warm_ups = [s for s in schedulers if s.get('end', before) < before]
     others = [s for s in schedulers if s.get('end', before) >= before]
@@ -50,8 +52,9 @@ def set_iterations(cfg: Config, iterations: int) -> None:
             scheduler.T_max = iterations
         elif scheduler.get('T_max') == before - scheduler.get('begin', 0) and 'end' in scheduler:
             del scheduler.T_max  # MMEngine's default is end - begin
-        if scheduler.get('end') == before:
-            scheduler.end = iterations
+        # a curve with end = before + 1 reaches its last factor where the run ends
+        if scheduler.get('end') in (before, before + 1):
+            scheduler.end += iterations - before
         if drops := scheduler.get('milestones'):
             scheduler.milestones = _moved(drops, before, iterations)
     # MMEngine counts milestones from begin

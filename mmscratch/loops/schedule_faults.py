@@ -1,4 +1,4 @@
-"""Find what a schedule never does: save, validate, drop the learning rate, start the cascade."""
+"""Find what a schedule never does: save, validate, drop the learning rate, start a stage."""
 
 import difflib
 import re
@@ -9,9 +9,11 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, ParamSchedulerHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from mmscratch.config.batch_plan import progressive_resizes
+
 
 def schedule_faults(runner: Runner) -> list[str]:
-    """Find what the schedule never does: save, validate, drop the learning rate, start the cascade.
+    """Find what the schedule never does: save, validate, drop the learning rate, start a stage.
 
     A hook that monitors a number that validation does not yield is a fault too.
     """
@@ -25,6 +27,12 @@ def schedule_faults(runner: Runner) -> list[str]:
         faults.append(f'it never validates: val_begin={loop.val_begin} lies past the end, {length}')
     faults += _metric_faults(runner)
     faults += _cascade_faults(runner)
+    faults += [
+        f'ProgressiveResize never comes to all of its scales: begins={list(step["begins"])}, and '
+        f'training ends at iteration {length}'
+        for step in progressive_resizes(runner.cfg)
+        if max(step['begins']) >= length
+    ]
     schedulers = runner.param_schedulers or []
     if schedulers and not any(isinstance(hook, ParamSchedulerHook) for hook in runner.hooks):
         faults.append(

@@ -1,6 +1,7 @@
 """Random augmentation that depends on the image and the step, not on the worker."""
 
 import random
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,16 @@ def derive_seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
+# The optimizer step that an image is loaded for. Set only while it is.
+current_step: ContextVar[int] = ContextVar('current_step')
+
+
 class SeededDataset(Dataset):
     """Map-style data set with keys (index, step); augmentation follows from (seed, index, step).
 
     Python's, NumPy's and torch's global generators are seeded before ``dataset[index]`` and
     restored after it. So the result is the same in any worker process, and the caller's random
-    numbers do not change.
+    numbers do not change. Transforms read the step in ``current_step``.
     """
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
@@ -33,9 +38,11 @@ class SeededDataset(Dataset):
         np.random.seed(seed)
         # not torch.manual_seed, which would seed the GPUs too in the main process
         torch.default_generator.manual_seed(seed)
+        token = current_step.set(step)
         try:
             return self.dataset[index]
         finally:
+            current_step.reset(token)
             random.setstate(before[0])
             np.random.set_state(before[1])
             torch.set_rng_state(before[2])

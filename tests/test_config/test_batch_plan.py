@@ -15,7 +15,10 @@ def paper_config(images_per_gpu: int = 2) -> Config:
             train_cfg=dict(
                 type='ResumableIterBasedTrainLoop', max_iters=540_000, val_interval=10_000
             ),
-            train_dataloader=dict(batch_size=images_per_gpu),
+            train_dataloader=dict(
+                batch_size=images_per_gpu,
+                pipeline=[dict(type='ProgressiveResize', begins=[0, 270_000])],
+            ),
             optim_wrapper=dict(optimizer=dict(lr=0.02)),
             auto_scale_lr=dict(base_batch_size=16),
             param_scheduler=[
@@ -103,6 +106,7 @@ def test_scale_keeps_the_images_of_every_phase(gpus, lr, steps, milestones, warm
     assert cfg.param_scheduler[1].milestones == milestones
     assert cfg.param_scheduler[0].end == warm_up_end
     assert cfg.default_hooks.start_cascade.begin == begin
+    assert cfg.train_dataloader.pipeline[0].begins == [0, begin]
     assert 'accumulation' not in cfg.train_cfg
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmscratch.config.batch_plan import plan_batch
+from mmscratch.config.batch_plan import plan_batch, progressive_resizes
 from mmscratch.config.schedule_length import set_iterations
 from mmscratch.errors import InputError
 
@@ -49,6 +49,14 @@ def test_a_cascade_starts_in_proportion():
     assert cfg.default_hooks.start_cascade.begin == 540_000
     set_iterations(cfg, 81_000)
     assert cfg.default_hooks.start_cascade.begin == 54_000
+
+
+def test_progressive_resizing_and_a_fall_to_zero_shrink_in_proportion():
+    cfg = config('mask_rcnn_r50_gn_fast')
+    set_iterations(cfg, 15_600)
+    [resize] = progressive_resizes(cfg)
+    assert resize.begins == [0, 7_200]
+    assert (cfg.param_scheduler[0].end, cfg.param_scheduler[1].end) == (501, 15_601)
 
 
 def test_iterations_are_steps_also_of_a_config_that_accumulates():

@@ -587,6 +587,14 @@ def test_good_schedules_pass(make_runner, coco, train_cfg, changes):
         runner.train()
 
 
+@pytest.mark.parametrize(('begins', 'outcome'), [([0, 60, 100], InputError), ([0, 60, 99], Stop)])
+def test_a_scale_that_never_comes(make_runner, begins, outcome):
+    runner = make_runner(StopAfterwards(), train_cfg=ITERS)
+    runner.cfg.train_dataloader = dict(pipeline=[dict(type='ProgressiveResize', begins=begins)])
+    with pytest.raises(outcome, match='never comes .*60, 100.* 100' if outcome != Stop else None):
+        runner.train()
+
+
 def test_subset_is_written_down(make_runner, tmp_path, coco):
     runner = make_runner(PreflightHook())
     sampler = runner._train_dataloader['sampler']

@@ -1,4 +1,4 @@
-"""Data transforms: resizing that never enlarges, keypoints, MMDetection's own in faster forms.
+"""Data transforms: resizing that never enlarges or grows over the run, keypoints; faster forms.
 
 ``LoadAnnotations`` and ``PackDetInputs`` are registered in place of MMDetection's. The import also
 corrects mmcv's transforms for images with a side of at most one pixel after resizing.
@@ -8,6 +8,7 @@ from mmscratch.data.transforms.load_annotations import LoadAnnotations
 from mmscratch.data.transforms.load_keypoint_annotations import LoadKeypointAnnotations
 from mmscratch.data.transforms.pack_det_inputs import PackDetInputs
 from mmscratch.data.transforms.pack_keypoint_inputs import PackKeypointInputs
+from mmscratch.data.transforms.progressive_resize import ProgressiveResize
 from mmscratch.data.transforms.scale_fitted import ScaleFitted
 from mmscratch.data.transforms.shrink_to_fit import ShrinkToFit
 from mmscratch.ops import narrow_images

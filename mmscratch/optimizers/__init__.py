@@ -1,0 +1,3 @@
+"""Optimizers: Muon for convolutions."""
+
+from mmscratch.optimizers.conv_muon import ConvMuon
