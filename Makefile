@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-DEMO_CONFIG := configs/scratch/mask_rcnn_r18_gn_600i_shapes.py
+DEMO_CONFIG := configs/scratch/mask_rcnn_r18_gn_fast_shapes.py
 
 DEMO_DATA := --train 1000 --val 100 --size 128 --classes 3 --objects 1 4 --object-size 0.4 0.7 \
 	--rotation 0 --occlusion 0.1

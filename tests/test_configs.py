@@ -103,7 +103,7 @@ def kind_of(name: re.Match) -> str:
 
 def iterations(name: re.Match) -> int:
     if not name['unit']:
-        return 156_000
+        return 250 if name['data'] == 'shapes' else 156_000
     unit = {'x': 90_000, 'k': 1000, 'i': 1, 'e': 184_375 / 100}[name['unit']]
     return int(int(name['length']) * unit)
 

@@ -1,4 +1,4 @@
-# The demo: a small Mask R-CNN on SHAPES, minutes on two CPU cores. Not an experiment of the paper.
+# A small Mask R-CNN on SHAPES, trained as the paper trains. Not an experiment of the paper.
 _base_ = [
     '../_base_/models/mask_rcnn_r18_gn.py',
     '../_base_/datasets/shapes_instance.py',
