@@ -43,6 +43,15 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
     (tmp_path / 'results/speed/gpu.json').write_text(
         json.dumps({run: dict(steps=gpu) for run in ('before_levers', 'with_levers')})
     )
+    fast = dict(
+        steps={'6x 0': dict(steps=6, seconds=[2.0])},
+        runs={
+            'six': [dict(recipe='6x', seed=0, iterations=6, images_seen=8, bbox_mAP=1, segm_mAP=1)]
+        },
+        tried=[dict(recipe='a', iterations=1, verdict='kept')],
+    )
+    (tmp_path / 'results/speed/fast.json').write_text(json.dumps(fast))
+    monkeypatch.setattr(tables.recipes, 'cost_rows', lambda files: [['config', *'abc']])
     (tmp_path / 'model-index.yml').write_text('Import: [configs/scratch/metafile.yml]\n')
     index(tmp_path, [entry('scratch/a'), entry('pretrained/a'), entry('scratch/b')])
     (tmp_path / 'configs/dsod').mkdir()
@@ -110,7 +119,7 @@ def test_table_follows_the_order_of_the_index(tables, checkout):
 
 def test_check_finds_what_is_stale_and_writes_nothing(tables, checkout, monkeypatch):
     before = {name: (checkout / name).read_text() for name, *_ in tables.tables()}
-    readmes = ('', 'configs/dsod/', 'results/', 'configs/scratch/')
+    readmes = ('', 'configs/dsod/', 'results/', 'results/speed/', 'configs/scratch/')
     files = ' and '.join(rf'{folder}README\.md' for folder in readmes)
     with pytest.raises(SystemExit, match=f'stale table in {files}:'):
         run(tables, monkeypatch, '--check')
