@@ -8,7 +8,6 @@ import mmscratch.evaluation
 import mmscratch.hooks
 import mmscratch.loops
 import mmscratch.models
-import mmscratch.optimizers
 import mmscratch.samplers
 import mmscratch.visualization
 import mmscratch.weights.checkpoint  # noqa: F401  (lets mmengine load what it has saved)

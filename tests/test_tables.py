@@ -57,6 +57,15 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
     )
     for name in ('evaluation', 'evaluation_val'):
         (tmp_path / f'results/speed/{name}.json').write_text(json.dumps(measured))
+    fast = dict(
+        steps={'6x 0': dict(steps=6, seconds=[2.0])},
+        runs={
+            'six': [dict(recipe='6x', seed=0, iterations=6, images_seen=8, bbox_mAP=1, segm_mAP=1)]
+        },
+        tried=[dict(recipe='a', iterations=1, verdict='kept')],
+    )
+    (tmp_path / 'results/speed/fast.json').write_text(json.dumps(fast))
+    monkeypatch.setattr(tables.recipes, 'cost_rows', lambda files: [['config', *'abc']])
     (tmp_path / 'model-index.yml').write_text('Import: [configs/scratch/metafile.yml]\n')
     index(tmp_path, [entry('scratch/a'), entry('pretrained/a'), entry('scratch/b')])
     (tmp_path / 'configs/dsod').mkdir()

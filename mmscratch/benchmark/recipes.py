@@ -119,7 +119,12 @@ def run_rows(measured: dict[str, Any]) -> list[list[str]]:
         seeds = ', '.join(str(run['seed']) for run in runs)
         aps = [spread([100 * run[k] for run in runs]) for k in ('bbox_mAP', 'segm_mAP')]
         size = [f'{runs[0][key]:,}' for key in ('iterations', 'images_seen')]
-        ratios = [own / full for own, full in zip(times[runs[0]['recipe']], whole)]
+        recipe, iterations = runs[0]['recipe'], runs[0]['iterations']
+        # a run of another length has its stages in proportion
+        written = sum(
+            s['steps'] for k, s in measured['steps'].items() if k.startswith(f'{recipe} ')
+        )
+        ratios = [t / full * iterations / written for t, full in zip(times[recipe], whole)]
         time_cell = f'{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})'
         cells.append([name, seeds, *size, *aps, time_cell])
     return cells

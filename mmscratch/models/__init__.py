@@ -1,6 +1,7 @@
 """Heads, backbones, detectors, test-time augmentation; levers for training on a GPU."""
 
 from mmscratch.models import inside_anchors, speedups
+from mmscratch.models.conv_muon import ConvMuon
 from mmscratch.models.detectron_tta import DetectronTTAModel
 from mmscratch.models.float32_roi_extractor import Float32RoIExtractor
 from mmscratch.models.image_classifier import ImageClassifier

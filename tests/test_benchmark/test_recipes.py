@@ -59,6 +59,10 @@ def test_rows():
         *('fast, chosen', '0, 3', '30', '1,240'),
         *('45.0 (40.0 to 50.0)', '22.5 (20.0 to 25.0)', '0.30 (0.30 to 0.40)'),
     ]
+    longer = dict(run(0, 0.5), iterations=60)
+    assert recipes.run_rows(dict(measured, runs=dict(longer=[longer])))[1][-1] == (
+        '0.60 (0.60 to 0.80)'
+    )
     tried = [dict(recipe='SGD', iterations=9, bbox_mAP=23.8, segm_mAP=19.5, verdict='dropped')]
     assert recipes.tried_rows(dict(tried=tried))[1] == ['SGD', '9', '-', '23.8', '19.5', 'dropped']
 

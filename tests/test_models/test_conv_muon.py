@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
-from mmscratch.optimizers.conv_muon import ConvMuon, orthogonal
+from mmscratch.models.conv_muon import ConvMuon, orthogonal
 
 
 def model() -> nn.Module:

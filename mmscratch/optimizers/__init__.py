@@ -1,3 +1,0 @@
-"""Optimizers: Muon for convolutions."""
-
-from mmscratch.optimizers.conv_muon import ConvMuon
