@@ -1,5 +1,5 @@
-# 250 iterations of 8 images by the fast recipe's optimizer and falling rate: for a few hundred small
-# images, in minutes on two CPU cores.
+# 250 iterations of 8 images by the fast recipe's optimizer and falling rate: for a few hundred
+# small images, in minutes on two CPU cores.
 _base_ = './fast.py'
 
 auto_scale_lr = dict(base_batch_size=8)
