@@ -1,13 +1,25 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
+from mmscratch.config.batch_plan import progressive_resizes
+from mmscratch.config.schedule_length import set_iterations
+from mmscratch.data.layouts import use_folder
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.data.transforms import ProgressiveResize
 from mmscratch.errors import InputError
 from mmscratch.loops.seeded_dataset import SeededDataset
+
+CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 
 
 class Images:
@@ -57,3 +69,38 @@ def test_begins_that_do_not_fit_are_refused(begins):
 def test_without_a_step_the_loop_to_set_is_named():
     with pytest.raises(InputError, match='ResumableIterBasedTrainLoop'):
         Images(stages())[0]
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_run_resumed_before_a_new_scale_equals_the_straight_run(tmp_path, monkeypatch):
+    """With the fast recipe: its optimizer, its schedule, and scales that change at step 2."""
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+    generate(tmp_path / 'data', ShapesConfig(size=96), {'train': 4, 'val': 1}, progress=False)
+    sides = []
+
+    class Sides(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            sides.append(data_batch['inputs'][0].shape[-1])
+
+    def train(name: str, resume: str | None = None) -> Runner:
+        cfg = Config.fromfile(CONFIGS / 'miniature/mask_rcnn_r18_gn_fast.py')
+        use_folder(cfg, tmp_path / 'data')
+        set_iterations(cfg, 4)
+        [resize] = progressive_resizes(cfg)
+        resize.update(scales=[(64, 64), (96, 96)], begins=[0, 2])
+        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+            loader.update(batch_size=1, num_workers=0, persistent_workers=False)
+        cfg.train_cfg.val_interval = 4
+        cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1)
+        cfg.log_level = 'ERROR'
+        cfg.update(work_dir=str(tmp_path / name), randomness=dict(seed=0), load_from=resume)
+        cfg.resume = bool(resume)
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(Sides())
+        runner.train()
+        return runner
+
+    straight = train('straight').model.state_dict()
+    resumed = train('resumed', str(tmp_path / 'straight/iter_1.pth')).model.state_dict()
+    assert sides == [64, 64, 96, 96] + [64, 96, 96]
+    assert all(torch.equal(resumed[name], weight) for name, weight in straight.items())
