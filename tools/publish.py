@@ -1,11 +1,11 @@
 """Release a checkpoint as model zoos do: weights without optimizer, config, numbers and log.
 
-    python tools/publish.py work_dirs/demo/iter_600.pth release/
+    python tools/publish.py work_dirs/demo/iter_250.pth release/
 
 writes these files, where HASH is the beginning of the .pth's SHA-256:
 
-    mask_rcnn_r18_gn_600i_shapes-HASH.pth           weights, config and class names
-    mask_rcnn_r18_gn_600i_shapes-HASH.safetensors   the same content
+    mask_rcnn_r18_gn_fast_shapes-HASH.pth           weights, config and class names
+    mask_rcnn_r18_gn_fast_shapes-HASH.safetensors   the same content
     ....py, ....metrics.json, ....scalars.json      config, numbers and log of the run
     ....yml                                         entry for a metafile, also printed
 

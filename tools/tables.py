@@ -209,6 +209,19 @@ def gpu_table(run: str) -> str:
     return markdown(steps.rows(measured[run]['steps']), 'lrrrrrr')
 
 
+def demo_table() -> str:
+    """The demo before and after it became fast."""
+    [(_, runs)] = [(d, runs) for d, runs in results() if d.name == 'demo']
+    before = json.loads((ROOT / 'results/speed/demo_before.json').read_text())
+    rows = [['demo', 'seeds', 'iterations', 'box AP', 'mask AP', 'minutes of training']]
+    for name, own in (('before', [before]), ('today', runs)):
+        seconds = [run['last']['train_seconds'] / 60 for run in own]
+        aps = [spread(percent(own, MEASURED[kind])) for kind in ('box', 'mask')]
+        seeds = ', '.join(str(run['seed']) for run in own)
+        rows.append([name, seeds, str(own[0]['last']['iteration']), *aps, spread(seconds)])
+    return markdown(rows, 'llrrrr')
+
+
 def operators_table() -> str:
     """Which of MMDetection's configs tools/analysis/mmdet_configs.py found to run."""
     measured = json.loads((ROOT / 'results/mmdet_configs.json').read_text())
@@ -260,6 +273,8 @@ def tables() -> list[tuple[str, str, Any]]:
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
         ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ]
+    line = '<!-- table of the demo: tools/tables.py -->'
+    found.append(('results/speed/README.md', line, demo_table))
     line = '<!-- table of evaluation: tools/tables.py -->'
     found.append(('results/speed/README.md', line, evaluation_table))
     for run in ('before_levers', 'with_levers'):
