@@ -65,6 +65,9 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
         tried=[dict(recipe='a', iterations=1, verdict='kept')],
     )
     (tmp_path / 'results/speed/fast.json').write_text(json.dumps(fast))
+    cpu = dict(variants=dict(before=dict(quiet=[2.0], busy=[3.0])))
+    (tmp_path / 'results/speed/cpu.json').write_text(json.dumps(cpu))
+    monkeypatch.setattr(tables, 'demo_table', str)
     monkeypatch.setattr(tables.recipes, 'cost_rows', lambda files: [['config', *'abc']])
     (tmp_path / 'model-index.yml').write_text('Import: [configs/scratch/metafile.yml]\n')
     index(tmp_path, [entry('scratch/a'), entry('pretrained/a'), entry('scratch/b')])
@@ -123,6 +126,19 @@ def test_evaluations_have_ratios_to_pycocotools(tables, checkout):
         [what, 'mmscratch', '4.00', '4.00', '4.00', '17.5', '27.5', '1.50', '1,200', '1e-17'],
     ]
     assert rows(tables.evaluation_table()) == 2 * table  # of both files
+
+
+def test_the_demo_stands_beside_that_of_before(tables, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, 'ROOT', tmp_path)
+    last = dict(iteration=9, train_seconds=90, bbox_mAP=0.5, segm_mAP=0.4)
+    for name in ('demo/seed0', 'demo/seed1', 'speed/demo_before'):
+        file = tmp_path / f'results/{name}.json'
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.write_text(json.dumps(dict(seed=int(name == 'demo/seed1'), last=last)))
+    assert rows(tables.demo_table()) == [
+        ['before', '0', '9', '50.0', '40.0', '1.5'],
+        ['today', '0, 1', '9', '50.0 (50.0 to 50.0)', '40.0 (40.0 to 40.0)', '1.5 (1.5 to 1.5)'],
+    ]
 
 
 def test_twins_that_train_differently_have_two_rows(tables, checkout, monkeypatch):
