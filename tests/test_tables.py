@@ -65,9 +65,9 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
         tried=[dict(recipe='a', iterations=1, verdict='kept')],
     )
     (tmp_path / 'results/speed/fast.json').write_text(json.dumps(fast))
-    cpu = dict(variants=dict(before=dict(quiet=[2.0], busy=[3.0])))
-    (tmp_path / 'results/speed/cpu.json').write_text(json.dumps(cpu))
+    # their rows have tests of their own
     monkeypatch.setattr(tables, 'demo_table', str)
+    monkeypatch.setattr(tables, 'cpu_table', lambda name, make: name)
     monkeypatch.setattr(tables.recipes, 'cost_rows', lambda files: [['config', *'abc']])
     (tmp_path / 'model-index.yml').write_text('Import: [configs/scratch/metafile.yml]\n')
     index(tmp_path, [entry('scratch/a'), entry('pretrained/a'), entry('scratch/b')])
