@@ -280,7 +280,7 @@ def tables() -> list[tuple[str, str, Any]]:
     found.append(('results/speed/README.md', line, evaluation_table))
     for run in ('before_levers', 'with_levers'):
         line = f'<!-- table of {run}: tools/tables.py -->'
-        found.append(('results/README.md', line, functools.partial(gpu_table, run)))
+        found.append(('results/speed/README.md', line, functools.partial(gpu_table, run)))
     for text, name, rows in (
         ('steps on a CPU', 'cpu', cpu_steps.rows),
         ('loading', 'loading', loading.rows),

@@ -221,21 +221,34 @@ def batch(detector: torch.nn.Module, size: int, training: bool) -> dict[str, Any
     return images
 
 
+# first word of a fault -> how a table calls it
+LACKING = {'package': 'needs a package', 'operator': 'needs an operator that is absent'}
+UNTRIED = 'not tried yet'
+
+
 def fault(entry: dict[str, Any]) -> str | None:
     """Why the first of ``STAGES`` that fails does; None if all work."""
-    outcomes = [entry.get(stage, 'not tried yet') for stage in STAGES]
+    outcomes = [entry.get(stage, UNTRIED) for stage in STAGES]
     return next((outcome for outcome in outcomes if outcome != 'ok'), None)
 
 
 def rows(measured: dict[str, Any]) -> list[list[str]]:
-    """How many configs run, and why the others do not, the most frequent reasons first."""
-    faults = Counter(measured['not_loaded'].values())
-    works = 0
-    for entry in measured['models']:
-        why = fault(entry)
-        if why is None:
-            works += len(entry['configs'])
-        else:
-            faults[why] += len(entry['configs'])
-    found = [['builds, trains, predicts', f'{works}']]
-    return [['', 'configs'], *found, *([why, f'{count}'] for why, count in faults.most_common())]
+    """How many configs run, and what the others lack, header first."""
+    kinds: dict[str, Counter[str]] = {}
+    for why, number in [
+        *((fault(entry) or '', len(entry['configs'])) for entry in measured['models']),
+        *((why, 1) for why in measured['not_loaded'].values()),
+    ]:
+        kind, _, lacking = why.partition(' ')
+        if kind not in LACKING:
+            kind, lacking = (why if why == UNTRIED else 'another error' if why else 'works'), ''
+        kinds.setdefault(kind, Counter())[lacking] += number
+    cells = [
+        ['', 'configs'],
+        ['builds, trains, predicts', f'{kinds.pop("works", Counter()).total()}'],
+    ]
+    for kind, counts in sorted(kinds.items(), key=lambda item: -item[1].total()):
+        names = ', '.join(f'{name} ({number})' for name, number in counts.most_common() if name)
+        text = f'{LACKING[kind]}: {names}' if names else kind
+        cells.append([text, f'{counts.total()}'])
+    return cells

@@ -132,8 +132,8 @@ def test_table_counts_configs_by_the_first_failure():
     )
     assert rows(measured)[1:] == [
         ['builds, trains, predicts', '2'],
-        ['package x', '2'],
-        ['operator y', '1'],
+        ['needs a package: x (2)', '2'],
+        ['needs an operator that is absent: y (1)', '1'],
     ]
 
 
