@@ -2,8 +2,8 @@
 
 ``LEVERS`` names them. Importing ``mmscratch.models`` puts all of them in place; no config changes.
 On a CPU each gives the same bits as MMDetection's own code, or is that code. On a GPU values are
-equal to rounding, and the RPN's random samples come from the GPU's generator. results/speed/README.md
-tells what each was measured to do.
+equal to rounding, and the RPN's random samples come from the GPU's generator.
+results/speed/README.md tells what each was measured to do.
 """
 
 from collections.abc import Iterable
