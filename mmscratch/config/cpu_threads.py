@@ -3,8 +3,10 @@
 import os
 from collections.abc import Collection, MutableMapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 # Turns of libgomp's waiting loop, about a microsecond in all, before a thread sleeps. Its own
 # number, 300,000, keeps a core from other processes; none, which is OMP_WAIT_POLICY=PASSIVE, makes
@@ -49,7 +51,7 @@ def _quota() -> float:
     return cores if cores > 0 else float('inf')
 
 
-def fit(cfg: Config, fixed: Collection[str] = ()) -> str:
+def fit(cfg: 'Config', fixed: Collection[str] = ()) -> str:
     """Take no more threads, and no more loader workers, than this process has cores.
 
     Processes of one launcher on this machine share its cores. ``OMP_NUM_THREADS`` wins.
