@@ -76,7 +76,7 @@ def main() -> None:
         reports = layouts.check(cfg, ['test'])
     layouts.share_parsed_files(cfg, ['test'])
     distributed.prepare_for_cpu(cfg)
-    threads = cpu_threads.fit(cfg, args.cfg_options)
+    threads = cpu_threads.fit(cfg, args.cfg_options, 'test')
 
     from mmengine.runner import Runner
 

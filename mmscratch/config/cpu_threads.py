@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# Turns of libgomp's waiting loop, about a microsecond in all, before a thread sleeps. Its own
-# number, 300,000, keeps a core from other processes; none, which is OMP_WAIT_POLICY=PASSIVE, makes
-# threads sleep between any two operators.
+# Turns of libgomp's waiting loop before a thread sleeps. Its own number, 300,000, keeps a core from
+# other processes; none, which is OMP_WAIT_POLICY=PASSIVE, makes threads sleep between operators.
 SPINS = 1000
 CGROUPS = Path('/sys/fs/cgroup')
 
@@ -51,7 +50,7 @@ def _quota() -> float:
     return cores if cores > 0 else float('inf')
 
 
-def fit(cfg: 'Config', fixed: Collection[str] = ()) -> str:
+def fit(cfg: 'Config', fixed: Collection[str] = (), split: str = 'train') -> str:
     """Take no more threads, and no more loader workers, than this process has cores.
 
     Processes of one launcher on this machine share its cores. ``OMP_NUM_THREADS`` wins.
@@ -59,6 +58,7 @@ def fit(cfg: 'Config', fixed: Collection[str] = ()) -> str:
     Args:
         cfg: a config with data loaders, changed in place.
         fixed: keys whose values are the user's, such as ``train_dataloader.num_workers``.
+        split: whose loader the line tells of.
 
     Returns:
         A line for the log.
@@ -68,13 +68,11 @@ def fit(cfg: 'Config', fixed: Collection[str] = ()) -> str:
     most = max(1, cores() // int(os.environ.get('LOCAL_WORLD_SIZE') or 1))
     if 'OMP_NUM_THREADS' not in os.environ:
         torch.set_num_threads(min(most, torch.get_num_threads()))
-    workers = {}
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if loader := cfg.get(key):
-            if f'{key}.num_workers' not in fixed:
-                loader.num_workers = min(loader.get('num_workers', 0), most)
-            workers[key] = loader.num_workers
+        if (loader := cfg.get(key)) and f'{key}.num_workers' not in fixed:
+            loader.num_workers = min(loader.get('num_workers', 0), most)
+    workers = cfg[f'{split}_dataloader'].get('num_workers', 0)
     return (
         f'{cores()} CPU cores; {torch.get_num_threads()} threads, '
-        f'{next(iter(workers.values()))} loader workers in this process'
+        f'{workers} loader workers in this process'
     )

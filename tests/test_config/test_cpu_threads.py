@@ -99,6 +99,11 @@ def test_no_more_threads_and_workers_than_cores(six_cores):
     assert (cfg.train_dataloader.num_workers, cfg.val_dataloader.num_workers) == (2, 0)
 
 
+def test_the_line_is_of_the_split(six_cores):
+    cfg = config(4, 0)
+    assert cpu_threads.fit(cfg, split='val').endswith(', 0 loader workers in this process')
+
+
 def test_what_the_user_has_set_stays(six_cores, monkeypatch):
     monkeypatch.setenv('OMP_NUM_THREADS', '6')
     (six_cores / 'cpu.max').write_text('200000 100000')

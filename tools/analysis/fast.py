@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope
 
 import mmscratch.register_all  # noqa: F401
 from mmscratch.benchmark import recipes
+from mmscratch.errors import one_line_errors
 from mmscratch.miniature import data, plan
 
 FAST = 'configs/miniature/mask_rcnn_r18_gn_fast.py'
@@ -44,4 +45,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors('interrupted'):
+        main()
