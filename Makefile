@@ -44,7 +44,7 @@ AGAIN ?=
 
 # goes on where it was stopped
 miniature: setup
-	$(RUN) tools/analysis/miniature.py $(if $(CLAIM),--claim $(CLAIM)) --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS)) $(if $(AGAIN),--again $(AGAIN))
+	$(RUN) tools/analysis/study.py miniature $(if $(CLAIM),--claim $(CLAIM)) --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS)) $(if $(AGAIN),--again $(AGAIN))
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmscratch.config import cpu_threads
+from mmscratch.data.coco_folder import find
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
-from mmscratch.miniature.run import Run, in_order
+from mmscratch.study.run import Run, in_order
 from mmscratch.visualization.curves import read_scalars
 
-TRAIN = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 KEPT = (
     *('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters'),
     *('versions', 'git_commit', 'hardware'),
@@ -106,9 +107,8 @@ class Executor:
         return self.work_dirs / f'{run.label}_{run.key[:8]}'
 
     def _checkpoint(self, run: Run, later: Run) -> Path:
-        """The checkpoint of ``run`` that ``later`` begins with."""
-        at = later.begin if later.parent == run else run.begin + run.iterations
-        return self.folder(run) / f'iter_{at}.pth'
+        """What ``later`` takes from ``run``."""
+        return self.folder(run) / run.output(later)
 
     def _start(self, waiting: list[Run], failed: dict[str, str]) -> None:
         unfinished = {run.label for run in waiting} | set(self._running)
@@ -124,16 +124,8 @@ class Executor:
     def _train(self, run: Run) -> subprocess.Popen:
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(TRAIN), run.config, '--work-dir', str(folder)]
-        command += ['--seed', str(run.seed)]
-        if run.weights:
-            command += ['--init', str(self._checkpoint(run.weights, run))]
-        if (folder / 'last_checkpoint').exists():
-            command.append('--resume')
-        elif run.parent:
-            command += ['--resume', str(self._checkpoint(run.parent, run))]
-        if run.options:
-            command += ['--cfg-options', *(f'{key}={value}' for key, value in run.options)]
+        tool, *options = run.command(self.folder)
+        command = [sys.executable, str(TOOLS / tool), *options]
         threads = max(1, cpu_threads.cores() // self.jobs)
         env = {'OMP_NUM_THREADS': str(threads)} | os.environ
         with (folder / 'output.log').open('w') as log:
@@ -187,8 +179,9 @@ class Executor:
     @staticmethod
     def _objects_per_image(run: Run) -> float:
         """Mean over the whole training set, 3 decimals."""
-        dataset = run.load().train_dataloader.dataset
-        coco = json.loads(Path(dataset.data_root, dataset.ann_file).read_text())
+        root = run.data.root
+        dataset = find(root)['train'] if root else run.load().train_dataloader.dataset
+        coco = json.loads(Path(dataset['data_root'], dataset['ann_file']).read_text())
         return round(len(coco['annotations']) / len(coco['images']), 3)
 
     def tidy(self, runs: Sequence[Run]) -> None:
