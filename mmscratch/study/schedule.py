@@ -40,11 +40,14 @@ class Schedule:
             ('default_hooks.checkpoint.interval', save),
         )
 
-    def trunk(self, run: Run, shortest: int, longest: int) -> Run:
-        """The run at the constant rate, with a checkpoint where each length branches off."""
+    def trunk(self, run: Run, shortest: int, longest: int, validate: int = 0) -> Run:
+        """The run at the constant rate, with a checkpoint where each length branches off.
+
+        It is validated each ``validate`` iterations, by default each 1x.
+        """
         options = (
             *run.options,
-            *self._options(self.branch_point(longest), [], validate=self.one, save=self.one),
+            *self._options(self.branch_point(longest), [], validate or self.one, self.one),
             ('default_hooks.checkpoint.save_begin', self.branch_point(shortest)),
             ('default_hooks.checkpoint.max_keep_ckpts', -1),
         )

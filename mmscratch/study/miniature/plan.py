@@ -33,7 +33,7 @@ SUBSETS = {
 }
 
 
-def _run(
+def run_of(
     name: str, config: str, seed: int, options: Options = (), weights: Run | None = None
 ) -> Run:
     return Run(name, config, seed, data.of_config(config), options, weights)
@@ -42,7 +42,7 @@ def _run(
 def pre_training(seed: int, config: str = CLASSIFIER) -> Run:
     """The stand-in for ImageNet pre-training."""
     name = 'classifier_bn' if config == CLASSIFIER_BN else 'classifier'
-    return _run(name, config, seed)
+    return run_of(name, config, seed)
 
 
 def constant_part(
@@ -54,7 +54,7 @@ def constant_part(
     config: str = DETECTOR,
 ) -> Run:
     """The constant learning rate, as long as the longest schedule has it."""
-    run = _run(name, config, seed, options, weights)
+    run = run_of(name, config, seed, options, weights)
     return SCHEDULE.trunk(run, SHORTEST, longest)
 
 
@@ -124,7 +124,7 @@ def batch_norm(seed: int) -> list[Run]:
     return [
         *twins(seed, (SHORTEST, LONGEST), 'bn_', DETECTOR_BN, CLASSIFIER_BN),
         SCHEDULE.branch('scratch_3x', 3, constant_part('scratch', seed)),
-        *(_run(f'bn{n}_scratch_3x', DETECTOR_BN, seed, options) for n, options in small.items()),
+        *(run_of(f'bn{n}_scratch_3x', DETECTOR_BN, seed, options) for n, options in small.items()),
     ]
 
 
@@ -136,7 +136,7 @@ def less_data(seed: int) -> list[Run]:
     )
     longer = (*_subset(TENTH), *SCHEDULE.whole(LONGER, 2))
     tenth += [
-        _run(f'tenth_{kind}_{LONGER}x', DETECTOR_MS, seed, longer, weights)
+        run_of(f'tenth_{kind}_{LONGER}x', DETECTOR_MS, seed, longer, weights)
         for kind, weights in (('scratch', None), ('pretrained', pre_training(seed)))
     ]
     return tenth + hundredth
@@ -154,7 +154,7 @@ def vgg(seed: int) -> list[Run]:
     """VGG without normalization, by its convolutions' and layers' initialization."""
     rule = 'default_hooks.init.rules.0'
     gaussian = ((f'{rule}.fill', 'gaussian'), (f'{rule}.std', 0.01))
-    return [_run('vgg_msra', VGG, seed), _run('vgg_gaussian', VGG, seed, gaussian)]
+    return [run_of('vgg_msra', VGG, seed), run_of('vgg_gaussian', VGG, seed, gaussian)]
 
 
 def frozen(seed: int) -> list[Run]:
@@ -205,9 +205,9 @@ ABLATION: dict[str, Options] = {
 
 def one_stage(seed: int) -> list[Run]:
     """DSOD, and the two-stage detector from scratch and pre-trained at as many images."""
-    return [_run('dsod', DSOD, seed), *twins(seed, (4,))]
+    return [run_of('dsod', DSOD, seed), *twins(seed, (4,))]
 
 
 def dsod_ablation(seed: int) -> list[Run]:
     """DSOD as it is, and without each of its parts."""
-    return [_run(name, DSOD_LARGE, seed, options) for name, options in ABLATION.items()]
+    return [run_of(name, DSOD_LARGE, seed, options) for name, options in ABLATION.items()]
