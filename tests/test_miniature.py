@@ -588,7 +588,12 @@ def test_every_detector_of_the_study_trains(tmp_path, data):
     short |= {'train_cfg.max_iters': 1, 'train_cfg.val_interval': 1}
     short['default_hooks.checkpoint.interval'] = 1
     runs = [
-        on(plan.run_of('bn1', plan.DETECTOR_BN, 0), data, **short, **{'train_dataloader.batch_size': 1}),
+        on(
+            plan.run_of('bn1', plan.DETECTOR_BN, 0),
+            data,
+            **short,
+            **{'train_dataloader.batch_size': 1},
+        ),
         *(
             on(plan.run_of(Path(config).stem, config, 0), data, **short)
             for config in (plan.DETECTOR_MS, plan.DETECTOR_SPARSE, plan.KEYPOINT_DETECTOR, plan.VGG)

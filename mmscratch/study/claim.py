@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -71,6 +72,8 @@ def read_claims(words: Path, plan: ModuleType, judges: ModuleType) -> tuple[str,
     content = yaml.safe_load(words.read_text())
     claims = []
     for entry in content['claims']:
-        functions = {'runs': getattr(plan, entry['runs']), 'judge': getattr(judges, entry['judge'])}
-        claims.append(Claim(**{**entry, **functions}))
+        runs, judge = getattr(plan, entry.pop('runs')), getattr(judges, entry.pop('judge'))
+        if part := entry.pop('part', None):
+            runs, judge = partial(runs, part=part), partial(judge, part=part)
+        claims.append(Claim(runs=runs, judge=judge, **entry))
     return content['introduction'], tuple(claims)

@@ -11,20 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from mmscratch.config import cpu_threads
-from mmscratch.data.coco_folder import find
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
 from mmscratch.study.run import Run, in_order
-from mmscratch.visualization.curves import read_scalars
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
-KEPT = (
-    *('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters'),
-    *('versions', 'git_commit', 'hardware'),
-)
 
 
 @dataclass
@@ -152,37 +146,19 @@ class Executor:
                 failed[label] = str(error)
 
     def _write_result(self, run: Run) -> None:
-        file = self.folder(run) / 'metrics.json'
-        report = json.loads(file.read_text()) if file.exists() else {'history': []}
-        end = run.begin + run.iterations
-        if not report['history'] or report['history'][-1]['iteration'] != end:
-            raise InputError(f'{file}: iteration {end} was not validated; remove this folder')
-        losses = [r for r in read_scalars(self.folder(run)) if 'loss' in r]
-        result: dict[str, Any] = dict(
+        result = dict(
             name=run.name,
             key=run.key,
             options=dict(run.options),
             begins_with=[need.label for need in run.needs],
             begin=run.begin,
-            iterations=end,
-            **{name: report[name] for name in KEPT},
-            history=report['history'],
-            objects_per_image=self._objects_per_image(run),
-            loss=[[record['step'], round(record['loss'], 4)] for record in losses],
+            **run.record(self.folder(run)),
         )
         self.results.mkdir(parents=True, exist_ok=True)
         file = self.results / f'{run.label}.json'
         unfinished = file.with_suffix('.tmp')
         unfinished.write_text(json.dumps(result, indent=1) + '\n')
         unfinished.replace(file)
-
-    @staticmethod
-    def _objects_per_image(run: Run) -> float:
-        """Mean over the whole training set, 3 decimals."""
-        root = run.data.root
-        dataset = find(root)['train'] if root else run.load().train_dataloader.dataset
-        coco = json.loads(Path(dataset['data_root'], dataset['ann_file']).read_text())
-        return round(len(coco['annotations']) / len(coco['images']), 3)
 
     def tidy(self, runs: Sequence[Run]) -> None:
         """Remove the work directories of finished runs that no missing run needs, logs included."""

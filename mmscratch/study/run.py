@@ -11,6 +11,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmscratch.data.coco_folder import find
+from mmscratch.errors import InputError
+from mmscratch.visualization.curves import read_scalars
+
 # The parts of a config that decide the result of a run.
 DECIDING = (
     'model',
@@ -56,6 +60,13 @@ SILENT = (
 )
 
 
+# What a result keeps of metrics.json
+KEPT = (
+    *('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters'),
+    *('versions', 'git_commit', 'hardware'),
+)
+
+
 @functools.cache
 def _config(file: str) -> Config:
     """The config, not to be changed. Loading takes a second for each base of MMDetection."""
@@ -95,7 +106,8 @@ class Run:
         weights: the run whose last checkpoint gives the initial weights.
         parent: the run that this one continues with another schedule.
         begin: iteration of the parent's checkpoint.
-        arguments: further options of ``tools/train.py``, such as ``--freeze``.
+        arguments: further options of the tool, such as ``--freeze``.
+        labels: the run whose folder of pseudo-labelled images takes the place of ``data``.
     """
 
     name: str
@@ -107,6 +119,7 @@ class Run:
     parent: 'Run | None' = None
     begin: int = 0
     arguments: tuple[str, ...] = ()
+    labels: 'Run | None' = None
 
     @property
     def label(self) -> str:
@@ -116,7 +129,7 @@ class Run:
     @property
     def needs(self) -> list['Run']:
         """The runs that have to be done before."""
-        return [run for run in (self.weights, self.parent) if run]
+        return [run for run in (self.weights, self.parent, self.labels) if run]
 
     def load(self) -> Config:
         """The config with the options in it."""
@@ -167,12 +180,40 @@ class Run:
             command.append('--resume')
         elif self.parent:
             command += ['--resume', str(folder(self.parent) / self.parent.output(self))]
-        if self.data.root:
-            command += ['--data', str(self.data.root)]
+        if (
+            root := folder(self.labels) / self.labels.output(self)
+            if self.labels
+            else self.data.root
+        ):
+            command += ['--data', str(root)]
         command += self.arguments
         if self.options:
             command += ['--cfg-options', *(f'{key}={value}' for key, value in self.options)]
         return command
+
+    def record(self, folder: Path) -> dict[str, Any]:
+        """What its result keeps of its work directory.
+
+        Raises:
+            InputError: its last iteration was not validated.
+        """
+        file = folder / 'metrics.json'
+        report = json.loads(file.read_text()) if file.exists() else {'history': []}
+        end = self.begin + self.iterations
+        if not report['history'] or report['history'][-1]['iteration'] != end:
+            raise InputError(f'{file}: iteration {end} was not validated; remove this folder')
+        root = self.data.root
+        dataset = find(root)['train'] if root else self.load().train_dataloader.dataset
+        coco = json.loads(Path(dataset['data_root'], dataset['ann_file']).read_text())
+        losses = [record for record in read_scalars(folder) if 'loss' in record]
+        return dict(
+            iterations=end,
+            **{name: report[name] for name in KEPT},
+            history=report['history'],
+            # of the whole training set
+            objects_per_image=round(len(coco['annotations']) / len(coco['images']), 3),
+            loss=[[record['step'], round(record['loss'], 4)] for record in losses],
+        )
 
     def result(self, folder: Path) -> dict[str, Any] | None:
         """The result in ``folder``; None if there is none, or one with another key."""

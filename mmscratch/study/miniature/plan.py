@@ -36,6 +36,7 @@ SUBSETS = {
 def run_of(
     name: str, config: str, seed: int, options: Options = (), weights: Run | None = None
 ) -> Run:
+    """A run on the config's own data."""
     return Run(name, config, seed, data.of_config(config), options, weights)
 
 

@@ -75,11 +75,11 @@ def prepare(used: Iterable[Data], workers: int) -> None:
         InputError: a folder is missing, or its annotations are others.
     """
     for data in sorted(used, key=lambda data: data.name):
-        source = SOURCES[data.name]
+        source, root = SOURCES[data.name], ROOT / data.name
         where = f'{source.title} ({source.licence}, {source.url}; {source.changes})'
-        if not data.root.is_dir():
-            raise InputError(f'{data.root}: no such folder; put there, or link, {where}')
-        found = coco_folder.find(data.root)
+        if not root.is_dir():
+            raise InputError(f'{root}: no such folder; put there, or link, {where}')
+        found = coco_folder.find(root)
         files = [repoint.annotation_path(found[split]) for split in coco_folder.SPLITS]
         digest = hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()
         if digest != source.sha256:

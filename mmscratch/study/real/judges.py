@@ -27,17 +27,16 @@ def lead(results: Results, part: str, length: int, metric: str = 'bbox_mAP') -> 
 
 def catches_up(results: Results, part: str) -> Verdict:
     """Scratch as good as ImageNet's weights at the longest schedule, and where it becomes so."""
-    lengths = plan.lengths(part)
     numbers = 'ImageNet is ahead by ' + ', '.join(
-        f'{lead(results, part, n)} box AP at {n}x' for n in lengths
+        f'{lead(results, part, n)} box AP at {n}x' for n in plan.LENGTHS
     )
     words = {
         n: as_good(*(final(results, f'{part}_{arm}_{n}x') for arm in plan.INITIALIZATIONS))
-        for n in lengths
+        for n in plan.LENGTHS
     }
-    late = [n for n in lengths if words[n] == HOLDS]
+    late = [n for n in plan.LENGTHS if words[n] == HOLDS]
     numbers += f'; scratch is as good first at {late[0]}x' if late else '; scratch is never as good'
-    before, last = lengths[-2:]
+    before, last = plan.LENGTHS[-2:]
     rises = [
         gap(final(results, f'{part}_{arm}_{last}x'), final(results, f'{part}_{arm}_{before}x'))
         for arm in plan.INITIALIZATIONS
@@ -48,12 +47,11 @@ def catches_up(results: Results, part: str) -> Verdict:
 
 def bought_back(results: Results, part: str) -> str:
     """How many iterations from scratch reach what ImageNet's weights have after the shortest."""
-    lengths = plan.lengths(part)
-    target = mean(final(results, f'{part}_pretrained_{lengths[0]}x'))
-    reaching = [n for n in lengths if mean(final(results, f'{part}_scratch_{n}x')) >= target]
-    start = f'{plan.NAMES[part]}: ImageNet at {lengths[0]}x has {target:.1f} box AP'
+    target = mean(final(results, f'{part}_pretrained_{plan.SHORTEST}x'))
+    reaching = [n for n in plan.LENGTHS if mean(final(results, f'{part}_scratch_{n}x')) >= target]
+    start = f'{plan.PARTS[part][2]}: ImageNet at {plan.SHORTEST}x has {target:.1f} box AP'
     if not reaching:
-        return f'{start}, and scratch has less up to {lengths[-1]}x'
+        return f'{start}, and scratch has less up to {plan.LONGEST}x'
     return f'{start}, which scratch reaches by {reaching[0]}x'
 
 
@@ -99,8 +97,8 @@ def overlap(results: Results) -> Verdict:
 
 def few_labels(results: Results) -> Verdict:
     """Each way without ImageNet against plain training from scratch, at as many pixels."""
-    scratch = final(results, plan.few_labels_name('scratch'))
-    gains = {arm: gap(final(results, plan.few_labels_name(arm)), scratch) for arm in plan.OWN_ARMS}
+    scratch = final(results, plan.arm_name('scratch'))
+    gains = {arm: gap(final(results, plan.arm_name(arm)), scratch) for arm in plan.OWN_ARMS}
     numbers = ', '.join(f'{arm} brings {gain} box AP' for arm, gain in gains.items())
     words = [ahead(gain) for gain in gains.values()]
     word = HOLDS if HOLDS in words else OPEN if OPEN in words else FAILS
@@ -109,6 +107,6 @@ def few_labels(results: Results) -> Verdict:
 
 def frozen(results: Results) -> Verdict:
     """A frozen trunk of ImageNet's weights as good as one that is trained on."""
-    tuned, kept = (final(results, plan.few_labels_name(arm)) for arm in ('pretrained', 'frozen'))
+    tuned, kept = (final(results, plan.arm_name(arm)) for arm in ('pretrained', 'frozen'))
     numbers = f'the frozen trunk brings {gap(kept, tuned)} box AP against fine-tuning'
     return Verdict(as_good(kept, tuned), numbers)

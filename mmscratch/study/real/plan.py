@@ -1,5 +1,10 @@
-"""What the study of real images trains."""
+"""What the study of real images trains: parts of the data, schedules, initializations."""
 
+from dataclasses import replace
+from typing import Any
+
+from mmscratch.study.pretraining_run import PretrainingRun
+from mmscratch.study.pseudo_label_run import PseudoLabelRun
 from mmscratch.study.real import data
 from mmscratch.study.run import Options, Run
 from mmscratch.study.schedule import Schedule
@@ -12,37 +17,57 @@ MASKS = {
     'scratch': 'configs/scratch/mask_rcnn_lite0_bn_1200i_shapes.py',
     'pretrained': 'configs/pretrained/mask_rcnn_lite0_bn_1200i_shapes.py',
 }
-# 1x is 250 iterations of 8 images; the drops are the paper's, at the same share of 1x
+# 1x is 250 iterations of 8 images; the drops are the paper's, at the same share of 1x.
 SCHEDULE = Schedule(one=250, first_drop=167, second_drop=56)
 LENGTHS = (1, 2, 4, 8)
 SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
 INITIALIZATIONS = ('scratch', 'pretrained')
-# part of a data set -> its name, and images of a nested subset; None is all of them
-PARTS = {
-    'deeppcb60': ('deeppcb', 60),
-    'deeppcb250': ('deeppcb', 250),
-    'deeppcb': ('deeppcb', None),
-    'bccd': ('bccd', None),
-    'nuclei': ('nuclei_dsb2018', None),
+# Part of a data set -> its name, the images of a nested subset (None: all), and what it is called.
+PARTS: dict[str, tuple[str, int | None, str]] = {
+    'deeppcb60': ('deeppcb', 60, '60 circuit boards'),
+    'deeppcb250': ('deeppcb', 250, '250 circuit boards'),
+    'deeppcb': ('deeppcb', None, '1,000 circuit boards'),
+    'bccd': ('bccd', None, '291 blood smears'),
+    'nuclei': ('nuclei_dsb2018', None, '479 images of nuclei'),
 }
-LEARNING_RATES = (0.02, 0.04, 0.08, 0.16)
+LEARNING_RATE = 0.04
+LEARNING_RATES = (0.01, 0.02, 0.04, 0.08)
+# The part with few labels, and the images of its data set that serve without labels.
+FEW, UNLABELLED = 'deeppcb60', 500
+# Images of ``FEW`` that the teacher of self-training learns from; the others choose thresholds.
+TAUGHT = 48
+# Ways to begin without ImageNet, on the images of the data set alone.
+OWN_ARMS = ('own', 'direct', 'self-training')
 
 
-def _options(part: str) -> Options:
-    images = PARTS[part][1]
-    # validation does not depend on it: images of a batch have one size, or are padded
-    options: Options = (('val_dataloader.batch_size', 8),)
+def _options(part: str, lr: float = LEARNING_RATE, images: int | None = None) -> Options:
+    images = images or PARTS[part][1]
+    options: Options = (
+        ('optim_wrapper.optimizer.lr', lr),
+        ('param_scheduler.0.end', 51),
+        ('default_hooks.logger.interval', 20),
+        ('default_hooks.checkpoint.save_best', None),
+        ('default_hooks.visualization.num_images', 4),
+        # several runs share the cores
+        ('train_dataloader.num_workers', 0),
+        ('train_dataloader.persistent_workers', False),
+        ('val_dataloader.num_workers', 0),
+        ('val_dataloader.persistent_workers', False),
+        ('val_dataloader.batch_size', 8),
+    )
     if images:
         sampler = 'train_dataloader.sampler'
         options += ((f'{sampler}.subset', images), (f'{sampler}.subset_seed', 0))
     return options
 
 
-def trunk(part: str, arm: str, seed: int, options: Options = (), longest: int = LONGEST) -> Run:
-    """The constant learning rate of an initialization on a part of the data."""
-    name = PARTS[part][0]
-    config = (MASKS if name == 'nuclei_dsb2018' else BOXES)[arm]
-    run = Run(f'{part}_{arm}', config, seed, data.of(name), (*_options(part), *options))
+def _run(name: str, part: str, arm: str, seed: int, options: Options = ()) -> Run:
+    dataset = PARTS[part][0]
+    config = (MASKS if dataset == 'nuclei_dsb2018' else BOXES)[arm]
+    return Run(name, config, seed, data.of(dataset), options)
+
+
+def _trunk(run: Run, longest: int = LONGEST) -> Run:
     return SCHEDULE.trunk(run, SHORTEST, longest, validate=SCHEDULE.branch_point(longest))
 
 
@@ -50,8 +75,99 @@ def twins(seed: int, part: str) -> list[Run]:
     """Every length, from random and from ImageNet's weights."""
     runs = []
     for arm in INITIALIZATIONS:
-        parent = trunk(part, arm, seed)
-        runs += [
-            SCHEDULE.branch(f'{part}_{arm}_{n}x', n, parent, _options(part)) for n in LENGTHS
-        ]
+        name, options = f'{part}_{arm}', _options(part)
+        parent = _trunk(_run(name, part, arm, seed, options))
+        runs += [SCHEDULE.branch(f'{name}_{n}x', n, parent, options) for n in LENGTHS]
     return runs
+
+
+def every_part(seed: int) -> list[Run]:
+    """The twins of all parts."""
+    return [run for part in PARTS for run in twins(seed, part)]
+
+
+def fewest_and_all(seed: int) -> list[Run]:
+    """The longest schedules on the smallest part of a data set and on all of it."""
+    runs = [*twins(seed, 'deeppcb60'), *twins(seed, 'deeppcb')]
+    return [run for run in runs if run.name.endswith(f'_{LONGEST}x')]
+
+
+def at_rate(lr: float) -> str:
+    """The name of 2x with pre-training at a learning rate."""
+    return 'deeppcb250_pretrained_2x' if lr == LEARNING_RATE else f'deeppcb250_lr{lr}_2x'
+
+
+def learning_rates(seed: int) -> list[Run]:
+    """2x from ImageNet's weights at several learning rates."""
+    runs = []
+    for lr in LEARNING_RATES:
+        name, options = at_rate(lr), _options('deeppcb250', lr)
+        run = _run(name.removesuffix('_2x'), 'deeppcb250', 'pretrained', seed, options)
+        parent = _trunk(run, LONGEST if lr == LEARNING_RATE else 2)
+        runs.append(SCHEDULE.branch(name, 2, parent, options))
+    return runs
+
+
+def arm_name(arm: str) -> str:
+    """The run of an arm on few labels."""
+    return f'{FEW}_{arm}_{LONGEST}x' if arm in INITIALIZATIONS else f'{FEW}_{arm}'
+
+
+def few_labels(seed: int) -> list[Run]:
+    """Every initialization on the part with few labels, all with as many pixels as ``LONGEST``.
+
+    ``own`` and ``direct`` spend half of them on pre-training with a quarter of the pixels an image
+    and four times the images a step. The teacher of ``self-training`` has half of them.
+    ``detector`` begins with ImageNet's detector of another data set.
+    """
+    half = LONGEST // 2
+    of_parts = {part: twins(seed, part) for part in (FEW, 'bccd')}
+    scratch, pretrained = (
+        next(run for run in of_parts[FEW] if run.name == arm_name(arm)) for arm in INITIALIZATIONS
+    )
+    other = next(run for run in of_parts['bccd'] if run.name == f'bccd_pretrained_{LONGEST}x')
+
+    def arm(name: str, length: int, kind: str = 'scratch', **more: Any) -> Run:
+        options = (*_options(FEW), *SCHEDULE.whole(length, length))
+        return replace(_run(arm_name(name), FEW, kind, seed, options), **more)
+
+    half_iterations = half * SCHEDULE.one
+    own = PretrainingRun(
+        f'{FEW}_pretraining',
+        BOXES['scratch'],
+        seed,
+        data.of(PARTS[FEW][0]),
+        (
+            ('train_dataloader.sampler.subset', UNLABELLED),
+            ('train_dataloader.num_workers', 0),
+            ('train_dataloader.persistent_workers', False),
+        ),
+        arguments=('--iterations', str(half_iterations), '--size', '128', '--batch-size', '32'),
+    )
+    small: Options = (
+        ('train_dataloader.batch_size', 32),
+        ('auto_scale_lr.base_batch_size', 32),
+        ('optim_wrapper.optimizer.lr', 2 * LEARNING_RATE),
+        ('train_dataloader.dataset.pipeline.2.scale', (128, 128)),
+    )
+    low = _run(
+        f'{FEW}_low_resolution',
+        FEW,
+        'scratch',
+        seed,
+        (*_options(FEW), *SCHEDULE.whole(half, half), *small),
+    )
+    taught = (*_options(FEW, images=TAUGHT), *SCHEDULE.whole(half, half))
+    teacher = _run(f'{FEW}_teacher', FEW, 'scratch', seed, taught)
+    labels = PseudoLabelRun(
+        f'{FEW}_pseudo_labels', BOXES['scratch'], seed, teacher.data, weights=teacher
+    )
+    return [
+        scratch,
+        pretrained,
+        arm('frozen', LONGEST, 'pretrained', arguments=('--freeze',)),
+        arm('detector', LONGEST, weights=other),
+        arm('own', half, weights=own),
+        arm('direct', half, weights=low),
+        arm('self-training', half, labels=labels),
+    ]
