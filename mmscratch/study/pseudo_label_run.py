@@ -13,8 +13,8 @@ from mmscratch.study.run import Run
 class PseudoLabelRun(Run):
     """``tools/data/pseudo_labels.py`` with the teacher in ``weights``.
 
-    The teacher's images are a subset of ``labelled`` images of ``data``; all others get pseudo
-    labels. Runs that are trained on these have it as ``labels``.
+    ``arguments`` are the tool's, such as ``--labelled 60``. Runs that are trained on the labels
+    have it as ``labels``.
     """
 
     def output(self, later: Run) -> str:

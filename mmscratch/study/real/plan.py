@@ -128,7 +128,9 @@ def few_labels(seed: int) -> list[Run]:
     other = next(run for run in of_parts['bccd'] if run.name == f'bccd_pretrained_{LONGEST}x')
 
     def arm(name: str, length: int, kind: str = 'scratch', **more: Any) -> Run:
-        options = (*_options(FEW), *SCHEDULE.whole(length, length))
+        # a student is trained on all images
+        images = _options('deeppcb' if 'labels' in more else FEW)
+        options = (*images, *SCHEDULE.whole(length, length))
         return replace(_run(arm_name(name), FEW, kind, seed, options), **more)
 
     half_iterations = half * SCHEDULE.one
@@ -160,7 +162,12 @@ def few_labels(seed: int) -> list[Run]:
     taught = (*_options(FEW, images=TAUGHT), *SCHEDULE.whole(half, half))
     teacher = _run(f'{FEW}_teacher', FEW, 'scratch', seed, taught)
     labels = PseudoLabelRun(
-        f'{FEW}_pseudo_labels', BOXES['scratch'], seed, teacher.data, weights=teacher
+        f'{FEW}_pseudo_labels',
+        BOXES['scratch'],
+        seed,
+        teacher.data,
+        weights=teacher,
+        arguments=('--labelled', str(PARTS[FEW][1]), '--batch-size', '8', '--workers', '0'),
     )
     return [
         scratch,
