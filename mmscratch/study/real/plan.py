@@ -93,18 +93,16 @@ def fewest_and_all(seed: int) -> list[Run]:
 
 
 def at_rate(lr: float) -> str:
-    """The name of 2x with pre-training at a learning rate."""
-    return 'deeppcb250_pretrained_2x' if lr == LEARNING_RATE else f'deeppcb250_lr{lr}_2x'
+    """The name of 2x from ImageNet's weights at a learning rate."""
+    return f'deeppcb250_lr{lr}_2x'
 
 
 def learning_rates(seed: int) -> list[Run]:
     """2x from ImageNet's weights at several learning rates."""
     runs = []
     for lr in LEARNING_RATES:
-        name, options = at_rate(lr), _options('deeppcb250', lr)
-        run = _run(name.removesuffix('_2x'), 'deeppcb250', 'pretrained', seed, options)
-        parent = _trunk(run, LONGEST if lr == LEARNING_RATE else 2)
-        runs.append(SCHEDULE.branch(name, 2, parent, options))
+        options = (*_options('deeppcb250', lr), *SCHEDULE.whole(2, 2))
+        runs.append(_run(at_rate(lr), 'deeppcb250', 'pretrained', seed, options))
     return runs
 
 
