@@ -139,8 +139,6 @@ def few_labels(seed: int) -> list[Run]:
         data.of(PARTS[FEW][0]),
         (
             ('train_dataloader.sampler.subset', UNLABELLED),
-            ('train_dataloader.num_workers', 0),
-            ('train_dataloader.persistent_workers', False),
         ),
         arguments=('--iterations', str(half_iterations), '--size', '128', '--batch-size', '32'),
     )

@@ -24,7 +24,7 @@ from mmscratch.study.schedule import Schedule
 from mmscratch.study.verdict import FAILS, HOLDS, OPEN
 from mmscratch.weights import checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
