@@ -479,9 +479,7 @@ def test_rules_for_rates_and_decay(leaf):
                 # Caffe's defaults but for the norm layers of the head
                 if isinstance(module, NORMS) and path.startswith('bbox_head'):
                     expected = (lr, 0)
-            elif isinstance(module, NORMS):
-                expected = (lr, 0)
-            elif re.match('pos_embed|rel_pos', kind):  # as detectron2 for its transformers
+            elif isinstance(module, NORMS) or re.match('pos_embed|rel_pos', kind):
                 expected = (lr, 0)
             elif kind == 'bias' and name['unit'] != 'e':  # detectron2 treats them like weights
                 expected = (2 * lr, 0)

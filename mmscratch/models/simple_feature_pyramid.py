@@ -67,7 +67,9 @@ class SimpleFeaturePyramid(BaseModule):
         self.levels = nn.ModuleList(
             nn.Sequential(
                 ConvModule(channels, out_channels, 1, norm_cfg=norm_cfg, act_cfg=None),
-                ConvModule(out_channels, out_channels, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None),
+                ConvModule(
+                    out_channels, out_channels, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None
+                ),
             )
             for channels in (width // 4, width // 2, width, width)
         )

@@ -73,6 +73,11 @@ class TimmBackbone(BaseModule):
                 f'model; the nearest names are {near}'
             )
         arguments: dict[str, Any] = dict(options or {})
+        if loading := [key for key in arguments if key.startswith(('pretrained', 'checkpoint'))]:
+            raise InputError(
+                f'model.backbone.options.{loading[0]}={arguments[loading[0]]}: weights come by '
+                '--init or load_from alone, which preflight records; leave it out'
+            )
         if drop_path_rate:  # some models have none
             arguments['drop_path_rate'] = drop_path_rate
         try:
@@ -138,8 +143,10 @@ class TimmBackbone(BaseModule):
         from timm.models import group_parameters
 
         # the stem, then the stages; some models do not say which weights these are
-        matcher = getattr(self.model, 'group_matcher', lambda coarse: {})(coarse=True)
-        stages = list(group_parameters(self.model, matcher).values()) if matcher else []
+        matcher = getattr(self.model, 'group_matcher', None)
+        stages = []
+        if matcher:
+            stages = list(group_parameters(self.model, matcher(coarse=True)).values())
         if not 0 <= frozen_stages < len(stages):
             raise InputError(
                 f'model.backbone.frozen_stages={frozen_stages}: {model_name} has '

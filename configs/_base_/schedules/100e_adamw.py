@@ -15,7 +15,5 @@ optim_wrapper = dict(
 train_cfg = dict(max_iters=184_375)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=251),
-    dict(
-        type='MultiStepLR', by_epoch=False, milestones=[163_889, 177_546], gamma=0.1, end=184_375
-    ),
+    dict(type='MultiStepLR', by_epoch=False, milestones=[163_889, 177_546], gamma=0.1, end=184_375),
 ]
