@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.model import BaseModel, ExponentialMovingAverage
-from mmengine.model.utils import _BatchNormXd
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmscratch.errors import InputError
 
@@ -34,10 +32,9 @@ class DenseCL(BaseModel):
     keys to nearly random weights, since it averages over 1 / (1 - momentum) iterations. A queue
     longer than half of the images holds an older key of most queries' own image, as a negative.
 
-    BN lets an encoder tell an image's key by the statistics of their common batch (MoCo, section
-    3.3). A backbone with BN therefore runs on ``bn_groups`` parts of the batch, one after another,
-    and each image is in one part for its query and in another, drawn at random, for its key. GN
-    has no such leak, and takes the batch in one piece.
+    BN lets an encoder tell an image's key from those in the queue by the statistics of their common
+    batch (MoCo, section 3.3, which shuffles images over GPUs against it). Here it gains nothing by
+    that, since the other keys of the batch have the same statistics.
 
     Args:
         backbone: of a detector; its last map is taken.
@@ -48,7 +45,6 @@ class DenseCL(BaseModel):
         queue_length: number of keys in each queue.
         momentum: of the momentum encoder, 0 to 1: the share that it keeps in an iteration.
         temperature: tau of eq. 1.
-        bn_groups: parts of the batch for BN; 1 turns the cure off.
 
     Example:
         >>> model = dict(
@@ -68,7 +64,6 @@ class DenseCL(BaseModel):
         queue_length: int = 256,
         momentum: float = 0.99,
         temperature: float = 0.2,
-        bn_groups: int = 4,
     ) -> None:
         super().__init__(data_preprocessor)
         if not 0 <= dense_weight < 1:
@@ -87,8 +82,6 @@ class DenseCL(BaseModel):
         self.register_buffer('queue_position', torch.tensor(0))
         self.dense_weight = dense_weight
         self.temperature = temperature
-        has_bn = any(isinstance(m, _BatchNorm | _BatchNormXd) for m in self.backbone.modules())
-        self.bn_groups = bn_groups if has_bn else 1
 
     def forward(self, inputs: Tensor, mode: str = 'tensor') -> dict[str, Tensor] | Tensor:
         """Views [B, 2, 3, H, W] to losses (mode ``'loss'``); images [B, 3, H, W] to embeddings.
@@ -98,8 +91,11 @@ class DenseCL(BaseModel):
         the spread of its queries over the batch, and for images their effective rank.
         """
         if mode == 'tensor':
-            return _project(self._encoder(), inputs)['image'].flatten(0, 1)
-        queries, keys = self._queries_and_keys(inputs)
+            return _embed(self._encoder(), inputs)['image'].flatten(0, 1)
+        queries = _embed(self._encoder(), inputs[:, 0])
+        with torch.no_grad():
+            self.momentum_encoder.update_parameters(self._encoder())
+            keys = _embed(self.momentum_encoder.module, inputs[:, 1])
         weights = {'image': 1 - self.dense_weight, 'cell': self.dense_weight}
         outputs: dict[str, Tensor] = {}
         new: dict[str, Tensor] = {}
@@ -120,17 +116,6 @@ class DenseCL(BaseModel):
     def _encoder(self) -> nn.ModuleList:
         """What the momentum encoder is a copy of."""
         return nn.ModuleList([self.backbone, self.projection])
-
-    def _queries_and_keys(self, views: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        parts = min(self.bn_groups, len(views))
-        queries = _in_parts(self._encoder(), views[:, 0], parts)
-        with torch.no_grad():
-            self.momentum_encoder.update_parameters(self._encoder())
-            if parts == 1:
-                return queries, _in_parts(self.momentum_encoder.module, views[:, 1], 1)
-            order = torch.randperm(len(views), device=views.device)
-            shuffled = _in_parts(self.momentum_encoder.module, views[order, 1], parts)
-            return queries, {name: keys[order.argsort()] for name, keys in shuffled.items()}
 
     def _enqueue(self, new: dict[str, Tensor]) -> None:
         """Replace the oldest keys of each queue by those of this batch."""
@@ -196,7 +181,7 @@ def _map_channels(backbone: nn.Module) -> int:
     return channels
 
 
-def _project(encoder: nn.ModuleList, images: Tensor) -> dict[str, Tensor]:
+def _embed(encoder: nn.ModuleList, images: Tensor) -> dict[str, Tensor]:
     """Embeddings of images [B, 1, D] and cells [B, S, D], and the map [B, S, C], of length 1."""
     backbone, projection = encoder
     cells = backbone(images)[-1].flatten(2)
@@ -204,11 +189,6 @@ def _project(encoder: nn.ModuleList, images: Tensor) -> dict[str, Tensor]:
     if 'cell' in projection:
         embedded |= {'cell': projection['cell'](cells), 'map': cells.detach()}
     return {name: F.normalize(value.mT, dim=2) for name, value in embedded.items()}
-
-
-def _in_parts(encoder: nn.ModuleList, images: Tensor, parts: int) -> dict[str, Tensor]:
-    outputs = [_project(encoder, part) for part in images.tensor_split(parts)]
-    return {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
 
 
 def most_alike(query_maps: Tensor, key_maps: Tensor, keys: Tensor) -> Tensor:

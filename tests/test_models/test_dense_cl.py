@@ -18,7 +18,9 @@ def _scope():
 
 
 def make(norm='GN', **options) -> DenseCL:
-    norm_cfg = dict(GN=dict(type='GN', num_groups=4), BN=dict(type='BN'))[norm]
+    norm_cfg = dict(
+        GN=dict(type='GN', num_groups=4), BN=dict(type='BN'), SyncBN=dict(type='SyncBN')
+    )[norm]
     backbone = dict(type='ResNet', depth=18, base_channels=8, stem_channels=8, norm_cfg=norm_cfg)
     backbone.update(norm_eval=False, frozen_stages=-1, zero_init_residual=False)
     torch.manual_seed(0)
@@ -176,31 +178,12 @@ def test_the_momentum_encoder_begins_as_a_copy_and_follows_slowly():
     torch.testing.assert_close(keys, torch.full_like(keys, 1.25))
 
 
-def test_bn_takes_the_batch_in_parts_and_keys_in_other_parts(monkeypatch):
-    model = make('BN', bn_groups=2)
-    sizes = []
-    for name, encoder in (('query', model.backbone), ('key', model.momentum_encoder.module[0])):
-        encoder.register_forward_pre_hook(lambda m, args, name=name: sizes.append((name, *args)))
-    inputs = views(6)
-    losses_of(model, inputs)
-    assert [name for name, _ in sizes] == ['query', 'query', 'key', 'key']
-    assert torch.cat([part for name, part in sizes if name == 'query']).equal(inputs[:, 0])
-    keys = torch.cat([part for name, part in sizes if name == 'key'])
-    assert not keys.equal(inputs[:, 1])
-    # each key goes back to its image: in the queue they are in the order of the batch
-    order = [int((inputs[:, 1] == key).flatten(1).all(1).nonzero()) for key in keys]
-    assert sorted(order) == list(range(6))
-    with torch.no_grad():
-        shuffled = [keys_of(model, part) for part in keys.split(3)]
-    torch.testing.assert_close(model.image_queue[:6][order], torch.cat(shuffled))
-
-
-def test_gn_takes_the_batch_in_one_piece():
-    model = make('GN', bn_groups=2)
-    calls = []
-    model.backbone.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
-    losses_of(model, views(6))
-    assert calls == [6]
+@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
+def test_bn_learns_its_statistics(norm):
+    model = make(norm)
+    before = model.backbone.bn1.running_mean.clone()
+    losses_of(model, views(4))
+    assert not model.backbone.bn1.running_mean.equal(before)
 
 
 def test_tensor_mode_gives_embeddings_of_length_1():
