@@ -3,6 +3,7 @@
     python tools/train.py configs/scratch/mask_rcnn_r18_gn_600i_shapes.py
     python tools/train.py CONFIG --data DIR          # your own images in COCO or VOC layout
     python tools/train.py CONFIG --init FILE         # begin with these weights
+    python tools/train.py CONFIG --init FILE --freeze    # and train neck and heads alone
     python tools/train.py CONFIG --resume            # go on where the run was stopped
     python tools/train.py CONFIG --trial             # what would it take? Leaves nothing behind
     tools/dist_train.sh CONFIG 8                     # 8 GPUs; see also slurm_train.sh
@@ -67,6 +68,12 @@ def parse_args() -> argparse.Namespace:
         'Detectron or detectron2, a MoCo checkpoint, or a detector of the same architecture (of '
         'MMDetection, or an R-CNN with FPN of detectron2), whatever its classes; a .pth, '
         '.safetensors or .pkl file, or its URL',
+    )
+    parser.add_argument(
+        '--freeze',
+        action='store_true',
+        help='keep the pre-trained backbone as it is, and train neck and heads alone; with --init '
+        'or a config of configs/pretrained/',
     )
     parser.add_argument(
         '--amp',
@@ -152,6 +159,9 @@ def configure(args: argparse.Namespace) -> Config:
         cfg.default_hooks.setdefault('preflight', dict(type='PreflightHook'))
         if cfg.default_hooks.preflight is not None:  # None: disabled
             cfg.default_hooks.preflight.init = 'pretrained'
+    if args.freeze:
+        cfg.default_hooks = cfg.get('default_hooks') or {}
+        cfg.default_hooks.frozen_trunk = dict(type='FrozenTrunkHook')
     # a resumed run has dumped its checkpoint as load_from, which is no initialization
     was_resumed = cfg.get('resume')
     cfg.resume = args.resume is not None

@@ -16,6 +16,8 @@ from mmscratch.errors import InputError
 
 SPLITS = ('train', 'val')
 _SUFFIXES = ('', '2017', '2014')  # Ours, then COCO's own names.
+# Ids of the labelled images in a folder of tools/data/pseudo_labels.py.
+LABELLED = 'labelled.json'
 # OKS's sigma for keypoints whose own is not known: in the middle of COCO's, 0.025 to 0.107.
 _UNKNOWN_SIGMA = 0.05
 
@@ -87,11 +89,19 @@ def use(cfg: Config, root: Path) -> None:
     if keypoints:
         metainfo |= _keypoint_metainfo([train, val], keypoints[0].get('metainfo') or {})
     repoint.repoint_config(cfg, folder, metainfo, 'CocoDataset')
+    _mix_pseudo_labels(cfg, root)
     for split in ('val', 'test'):
         _repoint_evaluator(cfg, split, val.file)
     for head in repoint.walk(cfg.model):
         if 'num_keypoints' in head:
             head['num_keypoints'] = len(metainfo['keypoint_names'])
+
+
+def _mix_pseudo_labels(cfg: Config, root: Path) -> None:
+    """Let the sampler know the labelled images of a folder of tools/data/pseudo_labels.py."""
+    record, sampler = root / LABELLED, (cfg.get('train_dataloader') or {}).get('sampler') or {}
+    if record.is_file() and repoint.type_name(sampler) == 'InfiniteSubsetSampler':
+        sampler.setdefault('labelled', str(record))
 
 
 def _with_keypoint_files(folder: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -1,13 +1,17 @@
 """Sample a subset without end, for iteration-based training."""
 
 import itertools
-from collections.abc import Iterator, Sized
+import math
+from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import InfiniteSampler
 
+from mmscratch.errors import InputError
 from mmscratch.samplers.pass_order import pass_order
-from mmscratch.samplers.subset import select_subset
+from mmscratch.samplers.subset import read_ids, select_subset
 
 
 @DATA_SAMPLERS.register_module()
@@ -25,6 +29,12 @@ class InfiniteSubsetSampler(InfiniteSampler):
             images that ``filter_cfg`` of the data set keeps.
         subset_seed: Chooses the images, while ``seed`` chooses their order. For one
             ``subset_seed`` a smaller subset is part of every larger one.
+        labelled: File of the ids of the labelled images, where the others have pseudo labels;
+            ``--data`` sets it for a folder of ``tools/data/pseudo_labels.py``.
+        labelled_share: Share of labelled images among the draws, above 0 and below 1, the same in
+            every step. Zoph et al. (NeurIPS 2020) minimize (L + alpha * L_pseudo) / (1 + alpha); a
+            share s gives the expectation of that loss for alpha = (1 - s) / s. None: all images
+            alike.
 
     Example:
         >>> train_dataloader = dict(
@@ -33,21 +43,46 @@ class InfiniteSubsetSampler(InfiniteSampler):
 
     def __init__(
         self,
-        dataset: Sized,
+        dataset: Any,
         shuffle: bool = True,
         seed: int | None = None,
         subset: int | str | None = None,
         subset_seed: int = 0,
+        labelled: str | None = None,
+        labelled_share: float | None = 0.5,
     ) -> None:
         super().__init__(dataset, shuffle, seed)
         self.subset = select_subset(dataset, subset, subset_seed)
         self.size = self.subset_size = len(self.subset.indices)
+        self.labelled_share = labelled_share if labelled else None
+        if labelled and labelled_share is not None:
+            if not 0 < labelled_share < 1:
+                raise InputError(f'labelled_share={labelled_share}: give a number between 0 and 1')
+            known = {str(i) for i in read_ids(labelled)}
+            is_labelled = np.array(
+                [str(dataset.get_data_info(i)['img_id']) in known for i in self.subset.indices]
+            )
+            self._parts = self.subset.indices[is_labelled], self.subset.indices[~is_labelled]
+            if not all(map(len, self._parts)):
+                raise InputError(
+                    f'{labelled}: {len(self._parts[0])} of the {self.size} images to train on are '
+                    'labelled: give labelled_share=None'
+                )
 
     def global_sequence(self) -> Iterator[int]:
         """Yield the draws of all ranks together."""
+        share = self.labelled_share
+        if share is None:
+            yield from self._passes(self.subset.indices)
+            return
+        labelled, others = map(self._passes, self._parts)
+        for draw in itertools.count():
+            is_labelled = math.floor((draw + 1) * share) > math.floor(draw * share)
+            yield next(labelled if is_labelled else others)
+
+    def _passes(self, indices: np.ndarray) -> Iterator[int]:
         for number in itertools.count():
-            order = pass_order(self.size, self.shuffle, self.seed, number)
-            yield from self.subset.indices[order].tolist()
+            yield from indices[pass_order(len(indices), self.shuffle, self.seed, number)].tolist()
 
     def __iter__(self) -> Iterator[int]:
         return itertools.islice(self.global_sequence(), self.rank, None, self.world_size)
