@@ -22,6 +22,7 @@ def fake_runner(work_dir, iteration: int, resume: bool = False) -> SimpleNamespa
         iter=iteration,
         seed=3,
         model=torch.nn.Linear(2, 3),
+        hooks=[],
         cfg=SimpleNamespace(filename='a.py'),
         world_size=1,
         train_dataloader=SimpleNamespace(batch_sampler=SimpleNamespace(batch_size=4)),
