@@ -7,12 +7,13 @@ DEMO_CONFIG := configs/scratch/mask_rcnn_r18_gn_fast_shapes.py
 DEMO_DATA := --train 1000 --val 100 --size 128 --classes 3 --objects 1 4 --object-size 0.4 0.7 \
 	--rotation 0 --occlusion 0.1
 
-.PHONY: demo miniature test lint setup help data/shapes
+.PHONY: demo miniature real test lint setup help data/shapes
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo        train a Mask R-CNN from random initialization on drawn images (minutes, no GPU)"
 	@echo "make miniature   the paper's claims on drawn images (hours; CLAIM=1 SEEDS=1 AGAIN=folder repeats a part)"
+	@echo "make real        ImageNet or scratch on real images in data/real/ (hours on a GPU; the same options)"
 	@echo "make test        lint and tests"
 
 setup: $(VENV)/ready
@@ -42,9 +43,9 @@ SEEDS ?= 3
 JOBS ?=
 AGAIN ?=
 
-# goes on where it was stopped
-miniature: setup
-	$(RUN) tools/analysis/miniature.py $(if $(CLAIM),--claim $(CLAIM)) --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS)) $(if $(AGAIN),--again $(AGAIN))
+# go on where they were stopped
+miniature real: setup
+	$(RUN) tools/analysis/study.py $@ $(if $(CLAIM),--claim $(CLAIM)) --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS)) $(if $(AGAIN),--again $(AGAIN))
 
 lint: setup
 	$(RUN) -m ruff check .

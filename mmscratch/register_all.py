@@ -2,6 +2,7 @@
 
 import mmscratch.data.coco_keypoint_dataset
 import mmscratch.data.transforms
+import mmscratch.data.unlabelled_images
 import mmscratch.data.voc_folder_dataset
 import mmscratch.dsod
 import mmscratch.evaluation

@@ -35,7 +35,7 @@ NORMS = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 # configs/README.md explains it
 GRAMMAR = re.compile(
     r'(?P<detector>(cascade_)?mask_rcnn|faster_rcnn|keypoint_rcnn|(dsod|ssd)(?P<pixels>\d+))'
-    r'_(?P<backbone>r18|r50|r101|x152|vgg16|full|lite|smallest|small|ablation\d)'
+    r'_(?P<backbone>r18|r50|r101|x152|vgg16|lite0|full|lite|smallest|small|ablation\d)'
     r'_(?P<norm>gn|bn|syncbn|nonorm)'
     r'_(fast|(?P<length>\d+)(?P<unit>x|k|e|i))'
     r'(_(?P<data>coco35k|val35k|coco10k|coco3500|coco1k|voc0712|voc07p12|voc07pp12|shapes))?'

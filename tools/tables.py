@@ -38,7 +38,7 @@ from mmscratch.benchmark import (
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
-from mmscratch.miniature.seed_statistics import spread
+from mmscratch.study.seed_statistics import spread
 from mmscratch.weights.publish import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]

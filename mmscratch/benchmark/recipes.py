@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.config.batch_plan import progressive_resizes
 from mmscratch.loops.seeded_dataset import SeededDataset
-from mmscratch.miniature.seed_statistics import spread
+from mmscratch.study.seed_statistics import spread
 
 
 def stages(cfg: Config) -> list[tuple[int, int]]:

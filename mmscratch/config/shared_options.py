@@ -40,7 +40,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='use this folder in COCO or PASCAL VOC layout in place of the data of the config',
     )
-    parser.add_argument('--work-dir', type=Path, metavar='DIR', help='where the outputs go')
     parser.add_argument(
         '--drop-bad-boxes',
         action='store_true',
@@ -61,6 +60,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='images of F times the size that the config gives them, such as 0.5',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
+    add_run_options(parser)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of any run, whatever it trains."""
+    parser.add_argument('--work-dir', type=Path, metavar='DIR', help='where the outputs go')
     parser.add_argument(
         '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE'
     )

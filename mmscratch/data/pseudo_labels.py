@@ -25,7 +25,7 @@ from mmscratch.data.coco_json import CocoJson
 from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
-from mmscratch.samplers.subset import read_ids, sha256_of_ids
+from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, sha256_of_ids
 from mmscratch.visualization.inferencer import Inferencer
 
 # A class with fewer held-out objects than this takes the threshold of all classes together.
@@ -51,14 +51,15 @@ class Plan:
     unlabelled: list[dict[str, Any]]
 
 
-def plan(root: Path, checkpoint: Path, meta: Mapping[str, Any], labelled_file: Path | None) -> Plan:
+def plan(root: Path, checkpoint: Path, meta: Mapping[str, Any], given: str | None) -> Plan:
     """Divide the training images of a folder by what the teacher has seen.
 
     Args:
         root: the folder of the teacher's data.
         checkpoint: the teacher's, in its work directory.
         meta: of the checkpoint.
-        labelled_file: ids of all labelled images, the teacher's among them; None: the teacher's.
+        given: file of the ids of all labelled images, the teacher's among them, or their number, of
+            which the teacher's are a smaller draw; None: the teacher's.
 
     Raises:
         InputError: the teacher was trained on other annotations, its subset is not known, or it
@@ -81,11 +82,11 @@ def plan(root: Path, checkpoint: Path, meta: Mapping[str, Any], labelled_file: P
         seen = read_ids(str(file))
         if sha256_of_ids(seen) != subset['sha256']:
             raise InputError(f'{file}: is of another run than {checkpoint.name}; restore it')
-    labelled = read_ids(str(labelled_file)) if labelled_file else seen
+    labelled = _labelled(content, given, (subset or {}).get('seed')) if given else seen
     strangers = {str(i) for i in labelled} - known.keys()
     if strangers or not {str(i) for i in seen} <= {str(i) for i in labelled}:
         raise InputError(
-            f'{labelled_file}: lacks images that the teacher was trained on, or has some that '
+            f'--labelled {given}: lacks images that the teacher was trained on, or has some that '
             f'{content.file} has not: give the ids of all labelled images'
         )
     named = {str(i) for i in labelled}
@@ -96,6 +97,13 @@ def plan(root: Path, checkpoint: Path, meta: Mapping[str, Any], labelled_file: P
         held_out=[known[i] for i in sorted(named - {str(i) for i in seen})],
         unlabelled=[row for row in content['images'] if str(row['id']) not in named],
     )
+
+
+def _labelled(content: CocoJson, given: str, seed: int | None) -> list[ImageId]:
+    if not given.isdecimal():
+        return read_ids(given)
+    with_objects = {row['image_id'] for row in content['annotations']}
+    return choose_ids(with_objects, int(given), seed or 0)
 
 
 def images_below(folder: Path, planned: Plan) -> tuple[list[dict[str, Any]], list[str]]:

@@ -1,11 +1,13 @@
 """Hooks: initialization, preflight, weights, divergence, report, pictures."""
 
+from mmscratch.hooks.collapse_hook import CollapseHook
 from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook
 from mmscratch.hooks.finite_loss_hook import FiniteLossHook
 from mmscratch.hooks.frozen_trunk_hook import FrozenTrunkHook
 from mmscratch.hooks.init_hook import InitHook
 from mmscratch.hooks.mean_over_ranks_hook import MeanOverRanksHook
 from mmscratch.hooks.preflight_hook import PreflightHook
+from mmscratch.hooks.pretraining_hook import PretrainingHook
 from mmscratch.hooks.run_report_hook import RunReportHook
 from mmscratch.hooks.start_cascade_hook import StartCascadeHook
 from mmscratch.hooks.subset_record_hook import SubsetRecordHook

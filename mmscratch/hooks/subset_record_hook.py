@@ -45,9 +45,13 @@ class SubsetRecordHook(Hook):
 
     @staticmethod
     def absent_classes(dataset: Any, indices: list[int]) -> list[str]:
-        """Find the classes without an instance in these images; ignored boxes do not count."""
+        """Find the classes without an instance in these images; ignored boxes do not count.
+
+        Images of a pre-training have no classes.
+        """
         counts: Counter[int] = Counter()
         for index in indices:
-            instances = dataset.get_data_info(index)['instances']
+            instances = dataset.get_data_info(index).get('instances', [])
             counts.update(i['bbox_label'] for i in instances if not i.get('ignore_flag', 0))
-        return [name for label, name in enumerate(dataset.metainfo['classes']) if not counts[label]]
+        classes = getattr(dataset, 'metainfo', {}).get('classes', ())
+        return [name for label, name in enumerate(classes) if not counts[label]]

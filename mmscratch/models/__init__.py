@@ -2,6 +2,7 @@
 
 from mmscratch.models import inside_anchors, speedups
 from mmscratch.models.conv_muon import ConvMuon
+from mmscratch.models.dense_cl import DenseCL
 from mmscratch.models.detectron_tta import DetectronTTAModel
 from mmscratch.models.float32_roi_extractor import Float32RoIExtractor
 from mmscratch.models.image_classifier import ImageClassifier
@@ -9,6 +10,8 @@ from mmscratch.models.keypoint_head import KeypointRCNNHead
 from mmscratch.models.keypoint_roi_head import KeypointRoIHead
 from mmscratch.models.repaired_ssd_head import RepairedSSDHead
 from mmscratch.models.single_mask_cascade_roi_head import SingleMaskCascadeRoIHead
+from mmscratch.models.timm_backbone import TimmBackbone
+from mmscratch.models.two_views_preprocessor import TwoViewsPreprocessor
 from mmscratch.models.vgg import VGG
 
 inside_anchors.install()

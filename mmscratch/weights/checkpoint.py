@@ -10,6 +10,7 @@ all other objects and name them.
 import codecs
 import contextlib
 import hashlib
+import importlib.util
 import os
 import pickle
 import re
@@ -267,6 +268,30 @@ def _fits(value: Any, form: Any) -> bool:
 def load_from_local(filename: str, map_location: str | torch.device | Callable | None) -> dict:
     """Load a path for MMEngine, whose log takes the word "local" from this function's name."""
     return load(filename, map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes='package://')
+def load_from_package(
+    filename: str, map_location: str | torch.device | Callable | None = 'cpu'
+) -> dict:
+    """:func:`load` a file of an installed package, such as ``package://PACKAGE/models/FILE.pth``.
+
+    The package is not imported.
+
+    Raises:
+        InputError: the package is not installed, or :func:`load` refuses the file.
+    """
+    package, _, inner = filename.removeprefix('package://').partition('/')
+    try:
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    except ImportError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f'{filename}: the package {package} is not installed: pip install '
+            + package.replace('_', '-')
+        )
+    return load(os.path.join(spec.submodule_search_locations[0], inner), map_location)
 
 
 def load_url(

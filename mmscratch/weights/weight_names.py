@@ -2,9 +2,10 @@
 
 Supported backbones: the ResNets of torchvision and timm (one naming scheme), of MMDetection, of
 Detectron (``detectron/modeling/ResNet.py``, pickled by its ``utils/net.py``) and of detectron2;
-MoCo's checkpoints, which put a prefix before torchvision's names; and torchvision's VGG with the
-two hidden layers of its classifier. Supported detectors: detectron2's R-CNNs with FPN
-(``detectron2/modeling`` at commit 02b5c4e2).
+MoCo's checkpoints, which put a prefix before torchvision's names; torchvision's VGG with the two
+hidden layers of its classifier; and for :class:`mmscratch.models.TimmBackbone` all files of timm,
+and EfficientNet-Lite as in ``efficientnet-lite-pytorch`` 0.1.0. Supported detectors: detectron2's
+R-CNNs with FPN (``detectron2/modeling`` at commit 02b5c4e2).
 
 detectron2 and MMDetection 3 agree in the order of classes (background last), of anchors and of box
 deltas, and in the normalization of the deltas. Only the names change. Detectron and detectron2
@@ -12,7 +13,7 @@ train on BGR images, so the input channels of the first convolution are reversed
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +32,35 @@ PREFIXES = (
 )
 DETECTOR_PARTS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.')
 FIRST_CONV = 'backbone.conv1.weight'
+TIMM = 'backbone.model.'  # where TimmBackbone holds timm's model
 VGG_HEAD = 'roi_head.bbox_head.shared_fcs.'
 # torchvision's classifier is fc6, ReLU, dropout, fc7, ReLU, dropout, fc8
 _VGG_LAYERS = {
     'features.': 'backbone.features.',
     'classifier.0.': f'{VGG_HEAD}0.',
     'classifier.3.': f'{VGG_HEAD}1.',
+}
+# The layers of a block of EfficientNet-Lite, with and without an expansion: theirs and timm's.
+_LITE_BLOCK = {
+    '_expand_conv': 'conv_pw',
+    '_bn0': 'bn1',
+    '_depthwise_conv': 'conv_dw',
+    '_bn1': 'bn2',
+    '_project_conv': 'conv_pwl',
+    '_bn2': 'bn3',
+}
+_LITE_FIRST_BLOCK = {
+    '_depthwise_conv': 'conv_dw',
+    '_bn1': 'bn1',
+    '_project_conv': 'conv_pw',
+    '_bn2': 'bn2',
+}
+_LITE_ENDS = {
+    '_conv_stem': 'conv_stem',
+    '_bn0': 'bn1',
+    '_conv_head': 'conv_head',
+    '_bn1': 'bn2',
+    '_fc': 'classifier',
 }
 # The last layer of a classifier, which no detector has.
 CLASSIFIER = re.compile(r'^(fc|head|classifier|pred|fc1000)([._]|$)')
@@ -170,6 +194,13 @@ def match_weights(
         if any(name.startswith('features.') for name in named):
             named = _vgg_names(named)
             expected = backbone | {name for name in model_state if name.startswith(VGG_HEAD)}
+        elif any(name.startswith(TIMM) for name in backbone):
+            named = {name.removeprefix('model.'): value for name, value in named.items()}
+            if '_conv_stem.weight' in named:
+                scheme, named = 'EfficientNet-Lite', _lite_names(named, model_state)
+            else:
+                scheme = 'timm' if scheme == 'torchvision' else scheme
+            named = _timm_names(named, backbone)
         else:
             named = _resnet_names(named, backbone)
         is_rgb = False if scheme == 'Detectron' else None
@@ -193,7 +224,7 @@ def match_weights(
     unexpected = [
         name
         for name in named
-        if name not in found and not CLASSIFIER.match(name.removeprefix('backbone.'))
+        if name not in found and not CLASSIFIER.match(re.sub(r'^backbone\.(model\.)?', '', name))
     ]
     return MatchedWeights(scheme, weights, missing, mismatched, unexpected, is_flipped)
 
@@ -281,6 +312,33 @@ def _resnet_names(named: dict[str, Tensor], backbone: set[str]) -> dict[str, Ten
         is_norm = re.search(r'(^|\.)([bg]n\d|downsample\.1)\.', name)
         # BN's scale does not fit GN: without the prefix it is unexpected
         renamed[name if is_norm and file_has_bn and not model_has_bn else ours] = value
+    return renamed
+
+
+def _timm_names(named: dict[str, Tensor], backbone: set[str]) -> dict[str, Tensor]:
+    """Add the prefix of timm's model, but not to a BN layer's names where the model has GN."""
+    renamed = {}
+    for name, value in named.items():
+        statistics = f'{name.rpartition(".")[0]}.running_mean'
+        is_lost = statistics in named and f'{TIMM}{statistics}' not in backbone
+        renamed[name if is_lost else f'{TIMM}{name}'] = value
+    return renamed
+
+
+def _lite_names(named: dict[str, Tensor], model_names: Iterable[str]) -> dict[str, Tensor]:
+    """Give EfficientNet-Lite's weights timm's names; its blocks are counted across stages."""
+    pattern = re.compile(rf'{re.escape(TIMM)}(blocks\.\d+\.\d+)\.')
+    blocks = list(dict.fromkeys(found[1] for found in map(pattern.match, model_names) if found))
+    renamed = {}
+    for name, value in named.items():
+        *block, layer, kind = name.split('.')
+        layers, place = _LITE_ENDS, ''
+        if len(block) == 2 and block[1].isdecimal() and int(block[1]) < len(blocks):
+            has_expansion = f'_blocks.{block[1]}._expand_conv.weight' in named
+            layers = _LITE_BLOCK if has_expansion else _LITE_FIRST_BLOCK
+            place = f'{blocks[int(block[1])]}.'
+        fits = layer in layers and bool(place) == bool(block)
+        renamed[f'{place}{layers[layer]}.{kind}' if fits else name] = value
     return renamed
 
 

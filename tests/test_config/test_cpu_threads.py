@@ -31,7 +31,7 @@ except SystemExit:
 """
 
 
-@pytest.mark.parametrize('tool', ['train', 'test', 'infer', 'publish', 'analysis/miniature'])
+@pytest.mark.parametrize('tool', ['train', 'test', 'infer', 'publish', 'analysis/study'])
 @pytest.mark.parametrize(
     ('variable', 'spins'),
     [

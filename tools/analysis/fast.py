@@ -17,7 +17,7 @@ from mmengine.registry import init_default_scope
 import mmscratch.register_all  # noqa: F401
 from mmscratch.benchmark import recipes
 from mmscratch.errors import one_line_errors
-from mmscratch.miniature import data, plan
+from mmscratch.study.miniature import data, plan
 
 FAST = 'configs/miniature/mask_rcnn_r18_gn_fast.py'
 
@@ -33,9 +33,9 @@ def main() -> None:
     # MMEngine logs the rate of every parameter
     logging.disable(logging.INFO)
     init_default_scope('mmdet')
-    data.draw(['detection'], workers=1)
+    data.prepare([data.of_config(FAST)], workers=1)
     longest = Config.fromfile(plan.DETECTOR)
-    longest.train_cfg.max_iters = plan.LONGEST * plan.ONE
+    longest.train_cfg.max_iters = plan.LONGEST * plan.SCHEDULE.one
     configs = {'6x': longest, 'fast': Config.fromfile(FAST)}
     numbers = recipes.measure(configs, args.rounds, args.steps)
     record = json.loads(args.out.read_text()) if args.out.exists() else {}

@@ -1,12 +1,9 @@
 r"""Label images by a trained detector, to train another one on them (self-training).
 
     # the teacher learns from 48 of the 60 labelled images; the other 12 choose the thresholds
-    python tools/data/subset.py labelled.json --train DIR/annotations/instances_train.json \
-        --number 60
     python tools/train.py CONFIG --data DIR --work-dir teacher \
         --cfg-options train_dataloader.sampler.subset=48
-    python tools/data/pseudo_labels.py teacher/iter_N.pth --data DIR --labelled labelled.json \
-        --out DIR2
+    python tools/data/pseudo_labels.py teacher/iter_N.pth --data DIR --labelled 60 --out DIR2
     # the student, from scratch
     python tools/train.py CONFIG --data DIR2
 
@@ -45,10 +42,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, metavar='DIR2', help='folder to write')
     parser.add_argument(
         '--labelled',
-        type=Path,
-        metavar='FILE',
-        help='ids of all labelled images, as tools/data/subset.py writes them (default: those that '
-        'the teacher was trained on)',
+        metavar='N|FILE',
+        help='all labelled images: a number, of which the subset of the teacher is a smaller draw, '
+        'or a file of ids, as tools/data/subset.py writes it (default: those that the teacher was '
+        'trained on)',
     )
     parser.add_argument('--images', type=Path, metavar='DIR', help='label this folder of images')
     parser.add_argument(

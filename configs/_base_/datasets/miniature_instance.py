@@ -1,4 +1,4 @@
-# The study's detection data (tools/analysis/miniature.py draws them): SHAPES of six classes, small,
+# The study's detection data (`make miniature` draws them): SHAPES of six classes, small,
 # crowded, half hidden and of low contrast.
 _base_ = './shapes_instance.py'
 

@@ -11,6 +11,7 @@ from mmscratch.data.transforms.pack_keypoint_inputs import PackKeypointInputs
 from mmscratch.data.transforms.progressive_resize import ProgressiveResize
 from mmscratch.data.transforms.scale_fitted import ScaleFitted
 from mmscratch.data.transforms.shrink_to_fit import ShrinkToFit
+from mmscratch.data.transforms.two_views import TwoViews
 from mmscratch.ops import narrow_images
 
 narrow_images.install()

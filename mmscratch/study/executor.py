@@ -11,19 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from mmscratch.config import cpu_threads
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
-from mmscratch.miniature.run import Run, in_order
-from mmscratch.visualization.curves import read_scalars
+from mmscratch.study.run import Run, in_order
 
-TRAIN = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
-KEPT = (
-    *('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters'),
-    *('versions', 'git_commit', 'hardware'),
-)
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 
 @dataclass
@@ -106,9 +101,8 @@ class Executor:
         return self.work_dirs / f'{run.label}_{run.key[:8]}'
 
     def _checkpoint(self, run: Run, later: Run) -> Path:
-        """The checkpoint of ``run`` that ``later`` begins with."""
-        at = later.begin if later.parent == run else run.begin + run.iterations
-        return self.folder(run) / f'iter_{at}.pth'
+        """What ``later`` takes from ``run``."""
+        return self.folder(run) / run.output(later)
 
     def _start(self, waiting: list[Run], failed: dict[str, str]) -> None:
         unfinished = {run.label for run in waiting} | set(self._running)
@@ -124,16 +118,8 @@ class Executor:
     def _train(self, run: Run) -> subprocess.Popen:
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(TRAIN), run.config, '--work-dir', str(folder)]
-        command += ['--seed', str(run.seed)]
-        if run.weights:
-            command += ['--init', str(self._checkpoint(run.weights, run))]
-        if (folder / 'last_checkpoint').exists():
-            command.append('--resume')
-        elif run.parent:
-            command += ['--resume', str(self._checkpoint(run.parent, run))]
-        if run.options:
-            command += ['--cfg-options', *(f'{key}={value}' for key, value in run.options)]
+        tool, *options = run.command(self.folder)
+        command = [sys.executable, str(TOOLS / tool), *options]
         threads = max(1, cpu_threads.cores() // self.jobs)
         env = {'OMP_NUM_THREADS': str(threads)} | os.environ
         with (folder / 'output.log').open('w') as log:
@@ -160,36 +146,19 @@ class Executor:
                 failed[label] = str(error)
 
     def _write_result(self, run: Run) -> None:
-        file = self.folder(run) / 'metrics.json'
-        report = json.loads(file.read_text()) if file.exists() else {'history': []}
-        end = run.begin + run.iterations
-        if not report['history'] or report['history'][-1]['iteration'] != end:
-            raise InputError(f'{file}: iteration {end} was not validated; remove this folder')
-        losses = [r for r in read_scalars(self.folder(run)) if 'loss' in r]
-        result: dict[str, Any] = dict(
+        result = dict(
             name=run.name,
             key=run.key,
             options=dict(run.options),
             begins_with=[need.label for need in run.needs],
             begin=run.begin,
-            iterations=end,
-            **{name: report[name] for name in KEPT},
-            history=report['history'],
-            objects_per_image=self._objects_per_image(run),
-            loss=[[record['step'], round(record['loss'], 4)] for record in losses],
+            **run.record(self.folder(run)),
         )
         self.results.mkdir(parents=True, exist_ok=True)
         file = self.results / f'{run.label}.json'
         unfinished = file.with_suffix('.tmp')
         unfinished.write_text(json.dumps(result, indent=1) + '\n')
         unfinished.replace(file)
-
-    @staticmethod
-    def _objects_per_image(run: Run) -> float:
-        """Mean over the whole training set, 3 decimals."""
-        dataset = run.load().train_dataloader.dataset
-        coco = json.loads(Path(dataset.data_root, dataset.ann_file).read_text())
-        return round(len(coco['annotations']) / len(coco['images']), 3)
 
     def tidy(self, runs: Sequence[Run]) -> None:
         """Remove the work directories of finished runs that no missing run needs, logs included."""

@@ -1,9 +1,8 @@
 """What the study trains: lengths, initializations, and the runs of each claim for one seed."""
 
-from collections.abc import Sequence
-from typing import Any
-
-from mmscratch.miniature.run import Run
+from mmscratch.study.miniature import data
+from mmscratch.study.run import Options, Run
+from mmscratch.study.schedule import Schedule
 
 DETECTOR = 'configs/miniature/mask_rcnn_r18_gn.py'
 DETECTOR_BN = 'configs/miniature/mask_rcnn_r18_bn.py'
@@ -17,18 +16,15 @@ CLASSIFIER = 'configs/miniature/image_classifier_r18_gn.py'
 CLASSIFIER_BN = 'configs/miniature/image_classifier_r18_bn.py'
 
 # The paper's 90k iterations of 16 images, and its drops 60k and 20k before the end, at 1/400.
-ONE = 225
-FIRST_DROP, SECOND_DROP = 150, 50
+SCHEDULE = Schedule(one=225, first_drop=150, second_drop=50)
 LENGTHS = (1, 2, 3, 4, 5, 6)
 SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
 # for claims that need no curve
 COARSE_LENGTHS = (1, 3, 6)
 INITIALIZATIONS = ('scratch', 'pretrained')
-# ends the names of runs at the constant rate; results/miniature/runs/ has files of these names
-CONSTANT = '_trunk'
 # images of the detection data in the subsets of claims 5 and 6
 TENTH, HUNDREDTH = 300, 30
-# added to claim 5, where 6x was too short to decide
+# added to claims 1, 3 and 5, where AP still rose at 6x; trained in one go
 LONGER = 12
 # of claim 5: prefix of the runs' names -> images, lengths
 SUBSETS = {
@@ -36,29 +32,18 @@ SUBSETS = {
     'hundredth_': (HUNDREDTH, COARSE_LENGTHS),
 }
 
-# Dotted config keys and values, as of --cfg-options
-Options = tuple[tuple[str, Any], ...]
+
+def run_of(
+    name: str, config: str, seed: int, options: Options = (), weights: Run | None = None
+) -> Run:
+    """A run on the config's own data."""
+    return Run(name, config, seed, data.of_config(config), options, weights)
 
 
 def pre_training(seed: int, config: str = CLASSIFIER) -> Run:
     """The stand-in for ImageNet pre-training."""
-    return Run('classifier_bn' if config == CLASSIFIER_BN else 'classifier', config, seed)
-
-
-def _branch_point(length: int) -> int:
-    """The iteration before the first drop: mmengine drops the rate when it comes to one."""
-    return length * ONE - FIRST_DROP - 1
-
-
-def _schedule(end: int, drops: Sequence[int], validate: int, save: int) -> Options:
-    """``end`` iterations with the drops, validated and saved each so many iterations."""
-    return (
-        ('train_cfg.max_iters', end),
-        ('train_cfg.val_interval', validate),
-        ('param_scheduler.1.milestones', list(drops)),
-        ('param_scheduler.1.end', end),
-        ('default_hooks.checkpoint.interval', save),
-    )
+    name = 'classifier_bn' if config == CLASSIFIER_BN else 'classifier'
+    return run_of(name, config, seed)
 
 
 def constant_part(
@@ -69,31 +54,9 @@ def constant_part(
     longest: int = LONGEST,
     config: str = DETECTOR,
 ) -> Run:
-    """The constant learning rate, as long as the longest schedule has it.
-
-    All lengths share it. It has a checkpoint where each of them branches off.
-    """
-    end = _branch_point(longest)
-    options = (
-        *options,
-        *_schedule(end, [], validate=ONE, save=ONE),
-        ('default_hooks.checkpoint.save_begin', _branch_point(SHORTEST)),
-        ('default_hooks.checkpoint.max_keep_ckpts', -1),
-    )
-    return Run(name + CONSTANT, config, seed, options, weights)
-
-
-def branch(name: str, length: int, parent: Run, options: Options = (), drop_at: int = 0) -> Run:
-    """The end of the schedule ``length`` x, from the parent's checkpoint before the first drop.
-
-    ``drop_at`` is another schedule's length, at whose first drop this one has its own.
-    """
-    end = length * ONE
-    begin = _branch_point(drop_at or length)
-    options += _schedule(end, [begin + 1, end - SECOND_DROP], validate=end, save=end)
-    if parent.weights:
-        options += (('default_hooks.preflight.init', 'pretrained'),)
-    return Run(name, parent.config, parent.seed, options, parent=parent, begin=begin)
+    """The constant learning rate, as long as the longest schedule has it."""
+    run = run_of(name, config, seed, options, weights)
+    return SCHEDULE.trunk(run, SHORTEST, longest)
 
 
 def twins(
@@ -110,14 +73,10 @@ def twins(
         weights = pre_training(seed, classifier) if kind == 'pretrained' else None
         name = prefix + kind
         parent = constant_part(name, seed, weights, options, config=config)
-        runs += [branch(f'{name}_{length}x', length, parent, options) for length in lengths]
+        runs += [
+            SCHEDULE.branch(f'{name}_{length}x', length, parent, options) for length in lengths
+        ]
     return runs
-
-
-def _whole_schedule(length: int, each: int) -> Options:
-    """A schedule in one go, saved and validated each so many x."""
-    end = length * ONE
-    return _schedule(end, [end - FIRST_DROP, end - SECOND_DROP], each * ONE, each * ONE)
 
 
 def _subset(images: int) -> Options:
@@ -143,30 +102,34 @@ def learning_rates(seed: int) -> list[Run]:
         options = () if is_shared else (('optim_wrapper.optimizer.lr', lr),)
         end = LONGEST if is_shared else 2
         parent = constant_part(name.removesuffix('_2x'), seed, weights, options, end)
-        runs.append(branch(name, 2, parent, options))
+        runs.append(SCHEDULE.branch(name, 2, parent, options))
     return runs
+
+
+def longer(seed: int, prefix: str = '', config: str = DETECTOR, options: Options = ()) -> list[Run]:
+    """``LONGER`` from random and from pre-trained weights."""
+    options = (*options, *SCHEDULE.whole(LONGER, LONGER // 6))
+    return [
+        run_of(f'{prefix}{kind}_{LONGER}x', config, seed, options, weights)
+        for kind, weights in zip(INITIALIZATIONS, (None, pre_training(seed)))
+    ]
 
 
 def schedules(seed: int) -> list[Run]:
     """Every length from random and from pre-trained weights."""
-    return twins(seed, LENGTHS)
-
-
-def longest(seed: int) -> list[Run]:
-    """The longest schedule from random and from pre-trained weights."""
-    return twins(seed, (LONGEST,))
+    return [*twins(seed, LENGTHS), *longer(seed)]
 
 
 def batch_norm(seed: int) -> list[Run]:
     """Twins with BN over 8 images, and BN from scratch over 2 and over 1, as GN too at 3x."""
     small = {
-        images: (('train_dataloader.batch_size', images), *_whole_schedule(3, 3))
+        images: (('train_dataloader.batch_size', images), *SCHEDULE.whole(3, 3))
         for images in (2, 1)
     }
     return [
         *twins(seed, (SHORTEST, LONGEST), 'bn_', DETECTOR_BN, CLASSIFIER_BN),
-        branch('scratch_3x', 3, constant_part('scratch', seed)),
-        *(Run(f'bn{n}_scratch_3x', DETECTOR_BN, seed, options) for n, options in small.items()),
+        SCHEDULE.branch('scratch_3x', 3, constant_part('scratch', seed)),
+        *(run_of(f'bn{n}_scratch_3x', DETECTOR_BN, seed, options) for n, options in small.items()),
     ]
 
 
@@ -176,11 +139,7 @@ def less_data(seed: int) -> list[Run]:
         twins(seed, COARSE_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
         for prefix, (images, _) in SUBSETS.items()
     )
-    longer = (*_subset(TENTH), *_whole_schedule(LONGER, 2))
-    tenth += [
-        Run(f'tenth_{kind}_{LONGER}x', DETECTOR_MS, seed, longer, weights)
-        for kind, weights in (('scratch', None), ('pretrained', pre_training(seed)))
-    ]
+    tenth += longer(seed, 'tenth_', DETECTOR_MS, _subset(TENTH))
     return tenth + hundredth
 
 
@@ -196,7 +155,7 @@ def vgg(seed: int) -> list[Run]:
     """VGG without normalization, by its convolutions' and layers' initialization."""
     rule = 'default_hooks.init.rules.0'
     gaussian = ((f'{rule}.fill', 'gaussian'), (f'{rule}.std', 0.01))
-    return [Run('vgg_msra', VGG, seed), Run('vgg_gaussian', VGG, seed, gaussian)]
+    return [run_of('vgg_msra', VGG, seed), run_of('vgg_gaussian', VGG, seed, gaussian)]
 
 
 def frozen(seed: int) -> list[Run]:
@@ -207,8 +166,8 @@ def frozen(seed: int) -> list[Run]:
     )
     parent = constant_part('frozen', seed, options=freeze, longest=3)
     return [
-        branch('scratch_3x', 3, constant_part('scratch', seed)),
-        branch('frozen_3x', 3, parent, freeze),
+        SCHEDULE.branch('scratch_3x', 3, constant_part('scratch', seed)),
+        SCHEDULE.branch('frozen_3x', 3, parent, freeze),
     ]
 
 
@@ -216,8 +175,8 @@ def early_drop(seed: int) -> list[Run]:
     """2x and 6x from scratch, and 6x with the first drop where 2x has it."""
     parent = constant_part('scratch', seed)
     return [
-        *(branch(f'scratch_{length}x', length, parent) for length in (2, 6)),
-        branch('scratch_6x_early_drop', 6, parent, drop_at=2),
+        *(SCHEDULE.branch(f'scratch_{length}x', length, parent) for length in (2, 6)),
+        SCHEDULE.branch('scratch_6x_early_drop', 6, parent, drop_at=2),
     ]
 
 
@@ -247,9 +206,9 @@ ABLATION: dict[str, Options] = {
 
 def one_stage(seed: int) -> list[Run]:
     """DSOD, and the two-stage detector from scratch and pre-trained at as many images."""
-    return [Run('dsod', DSOD, seed), *twins(seed, (4,))]
+    return [run_of('dsod', DSOD, seed), *twins(seed, (4,))]
 
 
 def dsod_ablation(seed: int) -> list[Run]:
     """DSOD as it is, and without each of its parts."""
-    return [Run(name, DSOD_LARGE, seed, options) for name, options in ABLATION.items()]
+    return [run_of(name, DSOD_LARGE, seed, options) for name, options in ABLATION.items()]

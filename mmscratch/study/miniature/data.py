@@ -1,11 +1,15 @@
 """The study's data sets, by the names of their folders."""
 
+import functools
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from mmengine.config import Config
+
 from mmscratch.data.shapes.drawing import VERSION, ShapesConfig, generate
+from mmscratch.study.run import Data
 
 ROOT = Path('data/miniature')
 # Small objects, crowded and half hidden, so that AP is far from 100 after the longest schedule.
@@ -48,14 +52,16 @@ DATA = {
 }
 
 
-def recipe(name: str) -> str:
-    """Everything that decides the pixels and annotations of a data set, as JSON."""
+@functools.cache
+def of_config(file: str) -> Data:
+    """The data set of a config. Its recipe decides all pixels and annotations."""
+    name = Path(Config.fromfile(file).train_dataloader.dataset.data_root).name
     config, splits = DATA[name]
-    return json.dumps([VERSION, asdict(config), splits], sort_keys=True)
+    return Data(name, json.dumps([VERSION, asdict(config), splits], sort_keys=True))
 
 
-def draw(names: Iterable[str], workers: int) -> None:
+def prepare(used: Iterable[Data], workers: int) -> None:
     """Draw the data sets that are not there yet."""
-    for name in names:
+    for name in sorted(data.name for data in used):
         config, splits = DATA[name]
         generate(ROOT / name, config, splits, workers=workers)

@@ -15,13 +15,16 @@ from mmengine.config import Config
 
 from mmscratch.data.shapes.drawing import generate
 from mmscratch.errors import InputError
-from mmscratch.miniature import claims, judges, plan, report, seed_statistics
-from mmscratch.miniature.data import CLASSIFICATION, DATA, DETECTION, LARGE
-from mmscratch.miniature.executor import Executor
-from mmscratch.miniature.run import Run, in_order, meaning
+from mmscratch.study import page, seed_statistics
+from mmscratch.study.executor import Executor
+from mmscratch.study.miniature import CLAIMS, STUDY, figures, judges, plan
+from mmscratch.study.miniature.data import CLASSIFICATION, DATA, DETECTION, LARGE, of_config
+from mmscratch.study.run import Run, in_order, meaning
+from mmscratch.study.schedule import Schedule
+from mmscratch.study.verdict import FAILS, HOLDS, OPEN
 from mmscratch.weights import checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +43,11 @@ def data(tmp_path_factory) -> Path:
 
 def on(run: Run, data: Path, **options) -> Run:
     """The run on a few images, two at a time."""
-    root = f'{data / run.data}/'
+    root = f'{data / run.data.name}/'
     small = {f'{split}_dataloader.num_workers': 0 for split in ('train', 'val')}
     small |= {f'{split}_dataloader.persistent_workers': False for split in ('train', 'val')}
     small |= {f'{split}_dataloader.dataset.data_root': root for split in ('train', 'val', 'test')}
-    if run.data != 'classification':
+    if run.data.name != 'classification':
         small['val_evaluator.ann_file'] = f'{root}annotations/instances_val.json'
         small['test_evaluator.ann_file'] = small['val_evaluator.ann_file']
     small |= {'train_dataloader.batch_size': 2, 'auto_scale_lr.base_batch_size': 2}
@@ -59,7 +62,7 @@ def study(data, tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.chdir(ROOT)
     patch.setenv('OMP_NUM_THREADS', '1')
-    for name, value in (('ONE', 2), ('FIRST_DROP', 2), ('SECOND_DROP', 1), ('LENGTHS', (2, 3))):
+    for name, value in (('SCHEDULE', Schedule(2, 2, 1)), ('LENGTHS', (2, 3)), ('SHORTEST', 2)):
         patch.setattr(plan, name, value)
     short = {'param_scheduler.1.milestones': [1], 'param_scheduler.1.end': 2}
     short |= {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2}
@@ -70,7 +73,7 @@ def study(data, tmp_path_factory):
         data,
         **{'default_hooks.checkpoint.save_begin': 1, 'train_cfg.val_interval': 3},
     )
-    branch = on(plan.branch('pretrained_2x', 2, parent), data)
+    branch = on(plan.SCHEDULE.branch('pretrained_2x', 2, parent), data)
     whole = dict(name='straight', weights=classifier, parent=None, begin=0)
     straight = dataclasses.replace(branch, **whole)
     folder = tmp_path_factory.mktemp('study')
@@ -165,7 +168,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(data, tmp_path, monkeypatch)
             raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr('mmscratch.miniature.executor.time.sleep', stop_when_saved)
+        patch.setattr('mmscratch.study.executor.time.sleep', stop_when_saved)
         with pytest.raises(Stop):
             executor.execute([run])
     assert run.result(executor.results) is None
@@ -239,11 +242,11 @@ def results_of(gaps: dict[int, list[float]]) -> seed_statistics.Results:
 @pytest.mark.parametrize(
     ('first', 'last', 'word'),
     [
-        ([5, 6, 7], [0.5, -0.5, 0.1], judges.HOLDS),
-        ([5, 6, 7], [3, 3.5, 4], judges.FAILS),
+        ([5, 6, 7], [0.5, -0.5, 0.1], HOLDS),
+        ([5, 6, 7], [3, 3.5, 4], FAILS),
         # a spread as wide as this hides any difference
-        ([5, 6, 7], [-2, 6, 2], judges.OPEN),
-        ([1, -1, 0], [0, 1, -1], judges.OPEN),
+        ([5, 6, 7], [-2, 6, 2], OPEN),
+        ([1, -1, 0], [0, 1, -1], OPEN),
     ],
 )
 def test_verdict_on_schedules(first, last, word):
@@ -251,7 +254,7 @@ def test_verdict_on_schedules(first, last, word):
     assert judges.catches_up(results).word == word
 
 
-@pytest.mark.parametrize('claim', claims.CLAIMS, ids=lambda claim: claim.number)
+@pytest.mark.parametrize('claim', CLAIMS, ids=lambda claim: claim.number)
 @pytest.mark.parametrize('alone', ['first', 'last'])
 def test_one_seed_of_any_run_decides_nothing(claim, alone):
     names = [run.name for run in in_order(claim.of_seeds([0]))]
@@ -264,7 +267,7 @@ def test_one_seed_of_any_run_decides_nothing(claim, alone):
     single = [run.name for run in claim.of_seeds([0])][0 if alone == 'first' else -1]
     results[single] = results[single][:1]
     verdict = claim.verdict(results)
-    assert verdict.word == judges.OPEN
+    assert verdict.word == OPEN
     assert verdict.numbers.endswith('(one seed)')
 
 
@@ -281,10 +284,10 @@ def test_verdict_on_overlap():
         return rows
 
     verdict = judges.overlap(results_with([44.0, 45.0]))
-    assert verdict.word == judges.HOLDS
+    assert verdict.word == HOLDS
     assert 'scratch gains +4.0 ± 3.0 more at IoU 0.75' in verdict.numbers
-    assert judges.overlap(results_with([40.5, 41.0])).word == judges.OPEN
-    assert judges.overlap(results_with([36.0, 37.0])).word == judges.FAILS
+    assert judges.overlap(results_with([40.5, 41.0])).word == OPEN
+    assert judges.overlap(results_with([36.0, 37.0])).word == FAILS
 
 
 def test_verdict_on_images_seen():
@@ -297,7 +300,7 @@ def test_verdict_on_images_seen():
     results['classifier'] = [dict(images_seen=48_000, objects_per_image=1.0) for _ in range(3)]
     verdict = judges.cost(results)
     # 4x: 9,600 images of 128 x 128; 2x: 4,800, and 48,000 of 64 x 64
-    assert verdict.word == judges.HOLDS
+    assert verdict.word == HOLDS
     assert verdict.numbers.startswith('4x from scratch reaches 2x')
     shares = (9600 / 52800, 38400 / 67200, 9600 / 16800)
     assert '{:.2f} times the images, {:.2f} times the objects and {:.2f} times the pixels'.format(
@@ -305,26 +308,26 @@ def test_verdict_on_images_seen():
     ) in (verdict.numbers)
     # nothing from scratch comes near
     above = results | {'pretrained_2x': [dict(history=[dict(bbox_mAP=0.9)])]}
-    assert judges.cost(above).word == judges.OPEN
+    assert judges.cost(above).word == OPEN
     for row in results['classifier']:
         row['images_seen'] = 1000
-    assert judges.cost(results).word == judges.FAILS
+    assert judges.cost(results).word == FAILS
 
 
 def test_verdicts_on_dsod():
     given = dict(pretrained_4x=[50.0, 52.0], dsod=[30.0, 32.0])
     fails = judges.proposals(ending(scratch_4x=[40.0, 42.0], **given))
-    assert fails.word == judges.FAILS
+    assert fails.word == FAILS
     assert 'reaches 0.80 of' in fails.numbers
     assert '+10.0 ± 6.1 box AP ahead of DSOD' in fails.numbers
-    assert judges.proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == judges.HOLDS
+    assert judges.proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == HOLDS
     given['dsod'] = [0.1, 0.2]
-    assert judges.proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == judges.OPEN
+    assert judges.proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == OPEN
     parts = [name for name in plan.ABLATION if name != 'dsod_whole']
     for others, word in (
-        ([20.0, 20.0, 20.0], judges.HOLDS),
-        ([20.0, 30.0, 20.0], judges.OPEN),
-        ([20.0, 40.0, 20.0], judges.FAILS),
+        ([20.0, 20.0, 20.0], HOLDS),
+        ([20.0, 30.0, 20.0], OPEN),
+        ([20.0, 40.0, 20.0], FAILS),
     ):
         values = {name: [ap, ap + 1] for name, ap in zip(parts, others)}
         assert judges.ablation(ending(dsod_whole=[30.0, 31.0], **values)).word == word
@@ -337,6 +340,7 @@ def ending(**values: list[float]) -> seed_statistics.Results:
             dict(
                 seed=seed,
                 begin=0 if name.endswith('_12x') else 1,
+                iterations=8,
                 history=[
                     dict(iteration=8, bbox_mAP=v / 100, segm_mAP=v / 100, keypoints_mAP=v / 100)
                 ],
@@ -350,7 +354,7 @@ def ending(**values: list[float]) -> seed_statistics.Results:
 
 @pytest.mark.parametrize(
     ('twice', 'word'),
-    [([40.0, 41.0], judges.HOLDS), ([50.0, 51.0], judges.FAILS), ([38.0, 50.0], judges.OPEN)],
+    [([40.0, 41.0], HOLDS), ([50.0, 51.0], FAILS), ([38.0, 50.0], OPEN)],
 )
 def test_verdict_on_the_learning_rate(twice, word):
     values = {name: [30.0, 31.0] for name in plan.LEARNING_RATES.values()}
@@ -363,10 +367,10 @@ def test_verdict_on_the_learning_rate(twice, word):
 @pytest.mark.parametrize(
     ('last', 'two_images', 'word'),
     [
-        ([50.0, 51.0], [40.0, 41.0], judges.HOLDS),
-        ([40.0, 41.0], [40.0, 41.0], judges.FAILS),
-        ([50.0, 51.0], [60.0, 61.0], judges.FAILS),
-        ([50.0, 51.0], [50.0, 51.0], judges.OPEN),
+        ([50.0, 51.0], [40.0, 41.0], HOLDS),
+        ([40.0, 41.0], [40.0, 41.0], FAILS),
+        ([50.0, 51.0], [60.0, 61.0], FAILS),
+        ([50.0, 51.0], [50.0, 51.0], OPEN),
     ],
 )
 def test_verdict_on_batch_norm(last, two_images, word):
@@ -397,13 +401,13 @@ def subsets(
 @pytest.mark.parametrize(
     ('tenth', 'best_at', 'hundredth', 'word'),
     [
-        ([40.0, 41.0], 6, [12.0, 13.0], judges.HOLDS),
-        ([30.0, 31.0], 6, [12.0, 13.0], judges.FAILS),
+        ([40.0, 41.0], 6, [12.0, 13.0], HOLDS),
+        ([30.0, 31.0], 6, [12.0, 13.0], FAILS),
         # may need more than 12x
-        ([30.0, 31.0], 12, [12.0, 13.0], judges.OPEN),
-        ([38.0, 41.0], 6, [12.0, 13.0], judges.OPEN),
-        ([40.0, 41.0], 6, [20.0, 20.9], judges.OPEN),
-        ([40.0, 41.0], 6, [30.0, 31.0], judges.FAILS),
+        ([30.0, 31.0], 12, [12.0, 13.0], OPEN),
+        ([38.0, 41.0], 6, [12.0, 13.0], OPEN),
+        ([40.0, 41.0], 6, [20.0, 20.9], OPEN),
+        ([40.0, 41.0], 6, [30.0, 31.0], FAILS),
     ],
 )
 def test_verdict_on_less_data(tenth, best_at, hundredth, word):
@@ -422,16 +426,16 @@ def test_verdict_on_less_data(tenth, best_at, hundredth, word):
 def test_with_a_hundredth_of_the_data_the_training_loss_has_to_be_as_low():
     results = subsets('tenth_', [40.0, 41.0], [40.0, 41.0])
     results |= subsets('hundredth_', [12.0, 13.0], [20.0, 21.0])
-    assert judges.less_data(results).word == judges.HOLDS
+    assert judges.less_data(results).word == HOLDS
     # pre-training ends at 1.95
     for row in results['hundredth_scratch_6x']:
         row['loss'] = [[step, 2.1] for step in range(8)]
-    assert judges.less_data(results).word == judges.OPEN
+    assert judges.less_data(results).word == OPEN
 
 
 @pytest.mark.parametrize(
     ('scratch', 'word'),
-    [([30.0, 31.0], judges.HOLDS), ([36.0, 37.0], judges.OPEN), ([42.0, 43.0], judges.FAILS)],
+    [([30.0, 31.0], HOLDS), ([36.0, 37.0], OPEN), ([42.0, 43.0], FAILS)],
 )
 def test_verdict_on_few_objects(scratch, word):
     results = subsets('sparse_', scratch, [40.0, 41.0])
@@ -445,9 +449,9 @@ def test_verdict_on_few_objects(scratch, word):
 @pytest.mark.parametrize(
     ('msra', 'gaussian', 'word'),
     [
-        ([40.0, 41.0], [0.5, 0.6], judges.HOLDS),
-        ([40.0, 41.0], [30.0, 0.6], judges.FAILS),
-        ([1.0, 1.1], [0.0, 0.0], judges.FAILS),
+        ([40.0, 41.0], [0.5, 0.6], HOLDS),
+        ([40.0, 41.0], [30.0, 0.6], FAILS),
+        ([1.0, 1.1], [0.0, 0.0], FAILS),
     ],
 )
 def test_verdict_on_vgg(msra, gaussian, word):
@@ -456,7 +460,7 @@ def test_verdict_on_vgg(msra, gaussian, word):
 
 @pytest.mark.parametrize(
     ('frozen', 'word'),
-    [([30.0, 31.0], judges.HOLDS), ([40.0, 41.0], judges.OPEN), ([50.0, 51.0], judges.FAILS)],
+    [([30.0, 31.0], HOLDS), ([40.0, 41.0], OPEN), ([50.0, 51.0], FAILS)],
 )
 def test_verdict_on_frozen_layers(frozen, word):
     verdict = judges.frozen(ending(scratch_3x=[40.0, 41.0], frozen_3x=frozen))
@@ -466,12 +470,12 @@ def test_verdict_on_frozen_layers(frozen, word):
 @pytest.mark.parametrize(
     ('early', 'late', 'word'),
     [
-        ([30.0, 31.0], [60.0, 61.0], judges.HOLDS),
-        ([50.0, 51.0], [60.0, 61.0], judges.FAILS),
-        ([40.0, 41.0], [60.0, 61.0], judges.OPEN),
+        ([30.0, 31.0], [60.0, 61.0], HOLDS),
+        ([50.0, 51.0], [60.0, 61.0], FAILS),
+        ([40.0, 41.0], [60.0, 61.0], OPEN),
         # the large rate overfits too
-        ([30.0, 31.0], [30.0, 31.0], judges.FAILS),
-        ([30.0, 31.0], [40.0, 41.0], judges.OPEN),
+        ([30.0, 31.0], [30.0, 31.0], FAILS),
+        ([30.0, 31.0], [40.0, 41.0], OPEN),
     ],
 )
 def test_verdict_on_the_early_drop(early, late, word):
@@ -484,7 +488,7 @@ def test_verdict_on_the_early_drop(early, late, word):
 
 @pytest.mark.parametrize(
     ('keypoints', 'boxes', 'word'),
-    [(3, 6, judges.HOLDS), (6, 3, judges.FAILS), (3, 3, judges.OPEN), (3, 9, judges.HOLDS)],
+    [(3, 6, HOLDS), (6, 3, FAILS), (3, 3, OPEN), (3, 9, HOLDS)],
 )
 def test_verdict_on_keypoints(keypoints, boxes, word):
     """Each catches up at a length."""
@@ -504,19 +508,17 @@ def test_keypoints_that_are_not_learned_decide_nothing():
         for kind in plan.INITIALIZATIONS:
             ends[f'keypoint_{kind}_{n}x'] = [0.0, 0.1]
         ends |= {f'scratch_{n}x': [30.0, 31.0], f'pretrained_{n}x': [40.0, 41.0]}
-    assert judges.keypoints(ending(**ends)).word == judges.OPEN
+    assert judges.keypoints(ending(**ends)).word == OPEN
 
 
-@pytest.mark.parametrize(
-    'claim', [c for c in claims.CLAIMS if c.figure], ids=lambda claim: claim.number
-)
+@pytest.mark.parametrize('claim', [c for c in CLAIMS if c.figure], ids=lambda claim: claim.number)
 def test_figures_are_made_of_results_alone(claim, tmp_path):
     """Every figure from the runs of its claim; the same bytes twice."""
     runs = in_order([run for seed in (0, 1) for run in claim.of_seeds([seed])])
     results = ending(**{run.name: [20.0 + len(run.name), 21.0] for run in runs})
     files = [tmp_path / f'{k}.svg' for k in range(2)]
     for file in files:
-        report.draw(claim.figure, results, file)
+        page.draw(claim, STUDY, results, file)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert 5_000 < files[0].stat().st_size < 200_000
 
@@ -525,13 +527,13 @@ def test_a_seed_without_its_constant_part_is_drawn(tmp_path):
     runs = in_order([run for seed in (0, 1) for run in plan.less_data(seed)])
     results = ending(**{run.name: [20.0, 21.0] for run in runs})
     results['hundredth_scratch_trunk'].pop()
-    report.draw_subsets(results, tmp_path / 'claim5.svg')
+    figures.draw_subsets(results, tmp_path / 'claim5.svg')
     assert (tmp_path / 'claim5.svg').exists()
 
 
 @pytest.mark.parametrize(
     'run',
-    {run.config: run for claim in claims.CLAIMS for run in claim.of_seeds([0])}.values(),
+    {run.config: run for claim in CLAIMS for run in claim.of_seeds([0])}.values(),
     ids=lambda run: Path(run.config).stem,
 )
 def test_every_model_of_the_study_builds(run):
@@ -542,8 +544,10 @@ def test_every_model_of_the_study_builds(run):
     import_modules_from_strings(**cfg.custom_imports)
     with torch.device('meta'):
         assert MODELS.build(cfg.model)
-    assert cfg.train_dataloader.dataset.data_root == f'data/miniature/{run.data}/'
-    assert list(cfg.train_dataloader.dataset.metainfo['classes']) == list(DATA[run.data][0].classes)
+    assert cfg.train_dataloader.dataset.data_root == f'data/miniature/{run.data.name}/'
+    assert list(cfg.train_dataloader.dataset.metainfo['classes']) == list(
+        DATA[run.data.name][0].classes
+    )
 
 
 @pytest.mark.parametrize('name', plan.ABLATION)
@@ -551,7 +555,7 @@ def test_every_part_of_dsod_can_be_left_out(name):
     from mmdet.registry import MODELS
     from mmengine.utils import import_modules_from_strings
 
-    cfg = Run(name, plan.DSOD_LARGE, 0, plan.ABLATION[name]).load()
+    cfg = Run(name, plan.DSOD_LARGE, 0, of_config(plan.DSOD_LARGE), plan.ABLATION[name]).load()
     import_modules_from_strings(**cfg.custom_imports)
     with torch.device('meta'):
         model = MODELS.build(cfg.model).to('meta').eval()
@@ -563,7 +567,7 @@ def test_every_part_of_dsod_can_be_left_out(name):
 
 def test_claims_share_runs():
     keys: dict[str, set[str]] = {}
-    for claim in claims.CLAIMS:
+    for claim in CLAIMS:
         for run in claim.of_seeds([0]):
             for one in (run, *run.needs, *(far for need in run.needs for far in need.needs)):
                 keys.setdefault(one.label, set()).add(one.key)
@@ -584,9 +588,14 @@ def test_every_detector_of_the_study_trains(tmp_path, data):
     short |= {'train_cfg.max_iters': 1, 'train_cfg.val_interval': 1}
     short['default_hooks.checkpoint.interval'] = 1
     runs = [
-        on(Run('bn1', plan.DETECTOR_BN, 0), data, **short, **{'train_dataloader.batch_size': 1}),
+        on(
+            plan.run_of('bn1', plan.DETECTOR_BN, 0),
+            data,
+            **short,
+            **{'train_dataloader.batch_size': 1},
+        ),
         *(
-            on(Run(Path(config).stem, config, 0), data, **short)
+            on(plan.run_of(Path(config).stem, config, 0), data, **short)
             for config in (plan.DETECTOR_MS, plan.DETECTOR_SPARSE, plan.KEYPOINT_DETECTOR, plan.VGG)
         ),
     ]
@@ -614,12 +623,12 @@ def test_the_plan_follows_the_papers_rule():
         cfg = run.load()
         drops, end = cfg.param_scheduler[1].milestones, cfg.train_cfg.max_iters
         # 60k and 20k of 90k
-        assert [(end - drop) / plan.ONE for drop in drops] == pytest.approx(
+        assert [(end - drop) / plan.SCHEDULE.one for drop in drops] == pytest.approx(
             [2 / 3, 2 / 9], abs=0.01
         )
-        assert end == length * plan.ONE
+        assert end == length * plan.SCHEDULE.one
         assert run.begin == drops[0] - 1
-        assert run.iterations == plan.FIRST_DROP + 1
+        assert run.iterations == plan.SCHEDULE.first_drop + 1
         saved = run.parent.load().default_hooks.checkpoint
         assert (run.begin - saved.save_begin) % saved.interval == 0
     assert runs['scratch_6x_seed1'].parent.iterations == runs['scratch_6x_seed1'].begin
@@ -637,21 +646,24 @@ def test_the_page_is_made_from_results_alone(tmp_path):
         (tmp_path / f'runs/{run.label}.json').write_text(json.dumps({**known, **row}))
     pages = []
     for _ in range(2):
-        report.write(tmp_path, [claim for claim in claims.CLAIMS if claim.number in (1, 8)])
+        chosen = tuple(claim for claim in CLAIMS if claim.number in (1, 8))
+        page.write(tmp_path, dataclasses.replace(STUDY, claims=chosen))
         pages.append([(tmp_path / name).read_bytes() for name in ('README.md', 'claim1.svg')])
     assert pages[0] == pages[1]
-    page = pages[0][0].decode()
+    text = pages[0][0].decode()
     # half an hour each, and of a branch the part that it trained itself
     parent = plan.constant_part('', 0)
-    hours = sum(1.5 * (1 - plan.branch('', n, parent).begin / (300 * n)) for n in plan.LENGTHS)
-    assert f'36 runs, whose training times add up to {2 * hours:.1f} hours;' in page
-    assert 'several run at a time (4 GPUs).' in page
-    assert '**holds**: at 1x pre-training is +6.0 ± 1.6 box AP ahead' in page
-    first, other = (next(c.title for c in claims.CLAIMS if c.number == n) for n in (1, 8))
-    assert f'\n| 1 | {first} | holds |\n| 8 | {other} | not run yet |\n' in page
-    assert 'Not run yet: frozen_3x.' in page
-    assert page.count('| pretrained_1x |') == 1
-    assert '| pretrained_1x | 3 | 300 | 56.0 (55.0 to 57.0) | 28.0 (27.5 to 28.5) |' in page
+    hours = sum(
+        1.5 * (1 - plan.SCHEDULE.branch('', n, parent).begin / (300 * n)) for n in plan.LENGTHS
+    )
+    assert f'36 runs, whose training times add up to {2 * hours:.1f} hours;' in text
+    assert 'several run at a time (4 GPUs).' in text
+    assert '**holds**: at 1x pre-training is +6.0 ± 1.6 box AP ahead' in text
+    first, other = (next(c.title for c in CLAIMS if c.number == n) for n in (1, 8))
+    assert f'\n| 1 | {first} | holds |\n| 8 | {other} | not run yet |\n' in text
+    assert 'Not run yet: frozen_3x.' in text
+    assert text.count('| pretrained_1x |') == 1
+    assert '| pretrained_1x | 3 | 300 | 56.0 (55.0 to 57.0) | 28.0 (27.5 to 28.5) |' in text
 
 
 def test_a_repetition_is_compared():
@@ -659,7 +671,7 @@ def test_a_repetition_is_compared():
     again = ending(scratch_1x=[15.0], scratch_2x=[20.0], scratch_3x=[31.0, 34.0], dsod=[5.0])
     again['classifier'] = [dict(history=[dict(accuracy=0.97)])]
     # a variance of 4 / 3, and t = 3.182 with 3 degrees of freedom
-    assert report.compare(again, before).splitlines() == [
+    assert page.compare(again, before).splitlines() == [
         'scratch_1x: box AP 15.0, before 11.0 (10.0 to 12.0): +4.0 ± 4.5',
         'scratch_2x: box AP 20.0, before not run',
         'scratch_3x: box AP 32.5 (31.0 to 34.0), before 31.0 (30.0 to 32.0): +1.5 ± 3.4',
@@ -668,12 +680,12 @@ def test_a_repetition_is_compared():
         '3 of 3 are within the ±, as 95 % of seeds would be',
     ]
     again['dsod'] = again['scratch_3x']
-    assert '2 of 3 are within' in report.compare(again, before)
+    assert '2 of 3 are within' in page.compare(again, before)
 
 
 def test_one_seed_before_says_nothing_of_the_spread():
     runs = ending(dsod=[5.0])
-    assert report.compare(runs, runs) == 'dsod: box AP 5.0, before 5.0: +0.0'
+    assert page.compare(runs, runs) == 'dsod: box AP 5.0, before 5.0: +0.0'
 
 
 @pytest.mark.parametrize(
@@ -681,7 +693,7 @@ def test_one_seed_before_says_nothing_of_the_spread():
     [(['--report'], 'run this at the root'), (['--jobs', '0'], '--jobs are at least 1')],
 )
 def test_the_tool_tells_mistakes_in_one_line(arguments, told, tmp_path):
-    tool = [sys.executable, str(ROOT / 'tools/analysis/miniature.py'), *arguments]
+    tool = [sys.executable, str(ROOT / 'tools/analysis/study.py'), 'miniature', *arguments]
     done = subprocess.run(tool, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert told in done.stderr.splitlines()[-1]
@@ -691,7 +703,7 @@ def test_the_tool_compares_a_repetition_with_the_committed_study(tmp_path):
     (tmp_path / 'runs').mkdir()
     for file in (ROOT / 'results/miniature/runs').glob('vgg_*_seed0.json'):
         shutil.copy(file, tmp_path / 'runs')
-    tool = [sys.executable, str(ROOT / 'tools/analysis/miniature.py')]
+    tool = [sys.executable, str(ROOT / 'tools/analysis/study.py'), 'miniature']
     arguments = ['--report', '--claim', '7', '--again', str(tmp_path)]
     done = subprocess.run([*tool, *arguments], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -705,11 +717,11 @@ def test_the_tool_compares_a_repetition_with_the_committed_study(tmp_path):
 def test_the_committed_study_has_nothing_to_train(tmp_path):
     """Of all claims and seeds, and every result belongs to a run of theirs."""
     committed = ROOT / 'results/miniature/runs'
-    every = in_order([run for claim in claims.CLAIMS for run in claim.of_seeds(range(3))])
+    every = in_order([run for claim in CLAIMS for run in claim.of_seeds(range(3))])
     lacking = [run.label for run in every if run.result(committed) is None]
     assert lacking == []
     # what a run of more seeds left is of a run, too
-    more = in_order([run for claim in claims.CLAIMS for run in claim.of_seeds(range(4))])
+    more = in_order([run for claim in CLAIMS for run in claim.of_seeds(range(4))])
     assert {file.stem for file in committed.iterdir()} <= {run.label for run in more}
 
 
@@ -777,10 +789,10 @@ def test_names_and_pictures_are_not_meant(detector, options):
 def test_the_committed_page_is_that_of_the_committed_results(tmp_path):
     committed = ROOT / 'results/miniature'
     shutil.copytree(committed / 'runs', tmp_path / 'runs')
-    report.write(tmp_path)
+    page.write(tmp_path, STUDY)
     drawn = {file.name for file in tmp_path.iterdir()} - {'runs'}
     assert drawn == {file.name for file in committed.iterdir()} - {'runs'}
-    cure = 'run python tools/analysis/miniature.py --report'
+    cure = 'run python tools/analysis/study.py miniature --report'
     for name in sorted(drawn):
         ours, theirs = ((folder / name).read_bytes() for folder in (committed, tmp_path))
         # another matplotlib may place a line elsewhere

@@ -1,6 +1,7 @@
-"""The page and the figures of the study, made from its results alone."""
+"""The page and the figures of a study, made from its results alone."""
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +11,10 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from mmscratch.miniature import data, plan
-from mmscratch.miniature.claims import CLAIMS, INTRODUCTION, Claim
-from mmscratch.miniature.judges import AS_GOOD, HOLDS
-from mmscratch.miniature.run import in_order
-from mmscratch.miniature.seed_statistics import Gap, Results, final, interval, spread
+from mmscratch.study.claim import Claim, Study
+from mmscratch.study.run import in_order
+from mmscratch.study.seed_statistics import Gap, Results, final, interval, spread
+from mmscratch.study.verdict import HOLDS
 
 MOST_SEEDS = 20
 RUNS = 'runs'  # the folder of the results, beside the page
@@ -35,68 +35,35 @@ def collect(claims: Sequence[Claim], folder: Path) -> Results:
     return dict(results)
 
 
-def draw(figure: str | Sequence[Sequence[str]], results: Results, out: Path) -> None:
-    """Draw a claim's ``figure`` of claims.yml."""
-    if figure == 'subsets':
-        draw_subsets(results, out)
-    else:
-        draw_schedules(results, out, figure)
-
-
 def draw_schedules(results: Results, out: Path, panels: Sequence[Sequence[str]]) -> None:
-    """AP at the end of each schedule against its length: mean, lowest and highest of the seeds.
+    """AP at the end of each schedule against its iterations: mean, lowest and highest of the seeds.
 
     A panel is the prefix of the runs' names, the metric, and what that is called.
     """
-    figure, axes = _figure(1, len(panels))
+    figure, axes = new_figure(1, len(panels))
     for ax, (prefix, metric, title) in zip(axes[0], panels):
-        lengths = [n for n in plan.LENGTHS if f'{prefix}scratch_{n}x' in results]
         for kind, color in COLORS.items():
-            values = [final(results, f'{prefix}{kind}_{n}x', metric) for n in lengths]
-            ax.plot(lengths, [mean(v) for v in values], 'o-', color=color, label=NAMES[kind])
-            ax.fill_between(
-                lengths, *zip(*((min(v), max(v)) for v in values)), color=color, alpha=0.2
-            )
-        ax.set_xlabel(f'schedule (1x = {plan.ONE} iterations)')
-        ax.set_xticks(lengths)
+            names = lengths_of(results, prefix + kind)
+            if not names:
+                continue
+            ends = [results[name][0]['iterations'] for name in names]
+            values = [final(results, name, metric) for name in names]
+            ax.plot(ends, [mean(v) for v in values], 'o-', color=color, label=NAMES[kind])
+            ax.fill_between(ends, *zip(*((min(v), max(v)) for v in values)), color=color, alpha=0.2)
+        ax.set_xlabel('iterations')
         ax.set_ylabel(title)
         ax.legend()
-    _save(figure, out)
+    save(figure, out)
 
 
-def draw_subsets(results: Results, out: Path) -> None:
-    """Training loss and validation AP of the longest schedule against iterations, each seed."""
-    figure, axes = _figure(len(plan.SUBSETS), 2)
-    for (left, right), (prefix, (images, lengths)) in zip(axes, plan.SUBSETS.items()):
-        for kind, color in COLORS.items():
-            parents = {result['seed']: result for result in results[prefix + kind + plan.CONSTANT]}
-            for k, end in enumerate(results[f'{prefix}{kind}_{lengths[-1]}x']):
-                style = dict(color=color, label=None if k else NAMES[kind], alpha=0.7)
-                branched = end['begin'] and end['seed'] in parents
-                parts = [parents[end['seed']], end] if branched else [end]
-                losses = [point for part in parts for point in part['loss']]
-                left.plot(*zip(*_smooth(losses)), **style)
-                points = [
-                    (entry['iteration'], 100 * entry['bbox_mAP'])
-                    for part in parts
-                    for entry in part['history']
-                ]
-                right.plot(*zip(*points), 'o-', markersize=3, **style)
-        for ax, label in ((left, 'training loss'), (right, 'box AP')):
-            ax.set_title(f'{images} images')
-            ax.set_xlabel('iteration')
-            ax.set_ylabel(label)
-            ax.legend()
-    _save(figure, out)
+def lengths_of(results: Results, name: str) -> list[str]:
+    """The runs ``{name}_{N}x``, the shortest first."""
+    names = [n for n in results if re.fullmatch(rf'{re.escape(name)}_\d+x', n)]
+    return sorted(names, key=lambda n: results[n][0]['iterations'])
 
 
-def _smooth(points: Sequence[Sequence[float]], width: int = 5) -> list[tuple[float, float]]:
-    """Means of ``width`` neighbours."""
-    windows = [points[k : k + width] for k in range(len(points) - width + 1)] or [points]
-    return [(mean(x for x, _ in window), mean(y for _, y in window)) for window in windows]
-
-
-def _figure(rows: int, columns: int) -> tuple[Figure, Any]:
+def new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
+    """A figure, and its ``rows`` x ``columns`` axes."""
     figure = Figure(figsize=(4 * columns, 3.4 * rows), layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
@@ -104,68 +71,53 @@ def _figure(rows: int, columns: int) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _save(figure: Figure, out: Path) -> None:
+def save(figure: Figure, out: Path) -> None:
+    """Save a figure; the same results give the same bytes."""
     # the same results give the same bytes: no date, and names within the file that don't vary
     with rc_context({'svg.hashsalt': 'mmscratch'}):
         figure.savefig(out, metadata={'Date': None})
 
 
-def write(folder: Path, claims: Sequence[Claim] = CLAIMS) -> None:
+def write(folder: Path, study: Study) -> None:
     """Write ``README.md`` and the figures into ``folder``; the results are in its ``RUNS``."""
     folder.mkdir(parents=True, exist_ok=True)
     sections: list[str] = []
     summary = ['| | claim | verdict |', '| ---: | --- | --- |']
-    for claim in claims:
+    for claim in study.claims:
         results = collect([claim], folder)
         wanted = [run.name for run in claim.of_seeds([0])]
         sections += [f'## {claim.number}. {claim.title}', '']
         sections += [f'*{claim.source}.* {claim.full_size}', '', f'*Here:* {claim.setup}', '']
         sections += [f'*Rule:* {claim.rule}', '']
         if results:
-            sections += [f'*Cost:* {_cost(results)}, those shared with other claims included.', '']
+            sections += [f'*Cost:* {cost(results)}, those shared with other claims included.', '']
         if missing := [name for name in wanted if name not in results]:
             sections += [f'Not run yet: {", ".join(missing)}.', '']
             summary.append(f'| {claim.number} | {claim.title} | not run yet |')
             continue
         if claim.figure:
             file = f'claim{claim.number}.svg'
-            draw(claim.figure, results, folder / file)
+            draw(claim, study, results, folder / file)
             sections += [f'![{claim.title}]({file})', '']
         verdict = claim.verdict(results)
         summary.append(f'| {claim.number} | {claim.title} | {verdict.word} |')
         reason = f' {claim.reason}' if claim.reason and verdict.word != HOLDS else ''
         sections += [f'**{verdict.word}**: {verdict.numbers}.{reason}', '']
         sections += [*_table({name: results[name] for name in wanted}, claim.metrics), '']
-    sections = [_introduction(folder, claims), *summary, '', *sections]
-    (folder / 'README.md').write_text('\n'.join(sections))
+    introduction = study.introduction(collect(study.claims, folder))
+    (folder / 'README.md').write_text('\n'.join([introduction, *summary, '', *sections]))
 
 
-def _introduction(folder: Path, claims: Sequence[Claim]) -> str:
-    """The beginning of the page: its numbers are from the plan, and of the runs from results."""
-    text = INTRODUCTION.format(
-        data=data,
-        plan=plan,
-        as_good=100 * AS_GOOD,
-        classes=len(data.DETECTION.classes),
-        others=len(data.CLASSIFICATION.classes),
-        batch=plan.constant_part('scratch', 0).load().train_dataloader.batch_size,
-    )
-    text += '\n'
-    results = collect(claims, folder)
-    every = [result for of_seeds in results.values() for result in of_seeds]
-    if every:
-        machines = '; '.join(sorted({result['hardware'] for result in every}))
-        text += f'{_cost(results)}; several run at a time ({machines}).'
-    for name, norm in (('classifier', 'GN'), ('classifier_bn', 'BN')):
-        if name in results:
-            accuracy = spread(final(results, name, 'accuracy'))
-            text += (
-                f' The classifier with {norm} is right on {accuracy} % of its validation images.'
-            )
-    return text + '\n'
+def draw(claim: Claim, study: Study, results: Results, out: Path) -> None:
+    """Draw the claim's figure of claims.yml."""
+    if isinstance(claim.figure, str):
+        study.figures[claim.figure](results, out)
+    else:
+        draw_schedules(results, out, claim.figure)
 
 
-def _cost(results: Results) -> str:
+def cost(results: Results) -> str:
+    """How many runs, and the sum of their training times, in words."""
     every = [result for of_seeds in results.values() for result in of_seeds]
     # the seconds of a branch include those of its parent, which count once
     seconds = sum(r['train_seconds'] * (1 - r['begin'] / r['iterations']) for r in every)

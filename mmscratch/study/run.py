@@ -4,14 +4,16 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from mmscratch.miniature import data
+from mmscratch.data.coco_folder import find
+from mmscratch.errors import InputError
+from mmscratch.visualization.curves import read_scalars
 
 # The parts of a config that decide the result of a run.
 DECIDING = (
@@ -58,33 +60,66 @@ SILENT = (
 )
 
 
+# What a result keeps of metrics.json
+KEPT = (
+    *('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters'),
+    *('versions', 'git_commit', 'hardware'),
+)
+
+
 @functools.cache
 def _config(file: str) -> Config:
     """The config, not to be changed. Loading takes a second for each base of MMDetection."""
     return Config.fromfile(file)
 
 
+# Dotted config keys and values, as of --cfg-options
+Options = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set of a study.
+
+    Args:
+        name: of the data set and its folder.
+        recipe: stands for its images and annotations in the keys of runs: what draws it, or a
+            checksum.
+        root: the folder that runs get by ``--data``; None if the config names it.
+    """
+
+    name: str
+    recipe: str
+    root: Path | None = None
+
+
 @dataclass(frozen=True)
 class Run:
-    """A config with options, a seed, and the runs that it begins with.
+    """A config with options, a seed, data, and the runs that it begins with.
 
     Args:
         name: shared by runs that differ only in their seed, such as ``scratch_3x``.
         config: path below the repository's root.
         seed: of weights and order.
+        data: what it is trained on.
         options: dotted config keys and values, as of ``--cfg-options``.
         weights: the run whose last checkpoint gives the initial weights.
         parent: the run that this one continues with another schedule.
         begin: iteration of the parent's checkpoint.
+        arguments: further options of the tool, such as ``--freeze``.
+        labels: the run whose folder of pseudo-labelled images takes the place of ``data``.
     """
 
     name: str
     config: str
     seed: int
-    options: tuple[tuple[str, Any], ...] = ()
+    data: Data
+    options: Options = ()
     weights: 'Run | None' = None
     parent: 'Run | None' = None
     begin: int = 0
+    arguments: tuple[str, ...] = ()
+    labels: 'Run | None' = None
 
     @property
     def label(self) -> str:
@@ -94,18 +129,13 @@ class Run:
     @property
     def needs(self) -> list['Run']:
         """The runs that have to be done before."""
-        return [run for run in (self.weights, self.parent) if run]
+        return [run for run in (self.weights, self.parent, self.labels) if run]
 
     def load(self) -> Config:
         """The config with the options in it."""
         cfg = copy.deepcopy(_config(self.config))
         cfg.merge_from_dict(dict(self.options))
         return cfg
-
-    @functools.cached_property
-    def data(self) -> str:
-        """The name of its data set."""
-        return Path(self.load().train_dataloader.dataset.data_root).name
 
     @functools.cached_property
     def iterations(self) -> int:
@@ -122,12 +152,68 @@ class Run:
         """
         parts = [
             json.dumps(meaning(self.load().to_dict()), sort_keys=True, default=str),
-            data.recipe(self.data),
+            self.data.recipe,
             str(self.seed),
             *(run.key for run in self.needs),
             str(self.begin),
+            *self.arguments,
+            *([self.load().load_from] if self.load().get('load_from') else []),
         ]
         return hashlib.sha256('\0'.join(parts).encode()).hexdigest()
+
+    def output(self, later: 'Run') -> str:
+        """The name of the file in its work directory that ``later`` begins with."""
+        at = later.begin if later.parent == self else self.begin + self.iterations
+        return f'iter_{at}.pth'
+
+    def command(self, folder: Callable[['Run'], Path]) -> list[str]:
+        """The tool in tools/ that makes it, with its options.
+
+        Args:
+            folder: the work directory of a run.
+        """
+        command = ['train.py', self.config, '--work-dir', str(folder(self))]
+        command += ['--seed', str(self.seed)]
+        if self.weights:
+            command += ['--init', str(folder(self.weights) / self.weights.output(self))]
+        if (folder(self) / 'last_checkpoint').exists():
+            command.append('--resume')
+        elif self.parent:
+            command += ['--resume', str(folder(self.parent) / self.parent.output(self))]
+        if (
+            root := folder(self.labels) / self.labels.output(self)
+            if self.labels
+            else self.data.root
+        ):
+            command += ['--data', str(root)]
+        command += self.arguments
+        if self.options:
+            command += ['--cfg-options', *(f'{key}={value}' for key, value in self.options)]
+        return command
+
+    def record(self, folder: Path) -> dict[str, Any]:
+        """What its result keeps of its work directory.
+
+        Raises:
+            InputError: its last iteration was not validated.
+        """
+        file = folder / 'metrics.json'
+        report = json.loads(file.read_text()) if file.exists() else {'history': []}
+        end = self.begin + self.iterations
+        if not report['history'] or report['history'][-1]['iteration'] != end:
+            raise InputError(f'{file}: iteration {end} was not validated; remove this folder')
+        root = self.data.root
+        dataset = find(root)['train'] if root else self.load().train_dataloader.dataset
+        coco = json.loads(Path(dataset['data_root'], dataset['ann_file']).read_text())
+        losses = [record for record in read_scalars(folder) if 'loss' in record]
+        return dict(
+            iterations=end,
+            **{name: report[name] for name in KEPT},
+            history=report['history'],
+            # of the whole training set
+            objects_per_image=round(len(coco['annotations']) / len(coco['images']), 3),
+            loss=[[record['step'], round(record['loss'], 4)] for record in losses],
+        )
 
     def result(self, folder: Path) -> dict[str, Any] | None:
         """The result in ``folder``; None if there is none, or one with another key."""

@@ -1,49 +1,17 @@
 """What the results of runs say of a claim: one function a claim, by the rule in claims.yml."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import mean
 
-from mmscratch.miniature import data, plan
-from mmscratch.miniature.seed_statistics import Gap, Results, contrast, final, gap, training_losses
+from mmscratch.study.miniature import data, plan
+from mmscratch.study.seed_statistics import Gap, Results, contrast, final, gap, training_losses
+from mmscratch.study.verdict import FAILS, HOLDS, OPEN, Verdict, ahead, all_of, as_good
 
 # AP that no untrained detector reaches
 MIN_AP = 5.0
-# Share of the other side's mean AP that has caught up: the paper calls 35.2 against 35.6 so
-AS_GOOD = 0.98
 # Share of the other side's training loss at which the images are fitted as well
 AS_LOW = 1.05
-HOLDS, FAILS, OPEN = 'holds', 'does not hold', 'not decided'
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """``holds``, ``does not hold`` or ``not decided``, and the numbers that say so."""
-
-    word: str
-    numbers: str
-
-
-def ahead(lead: Gap) -> str:
-    """``holds`` if the lead is positive beyond the seeds' spread, the contrary if negative."""
-    return HOLDS if lead.is_positive else FAILS if lead.is_negative else OPEN
-
-
-def as_good(own: list[float], other: list[float]) -> str:
-    """``holds`` if the mean is as good as the other's, the contrary if it is surely behind.
-
-    A difference within the seeds' spread shows nothing: a wide spread would hide any.
-    """
-    if mean(own) >= AS_GOOD * mean(other):
-        return HOLDS
-    return FAILS if gap(other, own).is_positive else OPEN
-
-
-def all_of(words: Iterable[str]) -> str:
-    """The word on a claim of several parts, which all have to hold."""
-    words = set(words)
-    return FAILS if FAILS in words else OPEN if OPEN in words else HOLDS
 
 
 def twins(
@@ -81,23 +49,21 @@ def learning_rates(results: Results) -> Verdict:
     return Verdict(all_of(as_good(chosen, values) for values in rates.values()), numbers)
 
 
-def catches_up(results: Results, prefix: str = '') -> Verdict:
+def catches_up(results: Results, prefix: str = '', longest: int = plan.LONGER) -> Verdict:
     """Pre-training ahead at the shortest schedule, and scratch as good at the longest."""
-    first, last = (
-        pretraining_lead(results, prefix, length) for length in (plan.SHORTEST, plan.LONGEST)
-    )
+    leads = {n: pretraining_lead(results, prefix, n) for n in (plan.SHORTEST, longest)}
+    first = leads[plan.SHORTEST]
     numbers = ', '.join(
-        f'at {length}x pre-training is {lead} box AP ahead'
-        for length, lead in ((plan.SHORTEST, first), (plan.LONGEST, last))
+        f'at {length}x pre-training is {lead} box AP ahead' for length, lead in leads.items()
     )
     if not first.is_positive:
         return Verdict(OPEN, numbers)
-    return Verdict(as_good(*twins(results, prefix, plan.LONGEST)), numbers)
+    return Verdict(as_good(*twins(results, prefix, longest)), numbers)
 
 
 def batch_norm(results: Results) -> Verdict:
     """BN of a step's 8 images as GN in claim 1, and BN of 2 and of 1 image behind GN."""
-    of_eight = catches_up(results, 'bn_')
+    of_eight = catches_up(results, 'bn_', plan.LONGEST)
     gn = final(results, 'scratch_3x')
     losses = {n: gap(gn, final(results, f'bn{n}_scratch_3x')) for n in (2, 1)}
     numbers = ', '.join(
@@ -113,7 +79,7 @@ def overlap(results: Results) -> Verdict:
 
     Boxes decide: the paper's own table does not show it of masks.
     """
-    last = plan.LONGEST
+    last = plan.LONGER
     leads = {}
     for kind in ('bbox', 'segm'):
         # of each seed: AP75 less AP50, by which random and pre-trained weights are compared
@@ -218,7 +184,7 @@ def early_drop(results: Results) -> Verdict:
     names = ('scratch_2x', 'scratch_6x_early_drop', 'scratch_6x')
     short, small, large = (final(results, name) for name in names)
     losses = [f'{mean(training_losses(results, name)):.2f}' for name in names]
-    more = (plan.LONGEST - 2) * plan.ONE
+    more = (plan.LONGEST - 2) * plan.SCHEDULE.one
     numbers = (
         f'{more} iterations more than 2x bring {gap(small, short)} box AP at the small rate, '
         f'{gap(large, short)} at the large one; the training loss goes from {losses[0]} to '

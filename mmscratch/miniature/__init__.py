@@ -1,1 +1,0 @@
-"""The study of the paper's claims on SHAPES: plan, runs, verdicts, page."""

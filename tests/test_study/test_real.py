@@ -1,0 +1,218 @@
+"""The study of real images: its plan, its verdicts, its page. It needs no images."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from mmscratch.errors import InputError
+from mmscratch.study import page, seed_statistics
+from mmscratch.study.pretraining_run import PretrainingRun
+from mmscratch.study.pseudo_label_run import PseudoLabelRun
+from mmscratch.study.real import CLAIMS, STUDY, data, figures, judges, plan
+from mmscratch.study.run import in_order
+from mmscratch.study.verdict import FAILS, HOLDS, OPEN
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def ending(**values: list[float]) -> seed_statistics.Results:
+    """Runs by their last box AP; AP50 is 20 higher, AP75 as high."""
+    return {
+        name: [
+            dict(
+                iterations=250 * int(name.rpartition('_')[2].rstrip('x') or 0)
+                if name.endswith('x')
+                else 1,
+                history=[
+                    dict(bbox_mAP=v / 100, bbox_mAP_50=(v + 20) / 100, bbox_mAP_75=v / 100)
+                    | dict(segm_mAP=v / 100)
+                ],
+            )
+            for v in of_seeds
+        ]
+        for name, of_seeds in values.items()
+    }
+
+
+def of_part(part: str, scratch: list[float], pretrained: list[float]) -> dict[str, list[float]]:
+    """The mean of two seeds at each length."""
+    sides = dict(scratch=scratch, pretrained=pretrained)
+    return {
+        f'{part}_{arm}_{n}x': [ap - 0.5, ap + 0.5]
+        for arm, means in sides.items()
+        for n, ap in zip(plan.LENGTHS, means)
+    }
+
+
+@pytest.mark.parametrize(
+    ('scratch', 'word', 'told'),
+    [
+        ([10, 20, 40, 50], HOLDS, 'scratch is as good first at 8x'),
+        ([10, 20, 50, 50], HOLDS, 'scratch is as good first at 4x'),
+        ([10, 20, 30, 35], FAILS, 'scratch is never as good'),
+        ([10, 20, 30, 48], OPEN, 'scratch is never as good'),
+    ],
+)
+def test_verdict_on_catching_up(scratch, word, told):
+    results = ending(**of_part('bccd', scratch, [40, 45, 50, 50]))
+    verdict = judges.catches_up(results, 'bccd')
+    assert verdict.word == word
+    assert told in verdict.numbers
+    assert verdict.numbers.startswith('ImageNet is ahead by +30.0 ± 3.0 box AP at 1x')
+    assert 'ImageNet +0.0 ± ' in verdict.numbers
+
+
+def test_iterations_that_buy_imagenet_back():
+    results = ending(**of_part('bccd', [10, 20, 41, 50], [40, 45, 50, 50]))
+    assert judges.bought_back(results, 'bccd').endswith('which scratch reaches by 4x')
+    results = ending(**of_part('bccd', [10, 20, 30, 39], [40, 45, 50, 50]))
+    assert judges.bought_back(results, 'bccd').endswith('and scratch has less up to 8x')
+
+
+@pytest.mark.parametrize(('few', 'word'), [(20, HOLDS), (46, OPEN), (60, FAILS)])
+def test_verdict_on_fewer_images(few, word):
+    values = of_part('deeppcb', [0, 0, 0, 45], [0, 0, 0, 48])
+    values |= of_part('deeppcb60', [0, 0, 0, few], [0, 0, 0, 48])
+    verdict = judges.fewer_images(ending(**values))
+    assert verdict.word == word
+    assert '+3.0 ± 3.0 with 1,000' in verdict.numbers
+
+
+@pytest.mark.parametrize(('fine', 'word'), [(5, HOLDS), (0, OPEN), (-5, FAILS)])
+def test_verdict_on_exact_boxes(fine, word):
+    results = ending(**of_part('deeppcb', [0, 0, 0, 45], [0, 0, 0, 48]))
+    for k, row in enumerate(results['deeppcb_scratch_8x']):
+        row['history'][-1]['bbox_mAP_75'] += (fine + k) / 100
+    assert judges.overlap(results).word == word
+
+
+@pytest.mark.parametrize(
+    ('arms', 'word'), [((30, 30, 60), HOLDS), ((30, 45, 30), OPEN), ((30, 30, 30), FAILS)]
+)
+def test_verdict_on_few_labels(arms, word):
+    names = [run.name for run in plan.few_labels(0)]
+    values = {name: [44.5, 45.5] for name in names}
+    values |= {plan.arm_name(arm): [ap, ap + 1.0] for arm, ap in zip(plan.OWN_ARMS, arms)}
+    assert judges.few_labels(ending(**values)).word == word
+
+
+def test_verdict_on_a_frozen_trunk():
+    names = {run.name: [44.5, 45.5] for run in plan.few_labels(0)}
+    assert judges.frozen(ending(**names)).word == HOLDS
+    names[plan.arm_name('frozen')] = [30.0, 31.0]
+    assert judges.frozen(ending(**names)).word == FAILS
+
+
+def pixels(run) -> int:
+    """Pixels that a run and the runs before it have trained on; ImageNet's are not counted."""
+    cfg = run.load()
+    if isinstance(run, PseudoLabelRun):
+        return sum(pixels(need) for need in run.needs)
+    if isinstance(run, PretrainingRun):
+        options = dict(zip(run.arguments[::2], map(int, run.arguments[1::2])))
+        return options['--iterations'] * options['--batch-size'] * options['--size'] ** 2
+    side = min(256, *cfg.train_dataloader.dataset.pipeline[2].scale)
+    own = (cfg.train_cfg.max_iters - run.begin) * cfg.train_dataloader.batch_size * side**2
+    # the detector of other data is not counted
+    needs = [need for need in run.needs if not need.name.startswith('bccd')]
+    return own + sum(pixels(need) for need in needs)
+
+
+def test_all_ways_on_few_labels_see_as_many_pixels():
+    runs = plan.few_labels(0)
+    assert {pixels(run) for run in runs} == {2000 * 8 * 256 * 256}
+    assert len({run.name for run in runs}) == 7
+    student = next(run for run in runs if run.labels)
+    assert 'subset' not in student.load().train_dataloader.sampler
+    assert student.labels.weights.load().train_dataloader.sampler.subset < plan.PARTS[plan.FEW][1]
+
+
+def test_runs_know_their_commands(tmp_path):
+    runs = {run.name: run for run in in_order(plan.few_labels(0))}
+
+    def folder(run):
+        return Path('at') / run.name
+
+    own = runs['deeppcb60_own'].command(folder)
+    assert own[own.index('--init') + 1] == 'at/deeppcb60_pretraining/backbone.pth'
+    assert own[own.index('--data') + 1] == 'data/real/deeppcb'
+    pretraining = runs['deeppcb60_pretraining'].command(folder)
+    assert pretraining[0] == 'pretrain.py'
+    assert pretraining[pretraining.index('--images') + 1] == 'data/real/deeppcb/train'
+    labels = runs['deeppcb60_pseudo_labels'].command(folder)
+    assert labels[:2] == ['data/pseudo_labels.py', 'at/deeppcb60_teacher/iter_1000.pth']
+    student = runs['deeppcb60_self-training'].command(folder)
+    assert student[student.index('--data') + 1] == 'at/deeppcb60_pseudo_labels/data'
+    assert '--freeze' in runs['deeppcb60_frozen'].command(folder)
+    other = runs['deeppcb60_detector'].command(folder)
+    assert other[other.index('--init') + 1] == 'at/bccd_pretrained_8x/iter_2000.pth'
+
+
+def test_twins_differ_in_their_weights_alone():
+    scratch, pretrained = (
+        next(run for run in plan.twins(0, 'bccd') if run.name == f'bccd_{arm}_8x')
+        for arm in plan.INITIALIZATIONS
+    )
+    assert scratch.key != pretrained.key
+    ours, theirs = (run.load().to_dict() for run in (scratch, pretrained))
+    assert theirs.pop('load_from').startswith('package://')
+    ours.pop('load_from')
+    for cfg in (ours, theirs):
+        cfg['default_hooks'].pop('preflight')
+    assert ours == theirs
+
+
+def test_what_makes_another_result_makes_another_key():
+    run = next(run for run in plan.few_labels(0) if run.arguments)
+    assert dataclasses.replace(run, arguments=()).key != run.key
+    changed = dataclasses.replace(run.data, recipe='other images')
+    assert dataclasses.replace(run, data=changed).key != run.key
+
+
+def test_missing_and_other_data_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, 'ROOT', tmp_path)
+    with pytest.raises(InputError, match=r'bccd: no such folder; put there, or link, BCCD.*MIT'):
+        data.prepare([data.of('bccd')], workers=1)
+    annotations = tmp_path / 'bccd' / 'annotations'
+    annotations.mkdir(parents=True)
+    for split in ('train', 'val'):
+        (annotations / f'instances_{split}.json').write_text('{}')
+        (tmp_path / 'bccd' / split).mkdir()
+    with pytest.raises(InputError, match='are not those of the committed results'):
+        data.prepare([data.of('bccd')], workers=1)
+
+
+def test_the_committed_study_has_nothing_to_train():
+    committed = ROOT / 'results/real/runs'
+    every = in_order([run for claim in CLAIMS for run in claim.of_seeds(range(3))])
+    assert [run.label for run in every if run.result(committed) is None] == []
+    assert {file.stem for file in committed.iterdir()} <= {run.label for run in every}
+
+
+def test_the_committed_page_is_that_of_the_committed_results(tmp_path):
+    committed = ROOT / 'results/real'
+    shutil.copytree(committed / 'runs', tmp_path / 'runs')
+    page.write(tmp_path, STUDY)
+    drawn = {file.name for file in tmp_path.iterdir()} - {'runs'}
+    assert drawn == {file.name for file in committed.iterdir()} - {'runs'}
+    for name in sorted(drawn):
+        ours, theirs = ((folder / name).read_bytes() for folder in (committed, tmp_path))
+        # another matplotlib may place a line elsewhere
+        if name.endswith('.svg') and matplotlib.__version__.encode() not in ours:
+            continue
+        assert ours == theirs, f'results/real/{name} is stale: tools/analysis/study.py real --report'
+
+
+def test_the_arms_are_drawn(tmp_path):
+    names = [run.name for run in plan.few_labels(0)]
+    figures.draw_arms(ending(**{name: [40.0, 41.0] for name in names}), tmp_path / 'arms.svg')
+    assert 'self-training' in json.dumps((tmp_path / 'arms.svg').read_text())

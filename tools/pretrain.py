@@ -1,0 +1,162 @@
+"""Pre-train the backbone of a detector on your own images, without labels.
+
+    python tools/pretrain.py CONFIG --images DIR
+    python tools/train.py CONFIG --data DATA --init WORK_DIR/backbone.pth
+
+CONFIG is any detector's; only its backbone and the normalization of its images are used. Images are
+those in DIR and in the folders within it. The recipe is configs/_base_/pretraining.py, which
+--cfg-options changes.
+
+Outputs go to work_dirs/, under the config's path: log, curves.png, checkpoints, and at the end
+backbone.pth, the weights.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from mmscratch.config import config_check, cpu_threads, schedule_length, shared_options, work_dir
+from mmscratch.config.runner_config import fit_to_runner
+from mmscratch.errors import InputError, one_line_errors
+
+RECIPE = Path(__file__).resolve().parents[1] / 'configs/_base_/pretraining.py'
+# lambda of DenseCL; MoCo v2 has no dense loss
+METHODS = {'densecl': 0.5, 'moco': 0.0}
+BATCH_OF_LR = 256
+# Keys that --cfg-options cannot set, since these options do.
+OPTIONS = {
+    'work_dir': '--work-dir',
+    'resume': '--resume',
+    'load_from': '--init',
+    'train_cfg.max_iters': '--iterations',
+    'train_dataloader.batch_size': '--batch-size',
+}
+# The last key of the weights that a detector's backbone would load, freeze or leave in eval mode
+TRAINS = dict(frozen_stages=-1, norm_eval=False)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', type=Path)
+    parser.add_argument('--images', type=Path, nargs='+', required=True, metavar='DIR')
+    parser.add_argument('--iterations', type=int, metavar='N', help='default: 2000')
+    parser.add_argument(
+        '--method',
+        choices=list(METHODS),
+        default='densecl',
+        help='DenseCL contrasts images and cells of the feature map (default); MoCo v2 images only',
+    )
+    parser.add_argument('--size', type=int, default=192, help='side of the views in pixels')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=32,
+        metavar='N',
+        help='images an iteration; the learning rate changes in proportion',
+    )
+    parser.add_argument('--init', metavar='FILE', help='begin with these weights, as in train.py')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='latest',
+        metavar='CHECKPOINT',
+        help="go on from the work directory's last checkpoint, or from the one named",
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of weights, order and views')
+    shared_options.add_run_options(parser)
+    args = parser.parse_args()
+    for option in ('init', 'resume'):
+        if getattr(args, option) == '':
+            parser.error(f'--{option} is empty: name a file')
+    for option, least in (('iterations', 1), ('size', 32), ('batch_size', 2)):
+        if (value := getattr(args, option)) is not None and value < least:
+            parser.error(f'--{option.replace("_", "-")} is at least {least}')
+    if not 0 <= args.seed < 2**32:
+        parser.error('--seed is 0 to 4294967295')
+    return args
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """Combine the recipe, the detector's backbone and the command line."""
+    for key, option in OPTIONS.items():
+        if key in args.cfg_options:
+            raise InputError(f'--cfg-options {key}={args.cfg_options[key]}: give it with {option}')
+    detector = config_check.load(args.config)
+    config_check.require(detector, 'model.backbone', 'model.data_preprocessor')
+    cfg = config_check.load(RECIPE)
+    # the run's name and its folder's are the detector's
+    cfg = Config(cfg.to_dict(), filename=str(args.config))
+    cfg.model.backbone = detector.model.backbone
+    for key, value in TRAINS.items():
+        if key in cfg.model.backbone:
+            cfg.model.backbone[key] = value
+    for key in ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr'):
+        if key in detector.model.data_preprocessor:
+            cfg.model.data_preprocessor[key] = detector.model.data_preprocessor[key]
+    cfg.model.dense_weight = METHODS[args.method]
+    init = (detector.get('default_hooks') or {}).get('init') or {}
+    cfg.default_hooks.init.rules = [
+        rule for rule in init.get('rules', []) if 'backbone' in rule['pattern']
+    ]
+    cfg.train_dataloader.dataset.folders = [str(folder) for folder in args.images]
+    cfg.train_dataloader.dataset.pipeline[-1].size = args.size
+    cfg.train_dataloader.batch_size = args.batch_size
+    cfg.optim_wrapper.optimizer.lr *= args.batch_size / BATCH_OF_LR
+    if args.iterations:
+        schedule_length.set_iterations(cfg, args.iterations)
+    config_check.apply_options(cfg, args.cfg_options)
+    default = work_dir.default_work_dir(args.config, args.images[0], args.init)
+    default = default.with_name(f'{default.name}_{args.method}')
+    cfg.work_dir = str(args.work_dir or default)
+    cfg.randomness = dict(seed=args.seed)
+    cfg.resume = args.resume is not None
+    cfg.load_from = args.resume or args.init
+    cfg.default_hooks.preflight.init = 'pretrained' if args.init else 'random'
+    if args.resume == 'latest':
+        latest = work_dir.last_checkpoint(Path(cfg.work_dir))
+        cfg.load_from = latest and str(latest)
+    cfg.launcher = 'none'
+    fit_to_runner(cfg)
+    return cfg
+
+
+def queue_length(images: int, batch_size: int) -> int:
+    """Half of the images, in whole batches; see DenseCL."""
+    return max(1, images // 2 // batch_size) * batch_size
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = configure(args)
+    config_check.check_keys(cfg)
+
+    from mmengine.runner import Runner
+
+    from mmscratch.data import unlabelled_images
+    from mmscratch.hooks.named_errors_hook import NamedErrorsHook
+
+    dataset = cfg.train_dataloader.dataset
+    images = unlabelled_images.check(args.images, dataset.pipeline)
+    work_dir.claim(Path(cfg.work_dir), args.config, args.resume)
+    subset = cfg.train_dataloader.sampler.get('subset')
+    if cfg.model.queue_length is None:
+        number = subset if isinstance(subset, int) else images
+        cfg.model.queue_length = queue_length(number, args.batch_size)
+    threads = cpu_threads.fit(cfg, args.cfg_options)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(NamedErrorsHook())
+    for line in (
+        threads,
+        f'{args.method}: {images:,} images, {args.batch_size} images/step of {args.size} pixels, '
+        f'queue of {cfg.model.queue_length}, lr {cfg.optim_wrapper.optimizer.lr:g}',
+    ):
+        print_log(line, logger='current')
+    runner.train()
+
+
+if __name__ == '__main__':
+    with one_line_errors('interrupted; --resume goes on from the last checkpoint, if any'):
+        main(parse_args())
