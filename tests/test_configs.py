@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmscratch.config import config_check
 from mmscratch.config.batch_plan import progressive_resizes
+from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.config.sections import walk
 from mmscratch.data.layouts import use_folder
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
@@ -40,6 +41,7 @@ GRAMMAR = re.compile(
     r'_(fast|(?P<length>\d+)(?P<unit>x|k|e|i))'
     r'(_(?P<data>coco35k|val35k|coco10k|coco3500|coco1k|voc0712|voc07p12|voc07pp12|shapes))?'
     r'(_(?P<option>ms|lsj|lsj_cp|freeze2|b12))?'
+    r'(_(?P<frozen>frozen))?'
 )
 DETECTORS = {
     'mask_rcnn': ('MaskRCNN', 'StandardRoIHead'),
@@ -200,6 +202,7 @@ def test_name_fits_the_grammar_and_says_what_the_config_is(leaf):
     assert ('CopyPaste' in steps) == (name['option'] == 'lsj_cp')
     assert (model.backbone.get('frozen_stages', -1) == 1) == (name['option'] == 'freeze2')
     assert (cfg.train_dataloader.batch_size == 12) == (name['option'] == 'b12')
+    assert ('frozen_trunk' in cfg.default_hooks) == bool(name['frozen'])
 
 
 def test_leaf_is_short_and_states_no_list_of_its_own(leaf):
@@ -447,7 +450,9 @@ def test_shrunk_it_trains_two_steps_on_shapes_and_evaluates(leaf, shapes, tmp_pa
     cfg.default_hooks.preflight.update(allow=['weights', 'frozen', 'norm_eval'])
     if 'start_cascade' in cfg.default_hooks:
         cfg.default_hooks.start_cascade.begin = 1
-    cfg.load_from = None
+    # without weights there is nothing to freeze
+    cfg.load_from = cfg.default_hooks.frozen_trunk = None
+    fit_to_runner(cfg)
     cfg.log_level = 'ERROR'
     cfg.randomness = dict(seed=0)
     recorder, report, names = trained(cfg, tmp_path)

@@ -10,8 +10,8 @@ from mmscratch.config.registered_classes import accepted_arguments
 # Keys that MMEngine's Runner, MMDetection's tools and ours read, besides the Runner's arguments.
 _TOP_LEVEL = (
     'activation_checkpointing compile custom_imports default_scope drop_bad_boxes '
-    'efficient_conv_bn_eval find_unused_parameters model_wrapper_cfg runner_type sync_bn tta_model '
-    'tta_pipeline'
+    'efficient_conv_bn_eval find_unused_parameters image_scale model_wrapper_cfg runner_type '
+    'sync_bn tta_model tta_pipeline'
 )
 
 

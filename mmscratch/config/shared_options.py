@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mmscratch.config.detection_limit import set_max_detections
+from mmscratch.config.image_scale import scale_images
 from mmscratch.data.layouts import use_folder
 
 
@@ -52,6 +53,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="keep N detections an image and let COCO's metric count them, for images with more "
         'than 100 objects',
     )
+    parser.add_argument(
+        '--scale',
+        type=float,
+        metavar='F',
+        help='images of F times the size that the config gives them, such as 0.5',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     add_run_options(parser)
 
@@ -77,4 +84,6 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.drop_bad_boxes = True
     if args.max_detections is not None:
         set_max_detections(cfg, args.max_detections)
+    if args.scale is not None:
+        scale_images(cfg, args.scale)
     cfg.launcher = args.launcher

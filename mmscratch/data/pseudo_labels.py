@@ -5,7 +5,6 @@ is trained on the labelled images; its detections above a score become the label
 student is trained from random weights on both.
 """
 
-import hashlib
 import json
 import os
 import tempfile
@@ -418,9 +417,3 @@ def write(
             (unfinished / name).write_text(json.dumps(written), encoding='utf-8')
         unfinished.rename(out)
     return counts
-
-
-def identity(checkpoint: Path, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The file name of a checkpoint, its SHA-256, and the proof in it."""
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    return dict(file=checkpoint.name, sha256=digest, parent=meta.get('preflight'))

@@ -10,7 +10,6 @@ from torch import nn
 
 from mmscratch.errors import InputError
 from mmscratch.hooks.init_hook import pretrained_modules
-from mmscratch.hooks.preflight_hook import pretrained_keys
 from mmscratch.loops.runner_state import bare_model
 
 
@@ -64,9 +63,8 @@ class FrozenTrunkHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse a backbone with random weights."""
-        model = bare_model(runner)
-        is_loaded = pretrained_modules(model) or any(pretrained_keys(runner.cfg.model, 'model'))
-        if self._random and not is_loaded:
+        parts = pretrained_modules(bare_model(runner))
+        if self._random and not any(name in ('', 'backbone') for name in parts):
             raise InputError(
                 f'{runner.cfg.filename}: {len(self._random)} weights of the backbone are random, '
                 f'the first is {min(self._random)}, and would stay so: load pre-trained ones with '

@@ -1,9 +1,11 @@
 """Check a training run before its first step, and record the result in its checkpoints."""
 
 import hashlib
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +17,15 @@ from mmengine.model.utils import _BatchNormXd
 from mmengine.runner import Runner
 from torch import nn
 
-from mmscratch.config.sections import walk_paths
+from mmscratch.config.sections import as_list, walk_paths
 from mmscratch.data.annotation_file import AnnotationFile, annotation_files, class_faults, few
 from mmscratch.errors import InputError
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
 from mmscratch.loops.resumed_schedule import follow_config
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step, loaded_file
 from mmscratch.loops.schedule_faults import schedule_faults
+from mmscratch.weights import checkpoint as loaded_files
+from mmscratch.weights.initialization import describe, initialization, kind_of, link, trained_on
 
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
 PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
@@ -36,7 +40,8 @@ class PreflightHook(Hook):
     - ``weights``: the run loads weights from a checkpoint or by an ``init_cfg`` of type Pretrained;
       or it resumes a checkpoint without this hook's proof of a run from scratch. With
       ``init='pretrained'``: the run loads no weights.
-    - ``frozen``: a parameter does not train. Not checked with ``init='pretrained'``.
+    - ``frozen``: a parameter does not train. Not checked with ``init='pretrained'``. Or a run is
+      resumed with ``--freeze`` that began without it, or the other way round.
     - ``norm_eval``: a norm layer is in eval mode while the model trains. Not checked with
       ``init='pretrained'``.
     - ``classes``: the class names of training data, validation data and their COCO JSON files, and
@@ -51,12 +56,15 @@ class PreflightHook(Hook):
 
     The result is the entry ``preflight`` in every checkpoint's meta, in plain types: init, allowed
     checks and their faults, seed, SHA-256 of the weights at step 0, SHA-256 of the annotation
-    files, the subset, GPUs and images of a step, versions. ``parent`` is the entry of the
+    files, the subset, GPUs and images of a step, versions. ``initialization`` says what the run
+    began with (:mod:`mmscratch.weights.initialization`). ``parent`` is the entry of the
     checkpoint that ``load_from`` named. A resumed run keeps its entry unchanged.
 
     Args:
         init: ``'random'`` for a run from scratch, ``'pretrained'`` for one that loads weights.
         allow: Checks that may fail: their faults are logged as warnings.
+        published: What is known of the training of published weights: any of ``kind``
+            (``'imagenet'``), ``images_seen`` and ``pixels_seen``.
 
     Example:
         >>> default_hooks = dict(preflight=dict(type='PreflightHook', allow=['frozen']))
@@ -65,7 +73,12 @@ class PreflightHook(Hook):
     # after InitHook, which fills weights
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self, init: str = 'random', allow: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        init: str = 'random',
+        allow: Sequence[str] = (),
+        published: Mapping[str, Any] | None = None,
+    ) -> None:
         if init not in ('random', 'pretrained'):
             raise InputError(f"PreflightHook: init is 'random' or 'pretrained', not {init!r}")
         unknown = [allow] if isinstance(allow, str) else sorted(set(allow) - set(CHECKS))
@@ -75,7 +88,10 @@ class PreflightHook(Hook):
             )
         self.init = init
         self.allow = sorted(allow)
+        self.published = dict(published or {})
         self._has_loaded = False
+        # what initial weights were loaded by, their file, names and meta
+        self._loaded: tuple[str, str | None, list[str], dict] | None = None
         self._parent: dict | None = None
         self._other_past: list[str] = []
         self._proof: dict | None = None
@@ -87,6 +103,10 @@ class PreflightHook(Hook):
         if runner._resume:
             states = checkpoint.get('param_schedulers')
             self._other_past = follow_config(runner.param_schedulers, states)
+        else:
+            names = list(checkpoint.get('state_dict', checkpoint))
+            meta = checkpoint.get('meta') or {}
+            self._loaded = str(runner._load_from), loaded_files.last_file, names, meta
 
     def before_train(self, runner: Runner) -> None:
         """Run the checks on rank 0; all ranks raise its error together."""
@@ -109,6 +129,13 @@ class PreflightHook(Hook):
             warn_of_reverted_sync_bn(runner)
             self._proof = self._established(runner, files, waived)
             runner.logger.info(_summary(self._proof, bare_model(runner)))
+            if began := self._proof.get('initialization'):
+                runner.logger.info(f'initialization: {began["arm"]}, {describe(self._proof)}')
+
+    @property
+    def proof(self) -> dict | None:
+        """The checkpoints' entry; None before training, and on other ranks than 0."""
+        return self._proof
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write the result of the checks into the checkpoint."""
@@ -121,6 +148,7 @@ class PreflightHook(Hook):
         found = {'classes': class_faults(files, model), 'schedule': schedule_faults(runner)}
         if runner.iter > 0:
             found['batch'] = self._batch_faults(runner)
+            found['frozen'] = self._freezing_faults(runner)
             found['subset'] = self._subset_faults(runner)
             file = loaded_file(runner)
             found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
@@ -129,7 +157,7 @@ class PreflightHook(Hook):
                 del found['schedule']
         if self.init == 'random':
             found['weights'] = self._weight_faults(runner)
-            found['frozen'] = frozen_faults(model)
+            found['frozen'] = [*found.get('frozen', []), *frozen_faults(model)]
             found['norm_eval'] = norm_faults(model)
         elif not self._has_loaded and not pretrained_modules(model):
             found['weights'] = ['no weights are loaded: give them with --init or load_from']
@@ -178,6 +206,14 @@ class PreflightHook(Hook):
             )
         return []
 
+    def _freezing_faults(self, runner: Runner) -> list[str]:
+        now = is_frozen(bare_model(runner))
+        began = ((self._parent or {}).get('initialization') or {}).get('frozen', now)
+        how = 'with a frozen backbone: resume it with --freeze'
+        if now:
+            how = 'without a frozen backbone: leave out --freeze'
+        return [] if began == now else [f'{loaded_file(runner)} began {how}, or start anew']
+
     def _subset_faults(self, runner: Runner) -> list[str]:
         now = _subset(runner)
         began = (self._parent or {}).get('subset', now)
@@ -198,7 +234,7 @@ class PreflightHook(Hook):
                     'checkpoints keep the first checksums'
                 )
             return self._parent
-        return dict(
+        proof = dict(
             init=self.init,
             allowed=self.allow,
             waived=waived,
@@ -208,8 +244,25 @@ class PreflightHook(Hook):
             subset=_subset(runner),
             batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
+            image_scale=runner.cfg.get('image_scale', 1.0),
             parent=self._parent,
         )
+        model = bare_model(runner)
+        weights, teacher = self._weights(model, proof), _teacher(runner)
+        return {**proof, 'initialization': initialization(weights, is_frozen(model), teacher)}
+
+    def _weights(self, model: nn.Module, proof: dict) -> dict | None:
+        """Describe the file of the initial weights."""
+        loaded = self._loaded
+        for name in [] if loaded else pretrained_modules(model):
+            configs = as_list(model.get_submodule(name).init_cfg)
+            source = next(c['checkpoint'] for c in configs if is_pretrained(c))
+            loaded = source, source, [], {}
+        if loaded is None:
+            return None
+        source, file, names, meta = loaded
+        kind = kind_of(source, names, meta.get('preflight') or {}, trained_on(proof))
+        return link(kind, source, Path(file) if file else None, meta) | self.published
 
 
 def frozen_faults(model: nn.Module) -> list[str]:
@@ -221,6 +274,12 @@ def frozen_faults(model: nn.Module) -> list[str]:
         'set frozen_stages=-1 in model.backbone'
     )
     return [fault] if frozen else []
+
+
+def is_frozen(model: nn.Module) -> bool:
+    """Whether no parameter of the backbone is trained."""
+    backbone = getattr(model, 'backbone', None)
+    return backbone is not None and not any(p.requires_grad for p in backbone.parameters())
 
 
 def norm_faults(model: nn.Module) -> list[str]:
@@ -285,6 +344,13 @@ def _subset(runner: Runner) -> dict | None:
     if subset is None or subset.sha256 is None:
         return None
     return dict(sha256=subset.sha256, size=len(subset.indices), seed=subset.seed)
+
+
+def _teacher(runner: Runner) -> dict | None:
+    """The teacher of the pseudo labels, as tools/data/pseudo_labels.py has written it."""
+    loader = runner.train_dataloader
+    file = getattr(getattr(loader.batch_sampler, 'sampler', loader.sampler), 'labelled', None)
+    return json.loads(Path(file).read_text())['teacher'] if file else None
 
 
 def _split(batch: dict) -> str:

@@ -10,15 +10,18 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import DEVNULL
+from typing import Any
 
 import torch
 from mmdet.registry import HOOKS
-from mmengine.dist import broadcast_object_list, get_world_size, master_only
+from mmengine.dist import all_reduce, broadcast_object_list, get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import nn
 
 import mmscratch
-from mmscratch.loops.runner_state import batch_of, images_per_step
+from mmscratch.hooks.preflight_hook import PreflightHook
+from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step
 from mmscratch.visualization import draw_curves
 
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'hotcoco')
@@ -30,7 +33,10 @@ class RunReportHook(Hook):
 
     ``metrics.json`` contains the numbers of the last and of the best validation (COCO's with the AP
     of each class, or VOC's mAP), AP over iterations, seconds of training without validation (summed
-    over resumptions), images seen, parameters, seed, versions, git commit, command and hardware.
+    over resumptions), images and pixels seen, parameters, seed, versions, git commit, command and
+    hardware. ``pixels_seen`` are those of all padded batches that the model was trained on, over
+    all processes and resumptions; ``pixels_seen_total`` has those of all earlier trainings too, or
+    is null if one of them is unknown (:mod:`mmscratch.weights.initialization`).
     The best validation is the one with the highest keypoint AP; without keypoints the highest box
     AP, or VOC mAP, or accuracy. A test writes ``test_metrics.json``.
 
@@ -45,19 +51,28 @@ class RunReportHook(Hook):
         self._history: list[dict] = []
         self._seconds = 0.0
         self._since: float | None = None
+        # a tensor in a distributed run; None after checkpoints that do not say
+        self._pixels: Any = 0
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Read the seconds of training of the resumed run."""
+        """Read the seconds and pixels of the resumed run."""
         if runner._resume:
             self._seconds = checkpoint['meta'].get('train_seconds', 0.0)
+            self._pixels = checkpoint['meta'].get('pixels_seen')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Save the seconds of training."""
-        checkpoint['meta']['train_seconds'] = self._train_seconds()
+        """Save the seconds, images and pixels of training."""
+        meta = checkpoint['meta']
+        meta['train_seconds'] = self._train_seconds()
+        # the runner has not counted the iteration yet
+        meta |= self._seen(runner, meta.get('iter', runner.iter))
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock, and read the history of a resumed run."""
         self._since = time.monotonic()
+        preprocessor = getattr(bare_model(runner), 'data_preprocessor', None)
+        if preprocessor is not None:
+            preprocessor.register_forward_hook(self._count_pixels)
         if runner.iter == 0:
             return
         file = Path(runner.work_dir) / 'metrics.json'
@@ -98,6 +113,25 @@ class RunReportHook(Hook):
         if self._history:
             runner.logger.info('\n' + metrics_table(self._history[-1]))
 
+    def _count_pixels(self, module: nn.Module, args: tuple, output: Any) -> None:
+        """Add the pixels of a batch; validation calls the preprocessor in eval mode."""
+        inputs = output.get('inputs')
+        if module.training and self._pixels is not None and isinstance(inputs, torch.Tensor):
+            pixels = len(inputs) * inputs.shape[-2] * inputs.shape[-1]
+            if get_world_size() == 1:
+                self._pixels += pixels
+            else:
+                # read when it is saved, so that no step waits for the GPU
+                counted = torch.tensor(pixels, device=inputs.device)
+                all_reduce(counted)
+                self._pixels = self._pixels + counted
+
+    def _seen(self, runner: Runner, iterations: int) -> dict[str, int | None]:
+        return dict(
+            images_seen=iterations * images_per_step(batch_of(runner)),
+            pixels_seen=None if self._pixels is None else int(self._pixels),
+        )
+
     def _train_seconds(self) -> float:
         running = 0.0 if self._since is None else time.monotonic() - self._since
         return self._seconds + running
@@ -111,9 +145,16 @@ class RunReportHook(Hook):
             'history': [_without_classes(e) for e in self._history[:-1]] + self._history[-1:],
             'iterations': runner.iter,
             'train_seconds': round(self._seconds, 1),
-            'images_seen': runner.iter * images_per_step(batch_of(runner)),
+            **self._seen(runner, runner.iter),
+            'pixels_seen_total': None,
+            'initialization': None,
             **self._circumstances(runner),
         }
+        for hook in runner.hooks:
+            if isinstance(hook, PreflightHook) and hook.proof:
+                began = report['initialization'] = hook.proof.get('initialization')
+                counts = report['pixels_seen'], began and began['pixels_before']
+                report['pixels_seen_total'] = None if None in counts else sum(counts)
         self._dump(report, work_dir / 'metrics.json')
         draw_curves(work_dir, work_dir / 'curves.png')
 

@@ -54,6 +54,7 @@ class InfiniteSubsetSampler(InfiniteSampler):
         super().__init__(dataset, shuffle, seed)
         self.subset = select_subset(dataset, subset, subset_seed)
         self.size = self.subset_size = len(self.subset.indices)
+        self.labelled = labelled
         self.labelled_share = labelled_share if labelled else None
         if labelled and labelled_share is not None:
             if not 0 < labelled_share < 1:

@@ -32,6 +32,9 @@ from mmengine.runner import CheckpointLoader
 from mmscratch.errors import InputError
 from mmscratch.weights import safetensors_file
 
+# What :func:`load` has read last. MMEngine passes on the content of a file alone, not where it has
+# put a download.
+last_file: str | None = None
 # The first bytes of a file of torch.save before torch 1.6, which writes a zip since.
 OLD_HEAD = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
 
@@ -151,9 +154,11 @@ def load(
         InputError: the file does not exist, is damaged, is no checkpoint, or contains another
             object. Such an object is not created.
     """
+    global last_file
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise InputError(f'{filename}: no such checkpoint file; check the path')
+    last_file = filename
     if filename.endswith('.pkl'):
         checkpoint = load_pickle(filename)
     elif filename.endswith('.safetensors'):
@@ -206,20 +211,35 @@ def checked(checkpoint: dict, file: str) -> dict:
 # Forms of the state that this package and MMEngine compute with, for `_fits`.
 RUNTIME_INFO = {'keep_ckpt_ids?': list | tuple}
 _DATASET = {'classes?': ([str], NoneType)}
+_SEEN = {'images_seen?': Integral | None, 'pixels_seen?': Integral | None}
+# written by mmscratch.hooks.PreflightHook
+_PROOF: dict[str, Any] = {
+    'init': str,
+    'allowed': [str],
+    'annotations': [{'sha256': str | None}],
+    'batch?': {'gpus': int, 'images_per_gpu': int | None, 'accumulation': int},
+    'subset?': ({'sha256': str}, NoneType),
+    'pretraining?': _SEEN,
+    'image_scale?': Real,
+}
+_LINK = {'kind': str, 'file': str, 'sha256': str | None, 'pixels_before': Integral | None, **_SEEN}
+_PROOF['initialization?'] = {
+    'arm': str,
+    'frozen': bool,
+    'weights': (_LINK, NoneType),
+    'teacher': ({**_LINK, 'parent?': (_PROOF, NoneType)}, NoneType),
+    'pixels_before': Integral | None,
+}
+_PROOF['parent?'] = (_PROOF, NoneType)
 META = {
     'epoch': Integral,
     'iter': Integral,
     'seed': Integral | None,
     'train_seconds': Real,
+    'images_seen': Integral | None,
+    'pixels_seen': Integral | None,
     'dataset_meta': (_DATASET, [_DATASET], NoneType),
-    # written by mmscratch.hooks.PreflightHook
-    'preflight': {
-        'init': str,
-        'allowed': [str],
-        'annotations': [{'sha256': str | None}],
-        'batch?': {'gpus': int, 'images_per_gpu': int | None, 'accumulation': int},
-        'subset?': ({'sha256': str}, NoneType),
-    },
+    'preflight': _PROOF,
 }
 
 

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # What a release keeps of a checkpoint's meta: the class names, the preflight's proof, which a run
 # that begins with the release keeps as its parent, and the identity of the run.
 KEPT_META = (
-    *('dataset_meta', 'preflight', 'iter', 'epoch', 'seed'),
+    *('dataset_meta', 'preflight', 'iter', 'epoch', 'seed', 'images_seen', 'pixels_seen'),
     *('experiment_name', 'time', 'mmengine_version'),
 )
 FILE_NAME = re.compile(r'[\w.+-]+')

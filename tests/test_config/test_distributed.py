@@ -128,6 +128,9 @@ def test_two_processes_and_two_passes_are_the_same_training(place):
         assert rest == alone[2:]
         assert losses_rest == pytest.approx(losses_alone[2:], rel=1e-4)
         assert difference(weights_rest, weights_alone) < 1e-4
+    for name in ('processes', 'passes', 'to_one', 'to_two'):
+        meta = checkpoint.load(place / name / 'iter_4.pth')['meta']
+        assert (meta['images_seen'], meta['pixels_seen']) == (16, 16 * 96 * 96)
 
 
 def test_two_processes_try_a_run_together(place, tmp_path):

@@ -5,11 +5,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
+from torch import nn
 
-import mmscratch.weights.checkpoint  # lets mmengine load what it has saved
+import mmscratch
 from mmscratch.evaluation.coco_keypoint_metric import KEYPOINT_NUMBERS
 from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS, coco_numbers
+from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.hooks.run_report_hook import RunReportHook, _git_commit, metrics_table
+from mmscratch.weights import checkpoint  # lets mmengine load what it has saved
 
 
 def metrics(ap: float) -> dict[str, float]:
@@ -22,6 +25,7 @@ def fake_runner(work_dir, iteration: int, resume: bool = False) -> SimpleNamespa
         iter=iteration,
         seed=3,
         model=torch.nn.Linear(2, 3),
+        hooks=[],
         cfg=SimpleNamespace(filename='a.py'),
         world_size=1,
         train_dataloader=SimpleNamespace(batch_sampler=SimpleNamespace(batch_size=4)),
@@ -56,13 +60,13 @@ def test_a_resumed_run_goes_on_with_clock_and_history(tmp_path):
         runner = fake_runner(tmp_path, iteration)
         hook.before_val_epoch(runner)
         hook.after_val_epoch(runner, metrics(0.1))
-    checkpoint = {'meta': {}}
-    hook.before_save_checkpoint(runner, checkpoint)
-    assert checkpoint['meta']['train_seconds'] >= 100
+    saved = {'meta': {}}
+    hook.before_save_checkpoint(runner, saved)
+    assert saved['meta']['train_seconds'] >= 100
 
     resumed = RunReportHook()
     runner = fake_runner(tmp_path, 10, resume=True)
-    resumed.after_load_checkpoint(runner, checkpoint)
+    resumed.after_load_checkpoint(runner, saved)
     resumed.before_train(runner)
     runner.iter = 20
     resumed.before_val_epoch(runner)
@@ -103,6 +107,69 @@ def test_a_validation_that_was_stopped_is_made_up_for(make_runner, tmp_path, mon
     # and is not repeated once it is there
     monkeypatch.setattr(Stopped, 'stops', True)
     train(resume=True)
+
+
+class Padding(nn.Module):
+    """A preprocessor: the images of a batch in one tensor, 8 x 10 pixels in training."""
+
+    def forward(self, data, training=False):
+        sides = (8, 10) if training else (100, 100)
+        return dict(inputs=torch.zeros(len(data['img_id']), 3, *sides))
+
+
+def test_pixels_of_training_are_counted_over_resumptions(make_runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunReportHook, '_circumstances', lambda self, runner: {})
+    report = tmp_path / 'run/metrics.json'
+
+    def train(**kwargs):
+        def change(model):
+            model.data_preprocessor = Padding()
+
+        hooks = RunReportHook(), PreflightHook()
+        evaluator = Evaluator(Stopped())
+        make_runner(*hooks, change=change, val_evaluator=evaluator, **kwargs).train()
+        return json.loads(report.read_text())
+
+    monkeypatch.setattr(Stopped, 'stops', False)
+    # two steps of two images
+    straight = train()
+    assert (straight['images_seen'], straight['pixels_seen']) == (4, 2 * 2 * 80)
+    assert straight['pixels_seen_total'] == 2 * 2 * 80
+    assert straight['initialization']['arm'] == 'scratch'
+    metas = [checkpoint.load(tmp_path / f'run/iter_{n}.pth')['meta'] for n in (1, 2)]
+    assert [(m['images_seen'], m['pixels_seen']) for m in metas] == [(2, 160), (4, 320)]
+    report.unlink()
+    resumed = train(load_from=str(tmp_path / 'run/iter_1.pth'), resume=True)
+    assert (resumed['images_seen'], resumed['pixels_seen']) == (4, 320)
+
+
+def test_pixels_of_earlier_trainings_are_added(make_runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunReportHook, '_circumstances', lambda self, runner: {})
+    monkeypatch.setattr(Stopped, 'stops', False)
+    seen = {}
+    for name, meta in (('known', dict(images_seen=7, pixels_seen=1000)), ('unknown', {})):
+        began = dict(
+            init='random',
+            allowed=[],
+            annotations=[],
+            initialization=dict(
+                arm='scratch', frozen=False, weights=None, teacher=None, pixels_before=24
+            ),
+        )
+        content = dict(meta=dict(meta, preflight=began), state_dict={})
+        torch.save(content, tmp_path / f'{name}.pth')
+        runner = make_runner(
+            RunReportHook(),
+            PreflightHook(init='pretrained'),
+            val_evaluator=Evaluator(Stopped()),
+            load_from=str(tmp_path / f'{name}.pth'),
+        )
+        runner.train()
+        seen[name] = json.loads((tmp_path / 'run/metrics.json').read_text())
+    # the toy has no images
+    assert [seen[name]['pixels_seen'] for name in seen] == [0, 0]
+    assert [seen[name]['pixels_seen_total'] for name in seen] == [1024, None]
+    assert seen['known']['initialization']['weights']['images_seen'] == 7
 
 
 def test_the_commit_is_marked_where_the_code_differs_from_it(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The infinite and the finite sampler, by hand-worked tables and by their properties."""
 
+import json
 from itertools import islice
 from pathlib import Path
 
@@ -152,3 +153,64 @@ def test_finite_and_infinite_choose_alike():
     infinite, epoch = InfiniteSubsetSampler(Images(9), seed=2, subset=4), finite(9, subset=4)
     assert epoch.subset.ids == infinite.subset.ids
     assert epoch.subset.sha256 == infinite.subset.sha256
+
+
+def labelled_ids(tmp_path, *indices):
+    file = tmp_path / 'labelled.json'
+    file.write_text(json.dumps(dict(ids=[100 + index for index in indices], teacher={})))
+    return str(file)
+
+
+# labelled 0 and 5, without shuffling; the others are 1 2 3 4
+@pytest.mark.parametrize(
+    ('share', 'expected'),
+    [
+        (0.5, [1, 0, 2, 5, 3, 0, 4, 5, 1, 0]),
+        (0.25, [1, 2, 3, 0, 4, 1, 2, 5, 3, 4]),
+        (0.75, [1, 0, 5, 0, 2, 5, 0, 5, 3, 0]),
+        (None, [0, 1, 2, 3, 4, 5, 0, 1, 2, 3]),
+    ],
+)
+def test_labelled_images_have_a_fixed_share_of_each_step(tmp_path, share, expected):
+    sampler = InfiniteSubsetSampler(
+        Images(6), shuffle=False, labelled=labelled_ids(tmp_path, 0, 5), labelled_share=share
+    )
+    assert take(sampler, 10) == expected
+    assert take(on_rank(sampler, 1, 2), 5) == expected[1::2]
+
+
+def test_both_parts_are_shuffled_anew_in_each_pass(tmp_path):
+    sampler = InfiniteSubsetSampler(
+        Images(10), seed=3, labelled=labelled_ids(tmp_path, 0, 4, 7, 8), labelled_share=0.5
+    )
+    drawn = take(sampler, 48)
+    labelled, others = drawn[1::2], drawn[::2]
+    passes = [labelled[i : i + 4] for i in range(0, 24, 4)]
+    assert all(sorted(one) == [0, 4, 7, 8] for one in passes)
+    assert len({tuple(one) for one in passes}) > 1
+    passes = [others[i : i + 6] for i in range(0, 24, 6)]
+    assert all(sorted(one) == [1, 2, 3, 5, 6, 9] for one in passes)
+    assert len({tuple(one) for one in passes}) > 1
+
+
+def test_a_share_is_of_the_subset(tmp_path):
+    file = labelled_ids(tmp_path, 0, 1, 2)
+    (tmp_path / 'ids.txt').write_text('101\n104\n')
+    sampler = InfiniteSubsetSampler(Images(6), subset=str(tmp_path / 'ids.txt'), labelled=file)
+    assert take(sampler, 4) == [4, 1, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ('indices', 'share', 'message'),
+    [
+        ([0], 1.0, 'labelled_share=1.0: give a number between 0 and 1'),
+        ([0], 0, 'labelled_share=0: give'),
+        (range(6), 0.5, '6 of the 6 images to train on are labelled: give labelled_share=None'),
+        ([50], 0.5, '0 of the 6 images'),
+    ],
+)
+def test_a_share_that_cannot_be(tmp_path, indices, share, message):
+    with pytest.raises(InputError, match=message):
+        InfiniteSubsetSampler(
+            Images(6), labelled=labelled_ids(tmp_path, *indices), labelled_share=share
+        )

@@ -475,6 +475,18 @@ def test_a_fault_of_the_machine_is_not_blamed_on_the_file(trained):
         checkpoint.load(trained[1], map_location='nowhere')
 
 
+PROOF = dict(init='random', allowed=[], annotations=[])
+BEGAN = dict(arm='scratch', frozen=False, weights=None, teacher=None, pixels_before=0)
+
+
+def test_a_chain_of_proofs_is_loaded(tmp_path):
+    weights = dict(kind='own', file='b.pth', sha256=None, pixels_before=None, pixels_seen=9)
+    proof = PROOF | dict(parent=PROOF, initialization=BEGAN | dict(weights=weights))
+    meta = dict(preflight=proof, images_seen=9, pixels_seen=None)
+    torch.save(dict(meta=meta, state_dict={}), tmp_path / 'a.pth')
+    assert checkpoint.load(tmp_path / 'a.pth')['meta'] == meta
+
+
 @pytest.mark.parametrize(
     ('key', 'value'),
     [
@@ -503,6 +515,14 @@ def test_a_fault_of_the_machine_is_not_blamed_on_the_file(trained):
             ),
         ),
         ('preflight', dict(init='random', allowed=[], annotations=[], subset=[])),
+        ('preflight', PROOF | dict(initialization=[])),
+        ('preflight', PROOF | dict(initialization=BEGAN | dict(frozen='no'))),
+        ('preflight', PROOF | dict(initialization=BEGAN | dict(pixels_before='9'))),
+        ('preflight', PROOF | dict(initialization=BEGAN | dict(weights=dict(kind='own')))),
+        ('preflight', PROOF | dict(pretraining=dict(pixels_seen='9'))),
+        ('preflight', PROOF | dict(parent=dict(init='random'))),
+        ('images_seen', '9'),
+        ('pixels_seen', 1.5),
     ],
 )
 def test_an_entry_of_another_kind_is_told(tmp_path, key, value):

@@ -97,8 +97,8 @@ def test_torch_alone_loads_it(released):
         'print(sorted(held), sorted(held["meta"]))'
     )
     printed = python('-c', code, released)
-    kept = ['cfg', 'dataset_meta', 'epoch', 'experiment_name', 'iter', 'mmengine_version']
-    kept += ['preflight', 'seed', 'time']
+    kept = ['cfg', 'dataset_meta', 'epoch', 'experiment_name', 'images_seen', 'iter']
+    kept += ['mmengine_version', 'pixels_seen', 'preflight', 'seed', 'time']
     assert printed.strip() == f"['meta', 'state_dict'] {kept}"
 
 

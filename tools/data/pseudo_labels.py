@@ -84,6 +84,7 @@ def main() -> None:
     from mmscratch.data import pseudo_labels
     from mmscratch.visualization.inferencer import Inferencer
     from mmscratch.weights import checkpoint
+    from mmscratch.weights.initialization import link
 
     meta = checkpoint.load(args.checkpoint).get('meta', {})
     planned = pseudo_labels.plan(args.data, args.checkpoint, meta, args.labelled)
@@ -115,7 +116,9 @@ def main() -> None:
     files = [folder / row['file_name'] for row in rows]
     images = zip(rows, pseudo_labels.detect(inferencer, files, args.batch_size, args.workers))
     record = dict(
-        teacher=pseudo_labels.identity(args.checkpoint, meta),
+        teacher=dict(
+            link('teacher', str(args.checkpoint), args.checkpoint, meta), parent=meta['preflight']
+        ),
         held_out=judged.which if args.threshold is None else None,
         thresholds={name: asdict(chosen) for name, chosen in thresholds.items()},
     )
