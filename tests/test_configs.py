@@ -31,13 +31,13 @@ LEAVES = sorted(
     path for folder in ('scratch', 'pretrained', 'dsod') for path in CONFIGS.glob(f'{folder}/*.py')
 )
 IDS = [f'{path.parent.name}/{path.stem}' for path in LEAVES]
-NORMS = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._BatchNorm)
 
 # configs/README.md explains it
 GRAMMAR = re.compile(
     r'(?P<detector>(cascade_)?mask_rcnn|faster_rcnn|keypoint_rcnn|(dsod|ssd)(?P<pixels>\d+))'
-    r'_(?P<backbone>r18|r50|r101|x152|vgg16|lite0|full|lite|smallest|small|ablation\d)'
-    r'_(?P<norm>gn|bn|syncbn|nonorm)'
+    r'_(?P<backbone>r18|r50|r101|x152|vgg16|lite0|bit50|mvitt|vits|full|lite|smallest|small|ablation\d)'
+    r'_(?P<norm>gn|bn|syncbn|ln|nonorm)'
     r'_(fast|(?P<length>\d+)(?P<unit>x|k|e|i))'
     r'(_(?P<data>coco35k|val35k|coco10k|coco3500|coco1k|voc0712|voc07p12|voc07pp12|shapes))?'
     r'(_(?P<option>ms|lsj|lsj_cp|freeze2|b12))?'
@@ -52,6 +52,13 @@ DETECTORS = {
     'ssd': ('SingleStageDetector', 'RepairedSSDHead'),
 }
 BACKBONES = {'r': 'ResNet', 'x': 'ResNeXt', 'vgg': 'VGG'}
+# timm's name, and its class of norm layers if these are its own
+TIMM = {
+    'lite0': ('tf_efficientnet_lite0', None),
+    'bit50': ('resnetv2_50x1_bit', nn.GroupNorm),
+    'mvitt': ('mvitv2_tiny', nn.LayerNorm),
+    'vits': ('vit_small_patch16_224', nn.LayerNorm),
+}
 SUBSETS = {'coco35k': 35_000, 'coco10k': 10_000, 'coco3500': 3_500, 'coco1k': 1_000}
 # base learning rate, decay factor, images a step: those of the paper's section 3 unless named here
 RECIPES = {
@@ -163,13 +170,20 @@ def test_name_fits_the_grammar_and_says_what_the_config_is(leaf):
     assert bool(head.get('mask_head')) == ('mask' in name['detector'])
     if kind_of(name) == 'dsod':
         assert model.backbone.type == 'DSODNet'
+    elif name['backbone'] in TIMM:
+        assert model.backbone.model_name == TIMM[name['backbone']][0]
     else:
         kind, depth = re.fullmatch(r'([a-z]+)(\d+)', name['backbone']).groups()
         assert model.backbone.type == ('SSD' if name['pixels'] else '') + BACKBONES[kind]
         assert model.backbone.depth == int(depth)
         if kind == 'x':
             assert (model.backbone.groups, model.backbone.base_width) == (8, 32)
-    if name['norm'] != 'nonorm':
+    own_norm = name['backbone'] in TIMM and TIMM[name['backbone']][1]
+    if own_norm:
+        assert not model.backbone.get('norm_cfg')
+        built = full_size(json.dumps(model.to_dict())).backbone.modules()
+        assert {type(m).__mro__[1] for m in built if isinstance(m, NORMS)} == {own_norm}
+    elif name['norm'] != 'nonorm':
         assert model.backbone.norm_cfg.type.lower() == name['norm']
     if name['pixels']:
         sizes = [step.scale for step in transforms(cfg) if step.type == 'Resize']
@@ -233,6 +247,12 @@ def test_schedule_is_the_papers(leaf):
     if not name['unit']:
         assert (optimizer.type, steps.end_factor, steps.end) == ('ConvMuon', 0, total + 1)
         return
+    if name['norm'] == 'ln':  # ViTDet's
+        [warm_up] = warm_ups
+        assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, 0.1)
+        assert (warm_up.start_factor, warm_up.end) == (0.001, 251)
+        assert (steps.milestones, steps.gamma, steps.end) == (drops(name), 0.1, total)
+        return
     assert (optimizer.type, optimizer.momentum, steps.end) == ('SGD', 0.9, total)
     if name['data'] == 'shapes':
         assert all(0 < milestone < total for milestone in steps.milestones)
@@ -273,8 +293,10 @@ def test_initialization_is_that_of_the_folder(leaf):
 
 
 def test_twin_differs_in_its_initial_weights_alone(leaf):
-    if leaf.parent.name != 'scratch' or leaf.stem.endswith(('shapes', 'fast')):
+    if leaf.parent.name != 'scratch' or leaf.stem.endswith('fast'):
         return  # of DSOD's kind no classifier has been published
+    if leaf.stem.endswith('shapes') and name_of(leaf)['backbone'] != 'lite0':
+        return
     twin = leaf.parents[1] / 'pretrained' / leaf.name
     assert twin.exists(), f'{leaf.stem} has no twin in pretrained/'
     ours, other = (load(path).to_dict() for path in (leaf, twin))
@@ -309,12 +331,15 @@ def format_under_amp(parts: str) -> torch.dtype:
 
     A fake tensor has a device and a format but no data, and asks for no GPU.
     """
-    with FakeTensorMode(), torch.device('cuda'):
-        modules = [MODELS.build(ConfigDict(part)) for part in json.loads(parts)]
+    with torch.device('meta'):
+        modules = nn.Sequential(*(MODELS.build(ConfigDict(part)) for part in json.loads(parts)))
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device('cuda'):
+        state = modules.state_dict().items()
+        fakes = {name: torch.empty(value.shape, dtype=value.dtype) for name, value in state}
         # torch.autocast leaves it off where there is no GPU
         torch.set_autocast_enabled('cuda', True)
         try:
-            maps = nn.Sequential(*modules)(torch.empty(1, 3, 64, 64))
+            maps = torch.func.functional_call(modules, fakes, torch.empty(1, 3, 64, 64))
         finally:
             torch.set_autocast_enabled('cuda', False)
     [dtype] = {level.dtype for level in maps}
@@ -404,8 +429,11 @@ def test_shrunk_it_trains_two_steps_on_shapes_and_evaluates(leaf, shapes, tmp_pa
     elif name['data'] != 'shapes' and kind_of(name) != 'ssd':
         for key in ('model', *loaders):
             cfg[key] = shrunk(cfg[key].to_dict())
-        cfg.model.backbone.base_channels = 8
-        if name['backbone'] != 'vgg16':
+        if name['backbone'] in TIMM:
+            cfg.model.neck.in_channels = load(leaf).model.neck.in_channels
+        else:
+            cfg.model.backbone.base_channels = 8
+        if name['backbone'] not in ('vgg16', *TIMM):
             cfg.model.backbone.stem_channels = 8
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(batch_size=1, num_workers=0, persistent_workers=False)
@@ -456,7 +484,7 @@ def test_rules_for_rates_and_decay(leaf):
                 # Caffe's defaults but for the norm layers of the head
                 if isinstance(module, NORMS) and path.startswith('bbox_head'):
                     expected = (lr, 0)
-            elif isinstance(module, NORMS):
+            elif isinstance(module, NORMS) or re.match('pos_embed|rel_pos', kind):
                 expected = (lr, 0)
             elif kind == 'bias' and name['unit'] != 'e':  # detectron2 treats them like weights
                 expected = (2 * lr, 0)

@@ -24,7 +24,7 @@ from mmscratch.errors import InputError, one_line_errors
 RECIPE = Path(__file__).resolve().parents[1] / 'configs/_base_/pretraining.py'
 # lambda of DenseCL; MoCo v2 has no dense loss
 METHODS = {'densecl': 0.5, 'moco': 0.0}
-BATCH_OF_LR = 256
+BATCH_OF_LR = 32  # that the recipe's rate is for
 # Keys that --cfg-options cannot set, since these options do.
 OPTIONS = {
     'work_dir': '--work-dir',
@@ -33,7 +33,7 @@ OPTIONS = {
     'train_cfg.max_iters': '--iterations',
     'train_dataloader.batch_size': '--batch-size',
 }
-# The last key of the weights that a detector's backbone would load, freeze or leave in eval mode
+# A detector may leave a part of its backbone at rest, a pre-training none.
 TRAINS = dict(frozen_stages=-1, norm_eval=False)
 
 

@@ -67,7 +67,7 @@ def parse_args() -> argparse.Namespace:
         help='begin with these weights: a ResNet or VGG of torchvision, timm, MMDetection, '
         'Detectron or detectron2, a MoCo checkpoint, or a detector of the same architecture (of '
         'MMDetection, or an R-CNN with FPN of detectron2), whatever its classes; a .pth, '
-        '.safetensors or .pkl file, or its URL',
+        '.safetensors or .pkl file, its URL, or package://PACKAGE/PATH in an installed package',
     )
     parser.add_argument(
         '--freeze',

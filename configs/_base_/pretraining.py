@@ -22,7 +22,8 @@ train_dataloader = dict(
     dataset=dict(type='UnlabelledImagesDataset', folders=[], pipeline=train_pipeline),
 )
 
-# lr for 256 images an iteration; tools/pretrain.py changes it in proportion
+# MoCo v2's rate, here for 32 images an iteration in place of 256, since a run is short; with
+# another --batch-size it changes in proportion
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.03, momentum=0.9, weight_decay=0.0001),

@@ -1,6 +1,7 @@
 """Translate the names of loaded weights, and refuse weights that do not fit the model."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mmdet.registry import HOOKS
@@ -104,6 +105,9 @@ def matched_weights(
         author=str(checkpoint.get('__author__')),
     )
     cure = DETECTRON2_CURE if matched.scheme == 'detectron2' else ''
+    is_bn = any(name.endswith('running_mean') for name in matched.unexpected)
+    if is_bn and any(isinstance(module, nn.GroupNorm) for module in model.backbone.modules()):
+        cure = _bn_cure(config)
     if complete and matched.num_unmatched:
         first = (matched.mismatched or matched.missing)[0]
         raise InputError(
@@ -118,3 +122,14 @@ def matched_weights(
             + (cure or 'give weights of the same architecture and norm layers')
         )
     return matched
+
+
+def _bn_cure(config: str) -> str:
+    """Where weights with BN fit, for a model with GN."""
+    twin = Path(config).with_name(Path(config).name.replace('_gn_', '_syncbn_'))
+    there = twin != Path(config) and twin.is_file()
+    return 'BN normalizes by other means than GN, so its weights do not fit: take a model ' + (
+        f'with SyncBN, such as {twin}'
+        if there
+        else "with norm_cfg=dict(type='SyncBN') in model.backbone"
+    )

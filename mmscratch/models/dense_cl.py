@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmengine.model import BaseModel, ExponentialMovingAverage
-from mmengine.model.utils import _BatchNormXd
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmscratch.errors import InputError
 
@@ -21,17 +19,22 @@ class DenseCL(BaseModel):
     momentum encoder) maps the second view to a key. Each query shall be like the key of its image,
     and unlike the keys of earlier images, which a queue holds. The dense loss says the same of each
     cell of the last feature map: its key is the cell of the other view whose backbone features are
-    most alike (eq. 4), its negatives are the means of earlier dense keys.
+    most alike (eq. 4), its negatives are the means of other images' dense keys.
+
+    Two things are other than in both papers, since without them the embeddings of 500 images became
+    the same. The projections have BN, as in SimCLR and MoCo v3: features of a backbone with GN have
+    a large part that all images share. The keys of the batch's other images are negatives too: a
+    short queue is of a few iterations, and a network that changes fast tells its new keys from
+    older ones whatever the images show.
 
     The defaults are for a few hundred to a few thousand images. For a million, the papers take
     ``queue_length=65536`` and ``momentum=0.999``. In a short run that momentum would leave the
     keys to nearly random weights, since it averages over 1 / (1 - momentum) iterations. A queue
     longer than half of the images holds an older key of most queries' own image, as a negative.
 
-    BN lets an encoder tell an image's key by the statistics of their common batch (MoCo, section
-    3.3). A backbone with BN therefore runs on ``bn_groups`` parts of the batch, one after another,
-    and each image is in one part for its query and in another, drawn at random, for its key. GN
-    has no such leak, and takes the batch in one piece.
+    BN lets an encoder tell an image's key from those in the queue by the statistics of their common
+    batch (MoCo, section 3.3, which shuffles images over GPUs against it). Here it gains nothing by
+    that, since the other keys of the batch have the same statistics.
 
     Args:
         backbone: of a detector; its last map is taken.
@@ -42,7 +45,6 @@ class DenseCL(BaseModel):
         queue_length: number of keys in each queue.
         momentum: of the momentum encoder, 0 to 1: the share that it keeps in an iteration.
         temperature: tau of eq. 1.
-        bn_groups: parts of the batch for BN; 1 turns the cure off.
 
     Example:
         >>> model = dict(
@@ -62,7 +64,6 @@ class DenseCL(BaseModel):
         queue_length: int = 256,
         momentum: float = 0.99,
         temperature: float = 0.2,
-        bn_groups: int = 4,
     ) -> None:
         super().__init__(data_preprocessor)
         if not 0 <= dense_weight < 1:
@@ -71,9 +72,9 @@ class DenseCL(BaseModel):
         channels = _map_channels(self.backbone)
         hidden = hidden_channels or channels
         layers = (channels, hidden, embedding_channels)
-        self.projection = nn.ModuleDict({'image': _mlp(*layers)})
+        self.projection = nn.ModuleDict({'image': _projection(*layers)})
         if dense_weight:
-            self.projection['cell'] = _mlp(*layers)
+            self.projection['cell'] = _projection(*layers)
         self.momentum_encoder = ExponentialMovingAverage(self._encoder(), 1 - momentum)
         for name in self.projection:
             keys = F.normalize(torch.randn(queue_length, embedding_channels), dim=1)
@@ -81,8 +82,6 @@ class DenseCL(BaseModel):
         self.register_buffer('queue_position', torch.tensor(0))
         self.dense_weight = dense_weight
         self.temperature = temperature
-        has_bn = any(isinstance(m, _BatchNorm | _BatchNormXd) for m in self.backbone.modules())
-        self.bn_groups = bn_groups if has_bn else 1
 
     def forward(self, inputs: Tensor, mode: str = 'tensor') -> dict[str, Tensor] | Tensor:
         """Views [B, 2, 3, H, W] to losses (mode ``'loss'``); images [B, 3, H, W] to embeddings.
@@ -92,58 +91,56 @@ class DenseCL(BaseModel):
         the spread of its queries over the batch, and for images their effective rank.
         """
         if mode == 'tensor':
-            return _project(self._encoder(), inputs)['image']
-        queries, keys = self._queries_and_keys(inputs)
+            return _embed(self._encoder(), inputs)['image'].flatten(0, 1)
+        queries = _embed(self._encoder(), inputs[:, 0])
+        with torch.no_grad():
+            self.momentum_encoder.update_parameters(self._encoder())
+            keys = _embed(self.momentum_encoder.module, inputs[:, 1])
         weights = {'image': 1 - self.dense_weight, 'cell': self.dense_weight}
         outputs: dict[str, Tensor] = {}
+        new: dict[str, Tensor] = {}
         for name in self.projection:
             query, key = queries[name], keys[name]
-            # backward needs the queue as it is before _enqueue
-            queue = getattr(self, f'{name}_queue').clone()
+            # of cells the mean, as in section 3.2
+            new[name] = F.normalize(key.mean(1), dim=1)
             if name == 'cell':
-                key = _most_alike(queries['map'], keys['map'], key)
-            loss = info_nce(query.flatten(0, -2), key.flatten(0, -2), queue, self.temperature)
+                key = most_alike(queries['map'], keys['map'], key)
+            negatives = torch.cat([new[name], getattr(self, f'{name}_queue')])
+            loss = info_nce(query, key, negatives, self.temperature)
             outputs[f'loss_{name}'] = weights[name] * loss
-        for name in self.projection:
-            outputs[f'{name}_spread'] = spread(queries[name].detach().flatten(0, -2))
-        outputs['effective_rank'] = effective_rank(queries['image'].detach())
-        self._enqueue(keys)
+            outputs[f'{name}_spread'] = spread(query.detach().flatten(0, 1))
+        outputs['effective_rank'] = effective_rank(queries['image'].detach().flatten(0, 1))
+        self._enqueue(new)
         return outputs
 
     def _encoder(self) -> nn.ModuleList:
         """What the momentum encoder is a copy of."""
         return nn.ModuleList([self.backbone, self.projection])
 
-    def _queries_and_keys(self, views: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        parts = min(self.bn_groups, len(views))
-        queries = _in_parts(self._encoder(), views[:, 0], parts)
-        with torch.no_grad():
-            self.momentum_encoder.update_parameters(self._encoder())
-            if parts == 1:
-                return queries, _in_parts(self.momentum_encoder.module, views[:, 1], 1)
-            order = torch.randperm(len(views), device=views.device)
-            shuffled = _in_parts(self.momentum_encoder.module, views[order, 1], parts)
-            return queries, {name: keys[order.argsort()] for name, keys in shuffled.items()}
-
-    def _enqueue(self, keys: dict[str, Tensor]) -> None:
+    def _enqueue(self, new: dict[str, Tensor]) -> None:
         """Replace the oldest keys of each queue by those of this batch."""
-        for name in self.projection:
+        for name, keys in new.items():
             queue = getattr(self, f'{name}_queue')
-            # of cells the mean, as in section 3.2
-            new = keys[name] if name == 'image' else F.normalize(keys[name].mean(1), dim=1)
-            new = new[-len(queue) :]
-            places = (self.queue_position + torch.arange(len(new), device=new.device)) % len(queue)
-            queue[places] = new
+            keys = keys[-len(queue) :]
+            places = torch.arange(len(keys), device=keys.device) + self.queue_position
+            queue[places % len(queue)] = keys
         self.queue_position.copy_((places[-1] + 1) % len(queue))
 
 
-def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """Contrastive loss of queries [N, D] with their keys [N, D] against a queue [K, D] (eq. 1).
+def info_nce(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Contrastive loss (eq. 1 and 2) of vectors of length 1, a mean over all queries.
 
-    All vectors have length 1. The result is the mean over the queries.
+    Args:
+        query: [B, S, D], S of each image.
+        key: [B, S, D], the key of each query.
+        negatives: [B + K, D]. The first B are of the images of this batch; no query is contrasted
+            with that of its own image.
+        temperature: tau, above 0.
     """
-    positive = (query * key).sum(1, keepdim=True)
-    logits = torch.cat([positive, query @ queue.T], dim=1) / temperature
+    positive = (query * key).sum(2, keepdim=True)
+    own = torch.eye(len(query), len(negatives), dtype=torch.bool, device=query.device)
+    negative = (query @ negatives.T).masked_fill(own[:, None], -torch.inf)
+    logits = torch.cat([positive, negative], dim=2).flatten(0, 1) / temperature
     return F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
 
 
@@ -165,8 +162,13 @@ def effective_rank(embeddings: Tensor) -> Tensor:
     return torch.special.entr(values / values.sum().clamp(min=1e-12)).sum().exp()
 
 
-def _mlp(channels: int, hidden: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, out))
+def _projection(channels: int, hidden: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv1d(channels, hidden, 1, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Conv1d(hidden, out, 1),
+    )
 
 
 def _map_channels(backbone: nn.Module) -> int:
@@ -179,22 +181,17 @@ def _map_channels(backbone: nn.Module) -> int:
     return channels
 
 
-def _project(encoder: nn.ModuleList, images: Tensor) -> dict[str, Tensor]:
-    """Embeddings of images [B, D] and of cells [B, S, D], of length 1, and the map [B, S, C]."""
+def _embed(encoder: nn.ModuleList, images: Tensor) -> dict[str, Tensor]:
+    """Embeddings of images [B, 1, D] and cells [B, S, D], and the map [B, S, C], of length 1."""
     backbone, projection = encoder
-    cells = backbone(images)[-1].flatten(2).transpose(1, 2)
-    embedded = {'image': projection['image'](cells.mean(1))}
+    cells = backbone(images)[-1].flatten(2)
+    embedded = {'image': projection['image'](cells.mean(2, keepdim=True))}
     if 'cell' in projection:
         embedded |= {'cell': projection['cell'](cells), 'map': cells.detach()}
-    return {name: F.normalize(value, dim=-1) for name, value in embedded.items()}
+    return {name: F.normalize(value.mT, dim=2) for name, value in embedded.items()}
 
 
-def _in_parts(encoder: nn.ModuleList, images: Tensor, parts: int) -> dict[str, Tensor]:
-    outputs = [_project(encoder, part) for part in images.tensor_split(parts)]
-    return {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
-
-
-def _most_alike(query_maps: Tensor, key_maps: Tensor, keys: Tensor) -> Tensor:
+def most_alike(query_maps: Tensor, key_maps: Tensor, keys: Tensor) -> Tensor:
     """For each cell of a query, the key of the most similar cell of the other view (eq. 4).
 
     Args:

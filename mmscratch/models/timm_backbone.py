@@ -61,7 +61,6 @@ class TimmBackbone(BaseModule):
         super().__init__(init_cfg)
         try:
             import timm
-            from timm.models import group_parameters
         except ImportError:
             raise InputError(
                 f'model.backbone.model_name={model_name}: TimmBackbone needs the package timm: pip '
@@ -74,6 +73,11 @@ class TimmBackbone(BaseModule):
                 f'model; the nearest names are {near}'
             )
         arguments: dict[str, Any] = dict(options or {})
+        if loading := [key for key in arguments if key.startswith(('pretrained', 'checkpoint'))]:
+            raise InputError(
+                f'model.backbone.options.{loading[0]}={arguments[loading[0]]}: weights come by '
+                '--init or load_from alone, which preflight records; leave it out'
+            )
         if drop_path_rate:  # some models have none
             arguments['drop_path_rate'] = drop_path_rate
         try:
@@ -86,7 +90,7 @@ class TimmBackbone(BaseModule):
                 in_chans=in_channels,
                 **arguments,
             )
-        except (TypeError, AttributeError, AssertionError, IndexError, RuntimeError) as error:
+        except (TypeError, ValueError, AttributeError, AssertionError, IndexError) as error:
             reason = ' '.join(str(error).split())
             raise InputError(
                 f'model.backbone: timm cannot make {model_name} with out_indices='
@@ -102,14 +106,7 @@ class TimmBackbone(BaseModule):
         self.norm_eval = norm_eval
         if norm_cfg is not None:
             self._set_norm(model_name, dict(norm_cfg))
-        stages = list(group_parameters(self.model, self.model.group_matcher(coarse=True)).values())
-        if not -1 <= frozen_stages < len(stages):
-            raise InputError(
-                f'model.backbone.frozen_stages={frozen_stages}: {model_name} has '
-                f'{len(stages) - 1} stages up to its last map: give -1 (none) to {len(stages) - 1}'
-            )
-        for name in [name for stage in stages[: frozen_stages + 1] for name in stage]:
-            self.model.get_parameter(name).requires_grad = False
+        self._freeze(model_name, frozen_stages)
         self.train()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -117,11 +114,17 @@ class TimmBackbone(BaseModule):
         if x.device.type == 'cpu':
             # 1x1 and depthwise convolutions take half the time, and pass the layout on
             x = x.contiguous(memory_format=torch.channels_last)
-        return tuple(
-            self.model.forward_intermediates(
+        try:
+            maps = self.model.forward_intermediates(
                 x, indices=self.out_indices, output_fmt='NCHW', intermediates_only=True
             )
-        )
+        except AssertionError as error:
+            raise InputError(
+                f'model.backbone: {type(self.model).__name__} takes no images of '
+                f'{x.shape[2]} x {x.shape[3]} pixels ({error}): give it options that take any '
+                'size, such as dynamic_img_size and dynamic_img_pad'
+            ) from error
+        return tuple(maps)
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
         """Set the mode, but for what is frozen and, with ``norm_eval``, BN."""
@@ -133,6 +136,24 @@ class TimmBackbone(BaseModule):
                 if is_frozen or (self.norm_eval and isinstance(module, _BatchNorm)):
                     module.eval()
         return self
+
+    def _freeze(self, model_name: str, frozen_stages: int) -> None:
+        if frozen_stages == -1:
+            return
+        from timm.models import group_parameters
+
+        # the stem, then the stages; some models do not say which weights these are
+        matcher = getattr(self.model, 'group_matcher', None)
+        stages = []
+        if matcher:
+            stages = list(group_parameters(self.model, matcher(coarse=True)).values())
+        if not 0 <= frozen_stages < len(stages):
+            raise InputError(
+                f'model.backbone.frozen_stages={frozen_stages}: {model_name} has '
+                f'{max(0, len(stages) - 1)} stages up to its last map; give at most that, or -1'
+            )
+        for name in (name for stage in stages[: frozen_stages + 1] for name in stage):
+            self.model.get_parameter(name).requires_grad = False
 
     def _set_norm(self, model_name: str, norm_cfg: dict) -> None:
         """Replace BN layers; scale and shift, and the activation within timm's layer, are kept."""

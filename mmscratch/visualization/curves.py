@@ -64,9 +64,16 @@ def draw_curves(work_dir: Path, out: Path) -> None:
             if points:
                 name = f'{label} {suffix.replace("mAP_", "AP").replace("mAP", "AP")}'
                 ap_axes.plot(*zip(*points), style, color=color, label=name, marker='.')
+    # of a pre-training, which validates nothing
+    spreads = dict.fromkeys(name for record in train for name in record if 'spread' in name)
+    for name in spreads:
+        points = [(record['step'], record[name]) for record in train if name in record]
+        ap_axes.plot(*zip(*points), label=name)
     is_classifier = any('classifier/accuracy' in record for record in val)
     ap_axes.set_ylabel('accuracy' if is_classifier else 'validation AP')
     ap_axes.set_ylim(0, 1)
+    if spreads:
+        ap_axes.set_ylabel('spread of embeddings, 0: collapse')
     ap_axes.set_xlabel('iterations')
     for axes in (loss_axes, ap_axes):
         if axes.lines:

@@ -182,7 +182,10 @@ def match_weights(
     unwrapped = {name.removeprefix('module.'): value for name, value in tensors.items()}
     backbone = {name for name in model_state if name.startswith('backbone.')}
     expected, is_rgb = backbone, None
-    if any(_DETECTRON2.match(name) for name in unwrapped):
+    if not whole and unwrapped and unwrapped.keys() <= backbone:
+        # this very backbone, whatever its architecture: tools/pretrain.py's
+        scheme, named = 'MMDetection backbone', unwrapped
+    elif any(_DETECTRON2.match(name) for name in unwrapped):
         scheme, named = 'detectron2', _from_detectron2(unwrapped, backbone)
         if whole or any(name.startswith(DETECTOR_PARTS) for name in named):
             expected = set(model_state)

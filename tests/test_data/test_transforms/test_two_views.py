@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+
+from mmscratch.data.transforms import TwoViews
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    return np.random.RandomState(0).randint(0, 256, (50, 70, 3), np.uint8)
+
+
+def test_two_different_views_of_the_asked_size_follow_from_the_seed(noise):
+    transform = TwoViews(size=40)
+    outs = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        outs.append(transform(dict(img=noise.copy(), img_path='a.png')))
+    assert outs[0].keys() == {'inputs'}
+    views = [out['inputs'] for out in outs]
+    assert views[0].shape == (2, 3, 40, 40)
+    assert views[0].dtype == torch.uint8
+    assert not views[0][0].equal(views[0][1])
+    assert views[0].equal(views[1])
+    assert not views[0].equal(views[2])
+
+
+def test_channels_stay_in_the_order_of_the_image(monkeypatch):
+    """Blue in BGR stays blue; grey views have red's, green's and blue's usual shares."""
+    image = np.zeros((30, 30, 3), np.uint8)
+    image[..., 0] = 200
+    transform = TwoViews(size=32, jitter=0)
+    seen = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        seen |= {tuple(view[:, 5, 5].tolist()) for view in transform(dict(img=image))['inputs']}
+    # 0.114 is blue's share of grey
+    assert len(seen) == 2
+    assert (200, 0, 0) in seen
+    (grey,) = seen - {(200, 0, 0)}
+    assert len(set(grey)) == 1
+    assert grey[0] == pytest.approx(0.114 * 200, abs=1)
+
+
+def test_a_grey_image_stays_grey_and_changes_its_brightness():
+    image = np.full((30, 30, 3), 100, np.uint8)
+    torch.manual_seed(0)
+    views = torch.cat([TwoViews(size=32)(dict(img=image))['inputs'] for _ in range(10)]).int()
+    assert (views.amax(1) - views.amin(1)).max() <= 1
+    assert len(views[:, 0, 0, 0].unique()) > 5
+
+
+def test_a_smaller_image_is_enlarged():
+    views = TwoViews(size=64)(dict(img=np.zeros((9, 5, 3), np.uint8)))['inputs']
+    assert views.shape == (2, 3, 64, 64)

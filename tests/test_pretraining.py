@@ -1,0 +1,202 @@
+"""tools/pretrain.py from a folder of images to weights that a detector begins with."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from mmscratch.errors import InputError
+from mmscratch.hooks.weights_hook import matched_weights
+from mmscratch.weights import checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+GN = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
+BN = 'configs/miniature/mask_rcnn_r18_bn.py'
+FROZEN = 'configs/pretrained/mask_rcnn_r50_gn_3x_freeze2.py'
+VGG = 'configs/scratch/faster_rcnn_vgg16_nonorm_1200i_shapes.py'
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('photos')
+    rng = np.random.RandomState(0)
+    for number in range(20):
+        small = rng.randint(0, 256, (5, 6, 3), np.uint8)
+        picture = cv2.resize(small, (72, 60), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f'{number}.png'), picture)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('pretrain', ROOT / 'tools/pretrain.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def pretrain(tool, images, tmp_path, monkeypatch):
+    """Return a function that pre-trains for some iterations and returns the work directory."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+
+    def run(name: str, *options: str, config=GN, iterations=4, folder=images) -> Path:
+        out = tmp_path / name
+        arguments = [config, '--images', folder, '--iterations', iterations, '--work-dir', out]
+        arguments += ['--size', 64, '--batch-size', 4, *options]
+        settings = ['default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1']
+        settings += ['train_dataloader.num_workers=0']
+        if '--cfg-options' not in arguments:
+            arguments.append('--cfg-options')
+        monkeypatch.setattr(sys, 'argv', ['pretrain.py', *map(str, [*arguments, *settings])])
+        tool.main(tool.parse_args())
+        return out
+
+    return run
+
+
+def weights_of(folder: Path, name='backbone.pth') -> dict[str, torch.Tensor]:
+    return checkpoint.load(folder / name)['state_dict']
+
+
+def log_of(folder: Path) -> str:
+    return ''.join(file.read_text() for file in sorted(folder.glob('*/*.log')))
+
+
+@pytest.mark.parametrize('config', [GN, BN, VGG])
+def test_the_backbone_fits_its_detector(pretrain, config):
+    out = pretrain('run', config=config, iterations=3)
+    file = out / 'backbone.pth'
+    loaded = checkpoint.load(file)
+    detector = MODELS.build(Config.fromfile(ROOT / config).model)
+    found = matched_weights(loaded, detector, str(file), config, complete=False)
+    expected = {f'backbone.{name}' for name in detector.backbone.state_dict()}
+    assert found.weights.keys() == expected
+    assert found.share == 1
+    # they have learned
+    first = MODELS.build(Config.fromfile(ROOT / config).model)
+    changed = [
+        not torch.equal(value, first.state_dict()[name]) for name, value in found.weights.items()
+    ]
+    assert all(changed) or config != VGG
+
+
+def test_the_result_says_what_it_is(pretrain, images):
+    out = pretrain('run', '--method', 'moco')
+    proof = checkpoint.load(out / 'backbone.pth')['meta']['preflight']
+    sha256 = proof['pretraining'].pop('images_sha256')
+    assert len(sha256) == 64
+    assert proof['pretraining'] == dict(
+        method='moco', images=20, iterations=4, images_seen=16, pixels_seen=16 * 64 * 64
+    )
+    assert (proof['init'], proof['seed'], proof['parent'], proof['waived']) == (
+        *('random', 0, None),
+        [],
+    )
+    assert (out / 'curves.png').stat().st_size > 10_000
+    records = [json.loads(line) for line in next(out.glob('*/vis_data/scalars.json')).open()]
+    assert {'loss', 'loss_image', 'image_spread', 'effective_rank', 'lr'} <= records[-1].keys()
+    assert 'loss_cell' not in records[-1]
+    # lr of 0.03 for 32 images, and a queue of half the images in batches of 4
+    log = log_of(out)
+    assert '20 images, 4 images/step of 64 pixels, queue of 8, lr 0.00375' in log
+    assert 'eta:' in log
+
+
+def test_a_stopped_run_goes_on_to_the_bit(pretrain):
+    """Of order, views, queues, momentum encoder, schedule and statistics of BN."""
+    whole = pretrain('whole', config=BN, iterations=4)
+    stopped = whole.with_name('stopped')
+    stopped.mkdir()
+    for name in ('iter_2.pth', 'last_checkpoint', Path(BN).name):
+        shutil.copy(whole / name, stopped / name)
+    (stopped / 'last_checkpoint').write_text(str(stopped / 'iter_2.pth'))
+    pretrain('stopped', '--resume', config=BN, iterations=4)
+    for name in ('backbone.pth', 'iter_4.pth'):
+        states = weights_of(whole, name), weights_of(stopped, name)
+        assert states[0].keys() == states[1].keys()
+        for key, value in states[0].items():
+            assert value.equal(states[1][key]), (name, key)
+    proofs = [
+        checkpoint.load(folder / 'backbone.pth')['meta']['preflight'] for folder in (whole, stopped)
+    ]
+    assert proofs[0] == proofs[1]
+
+
+def test_other_images_are_no_resumption(pretrain, images, tmp_path):
+    pretrain('run')
+    others = tmp_path / images.name
+    shutil.copytree(images, others)
+    (others / '0.png').unlink()
+    with pytest.raises(InputError, match=r'iter_4\.pth began with other images'):
+        pretrain('run', '--resume', folder=others)
+
+
+def test_one_pretraining_begins_with_another(pretrain):
+    first = pretrain('first', iterations=3)
+    second = pretrain('second', '--init', str(first / 'backbone.pth'), iterations=3)
+    proof = checkpoint.load(second / 'backbone.pth')['meta']['preflight']
+    assert proof['init'] == 'pretrained'
+    assert proof['parent']['pretraining']['method'] == 'densecl'
+    assert proof['parent']['pretraining']['iterations'] == 3
+
+
+def test_a_backbone_that_its_detector_freezes_trains_in_full(tool, images, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, 'argv', ['pretrain.py', FROZEN, '--images', str(images)])
+    cfg = tool.configure(tool.parse_args())
+    assert Config.fromfile(FROZEN).model.backbone.frozen_stages == 1
+    assert cfg.model.backbone.frozen_stages == -1
+    assert cfg.load_from is None
+    assert Path(cfg.work_dir) == Path(
+        f'work_dirs/pretrained/mask_rcnn_r50_gn_3x_freeze2_{images.name}_densecl'
+    )
+
+
+def test_a_fault_ends_in_one_line(images, tmp_path):
+    command = [sys.executable, 'tools/pretrain.py', GN, '--images', images, '--work-dir', tmp_path]
+    command += ['--cfg-options', 'train_dataloader.batch_size=4']
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        'error: --cfg-options train_dataloader.batch_size=4: give it with --batch-size\n'
+    )
+
+
+def test_another_run_is_not_overwritten(pretrain):
+    out = pretrain('run', iterations=3)
+    before = (out / 'backbone.pth').read_bytes()
+    with pytest.raises(InputError, match='already holds a run'):
+        pretrain('run', iterations=3)
+    with pytest.raises(InputError, match=r'holds a run of mask_rcnn.*, not of faster_rcnn'):
+        pretrain('run', config=VGG, iterations=3)
+    assert (out / 'backbone.pth').read_bytes() == before
+
+
+@pytest.mark.parametrize('kind', ['constant', 'healthy'])
+def test_a_collapse_ends_the_run(pretrain, images, tmp_path, kind):
+    """Images that are all alike cannot be told apart, however long the training."""
+    folder = tmp_path / kind
+    folder.mkdir()
+    for number, file in enumerate(sorted(images.iterdir())):
+        picture = cv2.imread(str(file))
+        if kind == 'constant':
+            picture[:] = 0
+        cv2.imwrite(str(folder / f'{number}.png'), picture)
+    options = ['--cfg-options', 'default_hooks.collapse.warm_up=20']
+    options += ['train_dataloader.dataset.pipeline.1.jitter=0']
+    if kind == 'constant':
+        with pytest.raises(InputError, match='iteration 20: the embeddings are nearly the same'):
+            pretrain('run', *options, folder=folder, iterations=25)
+    else:
+        assert (pretrain('run', *options, folder=folder, iterations=25) / 'backbone.pth').exists()
