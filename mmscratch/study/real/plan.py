@@ -12,6 +12,8 @@ from mmscratch.study.schedule import Schedule
 BOXES = {
     'scratch': 'configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py',
     'pretrained': 'configs/pretrained/faster_rcnn_lite0_bn_1200i_shapes.py',
+    # with a wider neck and the heads of a cascade
+    'frozen': 'configs/pretrained/cascade_mask_rcnn_lite0_bn_1200i_shapes_frozen.py',
 }
 MASKS = {
     'scratch': 'configs/scratch/mask_rcnn_lite0_bn_1200i_shapes.py',
@@ -19,7 +21,7 @@ MASKS = {
 }
 # 1x is 250 iterations of 8 images; the drops are the paper's, at the same share of 1x.
 SCHEDULE = Schedule(one=250, first_drop=167, second_drop=56)
-LENGTHS = (1, 2, 4, 8)
+LENGTHS = (1, 2, 4)
 SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
 INITIALIZATIONS = ('scratch', 'pretrained')
 # Part of a data set -> its name, the images of a nested subset (None: all), and what it is called.
@@ -33,6 +35,8 @@ PARTS: dict[str, tuple[str, int | None, str]] = {
 LEARNING_RATE = 0.04
 LEARNING_RATES = (0.01, 0.02, 0.04, 0.08)
 # The part with few labels, and the images of its data set that serve without labels.
+# Images are at most so long and so wide, in pixels: a step takes half a second on a core.
+SCALE = (256, 192)
 FEW, UNLABELLED = 'deeppcb60', 500
 # Images of ``FEW`` that the teacher of self-training learns from; the others choose thresholds.
 TAUGHT = 48
@@ -40,8 +44,15 @@ TAUGHT = 48
 OWN_ARMS = ('own', 'direct', 'self-training')
 
 
-def _options(part: str, lr: float = LEARNING_RATE, images: int | None = None) -> Options:
-    images = images or PARTS[part][1]
+def _options(part: str, images: int | None = None) -> Options:
+    sides = ('train_dataloader', 'val_dataloader')
+    return (
+        *((f'{side}.dataset.pipeline.{k}.scale', SCALE) for side, k in zip(sides, (2, 1))),
+        *_recipe(LEARNING_RATE, images or PARTS[part][1]),
+    )
+
+
+def _recipe(lr: float, images: int | None) -> Options:
     options: Options = (
         ('optim_wrapper.optimizer.lr', lr),
         ('param_scheduler.0.end', 51),
@@ -98,10 +109,10 @@ def at_rate(lr: float) -> str:
 
 
 def learning_rates(seed: int) -> list[Run]:
-    """2x from ImageNet's weights at several learning rates."""
+    """2x from ImageNet's weights at several learning rates, at 256 x 256 pixels."""
     runs = []
     for lr in LEARNING_RATES:
-        options = (*_options('deeppcb250', lr), *SCHEDULE.whole(2, 2))
+        options = (*_recipe(lr, 250), *SCHEDULE.whole(2, 2))
         runs.append(_run(at_rate(lr), 'deeppcb250', 'pretrained', seed, options))
     return runs
 
@@ -116,7 +127,8 @@ def few_labels(seed: int) -> list[Run]:
 
     ``own`` and ``direct`` spend half of them on pre-training with a quarter of the pixels an image
     and four times the images a step. The teacher of ``self-training`` has half of them.
-    ``detector`` begins with ImageNet's detector of another data set.
+    ``detector`` begins with ImageNet's detector of another data set. ``frozen`` has larger heads,
+    ``frozen-small`` those of the others.
     """
     half = LONGEST // 2
     of_parts = {part: twins(seed, part) for part in (FEW, 'bccd')}
@@ -137,16 +149,21 @@ def few_labels(seed: int) -> list[Run]:
         BOXES['scratch'],
         seed,
         data.of(PARTS[FEW][0]),
-        (
-            ('train_dataloader.sampler.subset', UNLABELLED),
+        (('train_dataloader.sampler.subset', UNLABELLED),),
+        arguments=(
+            '--iterations',
+            str(half_iterations),
+            '--size',
+            str(SCALE[1] // 2),
+            '--batch-size',
+            '32',
         ),
-        arguments=('--iterations', str(half_iterations), '--size', '128', '--batch-size', '32'),
     )
     small: Options = (
         ('train_dataloader.batch_size', 32),
         ('auto_scale_lr.base_batch_size', 32),
         ('optim_wrapper.optimizer.lr', 2 * LEARNING_RATE),
-        ('train_dataloader.dataset.pipeline.2.scale', (128, 128)),
+        ('train_dataloader.dataset.pipeline.2.scale', tuple(side // 2 for side in SCALE)),
     )
     low = _run(
         f'{FEW}_low_resolution',
@@ -168,7 +185,8 @@ def few_labels(seed: int) -> list[Run]:
     return [
         scratch,
         pretrained,
-        arm('frozen', LONGEST, 'pretrained', arguments=('--freeze',)),
+        arm('frozen', LONGEST, 'frozen'),
+        arm('frozen-small', LONGEST, 'pretrained', arguments=('--freeze',)),
         arm('detector', LONGEST, weights=other),
         arm('own', half, weights=own),
         arm('direct', half, weights=low),
