@@ -1,6 +1,7 @@
 """The tools as a user calls them: in a process of their own, on eight images."""
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import os
@@ -580,6 +581,57 @@ def test_subsets_are_written(shapes, tmp_path):
     error = run(sys.executable, *subset, expect=2)
     assert re.search(r'^error: .*below_a_file\.json: cannot be written \(', error, re.M)
     assert 'Traceback' not in error
+
+
+def test_a_student_learns_from_its_teachers_labels(shapes, tmp_path):
+    teacher, out, student = (tmp_path / name for name in ('teacher', 'out', 'student'))
+    options = ['--cfg-options', *SHORT]
+    # a model that has hardly been trained finds little
+    few = ['train_dataloader.sampler.subset=3', 'model.test_cfg.rcnn.score_thr=0.0']
+    python('train.py', CONFIG, '--data', shapes, '--work-dir', teacher, *options, *few)
+    label = ['data/pseudo_labels.py', teacher / 'iter_4.pth', '--data', shapes, '--out', out]
+    error = python(*label, expect=2)
+    assert re.search(r'^error: .*iter_4\.pth: has seen all labelled images', error, re.M)
+    assert not out.exists()
+    log = python(*label, '--threshold', '0', '--device', 'cpu', '--batch-size', '2')
+    told = re.search(r'out: 3 labelled images, and 5 others with (\d+) pseudo labels \(', log)
+    content = json.loads((out / 'annotations/instances_train.json').read_text())
+    pseudo = [row for row in content['annotations'] if row.get('pseudo')]
+    assert 0 < len(pseudo) == int(told[1])
+    seen = set(json.loads((teacher / 'subset.json').read_text())['ids'])
+    assert not seen & {row['image_id'] for row in pseudo}
+    assert all(row['bbox'][2] >= 1 and row['segmentation']['counts'] for row in pseudo)
+    error = python(*label, '--threshold', '0', expect=2)
+    assert re.search(r'^error: .*out: exists; remove it', error, re.M)
+
+    log = python('train.py', CONFIG, '--data', out, '--work-dir', student, *options)
+    assert 'initialization: self-training, from random weights; pseudo labels by iter_4.pth' in log
+    report = json.loads((student / 'metrics.json').read_text())
+    taught = report['initialization']['teacher']
+    digest = hashlib.sha256((teacher / 'iter_4.pth').read_bytes()).hexdigest()
+    assert (taught['sha256'], taught['images_seen']) == (digest, 8)
+    assert report['pixels_seen_total'] == report['pixels_seen'] + taught['pixels_seen']
+    assert report['pixels_seen'] == 8 * 96 * 96
+
+
+def test_a_detector_learns_at_half_the_size_first(shapes, tmp_path):
+    low, high = tmp_path / 'low', tmp_path / 'high'
+    train = ['train.py', CONFIG, '--data', shapes]
+    options = ['--cfg-options', *SHORT, 'train_cfg.val_interval=4']
+    python(*train, '--work-dir', low, '--scale', '0.5', *options)
+    log = python(*train, '--work-dir', high, '--init', low / 'iter_4.pth', '--freeze', *options)
+    # the heads too
+    assert '112 weights matched, 0 missing, 0 of another shape' in log
+    told = 'iter_4.pth, a detector trained on the same images at 0.5 of their size (8 images, '
+    assert f'initialization: frozen, with a frozen backbone, from {told}32,768 pixels)' in log
+    report = json.loads((high / 'metrics.json').read_text())
+    assert report['initialization']['weights']['kind'] == 'direct'
+    # 48 x 48 pixels are padded to multiples of 32
+    assert report['pixels_seen_total'] == 8 * 96 * 96 + 8 * 64 * 64
+    weights = [checkpoint.load(folder / 'iter_4.pth')['state_dict'] for folder in (low, high)]
+    changed = {name for name in weights[0] if not torch.equal(*(w[name] for w in weights))}
+    assert changed
+    assert not {name for name in changed if name.startswith('backbone.')}
 
 
 @pytest.mark.parametrize(
