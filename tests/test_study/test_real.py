@@ -209,7 +209,9 @@ def test_the_committed_page_is_that_of_the_committed_results(tmp_path):
         # another matplotlib may place a line elsewhere
         if name.endswith('.svg') and matplotlib.__version__.encode() not in ours:
             continue
-        assert ours == theirs, f'results/real/{name} is stale: tools/analysis/study.py real --report'
+        assert ours == theirs, (
+            f'results/real/{name} is stale: tools/analysis/study.py real --report'
+        )
 
 
 def test_the_arms_are_drawn(tmp_path):

@@ -137,9 +137,7 @@ def few_labels(seed: int) -> list[Run]:
         BOXES['scratch'],
         seed,
         data.of(PARTS[FEW][0]),
-        (
-            ('train_dataloader.sampler.subset', UNLABELLED),
-        ),
+        (('train_dataloader.sampler.subset', UNLABELLED),),
         arguments=('--iterations', str(half_iterations), '--size', '128', '--batch-size', '32'),
     )
     small: Options = (
