@@ -112,7 +112,7 @@ def test_the_result_says_what_it_is(pretrain, images):
     assert 'loss_cell' not in records[-1]
     # lr of 0.03 for 32 images, and a queue of half the images in batches of 4
     log = log_of(out)
-    assert '20 images, 4 images/step of 64 pixels, queue of 8, lr 0.00375' in log
+    assert '20 images, 4 images/step, views of 64 pixels, queue of 8, lr 0.00375' in log
     assert 'eta:' in log
 
 
