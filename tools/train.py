@@ -4,6 +4,7 @@
     python tools/train.py CONFIG --data DIR          # your own images in COCO or VOC layout
     python tools/train.py CONFIG --init FILE         # begin with these weights
     python tools/train.py CONFIG --init FILE --freeze    # and train neck and heads alone
+    python tools/train.py CONFIG --scale 0.5         # on images of half the size
     python tools/train.py CONFIG --resume            # go on where the run was stopped
     python tools/train.py CONFIG --trial             # what would it take? Leaves nothing behind
     tools/dist_train.sh CONFIG 8                     # 8 GPUs; see also slurm_train.sh
@@ -148,7 +149,9 @@ def configure(args: argparse.Namespace) -> Config:
     shared_options.apply_options(cfg, args)
     if args.iterations:
         schedule_length.set_iterations(cfg, args.iterations)
-    default = work_dir.default_work_dir(args.config, args.data, args.init)
+    default = work_dir.default_work_dir(
+        args.config, args.data, args.init, args.freeze, args.scale
+    )
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or default)
     cfg.randomness = {'seed': 0, **(cfg.get('randomness') or {})}
     if args.seed is not None:

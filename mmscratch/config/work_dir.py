@@ -10,16 +10,25 @@ from mmscratch.errors import InputError
 WRITTEN = ('*.pth', 'last_checkpoint', 'init_stats.json', 'curves.png', 'pictures/*')
 
 
-def default_work_dir(config: Path, data: Path | None, init: str | None = None) -> Path:
+def default_work_dir(
+    config: Path,
+    data: Path | None,
+    init: str | None = None,
+    frozen: bool = False,
+    scale: float | None = None,
+) -> Path:
     """``work_dirs/`` plus the config's path below ``configs/``, so that twins have a folder each.
 
-    The name of the data's folder (``--data``) is added, and that of the weights' file (``--init``).
+    The name of the data's folder (``--data``) is added, that of the weights' file (``--init``), and
+    the words ``frozen`` (``--freeze``) and ``x0.5`` (``--scale 0.5``).
     """
     parts = config.resolve().with_suffix('').parts
     below = parts[len(parts) - parts[::-1].index('configs') :] if 'configs' in parts else parts[-1:]
     folder = Path('work_dirs').joinpath(*below)
     given = [data.resolve().name] if data else []
     given += [Path(init).stem] if init else []
+    given += ['frozen'] if frozen else []
+    given += [f'x{scale:g}'] if scale is not None else []
     return folder.with_name('_'.join([folder.name, *given]))
 
 

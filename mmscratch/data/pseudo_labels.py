@@ -295,14 +295,14 @@ def _matches(content: dict[str, Any], rows: np.ndarray) -> Iterator[tuple[int, f
         return
     coco = hotcoco.COCO(content)
     evaluation = hotcoco.COCOeval(coco, coco.load_res(rows), 'bbox')
+    evaluation.params.iou_thrs = [0.5]
+    evaluation.params.area_rng = evaluation.params.area_rng[:1]  # objects of any size
     evaluation.evaluate()
-    whole = evaluation.params.area_rng[0]
     for image in filter(None, evaluation.eval_imgs):
-        if image['aRng'] == whole:
-            hits, ignored = image['dtMatched'][0], image['dtIgnore'][0]
-            for score, is_hit, is_ignored in zip(image['dtScores'], hits, ignored):
-                if not is_ignored:
-                    yield image['category_id'], score, is_hit
+        hits, ignored = image['dtMatched'][0], image['dtIgnore'][0]
+        for score, is_hit, is_ignored in zip(image['dtScores'], hits, ignored):
+            if not is_ignored:
+                yield image['category_id'], score, is_hit
 
 
 def _best(scores: np.ndarray, hits: np.ndarray, objects: int) -> Threshold:

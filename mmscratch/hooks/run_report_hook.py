@@ -51,7 +51,7 @@ class RunReportHook(Hook):
         self._history: list[dict] = []
         self._seconds = 0.0
         self._since: float | None = None
-        # a tensor in a distributed run; None after checkpoints that do not say
+        # a tensor in a distributed run; None if unknown, as after older checkpoints
         self._pixels: Any = 0
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -115,8 +115,12 @@ class RunReportHook(Hook):
 
     def _count_pixels(self, module: nn.Module, args: tuple, output: Any) -> None:
         """Add the pixels of a batch; validation calls the preprocessor in eval mode."""
-        inputs = output.get('inputs')
-        if module.training and self._pixels is not None and isinstance(inputs, torch.Tensor):
+        if not module.training or self._pixels is None:
+            return
+        inputs = output.get('inputs') if isinstance(output, dict) else None
+        if not isinstance(inputs, torch.Tensor):
+            self._pixels = None
+        else:
             pixels = len(inputs) * inputs.shape[-2] * inputs.shape[-1]
             if get_world_size() == 1:
                 self._pixels += pixels

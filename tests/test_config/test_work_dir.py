@@ -20,6 +20,13 @@ def test_work_dir_mirrors_the_config(config, data, folder):
     assert default_work_dir(Path(config), Path(data) if data else None) == Path(folder)
 
 
+def test_default_work_dir_tells_how_the_run_began():
+    config = Path('configs/scratch/a.py')
+    folder = default_work_dir(config, Path('my/photos'), 'x/iter_9.pth', frozen=True, scale=0.5)
+    assert folder == Path('work_dirs/scratch/a_photos_iter_9_frozen_x0.5')
+    assert default_work_dir(config, None, scale=1.0) == Path('work_dirs/scratch/a_x1')
+
+
 def test_an_empty_or_missing_folder_is_free(tmp_path):
     claim(tmp_path, Path('a.py'), resume=None)
     claim(tmp_path / 'new', Path('a.py'), resume=None)

@@ -1,5 +1,6 @@
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from mmdet.registry import METRICS
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModule
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmscratch.errors import InputError
@@ -623,3 +625,48 @@ def test_resume_wants_the_same_images(make_runner, coco, tmp_path, first, second
     names = [f'subset {"[0-9a-f]" * 12}' if subset else 'all images' for subset in (first, second)]
     assert re.search(rf'iter_2\.pth began with {names[0]}, this is {names[1]}: ', message)
     on(longer(make_runner, PreflightHook()), first).train()
+
+
+def test_the_proof_tells_what_the_run_began_with(make_runner, some_weights, tmp_path, log_of):
+    make_runner(PreflightHook()).train()
+    scratch = proof_of(tmp_path / 'run' / 'iter_2.pth')
+    assert scratch['initialization']['arm'] == 'scratch'
+    published = dict(kind='imagenet', images_seen=7, pixels_seen=70)
+    hook = PreflightHook(init='pretrained', published=published)
+    runner = make_runner(hook, load_from=some_weights)
+    runner.train()
+    weights = proof_of(tmp_path / 'run' / 'iter_2.pth')['initialization']['weights']
+    digest = hashlib.sha256(Path(some_weights).read_bytes()).hexdigest()
+    assert (weights['file'], weights['sha256']) == ('some.pth', digest)
+    assert {key: weights[key] for key in published} == published
+    line = 'initialization: imagenet, from some.pth, an ImageNet classifier (7 images, 70 pixels)'
+    assert line in log_of(runner)
+    # the chain goes on, and a resumed run keeps it
+    first = str(tmp_path / 'run' / 'iter_1.pth')
+    make_runner(PreflightHook(init='pretrained'), load_from=first).train()
+    proof = proof_of(tmp_path / 'run' / 'iter_2.pth')
+    assert proof['initialization']['weights']['file'] == 'iter_1.pth'
+    assert proof['parent']['initialization']['weights'] == weights
+    again = make_runner(PreflightHook(init='pretrained'), load_from=first, resume=True)
+    again.train()
+    assert proof_of(tmp_path / 'run' / 'iter_2.pth') == proof
+
+
+def test_a_file_that_is_loaded_by_an_address_is_known(make_runner, some_weights, tmp_path):
+    @CheckpointLoader.register_scheme(prefixes='torchvision://toy', force=True)
+    def load_toy(filename, map_location):
+        return checkpoint.load(some_weights)
+
+    make_runner(PreflightHook(init='pretrained'), load_from='torchvision://toy').train()
+    weights = proof_of(tmp_path / 'run' / 'iter_2.pth')['initialization']['weights']
+    assert (weights['kind'], weights['file']) == ('imagenet', 'toy')
+    assert weights['sha256'] == hashlib.sha256(Path(some_weights).read_bytes()).hexdigest()
+
+
+def test_a_part_of_an_init_cfg_is_a_link(make_runner, tmp_path):
+    torch.save(dict(state_dict={'bn1.weight': torch.ones(8)}), tmp_path / 'part.pth')
+    part = dict(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'part.pth')))
+    make_runner(PreflightHook(init='pretrained'), detector=part).train()
+    weights = proof_of(tmp_path / 'run' / 'iter_2.pth')['initialization']['weights']
+    assert (weights['kind'], weights['file']) == ('classifier', 'part.pth')
+    assert len(weights['sha256']) == 64

@@ -117,17 +117,18 @@ class Padding(nn.Module):
         return dict(inputs=torch.zeros(len(data['img_id']), 3, *sides))
 
 
+def padding(model):
+    model.data_preprocessor = Padding()
+
+
 def test_pixels_of_training_are_counted_over_resumptions(make_runner, tmp_path, monkeypatch):
     monkeypatch.setattr(RunReportHook, '_circumstances', lambda self, runner: {})
     report = tmp_path / 'run/metrics.json'
 
     def train(**kwargs):
-        def change(model):
-            model.data_preprocessor = Padding()
-
         hooks = RunReportHook(), PreflightHook()
         evaluator = Evaluator(Stopped())
-        make_runner(*hooks, change=change, val_evaluator=evaluator, **kwargs).train()
+        make_runner(*hooks, change=padding, val_evaluator=evaluator, **kwargs).train()
         return json.loads(report.read_text())
 
     monkeypatch.setattr(Stopped, 'stops', False)
@@ -141,6 +142,18 @@ def test_pixels_of_training_are_counted_over_resumptions(make_runner, tmp_path, 
     report.unlink()
     resumed = train(load_from=str(tmp_path / 'run/iter_1.pth'), resume=True)
     assert (resumed['images_seen'], resumed['pixels_seen']) == (4, 320)
+
+
+def test_pixels_of_what_is_no_batch_are_unknown(make_runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunReportHook, '_circumstances', lambda self, runner: {})
+    monkeypatch.setattr(Stopped, 'stops', False)
+    make_runner(RunReportHook(), PreflightHook(), val_evaluator=Evaluator(Stopped())).train()
+    report = json.loads((tmp_path / 'run/metrics.json').read_text())
+    assert (report['images_seen'], report['pixels_seen'], report['pixels_seen_total']) == (
+        4,
+        None,
+        None,
+    )
 
 
 def test_pixels_of_earlier_trainings_are_added(make_runner, tmp_path, monkeypatch):
@@ -163,12 +176,12 @@ def test_pixels_of_earlier_trainings_are_added(make_runner, tmp_path, monkeypatc
             PreflightHook(init='pretrained'),
             val_evaluator=Evaluator(Stopped()),
             load_from=str(tmp_path / f'{name}.pth'),
+            change=padding,
         )
         runner.train()
         seen[name] = json.loads((tmp_path / 'run/metrics.json').read_text())
-    # the toy has no images
-    assert [seen[name]['pixels_seen'] for name in seen] == [0, 0]
-    assert [seen[name]['pixels_seen_total'] for name in seen] == [1024, None]
+    assert [seen[name]['pixels_seen'] for name in seen] == [320, 320]
+    assert [seen[name]['pixels_seen_total'] for name in seen] == [320 + 1024, None]
     assert seen['known']['initialization']['weights']['images_seen'] == 7
 
 
