@@ -121,6 +121,8 @@ def pixels(run) -> int:
         options = dict(zip(run.arguments[::2], map(int, run.arguments[1::2])))
         return options['--iterations'] * options['--batch-size'] * options['--size'] ** 2
     side = min(cfg.train_dataloader.dataset.pipeline[2].scale)
+    if '--scale' in run.arguments:
+        side //= 2
     own = (cfg.train_cfg.max_iters - run.begin) * cfg.train_dataloader.batch_size * side**2
     # the detector of other data is not counted
     needs = [need for need in run.needs if not need.name.startswith('bccd')]

@@ -174,19 +174,14 @@ def few_labels(seed: int) -> list[Run]:
             '32',
         ),
     )
-    small: Options = (
+    many: Options = (
         ('train_dataloader.batch_size', 32),
         ('auto_scale_lr.base_batch_size', 32),
         ('optim_wrapper.optimizer.lr', 2 * LEARNING_RATE),
-        ('train_dataloader.dataset.pipeline.2.scale', tuple(side // 2 for side in SCALE)),
     )
-    low = _run(
-        f'{FEW}_low_resolution',
-        FEW,
-        'scratch',
-        seed,
-        (*_options(FEW), *SCHEDULE.whole(half, half), *small),
-    )
+    options = (*_options(FEW), *SCHEDULE.whole(half, half), *many)
+    low = _run(f'{FEW}_low_resolution', FEW, 'scratch', seed, options)
+    low = replace(low, arguments=('--scale', '0.5'))
     taught = (*_options(FEW, images=TAUGHT), *SCHEDULE.whole(half, half))
     teacher = _run(f'{FEW}_teacher', FEW, 'scratch', seed, taught)
     labels = PseudoLabelRun(
