@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -186,6 +187,28 @@ def test_what_is_written_is_a_data_set_for_the_student(folder, tmp_path):
     train, val = layouts.check(cfg, decode=True)
     assert (train.images, sum(train.instances.values()), val.images) == (6, 6, 2)
     assert cfg.train_dataloader.sampler.labelled == str(moved / 'out/labelled.json')
+
+
+def test_without_masks_of_the_teacher_nothing_has_masks(folder, tmp_path):
+    checkpoint = tmp_path / 'teacher/iter_9.pth'
+    planned = pseudo_labels.plan(folder, checkpoint, meta_of(folder, checkpoint, [6, 8]), None)
+    boxes = [dataclasses.replace(found((0, 0.9, 0)), masks=None) for _ in planned.unlabelled]
+    assert pseudo_labels.drops_masks(planned, boxes)
+    assert not pseudo_labels.drops_masks(planned, [found((0, 0.9, 0))])
+    out = tmp_path / 'out'
+    images, thresholds = list(zip(planned.unlabelled, boxes)), dict.fromkeys(CLASSES, Threshold(0))
+    pseudo_labels.write(out, folder, planned, images, None, thresholds, {})
+    for split, objects in (('train', 8), ('val', 4)):
+        content = json.loads((out / f'annotations/instances_{split}.json').read_text())
+        assert len(content['annotations']) == objects
+        assert not [row for row in content['annotations'] if 'segmentation' in row]
+        given = (folder / f'annotations/instances_{split}.json').read_text()
+        assert given.count('segmentation') == len(json.loads(given)['annotations'])
+    # a config with masks trains on boxes alone
+    cfg = Config.fromfile(CONFIG)
+    layouts.use_folder(cfg, out)
+    assert layouts.check(cfg, decode=True)[0].images == 6
+    assert cfg.model.type == 'FasterRCNN'
 
 
 def test_a_folder_of_images_is_labelled(folder, tmp_path):
