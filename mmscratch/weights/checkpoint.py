@@ -279,12 +279,15 @@ def load_from_package(
     The package is not imported.
 
     Raises:
-        InputError: the package is not installed, or :func:`load` refuses the file.
+        InputError: the package is not installed, the path leads out of it, or :func:`load` refuses
+            the file.
     """
     package, _, inner = filename.removeprefix('package://').partition('/')
+    if inner.startswith('/') or '..' in inner.split('/'):
+        raise InputError(f'{filename}: leads out of the package; name a file within it')
     try:
         spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    except ImportError:
+    except (ImportError, ValueError):  # __main__ has no spec
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
