@@ -22,8 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmscratch.data import coco_folder, coco_json, repoint
 from mmscratch.data.coco_json import CocoJson
-from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
+from mmscratch.data.image_check import look_at_all
 from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.data.unlabelled_images import find_images
 from mmscratch.errors import InputError
 from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, sha256_of_ids
 from mmscratch.visualization.inferencer import Inferencer
@@ -103,6 +104,11 @@ def _labelled(content: CocoJson, given: str, seed: int | None) -> list[ImageId]:
     if not given.isdecimal():
         return read_ids(given)
     with_objects = {row['image_id'] for row in content['annotations']}
+    if int(given) > len(with_objects):
+        raise InputError(
+            f'--labelled {given}: {content.file} has {len(with_objects)} images with objects; give '
+            'at most that'
+        )
     return choose_ids(with_objects, int(given), seed or 0)
 
 
@@ -110,9 +116,9 @@ def images_below(folder: Path, planned: Plan) -> tuple[list[dict[str, Any]], lis
     """List the images of a folder and of those below it, as rows with new ids, and their faults.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such folder, or no image in it.
     """
-    files = sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = list(find_images(folder))
     facts = look_at_all(files)
     first = 1 + max(row['id'] for row in planned.content['images'])
     rows = [

@@ -134,6 +134,8 @@ def test_images_are_divided_by_what_the_teacher_has_seen(folder, tmp_path):
     meta = meta_of(folder, checkpoint, draw[:2], seed=3)
     planned = pseudo_labels.plan(folder, checkpoint, meta, '4')
     assert (set(planned.labelled), set(planned.held_out)) == (set(draw), set(draw[2:]))
+    with pytest.raises(InputError, match=r'--labelled 7: .*train\.json has 6 images with objects'):
+        pseudo_labels.plan(folder, checkpoint, meta, '7')
 
 
 def test_a_teacher_of_other_images_is_refused(folder, tmp_path):
@@ -219,7 +221,8 @@ def test_a_folder_of_images_is_labelled(folder, tmp_path):
     (more / 'b').mkdir(parents=True)
     with pytest.raises(InputError, match='no image there that can be used'):
         pseudo_labels.images_below(more, planned)
-    for name in ('a.png', 'b/a.png', 'cut.png'):
+    (more / '.thumbnails').mkdir()
+    for name in ('a.png', 'b/a.png', 'cut.png', '.thumbnails/a.png'):
         cv2.imwrite(str(more / name), np.full((50, 70, 3), 99, 'u1'))
     (more / 'cut.png').write_bytes((more / 'cut.png').read_bytes()[:-20])
     rows, faults = pseudo_labels.images_below(more, planned)
