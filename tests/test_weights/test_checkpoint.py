@@ -337,10 +337,13 @@ def test_a_file_of_an_installed_package(tmp_path, monkeypatch):
     folder = tmp_path / 'some_weights'
     (folder / 'models').mkdir(parents=True)
     (folder / '__init__.py').write_text('raise RuntimeError("imported")')
-    torch.save({'w': torch.ones(2)}, folder / 'models/a.pth')
+    torch.save({'w': torch.ones(1)}, folder / 'models/a.pth')
     monkeypatch.syspath_prepend(tmp_path)
     loaded = CheckpointLoader.load_checkpoint('package://some_weights/models/a.pth')
-    assert loaded['w'].tolist() == [1, 1]
+    assert loaded['w'].tolist() == [1]
+    assert loaded.path == str(folder / 'models/a.pth')
+    torch.save(loaded, folder / 'again.pth')
+    assert checkpoint.load(folder / 'again.pth') == loaded
     saved(folder, meta=Foreign())
     with pytest.raises(InputError, match=r'some_weights/made\.pth: holds .*Foreign'):
         CheckpointLoader.load_checkpoint('package://some_weights/made.pth')
