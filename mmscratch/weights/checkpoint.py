@@ -222,7 +222,12 @@ _PROOF: dict[str, Any] = {
     'pretraining?': _SEEN,
     'image_scale?': Real,
 }
-_LINK = {'kind': str, 'file': str, 'sha256': str | None, 'pixels_before': Integral | None, **_SEEN}
+_LINK = {
+    'kind': str,
+    'file': str,
+    'sha256': str | None,
+    **dict.fromkeys(('images_seen', 'pixels_seen', 'pixels_before'), Integral | None),
+}
 _PROOF['initialization?'] = {
     'arm': str,
     'frozen': bool,
