@@ -429,7 +429,10 @@ def test_shrunk_it_trains_two_steps_on_shapes_and_evaluates(leaf, shapes, tmp_pa
     elif name['data'] != 'shapes' and kind_of(name) != 'ssd':
         for key in ('model', *loaders):
             cfg[key] = shrunk(cfg[key].to_dict())
-        if name['backbone'] in TIMM:
+        if name['backbone'] == 'vits':
+            cfg.model.backbone.out_indices = (1,)
+            cfg.model.backbone.options.update(depth=2, embed_dim=48, num_heads=3)
+        elif name['backbone'] in TIMM:
             cfg.model.neck.in_channels = load(leaf).model.neck.in_channels
         else:
             cfg.model.backbone.base_channels = 8

@@ -50,11 +50,14 @@ def pretrain(tool, images, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
 
-    def run(name: str, *options: str, config=GN, iterations=4, folder=images) -> Path:
+    def run(name: str, *options: str, config=GN, iterations=4, folder=images, interval=2) -> Path:
         out = tmp_path / name
         arguments = [config, '--images', folder, '--iterations', iterations, '--work-dir', out]
         arguments += ['--size', 64, '--batch-size', 4, *options]
-        settings = ['default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1']
+        settings = [
+            f'default_hooks.checkpoint.interval={interval}',
+            'default_hooks.logger.interval=1',
+        ]
         settings += ['train_dataloader.num_workers=0']
         if '--cfg-options' not in arguments:
             arguments.append('--cfg-options')
@@ -109,7 +112,7 @@ def test_the_result_says_what_it_is(pretrain, images):
     assert 'loss_cell' not in records[-1]
     # lr of 0.03 for 32 images, and a queue of half the images in batches of 4
     log = log_of(out)
-    assert '20 images, 4 images/step of 64 pixels, queue of 8, lr 0.00375' in log
+    assert '20 images, 4 images/step, views of 64 pixels, queue of 8, lr 0.00375' in log
     assert 'eta:' in log
 
 
@@ -193,10 +196,11 @@ def test_a_collapse_ends_the_run(pretrain, images, tmp_path, kind):
         if kind == 'constant':
             picture[:] = 0
         cv2.imwrite(str(folder / f'{number}.png'), picture)
-    options = ['--cfg-options', 'default_hooks.collapse.warm_up=20']
-    options += ['train_dataloader.dataset.pipeline.1.jitter=0']
+    jitter = 'train_dataloader.dataset.pipeline.1.jitter=0'
+    arguments = ['--cfg-options', 'default_hooks.collapse.warm_up=20', jitter]
+    options = dict(folder=folder, iterations=22, interval=100)
     if kind == 'constant':
         with pytest.raises(InputError, match='iteration 20: the embeddings are nearly the same'):
-            pretrain('run', *options, folder=folder, iterations=25)
+            pretrain('run', *arguments, **options)
     else:
-        assert (pretrain('run', *options, folder=folder, iterations=25) / 'backbone.pth').exists()
+        assert (pretrain('run', *arguments, **options) / 'backbone.pth').exists()

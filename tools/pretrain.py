@@ -4,8 +4,8 @@
     python tools/train.py CONFIG --data DATA --init WORK_DIR/backbone.pth
 
 CONFIG is any detector's; only its backbone and the normalization of its images are used. Images are
-those in DIR and in the folders within it. The recipe is configs/_base_/pretraining.py, which
---cfg-options changes.
+those in DIR and in the folders within it; leave out those that you test with. --cfg-options changes
+the recipe, configs/_base_/pretraining.py.
 
 Outputs go to work_dirs/, under the config's path: log, curves.png, checkpoints, and at the end
 backbone.pth, the weights.
@@ -32,6 +32,7 @@ OPTIONS = {
     'load_from': '--init',
     'train_cfg.max_iters': '--iterations',
     'train_dataloader.batch_size': '--batch-size',
+    'randomness.seed': '--seed',
 }
 # A detector may leave a part of its backbone at rest, a pre-training none.
 TRAINS = dict(frozen_stages=-1, norm_eval=False)
@@ -112,7 +113,7 @@ def configure(args: argparse.Namespace) -> Config:
     default = work_dir.default_work_dir(args.config, args.images[0], args.init)
     default = default.with_name(f'{default.name}_{args.method}')
     cfg.work_dir = str(args.work_dir or default)
-    cfg.randomness = dict(seed=args.seed)
+    cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': args.seed}
     cfg.resume = args.resume is not None
     cfg.load_from = args.resume or args.init
     cfg.default_hooks.preflight.init = 'pretrained' if args.init else 'random'
@@ -138,20 +139,21 @@ def main(args: argparse.Namespace) -> None:
     from mmscratch.data import unlabelled_images
     from mmscratch.hooks.named_errors_hook import NamedErrorsHook
 
-    dataset = cfg.train_dataloader.dataset
-    images = unlabelled_images.check(args.images, dataset.pipeline)
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    images = unlabelled_images.check(args.images, pipeline)
     work_dir.claim(Path(cfg.work_dir), args.config, args.resume)
-    subset = cfg.train_dataloader.sampler.get('subset')
+    if isinstance(subset := cfg.train_dataloader.sampler.get('subset'), int):
+        images = min(images, subset)
     if cfg.model.queue_length is None:
-        number = subset if isinstance(subset, int) else images
-        cfg.model.queue_length = queue_length(number, args.batch_size)
+        cfg.model.queue_length = queue_length(images, args.batch_size)
     threads = cpu_threads.fit(cfg, args.cfg_options)
     runner = Runner.from_cfg(cfg)
     runner.register_hook(NamedErrorsHook())
     for line in (
         threads,
-        f'{args.method}: {images:,} images, {args.batch_size} images/step of {args.size} pixels, '
-        f'queue of {cfg.model.queue_length}, lr {cfg.optim_wrapper.optimizer.lr:g}',
+        f'{args.method}: {images:,} images, {args.batch_size} images/step, '
+        f'views of {pipeline[-1].size} pixels, queue of {cfg.model.queue_length}, '
+        f'lr {cfg.optim_wrapper.optimizer.lr:g}',
     ):
         print_log(line, logger='current')
     runner.train()

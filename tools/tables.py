@@ -38,6 +38,8 @@ from mmscratch.benchmark import (
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
+from mmscratch.study import page, real
+from mmscratch.study.real import summary
 from mmscratch.study.seed_statistics import spread
 from mmscratch.weights.publish import METRICS
 
@@ -242,6 +244,12 @@ def cpu_table(name: str, make: Callable[[dict[str, Any]], list[list[str]]]) -> s
     return markdown(rows, 'l' + 'r' * (len(rows[0]) - 1))
 
 
+def real_table() -> str:
+    """What tools/analysis/study.py real measured of scratch and of ImageNet's weights."""
+    results = page.collect(real.CLAIMS, ROOT / 'results/real')
+    return markdown(summary.rows(results), 'lrrrr')
+
+
 def fast_table(kind: str) -> str:
     """Of the fast recipe: its runs beside 6x, the recipes that were tried, or multiply-adds."""
     if kind == 'cost':
@@ -272,6 +280,7 @@ def tables() -> list[tuple[str, str, Any]]:
         ('README.md', '<!-- table: tools/tables.py -->', results_table),
         ('README.md', '<!-- table of operators: tools/tables.py -->', operators_table),
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
+        ('README.md', '<!-- table of real images: tools/tables.py -->', real_table),
         ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ]
     line = '<!-- table of the demo: tools/tables.py -->'

@@ -1,4 +1,4 @@
-"""Hooks: initialization, preflight, weights, divergence, report, pictures."""
+"""Hooks: initialization, preflight, weights, divergence, pre-training, report, pictures."""
 
 from mmscratch.hooks.collapse_hook import CollapseHook
 from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook

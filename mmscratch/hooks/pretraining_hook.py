@@ -38,7 +38,6 @@ class PretrainingHook(PreflightHook):
     with each checkpoint.
     """
 
-    # after LoggerHook has written the scalars that the curves are drawn from
     def _faults(self, runner: Runner, files: list[AnnotationFile]) -> list[tuple[str, str]]:
         kept = [
             (check, text)

@@ -1,6 +1,7 @@
 """Any backbone of timm, from random initialization."""
 
 import difflib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from mmcv.cnn import build_norm_layer
 from mmdet.registry import MODELS
 from mmengine.dist import is_distributed
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -22,7 +24,8 @@ class TimmBackbone(BaseModule):
     It keeps timm's initialization, and layers behind the last map are left out. Nothing is
     downloaded: weights come by ``--init`` or ``load_from``, from any file of timm. MMDetection's
     ``TIMMBackbone`` wants the package mmpretrain, and leaves the norm layers and all stages as they
-    are.
+    are. MMEngine does not take RMSNorm, which a few ViTs have, for a norm layer: its scales keep
+    their weight decay.
 
     Args:
         model_name: timm's name, such as ``'resnetv2_50x1_bit'``.
@@ -166,6 +169,12 @@ class TimmBackbone(BaseModule):
                 f'{"BN, SyncBN or GN" if norms else "its own norm layers alone"} ({has}); '
                 f'{"give one of these" if norms else "leave out norm_cfg"}'
             )
+        known = ('num_groups', 'eps') if kind == 'GN' else ('eps', 'momentum')
+        if unknown := [key for key in norm_cfg if key not in known]:
+            raise InputError(
+                f'model.backbone.norm_cfg.{unknown[0]}={norm_cfg[unknown[0]]}: {kind} takes '
+                f'{" and ".join(known)} here; leave it out'
+            )
         for name, norm in norms.items():
             if kind == 'GN':
                 self.model.set_submodule(name, _group_norm(norm, norm_cfg, name))
@@ -176,6 +185,13 @@ class TimmBackbone(BaseModule):
             from timm.layers import convert_sync_batchnorm
 
             self.model = convert_sync_batchnorm(self.model)
+        elif kind == 'SyncBN':
+            # timm's SyncBN has the activation within it, which MMEngine's way back to BN would lose
+            print_log(
+                f'{model_name}: SyncBN runs as plain BN, since the launch is not distributed',
+                logger='current',
+                level=logging.WARNING,
+            )
         for name in norms:
             self.model.get_submodule(name).requires_grad_(requires_grad)
 

@@ -63,7 +63,7 @@ SILENT = (
 # What a result keeps of metrics.json
 KEPT = (
     *('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters'),
-    *('versions', 'git_commit', 'hardware'),
+    *('pixels_seen_total', 'versions', 'git_commit', 'hardware'),
 )
 
 
@@ -208,7 +208,7 @@ class Run:
         losses = [record for record in read_scalars(folder) if 'loss' in record]
         return dict(
             iterations=end,
-            **{name: report[name] for name in KEPT},
+            **{name: report[name] for name in KEPT if name in report},
             history=report['history'],
             # of the whole training set
             objects_per_image=round(len(coco['annotations']) / len(coco['images']), 3),

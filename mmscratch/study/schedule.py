@@ -53,6 +53,14 @@ class Schedule:
         )
         return replace(run, name=run.name + CONSTANT, options=options)
 
+    def longer_trunk(self, name: str, trunk: Run, longest: int, options: Options = ()) -> Run:
+        """The constant rate after the end of ``trunk``, as far as ``longest`` x needs it."""
+        begin, end = trunk.begin + trunk.iterations, self.branch_point(longest)
+        options += self._options(end, [], validate=end, save=end)
+        if trunk.weights:
+            options += (('default_hooks.preflight.init', 'pretrained'),)
+        return replace(trunk, name=name, options=options, weights=None, parent=trunk, begin=begin)
+
     def branch(
         self, name: str, length: int, parent: Run, options: Options = (), drop_at: int = 0
     ) -> Run:

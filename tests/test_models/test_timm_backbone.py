@@ -166,6 +166,7 @@ def test_timms_norm_layers_have_no_weight_decay(name):
         ('resnet18 has 4 stages up to its last map', dict(frozen_stages=5)),
         ('give at most that, or -1', dict(frozen_stages=-2)),
         ('does not divide the 64 channels', dict(norm_cfg=dict(type='GN', num_groups=48))),
+        ('norm_cfg.groups=8: GN takes num_groups and eps', dict(norm_cfg=dict(GN, groups=8))),
         ('can have BN, SyncBN or GN', dict(norm_cfg=dict(type='LN2d'))),
         (
             'has no BN layer to replace); leave out norm_cfg',

@@ -140,3 +140,14 @@ def test_the_validation_loss_is_dashed_in_the_panel_of_losses(tmp_path, monkeypa
     line = lines['loss, validation images']
     assert (*line.get_xdata(), *line.get_ydata()) == (20, 2.5)
     assert line.get_linestyle() == '--'
+
+
+def test_the_spread_of_a_pretraining_has_the_place_of_ap(tmp_path, monkeypatch):
+    records = [{**train(step, 3.0), 'image_spread': 0.1 * step} for step in (1, 2)]
+    write(tmp_path, 't', records)
+    saved = []
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, *args, **kwargs: saved.append(figure))
+    draw_curves(tmp_path, tmp_path / 'curves.png')
+    axes = saved[0].axes[-1]
+    assert axes.get_ylabel() == 'spread of embeddings, 0: collapse'
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.1, 0.2]]

@@ -433,3 +433,19 @@ def test_efficientnet_lite_computes_what_its_own_package_does(lite0):
             whole.backbone.model.eval()(images), scores, rtol=1e-4, atol=1e-4
         )
     assert scores[0].argmax() == scores[2].argmax() == 652
+
+
+def test_a_vggs_convolutions_alone_are_complete_as_the_backbone_of_a_detector():
+    """tools/pretrain.py writes them so: the names tell that nothing else belongs to them."""
+    model = nn.Module()
+    model.backbone = nn.Module()
+    with torch.device('meta'):
+        model.backbone.features = torchvision.models.vgg16().features
+        model.roi_head = nn.Module()
+        model.roi_head.bbox_head = nn.Module()
+        model.roi_head.bbox_head.shared_fcs = nn.ModuleList([nn.Linear(25088, 4096)])
+    state = {n: v for n, v in model.state_dict().items() if n.startswith('backbone.')}
+    found = match_weights(state, model.state_dict())
+    assert (found.share, found.unexpected, len(found.weights)) == (1.0, [], 26)
+    # but not where the whole model has to match, as in a test
+    assert match_weights(state, model.state_dict(), whole=True).missing

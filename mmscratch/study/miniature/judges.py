@@ -49,7 +49,7 @@ def learning_rates(results: Results) -> Verdict:
     return Verdict(all_of(as_good(chosen, values) for values in rates.values()), numbers)
 
 
-def catches_up(results: Results, prefix: str = '', longest: int = plan.LONGER) -> Verdict:
+def catches_up(results: Results, prefix: str = '', longest: int = plan.LONGEST) -> Verdict:
     """Pre-training ahead at the shortest schedule, and scratch as good at the longest."""
     leads = {n: pretraining_lead(results, prefix, n) for n in (plan.SHORTEST, longest)}
     first = leads[plan.SHORTEST]
@@ -63,7 +63,7 @@ def catches_up(results: Results, prefix: str = '', longest: int = plan.LONGER) -
 
 def batch_norm(results: Results) -> Verdict:
     """BN of a step's 8 images as GN in claim 1, and BN of 2 and of 1 image behind GN."""
-    of_eight = catches_up(results, 'bn_', plan.LONGEST)
+    of_eight = catches_up(results, 'bn_')
     gn = final(results, 'scratch_3x')
     losses = {n: gap(gn, final(results, f'bn{n}_scratch_3x')) for n in (2, 1)}
     numbers = ', '.join(
@@ -79,7 +79,7 @@ def overlap(results: Results) -> Verdict:
 
     Boxes decide: the paper's own table does not show it of masks.
     """
-    last = plan.LONGER
+    last = plan.LONGEST
     leads = {}
     for kind in ('bbox', 'segm'):
         # of each seed: AP75 less AP50, by which random and pre-trained weights are compared

@@ -27,16 +27,17 @@ def lead(results: Results, part: str, length: int, metric: str = 'bbox_mAP') -> 
 
 def catches_up(results: Results, part: str) -> Verdict:
     """Scratch as good as ImageNet's weights at the longest schedule, and where it becomes so."""
+    lengths = plan.lengths(part)
     numbers = 'ImageNet is ahead by ' + ', '.join(
-        f'{lead(results, part, n)} box AP at {n}x' for n in plan.LENGTHS
+        f'{lead(results, part, n)} box AP at {n}x' for n in lengths
     )
     words = {
         n: as_good(*(final(results, f'{part}_{arm}_{n}x') for arm in plan.INITIALIZATIONS))
-        for n in plan.LENGTHS
+        for n in lengths
     }
-    late = [n for n in plan.LENGTHS if words[n] == HOLDS]
+    late = [n for n in lengths if words[n] == HOLDS]
     numbers += f'; scratch is as good first at {late[0]}x' if late else '; scratch is never as good'
-    before, last = plan.LENGTHS[-2:]
+    before, last = lengths[-2:]
     rises = [
         gap(final(results, f'{part}_{arm}_{last}x'), final(results, f'{part}_{arm}_{before}x'))
         for arm in plan.INITIALIZATIONS
@@ -47,11 +48,12 @@ def catches_up(results: Results, part: str) -> Verdict:
 
 def bought_back(results: Results, part: str) -> str:
     """How many iterations from scratch reach what ImageNet's weights have after the shortest."""
+    lengths = plan.lengths(part)
     target = mean(final(results, f'{part}_pretrained_{plan.SHORTEST}x'))
-    reaching = [n for n in plan.LENGTHS if mean(final(results, f'{part}_scratch_{n}x')) >= target]
+    reaching = [n for n in lengths if mean(final(results, f'{part}_scratch_{n}x')) >= target]
     start = f'{plan.PARTS[part][2]}: ImageNet at {plan.SHORTEST}x has {target:.1f} box AP'
     if not reaching:
-        return f'{start}, and scratch has less up to {plan.LONGEST}x'
+        return f'{start}, and scratch has less up to {lengths[-1]}x'
     return f'{start}, which scratch reaches by {reaching[0]}x'
 
 
@@ -78,18 +80,17 @@ def fewer_images(results: Results) -> Verdict:
 
 def overlap(results: Results) -> Verdict:
     """ImageNet's lead in AP75 against its lead in AP50, with all images at the longest."""
-    leads = []
-    for metric in ('bbox_mAP_75', 'bbox_mAP_50'):
-        leads.append(lead(results, 'deeppcb', plan.LONGEST, metric))
+    part, length = plan.LONGER_PART, plan.LONGER
+    leads = [lead(results, part, length, f'bbox_mAP_{iou}') for iou in (75, 50)]
     sides = []
-    for arm in ('scratch', 'pretrained'):
+    for arm in plan.INITIALIZATIONS:
         fine, coarse = (
-            final(results, f'deeppcb_{arm}_{plan.LONGEST}x', f'bbox_mAP_{iou}') for iou in (75, 50)
+            final(results, f'{part}_{arm}_{length}x', f'bbox_mAP_{iou}') for iou in (75, 50)
         )
         sides.append([a - b for a, b in zip(fine, coarse)])
     gain = gap(*sides)
     numbers = (
-        f'at {plan.LONGEST}x ImageNet is {leads[0]} ahead in box AP75 and {leads[1]} in box AP50: '
+        f'at {length}x ImageNet is {leads[0]} ahead in box AP75 and {leads[1]} in box AP50: '
         f'scratch gains {gain} more at IoU 0.75'
     )
     return Verdict(ahead(gain), numbers)

@@ -23,6 +23,8 @@ MASKS = {
 SCHEDULE = Schedule(one=250, first_drop=167, second_drop=56)
 LENGTHS = (1, 2, 4)
 SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
+# The part with the most images has a longer schedule too, since both sides still rise.
+LONGER, LONGER_PART = 8, 'deeppcb'
 INITIALIZATIONS = ('scratch', 'pretrained')
 # Part of a data set -> its name, the images of a nested subset (None: all), and what it is called.
 PARTS: dict[str, tuple[str, int | None, str]] = {
@@ -89,7 +91,15 @@ def twins(seed: int, part: str) -> list[Run]:
         name, options = f'{part}_{arm}', _options(part)
         parent = _trunk(_run(name, part, arm, seed, options))
         runs += [SCHEDULE.branch(f'{name}_{n}x', n, parent, options) for n in LENGTHS]
+        if part == LONGER_PART:
+            longer = SCHEDULE.longer_trunk(f'{name}_trunk_{LONGER}x', parent, LONGER, options)
+            runs.append(SCHEDULE.branch(f'{name}_{LONGER}x', LONGER, longer, options))
     return runs
+
+
+def lengths(part: str) -> tuple[int, ...]:
+    """The lengths of its twins."""
+    return (*LENGTHS, LONGER) if part == LONGER_PART else LENGTHS
 
 
 def every_part(seed: int) -> list[Run]:
@@ -101,6 +111,11 @@ def fewest_and_all(seed: int) -> list[Run]:
     """The longest schedules on the smallest part of a data set and on all of it."""
     runs = [*twins(seed, 'deeppcb60'), *twins(seed, 'deeppcb')]
     return [run for run in runs if run.name.endswith(f'_{LONGEST}x')]
+
+
+def longest_of_all(seed: int) -> list[Run]:
+    """The longest schedules on all images of the part that has longer ones."""
+    return [run for run in twins(seed, LONGER_PART) if run.name.endswith(f'_{LONGER}x')]
 
 
 def at_rate(lr: float) -> str:
@@ -159,19 +174,14 @@ def few_labels(seed: int) -> list[Run]:
             '32',
         ),
     )
-    small: Options = (
+    many: Options = (
         ('train_dataloader.batch_size', 32),
         ('auto_scale_lr.base_batch_size', 32),
         ('optim_wrapper.optimizer.lr', 2 * LEARNING_RATE),
-        ('train_dataloader.dataset.pipeline.2.scale', tuple(side // 2 for side in SCALE)),
     )
-    low = _run(
-        f'{FEW}_low_resolution',
-        FEW,
-        'scratch',
-        seed,
-        (*_options(FEW), *SCHEDULE.whole(half, half), *small),
-    )
+    options = (*_options(FEW), *SCHEDULE.whole(half, half), *many)
+    low = _run(f'{FEW}_low_resolution', FEW, 'scratch', seed, options)
+    low = replace(low, arguments=('--scale', '0.5'))
     taught = (*_options(FEW, images=TAUGHT), *SCHEDULE.whole(half, half))
     teacher = _run(f'{FEW}_teacher', FEW, 'scratch', seed, taught)
     labels = PseudoLabelRun(

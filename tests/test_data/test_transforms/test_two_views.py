@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
-from mmscratch.data.transforms import TwoViews
+from mmscratch.data.transforms import TwoViews, two_views
 
 
 @pytest.fixture
@@ -53,3 +54,26 @@ def test_a_grey_image_stays_grey_and_changes_its_brightness():
 def test_a_smaller_image_is_enlarged():
     views = TwoViews(size=64)(dict(img=np.zeros((9, 5, 3), np.uint8)))['inputs']
     assert views.shape == (2, 3, 64, 64)
+
+
+def test_the_blur_is_gaussian():
+    """Against torchvision's, with the width that the seed draws."""
+    noise = torch.randint(0, 256, (3, 40, 40), dtype=torch.uint8)
+    torch.manual_seed(3)
+    blurred = two_views._blurred(noise)
+    torch.manual_seed(3)
+    sigma = float(torch.empty(()).uniform_(0.1, 2.0))
+    expected = v2.functional.gaussian_blur(noise, [17, 17], [sigma, sigma])
+    assert (blurred.int() - expected.int()).abs().max() <= 2
+
+
+def test_about_half_of_the_views_are_flipped_and_cropped_on_their_own():
+    ramp = np.tile(np.arange(0, 250, 5, dtype=np.uint8)[None, :, None], (50, 1, 3))
+    torch.manual_seed(0)
+    views = torch.cat([TwoViews(32, jitter=0)(dict(img=ramp))['inputs'] for _ in range(50)]).int()
+    flipped = views[:, 0, 16, 0] > views[:, 0, 16, -1]
+    assert 30 <= flipped.sum() <= 70
+    # a crop has 20 to 100 % of the area
+    widths = (views[:, 0, 16, 0] - views[:, 0, 16, -1]).abs()
+    assert widths.min() < 130
+    assert widths.max() > 200
