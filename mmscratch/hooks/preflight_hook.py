@@ -244,7 +244,7 @@ class PreflightHook(Hook):
             subset=_subset(runner),
             batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
-            image_scale=runner.cfg.get('image_scale', 1.0),
+            resolution_factor=runner.cfg.get('resolution_factor', 1.0),
             parent=self._parent,
         )
         model = bare_model(runner)

@@ -220,7 +220,7 @@ _PROOF: dict[str, Any] = {
     'batch?': {'gpus': int, 'images_per_gpu': int | None, 'accumulation': int},
     'subset?': ({'sha256': str}, NoneType),
     'pretraining?': _SEEN,
-    'image_scale?': Real,
+    'resolution_factor?': Real,
 }
 _LINK = {
     'kind': str,
