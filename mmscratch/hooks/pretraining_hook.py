@@ -60,15 +60,15 @@ class PretrainingHook(PreflightHook):
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
         proof = super()._established(runner, [], waived)
-        return {**proof, 'pretraining': self._pretraining(runner)}
+        return {**proof, 'pretraining': self._pretraining(runner, runner.iter)}
 
-    def _pretraining(self, runner: Runner) -> dict:
-        seen = runner.iter * images_per_step(batch_of(runner))
+    def _pretraining(self, runner: Runner, iterations: int) -> dict:
+        seen = iterations * images_per_step(batch_of(runner))
         size = runner.train_dataloader.dataset.pipeline.transforms[-1].size
         return dict(
             method='densecl' if bare_model(runner).dense_weight else 'moco',
             **_images(runner),
-            iterations=runner.iter,
+            iterations=iterations,
             images_seen=seen,
             pixels_seen=seen * size**2,
         )
@@ -76,7 +76,9 @@ class PretrainingHook(PreflightHook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write the proof into the checkpoint, and draw the curves."""
         if self._proof is not None:
-            self._proof = {**self._proof, 'pretraining': self._pretraining(runner)}
+            # the runner has not counted the iteration yet
+            iterations = checkpoint['meta'].get('iter', runner.iter)
+            self._proof = {**self._proof, 'pretraining': self._pretraining(runner, iterations)}
         super().before_save_checkpoint(runner, checkpoint)
         self._draw(runner)
 
@@ -85,7 +87,7 @@ class PretrainingHook(PreflightHook):
         if not is_main_process():
             return
         self._draw(runner)
-        proof = {**(self._proof or {}), 'pretraining': self._pretraining(runner)}
+        proof = {**(self._proof or {}), 'pretraining': self._pretraining(runner, runner.iter)}
         state = bare_model(runner).backbone.state_dict()
         content = dict(
             meta=dict(preflight=proof),
