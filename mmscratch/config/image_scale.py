@@ -14,7 +14,7 @@ LENGTHS = ('scale', 'scales', 'crop_size', 'size')
 def scale_images(cfg: Config, factor: float) -> None:
     """Multiply the sizes that the images of all splits are resized, cropped and padded to.
 
-    The config's own key ``image_scale`` tells the factor to PreflightHook.
+    The config's own key ``resolution_factor`` tells the factor to PreflightHook.
 
     Args:
         cfg: changed in place.
@@ -48,7 +48,7 @@ def scale_images(cfg: Config, factor: float) -> None:
         raise InputError(
             f'{cfg.filename}: --scale {factor}: no step of its pipelines resizes images'
         )
-    cfg.image_scale = factor * cfg.get('image_scale', 1.0)
+    cfg.resolution_factor = factor * cfg.get('resolution_factor', 1.0)
 
 
 def _scaled(lengths: Any, factor: float) -> Any:

@@ -10,7 +10,7 @@ from mmscratch.config.registered_classes import accepted_arguments
 # Keys that MMEngine's Runner, MMDetection's tools and ours read, besides the Runner's arguments.
 _TOP_LEVEL = (
     'activation_checkpointing compile custom_imports default_scope drop_bad_boxes '
-    'efficient_conv_bn_eval find_unused_parameters image_scale model_wrapper_cfg runner_type '
+    'efficient_conv_bn_eval find_unused_parameters resolution_factor model_wrapper_cfg runner_type '
     'sync_bn tta_model tta_pipeline'
 )
 

@@ -243,7 +243,7 @@ class PreflightHook(Hook):
             subset=_subset(runner),
             batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
-            image_scale=runner.cfg.get('image_scale', 1.0),
+            resolution_factor=runner.cfg.get('resolution_factor', 1.0),
             parent=self._parent,
         )
         model = bare_model(runner)
@@ -348,8 +348,10 @@ def _subset(runner: Runner) -> dict | None:
 def _teacher(runner: Runner) -> dict | None:
     """The teacher of the pseudo labels, as tools/data/pseudo_labels.py has written it."""
     loader = runner.train_dataloader
-    file = getattr(getattr(loader.batch_sampler, 'sampler', loader.sampler), 'labelled', None)
-    return json.loads(Path(file).read_text())['teacher'] if file else None
+    file = getattr(getattr(loader.batch_sampler, 'sampler', loader.sampler), 'labelled', None) or ''
+    # other files of ids tell of no teacher
+    content = json.loads(Path(file).read_text()) if file.endswith('.json') else None
+    return content.get('teacher') if isinstance(content, dict) else None
 
 
 def _split(batch: dict) -> str:

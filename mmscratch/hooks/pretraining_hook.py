@@ -20,8 +20,9 @@ RESULT = 'backbone.pth'
 class PretrainingHook(PreflightHook):
     """``PreflightHook`` for a pre-training, which writes the backbone's weights at its end.
 
-    Only the backbone has to train in full, since the momentum encoder follows it, and nothing is
-    validated. A run is not resumed on other images than it began with.
+    Also after ``--init``, no parameter of the backbone may be frozen, and no norm layer be in eval
+    mode. The momentum encoder has no gradients, and nothing is validated. A run is not resumed on
+    other images than it began with.
 
     The proof has one more entry, ``pretraining``, in every checkpoint and in ``backbone.pth``:
 
@@ -44,9 +45,9 @@ class PretrainingHook(PreflightHook):
             for check, text in super()._faults(runner, files)
             if check not in ('frozen', 'norm_eval') and not text.startswith('it never validates')
         ]
-        backbone = bare_model(runner).backbone
-        kept += [('frozen', fault) for fault in frozen_faults(backbone)]
-        return kept + [('norm_eval', fault) for fault in norm_faults(backbone)]
+        model = bare_model(runner)
+        kept += [('frozen', fault) for fault in frozen_faults(model.backbone)]
+        return kept + [('norm_eval', fault) for fault in norm_faults(model)]
 
     def _subset_faults(self, runner: Runner) -> list[str]:
         began = ((self._parent or {}).get('pretraining') or {}).get('images_sha256')

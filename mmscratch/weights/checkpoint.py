@@ -220,9 +220,14 @@ _PROOF: dict[str, Any] = {
     'batch?': {'gpus': int, 'images_per_gpu': int | None, 'accumulation': int},
     'subset?': ({'sha256': str}, NoneType),
     'pretraining?': _SEEN,
-    'image_scale?': Real,
+    'resolution_factor?': Real,
 }
-_LINK = {'kind': str, 'file': str, 'sha256': str | None, 'pixels_before': Integral | None, **_SEEN}
+_LINK = {
+    'kind': str,
+    'file': str,
+    'sha256': str | None,
+    **dict.fromkeys(('images_seen', 'pixels_seen', 'pixels_before'), Integral | None),
+}
 _PROOF['initialization?'] = {
     'arm': str,
     'frozen': bool,

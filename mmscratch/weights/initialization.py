@@ -121,7 +121,7 @@ def describe(proof: Mapping[str, Any]) -> str:
 def _told(each: Mapping[str, Any], proof: Mapping[str, Any] | None) -> str:
     images, pixels = each['images_seen'], each['pixels_seen']
     text = f'{each["file"]}, {KINDS.get(each["kind"], each["kind"])}'
-    scale = (proof or {}).get('image_scale', 1.0)
+    scale = (proof or {}).get('resolution_factor', 1.0)
     text += f' at {scale:g} of their size' if scale != 1 else ''
     text += ' (' + ('images seen unknown' if images is None else f'{images:,} images')
     text += ')' if pixels is None else f', {pixels:,} pixels)'

@@ -26,7 +26,7 @@ def test_each_way_to_say_a_size_is_scaled():
     cfg = scaled('scratch/mask_rcnn_r50_gn_6x', 0.5)
     for split in ('train', 'val', 'test'):
         assert step(cfg, split, 'Resize').scale == (666, 400)
-    assert cfg.image_scale == 0.5
+    assert cfg.resolution_factor == 0.5
     cfg = scaled('pretrained/mask_rcnn_r50_gn_6x_ms', 0.5)
     assert step(cfg, 'train', 'RandomChoiceResize').scales[0] == (666, 320)
     cfg = scaled('scratch/mask_rcnn_r50_gn_fast', 0.5)
@@ -38,7 +38,7 @@ def test_each_way_to_say_a_size_is_scaled():
     assert cfg.model.data_preprocessor.batch_augments[0].size == (256, 256)
     scale_images(cfg, 2)
     assert step(cfg, 'train', 'RandomCrop').crop_size == (512, 512)
-    assert cfg.image_scale == 0.5
+    assert cfg.resolution_factor == 0.5
 
 
 def test_images_that_fit_shrink_too():

@@ -487,7 +487,8 @@ BEGAN = dict(arm='scratch', frozen=False, weights=None, teacher=None, pixels_bef
 
 
 def test_a_chain_of_proofs_is_loaded(tmp_path):
-    weights = dict(kind='own', file='b.pth', sha256=None, pixels_before=None, pixels_seen=9)
+    weights = dict(kind='own', file='b.pth', sha256=None, images_seen=None)
+    weights |= dict(pixels_seen=9, pixels_before=None)
     proof = PROOF | dict(parent=PROOF, initialization=BEGAN | dict(weights=weights))
     meta = dict(preflight=proof, images_seen=9, pixels_seen=None)
     torch.save(dict(meta=meta, state_dict={}), tmp_path / 'a.pth')

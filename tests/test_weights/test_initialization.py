@@ -79,7 +79,7 @@ def test_the_chain_in_words():
     scratch = proof(initialization=initialization(None, False, None))
     low = dict(links(kind='direct', file='low.pth', images_seen=1500, pixels_seen=64_000_000))
     high = proof(
-        parent=dict(scratch, image_scale=0.5), initialization=initialization(low, False, None)
+        parent=dict(scratch, resolution_factor=0.5), initialization=initialization(low, False, None)
     )
     assert describe(scratch) == 'from random weights'
     assert describe(high) == (
