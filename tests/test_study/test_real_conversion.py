@@ -23,6 +23,10 @@ def save(file: Path, content: bytes | str | np.ndarray) -> None:
     file.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def jpeg(pixels: np.ndarray, quality: int) -> bytes:
+    return cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
 @pytest.fixture
 def convert(tmp_path, monkeypatch):
     """Convert a source whose annotations pass; return them by split, and the folder."""
@@ -76,8 +80,7 @@ def test_boards(boards, convert):
         '{"id":5,"name":"copper","supercategory":"defect"},'
         '{"id":6,"name":"pin-hole","supercategory":"defect"}]}\n'
     )
-    pixels = cv2.imread(str(out / 'val/30.jpg'), cv2.IMREAD_UNCHANGED)
-    assert pixels.tolist() == np.full((16, 8), 100).tolist()
+    assert (out / 'val/30.jpg').read_bytes() == jpeg(np.full((16, 8), 100, np.uint8), 80)
 
 
 def test_smears(tmp_path, convert):
@@ -132,9 +135,8 @@ def test_nuclei(tmp_path, convert):
     assert rle.decode(small.pop('segmentation')).tolist() == expected.tolist()
     assert small == dict(id=2, image_id=1, category_id=1, bbox=[3, 2, 2, 2], area=4, iscrowd=0)
     for file, shape in (('train/a.jpg', (4, 6, 3)), ('val/d.jpg', (2, 512, 3))):
-        pixels = cv2.imread(str(out / file), cv2.IMREAD_UNCHANGED)
-        assert pixels.shape == shape
-        assert np.abs(pixels - np.array([40.0, 60, 80])).max() <= 2
+        pixels = np.full(shape, (40, 60, 80), np.uint8)
+        assert (out / file).read_bytes() == jpeg(pixels, 95)
 
 
 def test_other_annotations_leave_nothing(boards, tmp_path):
