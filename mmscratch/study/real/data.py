@@ -40,7 +40,7 @@ SOURCES = {
         'DeepPCB: circuit boards in black and white, 6 kinds of defects, boxes',
         'https://github.com/tangsanli5201/DeepPCB',
         '08e98c4db5922613fb97176eb3d6497d48260cb1',
-        'MIT',
+        'MIT; its README says: for research only',
         (1000, 500),
         "the source's own split, without the templates; halved to 320 x 320 by area averaging; "
         'JPEG of quality 80',
