@@ -134,6 +134,8 @@ def test_a_stopped_run_goes_on_to_the_bit(pretrain):
         checkpoint.load(folder / 'backbone.pth')['meta']['preflight'] for folder in (whole, stopped)
     ]
     assert proofs[0] == proofs[1]
+    saved = checkpoint.load(whole / 'iter_2.pth')['meta']['preflight']['pretraining']
+    assert (saved['iterations'], saved['images_seen']) == (2, 8)
 
 
 def test_other_images_are_no_resumption(pretrain, images, tmp_path):

@@ -20,8 +20,9 @@ RESULT = 'backbone.pth'
 class PretrainingHook(PreflightHook):
     """``PreflightHook`` for a pre-training, which writes the backbone's weights at its end.
 
-    Only the backbone has to train in full, since the momentum encoder follows it, and nothing is
-    validated. A run is not resumed on other images than it began with.
+    Also after ``--init``, no parameter of the backbone may be frozen, and no norm layer be in eval
+    mode. The momentum encoder has no gradients, and nothing is validated. A run is not resumed on
+    other images than it began with.
 
     The proof has one more entry, ``pretraining``, in every checkpoint and in ``backbone.pth``:
 
@@ -44,9 +45,9 @@ class PretrainingHook(PreflightHook):
             for check, text in super()._faults(runner, files)
             if check not in ('frozen', 'norm_eval') and not text.startswith('it never validates')
         ]
-        backbone = bare_model(runner).backbone
-        kept += [('frozen', fault) for fault in frozen_faults(backbone)]
-        return kept + [('norm_eval', fault) for fault in norm_faults(backbone)]
+        model = bare_model(runner)
+        kept += [('frozen', fault) for fault in frozen_faults(model.backbone)]
+        return kept + [('norm_eval', fault) for fault in norm_faults(model)]
 
     def _subset_faults(self, runner: Runner) -> list[str]:
         began = ((self._parent or {}).get('pretraining') or {}).get('images_sha256')
@@ -59,15 +60,15 @@ class PretrainingHook(PreflightHook):
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
         proof = super()._established(runner, [], waived)
-        return {**proof, 'pretraining': self._pretraining(runner)}
+        return {**proof, 'pretraining': self._pretraining(runner, runner.iter)}
 
-    def _pretraining(self, runner: Runner) -> dict:
-        seen = runner.iter * images_per_step(batch_of(runner))
+    def _pretraining(self, runner: Runner, iterations: int) -> dict:
+        seen = iterations * images_per_step(batch_of(runner))
         size = runner.train_dataloader.dataset.pipeline.transforms[-1].size
         return dict(
             method='densecl' if bare_model(runner).dense_weight else 'moco',
             **_images(runner),
-            iterations=runner.iter,
+            iterations=iterations,
             images_seen=seen,
             pixels_seen=seen * size**2,
         )
@@ -75,7 +76,9 @@ class PretrainingHook(PreflightHook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write the proof into the checkpoint, and draw the curves."""
         if self._proof is not None:
-            self._proof = {**self._proof, 'pretraining': self._pretraining(runner)}
+            # the runner has not counted the iteration yet
+            iterations = checkpoint['meta'].get('iter', runner.iter)
+            self._proof = {**self._proof, 'pretraining': self._pretraining(runner, iterations)}
         super().before_save_checkpoint(runner, checkpoint)
         self._draw(runner)
 
@@ -84,7 +87,7 @@ class PretrainingHook(PreflightHook):
         if not is_main_process():
             return
         self._draw(runner)
-        proof = {**(self._proof or {}), 'pretraining': self._pretraining(runner)}
+        proof = {**(self._proof or {}), 'pretraining': self._pretraining(runner, runner.iter)}
         state = bare_model(runner).backbone.state_dict()
         content = dict(
             meta=dict(preflight=proof),

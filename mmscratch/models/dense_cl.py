@@ -42,8 +42,8 @@ class DenseCL(BaseModel):
         dense_weight: lambda of eq. 3, from 0 (MoCo v2) to below 1.
         embedding_channels: length of queries and keys.
         hidden_channels: of both projections; None for those of the last map, as in the papers.
-        queue_length: number of keys in each queue.
-        momentum: of the momentum encoder, 0 to 1: the share that it keeps in an iteration.
+        queue_length: number of keys in each queue, 1 or more.
+        momentum: of the momentum encoder, between 0 and 1: the share that it keeps in an iteration.
         temperature: tau of eq. 1.
 
     Example:
@@ -112,6 +112,17 @@ class DenseCL(BaseModel):
         outputs['effective_rank'] = effective_rank(queries['image'].detach().flatten(0, 1))
         self._enqueue(new)
         return outputs
+
+    def train(self, mode: bool = True) -> 'DenseCL':
+        """Set the mode of all layers, those of the momentum encoder too.
+
+        Its weights have no gradient, so that a backbone may take it for frozen and leave its BN in
+        eval mode. Keys would be normalized otherwise than queries.
+        """
+        super().train(mode)
+        for module in self.momentum_encoder.modules():
+            module.training = mode
+        return self
 
     def _encoder(self) -> nn.ModuleList:
         """What the momentum encoder is a copy of."""

@@ -119,8 +119,9 @@ def draw(claim: Claim, study: Study, results: Results, out: Path) -> None:
 def cost(results: Results) -> str:
     """How many runs, and the sum of their training times, in words."""
     every = [result for of_seeds in results.values() for result in of_seeds]
-    # the seconds of a branch include those of its parent, which count once
-    seconds = sum(r['train_seconds'] * (1 - r['begin'] / r['iterations']) for r in every)
+    # the seconds of a branch include those of its parent, which count once; pseudo labels take no
+    # iteration
+    seconds = sum(r['train_seconds'] * (1 - r['begin'] / max(1, r['iterations'])) for r in every)
     return f'{len(every)} runs, whose training times add up to {seconds / 3600:.1f} hours'
 
 

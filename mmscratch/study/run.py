@@ -32,6 +32,7 @@ DECIDING = (
 # Hooks that neither change weights nor choose the data that they are trained on.
 WATCHERS = (
     'checkpoint',
+    'collapse',
     'finite_loss',
     'logger',
     'mean_over_ranks',

@@ -178,6 +178,19 @@ def test_the_momentum_encoder_begins_as_a_copy_and_follows_slowly():
     torch.testing.assert_close(keys, torch.full_like(keys, 1.25))
 
 
+def test_keys_are_normalized_as_queries_are():
+    """TimmBackbone leaves the BN of weights without gradient in eval mode."""
+    pytest.importorskip('timm')
+    backbone = dict(type='TimmBackbone', model_name='resnet10t', out_indices=(4,))
+    model = DenseCL(backbone, NORMALIZE, queue_length=12).train()
+    inputs = views(4)
+    inputs[:, 1] = inputs[:, 0]
+    queries = model(inputs[:, 0])
+    losses_of(model, inputs)
+    torch.testing.assert_close(model.image_queue[:4], queries)
+    assert not any(module.training for module in model.eval().modules())
+
+
 @pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
 def test_bn_learns_its_statistics(norm):
     model = make(norm)

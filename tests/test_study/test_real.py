@@ -159,6 +159,13 @@ def test_runs_know_their_commands(tmp_path):
     assert other[other.index('--init') + 1] == 'at/bccd_pretrained_4x/iter_1000.pth'
 
 
+def test_the_cost_counts_a_parent_once_and_pseudo_labels_as_nothing():
+    every = [(3600, 0, 500), (7200, 500, 1000), (0, 0, 0)]
+    rows = [dict(train_seconds=s, begin=b, iterations=n) for s, b, n in every]
+    told = page.cost({str(k): [row] for k, row in enumerate(rows)})
+    assert told == '3 runs, whose training times add up to 2.0 hours'
+
+
 def test_twins_differ_in_their_weights_alone():
     scratch, pretrained = (
         next(run for run in plan.twins(0, 'bccd') if run.name == f'bccd_{arm}_4x')
