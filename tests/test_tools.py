@@ -261,6 +261,18 @@ def test_a_subset_of_the_configs_data_is_not_one_of_other_data(
     assert sampler.get('subset') == expected
 
 
+def test_labelled_images_of_other_data_are_forgotten(configured, shapes, tmp_path):
+    dumped = tmp_path / Path(CONFIG).name
+    cfg = Config.fromfile(CONFIG)
+    cfg.train_dataloader.sampler.labelled = 'other/labelled.json'
+    cfg.dump(dumped)
+    sampler = configured(dumped, '--data', shapes).train_dataloader.sampler
+    assert 'labelled' not in sampler
+    own = ['--cfg-options', 'train_dataloader.sampler.labelled=mine.json']
+    sampler = configured(dumped, '--data', shapes, *own).train_dataloader.sampler
+    assert sampler.labelled == 'mine.json'
+
+
 def test_a_run_leaves_what_people_and_programs_need(trained):
     report = json.loads((trained / 'metrics.json').read_text())
     assert report['iterations'] == 4

@@ -74,12 +74,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     """Change a config as the options say. The tool itself handles ``--work-dir``."""
     if args.data:
-        use_folder(cfg, args.data)
         # what the config says of its own data does not hold for these
         if 'drop_bad_boxes' not in args.cfg_options:
             cfg.drop_bad_boxes = False
-        if 'train_dataloader.sampler.subset' not in args.cfg_options:
-            ((cfg.get('train_dataloader') or {}).get('sampler') or {}).pop('subset', None)
+        sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
+        for key in ('subset', 'labelled'):
+            if f'train_dataloader.sampler.{key}' not in args.cfg_options:
+                sampler.pop(key, None)
+        use_folder(cfg, args.data)
     if args.drop_bad_boxes:
         cfg.drop_bad_boxes = True
     if args.max_detections is not None:

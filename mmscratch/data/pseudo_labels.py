@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmscratch.data import coco_folder, coco_json, repoint
 from mmscratch.data.coco_json import CocoJson
-from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
+from mmscratch.data.image_check import look_at_all
 from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.data.unlabelled_images import find_images
 from mmscratch.errors import InputError
 from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, sha256_of_ids
 from mmscratch.visualization.inferencer import Inferencer
@@ -103,6 +104,11 @@ def _labelled(content: CocoJson, given: str, seed: int | None) -> list[ImageId]:
     if not given.isdecimal():
         return read_ids(given)
     with_objects = {row['image_id'] for row in content['annotations']}
+    if int(given) > len(with_objects):
+        raise InputError(
+            f'--labelled {given}: {content.file} has {len(with_objects)} images with objects; give '
+            'at most that'
+        )
     return choose_ids(with_objects, int(given), seed or 0)
 
 
@@ -110,9 +116,9 @@ def images_below(folder: Path, planned: Plan) -> tuple[list[dict[str, Any]], lis
     """List the images of a folder and of those below it, as rows with new ids, and their faults.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such folder, or no image in it.
     """
-    files = sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = list(find_images(folder))
     facts = look_at_all(files)
     first = 1 + max(row['id'] for row in planned.content['images'])
     rows = [
@@ -324,6 +330,23 @@ def _at(
     )
 
 
+def drops_masks(planned: Plan, found: Iterable[Detections]) -> bool:
+    """Whether the labelled objects have segmentations that the teacher's lack.
+
+    Training takes segmentations of all objects or of none.
+    """
+    given = any(row.get('segmentation') for row in planned.content['annotations'])
+    return given and all(each.masks is None for each in found)
+
+
+def _without_masks(content: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [
+        {key: value for key, value in row.items() if key != 'segmentation'}
+        for row in content['annotations']
+    ]
+    return dict(content, annotations=rows)
+
+
 def write(
     out: Path,
     root: Path,
@@ -337,7 +360,8 @@ def write(
 
     Nothing is copied: ``train/data`` and ``train/images`` link to the folders of the images, and
     ``val`` to the one of validation. An annotation from the teacher has its ``score`` and
-    ``pseudo: 1``. The folder appears when it is complete.
+    ``pseudo: 1``. If :func:`drops_masks`, no annotation keeps its segmentation, and
+    ``instances_val.json`` is a copy without segmentations. The folder appears when it is complete.
 
     Args:
         out: the folder to write; it must not exist.
@@ -379,17 +403,16 @@ def write(
                 dict(id=number, image_id=row['id'], category_id=ids[name], bbox=box, area=area)
                 | dict(iscrowd=0, score=score, pseudo=1, **mask)
             )
-    folder = coco_folder.find(root)
+    val = coco_folder.find(root)['val']
+    train_file, val_file = (f'annotations/instances_{split}.json' for split in coco_folder.SPLITS)
     links = {
         'train/data': planned.image_dir,
         'train/images': image_dir,
-        'val': _image_dir(folder['val']),
-        'annotations/instances_val.json': repoint.annotation_path(folder['val']),
+        'val': _image_dir(val),
+        val_file: repoint.annotation_path(val),
     }
     files = {
-        'annotations/instances_train.json': dict(
-            content, images=rows, annotations=annotations, categories=content['categories']
-        ),
+        train_file: dict(content, images=rows, annotations=annotations),
         coco_folder.LABELLED: dict(
             k=len(labelled),
             sha256=sha256_of_ids(planned.labelled),
@@ -397,6 +420,10 @@ def write(
             **record,
         ),
     }
+    if drops_masks(planned, [found for _, found in images]):
+        files[train_file] = _without_masks(files[train_file])
+        files[val_file] = _without_masks(coco_json.load(repoint.annotation_path(val)))
+        del links[val_file]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out.parent) as folder_name:
         unfinished = Path(folder_name) / 'data'
@@ -406,6 +433,7 @@ def write(
                 link.parent.mkdir(parents=True, exist_ok=True)
                 # relative: they hold where both folders are moved together
                 link.symlink_to(os.path.relpath(target.resolve(), (out / name).parent.resolve()))
+        (unfinished / 'annotations').mkdir(exist_ok=True)
         for name, written in files.items():
             (unfinished / name).write_text(json.dumps(written), encoding='utf-8')
         unfinished.rename(out)

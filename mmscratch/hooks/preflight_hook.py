@@ -24,7 +24,6 @@ from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
 from mmscratch.loops.resumed_schedule import follow_config
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step, loaded_file
 from mmscratch.loops.schedule_faults import schedule_faults
-from mmscratch.weights import checkpoint as loaded_files
 from mmscratch.weights.initialization import describe, initialization, kind_of, link, trained_on
 
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
@@ -106,7 +105,7 @@ class PreflightHook(Hook):
         else:
             names = list(checkpoint.get('state_dict', checkpoint))
             meta = checkpoint.get('meta') or {}
-            self._loaded = str(runner._load_from), loaded_files.last_file, names, meta
+            self._loaded = str(runner._load_from), getattr(checkpoint, 'path', None), names, meta
 
     def before_train(self, runner: Runner) -> None:
         """Run the checks on rank 0; all ranks raise its error together."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmengine.config import Config
 
@@ -22,6 +22,8 @@ class PretrainingRun(Run):
     ``weights``.
     """
 
+    tool: ClassVar[str] = 'pretrain.py'
+
     def load(self) -> Config:
         """The recipe of pre-training, with the detector's backbone and the options in it."""
         cfg = Config.fromfile(RECIPE)
@@ -33,16 +35,9 @@ class PretrainingRun(Run):
         """The weights of the backbone."""
         return 'backbone.pth'
 
-    def command(self, folder: Callable[[Run], Path]) -> list[str]:
-        """The tool in tools/ that makes it, with its options."""
+    def _data_option(self, folder: Callable[[Run], Path]) -> list[str]:
         assert self.data.root
-        command = ['pretrain.py', self.config, '--images', str(self.data.root / 'train')]
-        command += ['--work-dir', str(folder(self)), '--seed', str(self.seed), *self.arguments]
-        if (folder(self) / 'last_checkpoint').exists():
-            command.append('--resume')
-        if self.options:
-            command += ['--cfg-options', *(f'{key}={value}' for key, value in self.options)]
-        return command
+        return ['--images', str(self.data.root / 'train')]
 
     def record(self, folder: Path) -> dict[str, Any]:
         """Loss, spread of the embeddings, and what the file of weights says of itself."""

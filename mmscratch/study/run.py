@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmengine.config import Config
 
@@ -121,6 +121,7 @@ class Run:
     begin: int = 0
     arguments: tuple[str, ...] = ()
     labels: 'Run | None' = None
+    tool: ClassVar[str] = 'train.py'
 
     @property
     def label(self) -> str:
@@ -173,7 +174,7 @@ class Run:
         Args:
             folder: the work directory of a run.
         """
-        command = ['train.py', self.config, '--work-dir', str(folder(self))]
+        command = [self.tool, self.config, '--work-dir', str(folder(self))]
         command += ['--seed', str(self.seed)]
         if self.weights:
             command += ['--init', str(folder(self.weights) / self.weights.output(self))]
@@ -181,16 +182,15 @@ class Run:
             command.append('--resume')
         elif self.parent:
             command += ['--resume', str(folder(self.parent) / self.parent.output(self))]
-        if (
-            root := folder(self.labels) / self.labels.output(self)
-            if self.labels
-            else self.data.root
-        ):
-            command += ['--data', str(root)]
-        command += self.arguments
+        command += [*self._data_option(folder), *self.arguments]
         if self.options:
             command += ['--cfg-options', *(f'{key}={value}' for key, value in self.options)]
         return command
+
+    def _data_option(self, folder: Callable[['Run'], Path]) -> list[str]:
+        if self.labels:
+            return ['--data', str(folder(self.labels) / self.labels.output(self))]
+        return ['--data', str(self.data.root)] if self.data.root else []
 
     def record(self, folder: Path) -> dict[str, Any]:
         """What its result keeps of its work directory.

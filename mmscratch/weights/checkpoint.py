@@ -18,6 +18,7 @@ import struct
 import urllib.error
 import urllib.parse
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from types import NoneType
@@ -32,9 +33,6 @@ from mmengine.runner import CheckpointLoader
 from mmscratch.errors import InputError
 from mmscratch.weights import safetensors_file
 
-# What :func:`load` has read last. MMEngine passes on the content of a file alone, not where it has
-# put a download.
-last_file: str | None = None
 # The first bytes of a file of torch.save before torch 1.6, which writes a zip since.
 OLD_HEAD = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
 
@@ -148,17 +146,16 @@ def load(
     """Load a local checkpoint; its objects are tensors, plain types and ``CHECKPOINT_GLOBALS``.
 
     A ``.pkl`` is read as Detectron's (:func:`load_pickle`). A ``.safetensors`` is read as weights,
-    or as a release (:mod:`mmscratch.weights.safetensors_file`).
+    or as a release (:mod:`mmscratch.weights.safetensors_file`). The attribute ``path`` of what is
+    returned is the file on this machine, also where MMEngine was given a URL or a package.
 
     Raises:
         InputError: the file does not exist, is damaged, is no checkpoint, or contains another
             object. Such an object is not created.
     """
-    global last_file
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise InputError(f'{filename}: no such checkpoint file; check the path')
-    last_file = filename
     if filename.endswith('.pkl'):
         checkpoint = load_pickle(filename)
     elif filename.endswith('.safetensors'):
@@ -175,7 +172,10 @@ def load(
             f'{filename}: holds a {type(checkpoint).__name__}, not a checkpoint or weights by '
             'name; give the file of a model'
         )
-    return checked(checkpoint, filename)
+    # MMEngine passes on the content alone; an OrderedDict takes attributes, as of a state dict
+    loaded = OrderedDict(checked(checkpoint, filename))
+    vars(loaded)['path'] = filename
+    return loaded
 
 
 def checked(checkpoint: dict, file: str) -> dict:
@@ -284,12 +284,15 @@ def load_from_package(
     The package is not imported.
 
     Raises:
-        InputError: the package is not installed, or :func:`load` refuses the file.
+        InputError: the package is not installed, the path leads out of it, or :func:`load` refuses
+            the file.
     """
     package, _, inner = filename.removeprefix('package://').partition('/')
+    if inner.startswith('/') or '..' in inner.split('/'):
+        raise InputError(f'{filename}: leads out of the package; name a file within it')
     try:
         spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    except ImportError:
+    except (ImportError, ValueError):  # __main__ has no spec
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise InputError(

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -133,6 +134,8 @@ def test_images_are_divided_by_what_the_teacher_has_seen(folder, tmp_path):
     meta = meta_of(folder, checkpoint, draw[:2], seed=3)
     planned = pseudo_labels.plan(folder, checkpoint, meta, '4')
     assert (set(planned.labelled), set(planned.held_out)) == (set(draw), set(draw[2:]))
+    with pytest.raises(InputError, match=r'--labelled 7: .*train\.json has 6 images with objects'):
+        pseudo_labels.plan(folder, checkpoint, meta, '7')
 
 
 def test_a_teacher_of_other_images_is_refused(folder, tmp_path):
@@ -188,6 +191,28 @@ def test_what_is_written_is_a_data_set_for_the_student(folder, tmp_path):
     assert cfg.train_dataloader.sampler.labelled == str(moved / 'out/labelled.json')
 
 
+def test_without_masks_of_the_teacher_nothing_has_masks(folder, tmp_path):
+    checkpoint = tmp_path / 'teacher/iter_9.pth'
+    planned = pseudo_labels.plan(folder, checkpoint, meta_of(folder, checkpoint, [6, 8]), None)
+    boxes = [dataclasses.replace(found((0, 0.9, 0)), masks=None) for _ in planned.unlabelled]
+    assert pseudo_labels.drops_masks(planned, boxes)
+    assert not pseudo_labels.drops_masks(planned, [found((0, 0.9, 0))])
+    out = tmp_path / 'out'
+    images, thresholds = list(zip(planned.unlabelled, boxes)), dict.fromkeys(CLASSES, Threshold(0))
+    pseudo_labels.write(out, folder, planned, images, None, thresholds, {})
+    for split, objects in (('train', 8), ('val', 4)):
+        content = json.loads((out / f'annotations/instances_{split}.json').read_text())
+        assert len(content['annotations']) == objects
+        assert not [row for row in content['annotations'] if 'segmentation' in row]
+        given = (folder / f'annotations/instances_{split}.json').read_text()
+        assert given.count('segmentation') == len(json.loads(given)['annotations'])
+    # a config with masks trains on boxes alone
+    cfg = Config.fromfile(CONFIG)
+    layouts.use_folder(cfg, out)
+    assert layouts.check(cfg, decode=True)[0].images == 6
+    assert cfg.model.type == 'FasterRCNN'
+
+
 def test_a_folder_of_images_is_labelled(folder, tmp_path):
     checkpoint = tmp_path / 'teacher/iter_9.pth'
     planned = pseudo_labels.plan(folder, checkpoint, meta_of(folder, checkpoint, None), None)
@@ -196,7 +221,8 @@ def test_a_folder_of_images_is_labelled(folder, tmp_path):
     (more / 'b').mkdir(parents=True)
     with pytest.raises(InputError, match='no image there that can be used'):
         pseudo_labels.images_below(more, planned)
-    for name in ('a.png', 'b/a.png', 'cut.png'):
+    (more / '.thumbnails').mkdir()
+    for name in ('a.png', 'b/a.png', 'cut.png', '.thumbnails/a.png'):
         cv2.imwrite(str(more / name), np.full((50, 70, 3), 99, 'u1'))
     (more / 'cut.png').write_bytes((more / 'cut.png').read_bytes()[:-20])
     rows, faults = pseudo_labels.images_below(more, planned)

@@ -337,18 +337,25 @@ def test_a_file_of_an_installed_package(tmp_path, monkeypatch):
     folder = tmp_path / 'some_weights'
     (folder / 'models').mkdir(parents=True)
     (folder / '__init__.py').write_text('raise RuntimeError("imported")')
-    torch.save({'w': torch.ones(2)}, folder / 'models/a.pth')
+    torch.save({'w': torch.ones(1)}, folder / 'models/a.pth')
     monkeypatch.syspath_prepend(tmp_path)
     loaded = CheckpointLoader.load_checkpoint('package://some_weights/models/a.pth')
-    assert loaded['w'].tolist() == [1, 1]
+    assert loaded['w'].tolist() == [1]
+    assert loaded.path == str(folder / 'models/a.pth')
+    torch.save(loaded, folder / 'again.pth')
+    assert checkpoint.load(folder / 'again.pth') == loaded
     saved(folder, meta=Foreign())
     with pytest.raises(InputError, match=r'some_weights/made\.pth: holds .*Foreign'):
         CheckpointLoader.load_checkpoint('package://some_weights/made.pth')
     with pytest.raises(InputError, match=r'some_weights/b\.pth: no such checkpoint file'):
         CheckpointLoader.load_checkpoint('package://some_weights/b.pth')
+    torch.save({'w': torch.ones(2)}, tmp_path / 'a.pth')
+    for inner in ('../a.pth', 'models/../../a.pth', f'{tmp_path}/a.pth'):
+        with pytest.raises(InputError, match='leads out of the package; name a file within it'):
+            CheckpointLoader.load_checkpoint(f'package://some_weights/{inner}')
 
 
-@pytest.mark.parametrize('package', ['no_such_weights', 'no.such', ''])
+@pytest.mark.parametrize('package', ['no_such_weights', 'no.such', '__main__', ''])
 def test_a_package_that_is_not_installed(package):
     with pytest.raises(InputError) as error:
         CheckpointLoader.load_checkpoint(f'package://{package}/a.pth')

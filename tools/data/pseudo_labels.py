@@ -14,8 +14,9 @@ not seen.
 
 DIR2 has COCO layout. Its instances_train.json has the labelled images and the others, whose objects
 have a score and pseudo: 1. Images and validation data are links. labelled.json has the ids of the
-labelled images, the thresholds, and the teacher's SHA-256. With --data DIR2 half of the images of a
-step are labelled ones (train_dataloader.sampler.labelled_share).
+labelled images, the thresholds, and the teacher's SHA-256. If the teacher has no masks, DIR2 has no
+segmentations, and instances_val.json is a copy without them. With --data DIR2 half of the images of
+a step are labelled ones (train_dataloader.sampler.labelled_share).
 """
 
 import argparse
@@ -114,7 +115,9 @@ def main() -> None:
         print(f'thresholds, chosen on {len(judged.ids)} {judged.which}:')
         print('\n'.join(describe(name, chosen) for name, chosen in thresholds.items()))
     files = [folder / row['file_name'] for row in rows]
-    images = zip(rows, pseudo_labels.detect(inferencer, files, args.batch_size, args.workers))
+    labels = list(pseudo_labels.detect(inferencer, files, args.batch_size, args.workers))
+    if pseudo_labels.drops_masks(planned, labels):
+        print('the teacher has no masks: segmentations of labelled and validation images left out')
     record = dict(
         teacher=dict(
             link('teacher', str(args.checkpoint), args.checkpoint, meta), parent=meta['preflight']
@@ -122,8 +125,9 @@ def main() -> None:
         held_out=judged.which if args.threshold is None else None,
         thresholds={name: asdict(chosen) for name, chosen in thresholds.items()},
     )
+    images = list(zip(rows, labels))
     counts = pseudo_labels.write(
-        args.out, args.data, planned, list(images), args.images, thresholds, record
+        args.out, args.data, planned, images, args.images, thresholds, record
     )
     print(
         f'{args.out}: {len(planned.labelled)} labelled images, and {len(rows)} others with '
