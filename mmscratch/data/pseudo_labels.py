@@ -174,14 +174,12 @@ class Detections:
     """What a teacher finds in one image.
 
     Attributes:
-        size: (height, width) of the image in pixels.
         boxes: x, y, width, height in pixels; (objects, 4) float.
         scores: 0 to 1; (objects,) float.
         labels: positions in the teacher's classes; (objects,) int.
         masks: COCO's RLE of each object; None if the teacher has no masks.
     """
 
-    size: tuple[int, int]
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
@@ -223,14 +221,9 @@ def _detections(sample: Any) -> Detections:
     masks = None
     if 'masks' in found:
         kept &= found.masks.any((1, 2))
-        masks = [_plain(hotcoco.mask.encode(mask)) for mask in found.masks[kept]]
-    return Detections(sample.ori_shape, boxes[kept], found.scores[kept], found.labels[kept], masks)
-
-
-def _plain(rle: Mapping[str, Any]) -> dict:
-    counts = rle['counts']
-    text = counts if isinstance(counts, str) else counts.decode()
-    return dict(size=list(rle['size']), counts=text)
+        encoded = map(hotcoco.mask.encode, found.masks[kept])
+        masks = [dict(rle, counts=rle['counts'].decode()) for rle in encoded]
+    return Detections(boxes[kept], found.scores[kept], found.labels[kept], masks)
 
 
 @dataclass(frozen=True)

