@@ -246,6 +246,8 @@ class PreflightHook(Hook):
             resolution_factor=runner.cfg.get('resolution_factor', 1.0),
             parent=self._parent,
         )
+        if runner.iter > 0:  # the checkpoint has no proof, and how its run began is not known
+            return proof
         model = bare_model(runner)
         weights, teacher = self._weights(model, proof), _teacher(runner)
         return {**proof, 'initialization': initialization(weights, is_frozen(model), teacher)}

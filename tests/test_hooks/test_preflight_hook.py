@@ -652,6 +652,13 @@ def test_the_proof_tells_what_the_run_began_with(make_runner, some_weights, tmp_
     assert proof_of(tmp_path / 'run' / 'iter_2.pth') == proof
 
 
+def test_how_a_run_without_a_proof_began_is_not_known(make_runner, tmp_path):
+    make_runner().train()
+    first = str(tmp_path / 'run' / 'iter_1.pth')
+    make_runner(PreflightHook(init='pretrained'), load_from=first, resume=True).train()
+    assert 'initialization' not in proof_of(tmp_path / 'run' / 'iter_2.pth')
+
+
 def test_a_file_that_is_loaded_by_an_address_is_known(make_runner, some_weights, tmp_path):
     @CheckpointLoader.register_scheme(prefixes='torchvision://toy', force=True)
     def load_toy(filename, map_location):
