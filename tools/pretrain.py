@@ -60,13 +60,7 @@ def parse_args() -> argparse.Namespace:
         help='images an iteration; the learning rate changes in proportion',
     )
     parser.add_argument('--init', metavar='FILE', help='begin with these weights, as in train.py')
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='latest',
-        metavar='CHECKPOINT',
-        help="go on from the work directory's last checkpoint, or from the one named",
-    )
+    shared_options.add_resume_option(parser)
     parser.add_argument('--seed', type=int, default=0, help='of weights, order and views')
     shared_options.add_run_options(parser)
     args = parser.parse_args()
@@ -138,12 +132,18 @@ def main(args: argparse.Namespace) -> None:
 
     from mmscratch.data import unlabelled_images
     from mmscratch.hooks.named_errors_hook import NamedErrorsHook
+    from mmscratch.samplers.subset import read_ids
 
     pipeline = cfg.train_dataloader.dataset.pipeline
     images = unlabelled_images.check(args.images, pipeline)
     work_dir.claim(Path(cfg.work_dir), args.config, args.resume)
-    if isinstance(subset := cfg.train_dataloader.sampler.get('subset'), int):
-        images = min(images, subset)
+    if (subset := cfg.train_dataloader.sampler.get('subset')) is not None:
+        images = subset if isinstance(subset, int) else len(read_ids(subset))
+    if args.batch_size > images:
+        raise InputError(
+            f'--batch-size {args.batch_size}: a step would take some of the {images} images twice, '
+            'with equal views, and contrast them; give at most the number of images'
+        )
     if cfg.model.queue_length is None:
         cfg.model.queue_length = queue_length(images, args.batch_size)
     threads = cpu_threads.fit(cfg, args.cfg_options)

@@ -55,13 +55,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', type=Path)
     shared_options.add_options(parser)
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='latest',
-        metavar='CHECKPOINT',
-        help="go on from the work directory's last checkpoint, or from the one named",
-    )
+    shared_options.add_resume_option(parser)
     parser.add_argument(
         '--init',
         metavar='FILE',

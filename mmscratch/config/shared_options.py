@@ -1,4 +1,4 @@
-"""The options that the tools for training and testing share, and what they do to a config."""
+"""The options that several tools share, and what they do to a config."""
 
 import argparse
 from collections.abc import Sequence
@@ -68,6 +68,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', type=Path, metavar='DIR', help='where the outputs go')
     parser.add_argument(
         '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE'
+    )
+
+
+def add_resume_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--resume``: None, ``'latest'`` or a checkpoint."""
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='latest',
+        metavar='CHECKPOINT',
+        help="go on from the work directory's last checkpoint, or from the one named",
     )
 
 

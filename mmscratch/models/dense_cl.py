@@ -15,17 +15,18 @@ MAPS = 64  # side of the image whose map says how many channels the backbone has
 class DenseCL(BaseModel):
     """DenseCL (Wang et al., CVPR 2021, section 3); MoCo v2 (Chen et al. 2020) without dense loss.
 
-    An encoder that learns maps the first view of each image to a query, a slow copy of it (the
-    momentum encoder) maps the second view to a key. Each query shall be like the key of its image,
-    and unlike the keys of earlier images, which a queue holds. The dense loss says the same of each
-    cell of the last feature map: its key is the cell of the other view whose backbone features are
-    most alike (eq. 4), its negatives are the means of other images' dense keys.
+    The encoder maps the first view of each image to a query. The momentum encoder, a moving average
+    of it, maps the second view to a key. The loss pulls each query towards the key of its image,
+    and away from the keys of other images, of which a queue holds earlier ones. The dense loss does
+    the same for each cell of the last feature map. The key of a cell is that of the cell of the
+    other view whose backbone features are most alike (eq. 4). Its negatives are the means of other
+    images' dense keys.
 
-    Two things are other than in both papers, since without them the embeddings of 500 images became
-    the same. The projections have BN, as in SimCLR and MoCo v3: features of a backbone with GN have
-    a large part that all images share. The keys of the batch's other images are negatives too: a
-    short queue is of a few iterations, and a network that changes fast tells its new keys from
-    older ones whatever the images show.
+    Two things differ from both papers, since without them the embeddings of 500 images became the
+    same. The projections have BN, as in SimCLR and MoCo v3: features of a backbone with GN have a
+    large part that all images share. The keys of the batch's other images are negatives too: a
+    short queue has the keys of a few iterations, and a network that changes fast tells its new keys
+    from older ones whatever the images show.
 
     The defaults are for a few hundred to a few thousand images. For a million, the papers take
     ``queue_length=65536`` and ``momentum=0.999``. In a short run that momentum would leave the
