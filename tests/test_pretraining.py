@@ -99,7 +99,12 @@ def test_the_result_says_what_it_is(pretrain, images):
     sha256 = proof['pretraining'].pop('images_sha256')
     assert len(sha256) == 64
     assert proof['pretraining'] == dict(
-        method='moco', images=20, iterations=4, images_seen=16, pixels_seen=16 * 64 * 64
+        method='moco',
+        images=20,
+        view_size=64,
+        iterations=4,
+        images_seen=16,
+        pixels_seen=16 * 64 * 64,
     )
     assert (proof['init'], proof['seed'], proof['parent'], proof['waived']) == (
         *('random', 0, None),
@@ -148,13 +153,15 @@ def test_no_image_is_in_a_step_twice(pretrain, tmp_path, kind):
         pretrain('run', '--batch-size', '6', *option)
 
 
-def test_other_images_are_no_resumption(pretrain, images, tmp_path):
+def test_other_views_are_no_resumption(pretrain, images, tmp_path):
     pretrain('run')
     others = tmp_path / images.name
     shutil.copytree(images, others)
     (others / '0.png').unlink()
-    with pytest.raises(InputError, match=r'iter_4\.pth began with other images'):
+    with pytest.raises(InputError, match=r'iter_4\.pth began with another --images: resume'):
         pretrain('run', '--resume', folder=others)
+    with pytest.raises(InputError, match=r'iter_4\.pth began with another --size: resume'):
+        pretrain('run', '--resume', '--size', '32')
 
 
 def test_one_pretraining_begins_with_another(pretrain):

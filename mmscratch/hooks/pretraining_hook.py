@@ -20,19 +20,20 @@ RESULT = 'backbone.pth'
 class PretrainingHook(PreflightHook):
     """``PreflightHook`` for a pre-training, which writes the backbone's weights at its end.
 
-    Also after ``--init``, no parameter of the backbone may be frozen, and no norm layer be in eval
-    mode. The momentum encoder has no gradients, and nothing is validated. A run is not resumed on
-    other images than it began with.
+    No parameter of the backbone may be frozen, and no norm layer in eval mode, after ``--init``
+    too. The momentum encoder has no gradients, and nothing is validated. A run is not resumed on
+    other images than it began with, nor with views of another size.
 
     The proof has one more entry, ``pretraining``, in every checkpoint and in ``backbone.pth``:
 
     - ``method``: densecl or moco
     - ``images``, ``images_sha256``: number of different images, and SHA-256 of their ``img_id``
       (:func:`~mmscratch.samplers.subset.sha256_of_ids`)
+    - ``view_size``: side of the views in pixels
     - ``iterations``, ``images_seen``: iterations times batch
     - ``pixels_seen``: those of the first views, which pass through the trained encoder forward and
-      backward: ``images_seen * size**2``. As many of the second views pass through the momentum
-      encoder, forward only, and are not counted.
+      backward: ``images_seen * view_size**2``. As many of the second views pass through the
+      momentum encoder, forward only, and are not counted.
 
     ``backbone.pth`` contains the backbone's weights as ``backbone.NAME``, which
     ``tools/train.py --init`` takes, and the proof as ``meta.preflight``. ``curves.png`` is drawn
@@ -50,12 +51,12 @@ class PretrainingHook(PreflightHook):
         return kept + [('norm_eval', fault) for fault in norm_faults(model)]
 
     def _subset_faults(self, runner: Runner) -> list[str]:
-        began = ((self._parent or {}).get('pretraining') or {}).get('images_sha256')
-        if began == _images(runner)['images_sha256']:
-            return []
+        began, now = (self._parent or {}).get('pretraining') or {}, self._pretraining(runner, 0)
+        options = {'images_sha256': '--images', 'view_size': '--size'}
         return [
-            f'{loaded_file(runner)} began with other images: resume with the same --images, or '
-            'start anew'
+            f'{loaded_file(runner)} began with another {option}: resume with that, or start anew'
+            for key, option in options.items()
+            if began.get(key) != now[key]
         ]
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
@@ -68,6 +69,7 @@ class PretrainingHook(PreflightHook):
         return dict(
             method='densecl' if bare_model(runner).dense_weight else 'moco',
             **_images(runner),
+            view_size=size,
             iterations=iterations,
             images_seen=seen,
             pixels_seen=seen * size**2,
