@@ -18,7 +18,8 @@ class FrozenTrunkHook(Hook):
     """Freeze the whole backbone at its pre-trained weights (``--freeze`` of ``tools/train.py``).
 
     No parameter of the backbone is trained, and the backbone stays in eval mode: norm layers use
-    the statistics that were loaded with it, and nothing is dropped. Any class of backbone will do.
+    the statistics that were loaded with it, dropout and stochastic depth are off. Any class of
+    backbone will do.
     Without gradients in the backbone a step is faster and needs less memory.
 
     Vasconcelos, Birodkar, Dumoulin (CVPR 2022, arXiv 2204.00484) call this knowledge preservation.

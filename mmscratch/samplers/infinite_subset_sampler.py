@@ -31,10 +31,10 @@ class InfiniteSubsetSampler(InfiniteSampler):
             ``subset_seed`` a smaller subset is part of every larger one.
         labelled: File of the ids of the labelled images, where the others have pseudo labels;
             ``--data`` sets it for a folder of ``tools/data/pseudo_labels.py``.
-        labelled_share: Share of labelled images among the draws, above 0 and below 1. It is the
-            same in every step, but for a draw, and where batches have one orientation. Zoph et al.
-            (NeurIPS 2020) minimize (L + alpha * L_pseudo) / (1 + alpha); with a share s that is
-            the mean loss of a draw for alpha = (1 - s) / s. None: all images alike.
+        labelled_share: Share of labelled images among the draws, above 0 and below 1; None: all
+            images alike. Each step has this share to within one image, unless batches are grouped
+            by orientation. Zoph et al. (2020) minimize (L + alpha * L_pseudo) / (1 + alpha).
+            With a share s that is the mean loss of a draw for alpha = (1 - s) / s.
 
     Example:
         >>> train_dataloader = dict(
