@@ -72,10 +72,10 @@ def test_verdict_on_catching_up(scratch, word, told):
 
 
 def test_iterations_that_buy_imagenet_back():
-    results = ending(**of_part('bccd', [10, 20, 41], [40, 45, 50]))
-    assert judges.bought_back(results, 'bccd').endswith('which scratch reaches by 4x')
-    results = ending(**of_part('bccd', [10, 20, 39], [40, 45, 50]))
-    assert judges.bought_back(results, 'bccd').endswith('and scratch has less up to 4x')
+    results = ending(**of_part('deeppcb60', [10, 20, 41], [40, 45, 50]))
+    assert judges.bought_back(results, 'deeppcb60').endswith('which scratch reaches by 4x')
+    results = ending(**of_part('deeppcb60', [10, 20, 39], [40, 45, 50]))
+    assert judges.bought_back(results, 'deeppcb60').endswith('and scratch has less up to 4x')
 
 
 @pytest.mark.parametrize(('few', 'word'), [(20, HOLDS), (46, OPEN), (60, FAILS)])

@@ -23,8 +23,8 @@ MASKS = {
 SCHEDULE = Schedule(one=250, first_drop=167, second_drop=56)
 LENGTHS = (1, 2, 4)
 SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
-# The part with the most images has a longer schedule too, since both sides still rise.
-LONGER, LONGER_PART = 8, 'deeppcb'
+# All images of a data set are trained on for longer too, since both sides still rise.
+LONGER, LONGER_PARTS = 8, ('deeppcb', 'bccd')
 INITIALIZATIONS = ('scratch', 'pretrained')
 # Part of a data set -> its name, the images of a nested subset (None: all), and what it is called.
 PARTS: dict[str, tuple[str, int | None, str]] = {
@@ -91,7 +91,7 @@ def twins(seed: int, part: str) -> list[Run]:
         name, options = f'{part}_{arm}', _options(part)
         parent = _trunk(_run(name, part, arm, seed, options))
         runs += [SCHEDULE.branch(f'{name}_{n}x', n, parent, options) for n in LENGTHS]
-        if part == LONGER_PART:
+        if part in LONGER_PARTS:
             longer = SCHEDULE.longer_trunk(f'{name}_trunk_{LONGER}x', parent, LONGER, options)
             runs.append(SCHEDULE.branch(f'{name}_{LONGER}x', LONGER, longer, options))
     return runs
@@ -99,7 +99,7 @@ def twins(seed: int, part: str) -> list[Run]:
 
 def lengths(part: str) -> tuple[int, ...]:
     """The lengths of its twins."""
-    return (*LENGTHS, LONGER) if part == LONGER_PART else LENGTHS
+    return (*LENGTHS, LONGER) if part in LONGER_PARTS else LENGTHS
 
 
 def every_part(seed: int) -> list[Run]:
@@ -113,9 +113,9 @@ def fewest_and_all(seed: int) -> list[Run]:
     return [run for run in runs if run.name.endswith(f'_{LONGEST}x')]
 
 
-def longest_of_all(seed: int) -> list[Run]:
-    """The longest schedules on all images of the part that has longer ones."""
-    return [run for run in twins(seed, LONGER_PART) if run.name.endswith(f'_{LONGER}x')]
+def longer(seed: int, part: str = 'deeppcb') -> list[Run]:
+    """The longest schedules of a part."""
+    return [run for run in twins(seed, part) if run.name.endswith(f'_{LONGER}x')]
 
 
 def at_rate(lr: float) -> str:
