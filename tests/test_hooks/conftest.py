@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
-from mmengine.model import BaseModel, BaseModule
+from mmengine.model import BaseModel, BaseModule, MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import nn
 
@@ -128,6 +128,22 @@ def make_runner(tmp_path, coco, monkeypatch):
     yield make
     for handler in (handler for runner in runners for handler in runner.logger.handlers):
         handler.close()
+
+
+@pytest.fixture
+def process_group(tmp_path, monkeypatch):
+    """A distributed run of one process without a GPU, for a Runner with launcher='pytorch'."""
+
+    def wrap(module, device_ids, **kwargs):
+        return MMDistributedDataParallel(module, device_ids=None, **kwargs)
+
+    monkeypatch.setattr('mmengine.runner.runner.MMDistributedDataParallel', wrap)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture

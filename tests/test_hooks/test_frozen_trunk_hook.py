@@ -4,7 +4,6 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
-from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
 from mmscratch.errors import InputError
@@ -125,23 +124,8 @@ def test_any_backbone_is_frozen(backbone):
     assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
 
 
-@pytest.fixture
-def process_group(tmp_path):
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
-    )
-    yield
-    torch.distributed.destroy_process_group()
-
-
-def test_wrapped_for_many_gpus_nothing_waits_for_its_gradients(
-    make_runner, weights, process_group, monkeypatch
-):
-    def wrap(module, device_ids, **kwargs):
-        return MMDistributedDataParallel(module, device_ids=None, **kwargs)  # no GPU
-
-    monkeypatch.setattr('mmengine.runner.runner.MMDistributedDataParallel', wrap)
-    monkeypatch.setenv('LOCAL_RANK', '0')
+@pytest.mark.usefixtures('process_group')
+def test_wrapped_for_many_gpus_nothing_waits_for_its_gradients(make_runner, weights):
     runner, _ = train(
         make_runner, weights, launcher='pytorch', env_cfg=dict(dist_cfg=dict(backend='gloo'))
     )

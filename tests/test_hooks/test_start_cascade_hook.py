@@ -6,7 +6,6 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
@@ -166,23 +165,8 @@ def test_a_checkpoint_is_tested_as_what_it_was_trained_as(straight):
         assert model.roi_head._in_phase().num_stages == stages
 
 
-@pytest.fixture
-def process_group(tmp_path):
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
-    )
-    yield
-    torch.distributed.destroy_process_group()
-
-
-def test_wrapped_for_many_gpus_waiting_stages_have_no_gradient(
-    shapes, tmp_path, process_group, monkeypatch
-):
-    def wrap(module: nn.Module, device_ids: list[int], **kwargs) -> MMDistributedDataParallel:
-        return MMDistributedDataParallel(module, device_ids=None, **kwargs)  # no GPU
-
-    monkeypatch.setattr('mmengine.runner.runner.MMDistributedDataParallel', wrap)
-    monkeypatch.setenv('LOCAL_RANK', '0')
+@pytest.mark.usefixtures('process_group')
+def test_wrapped_for_many_gpus_waiting_stages_have_no_gradient(shapes, tmp_path):
     cfg = config(shapes, tmp_path / 'run', begin=1)
     cfg.train_cfg.max_iters = 2
     cfg.launcher = 'pytorch'
