@@ -9,6 +9,8 @@ from mmscratch.errors import InputError
 
 # Keys of transforms, and of a preprocessor's batch_augments, that are lengths in pixels.
 LENGTHS = ('scale', 'scales', 'crop_size', 'size')
+# Transforms that leave images as they are if these fit their scale.
+FITTED = ('ShrinkToFit', 'ScaleFitted')
 
 
 def scale_images(cfg: Config, factor: float) -> None:
@@ -27,27 +29,26 @@ def scale_images(cfg: Config, factor: float) -> None:
     if not factor > 0:
         raise InputError(f'--scale {factor}: give a number above 0, such as 0.5')
     loaders = [cfg.get(f'{split}_dataloader') for split in ('train', 'val', 'test')]
+    names = list(map(type_name, walk(loaders)))
+    if not any('Resize' in name or name in FITTED for name in names):
+        raise InputError(
+            f'{cfg.filename}: --scale {factor}: no step of its pipelines resizes images'
+        )
+    others = [cfg.get('tta_pipeline'), cfg.model.get('data_preprocessor')]
     # one dict may be that of two loaders
-    nodes = {id(node): node for node in walk([*loaders, cfg.model.get('data_preprocessor')])}
-    resized = False
+    nodes = {id(node): node for node in walk([*loaders, *others])}
     for node in nodes.values():
         if node.get('keep_ratio') is False:
             raise InputError(
                 f'{cfg.filename}: --scale {factor}: {type_name(node)} gives all images the size '
                 f'{node.get("scale")}, for which the detector is made; leave out --scale'
             )
-        resized |= 'Resize' in type_name(node)
-        if type_name(node) in ('ShrinkToFit', 'ScaleFitted'):
+        if type_name(node) in FITTED:
             # smaller images are not enlarged to the scale, but they do shrink by the factor
             node.update(type='ScaleFitted', factor=factor * node.get('factor', 1.0))
-            resized = True
         else:
             for key in node.keys() & set(LENGTHS):
                 node[key] = _scaled(node[key], factor)
-    if not resized:
-        raise InputError(
-            f'{cfg.filename}: --scale {factor}: no step of its pipelines resizes images'
-        )
     cfg.resolution_factor = factor * cfg.get('resolution_factor', 1.0)
 
 

@@ -26,6 +26,8 @@ def test_each_way_to_say_a_size_is_scaled():
     cfg = scaled('scratch/mask_rcnn_r50_gn_6x', 0.5)
     for split in ('train', 'val', 'test'):
         assert step(cfg, split, 'Resize').scale == (666, 400)
+    resizes = [node for node in walk(cfg.tta_pipeline) if node.get('type') == 'Resize']
+    assert [node.scale for node in resizes[:2]] == [(666, 400), (1000, 200)]
     assert cfg.resolution_factor == 0.5
     cfg = scaled('pretrained/mask_rcnn_r50_gn_6x_ms', 0.5)
     assert step(cfg, 'train', 'RandomChoiceResize').scales[0] == (666, 320)
