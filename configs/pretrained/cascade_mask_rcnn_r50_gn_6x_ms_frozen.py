@@ -2,4 +2,4 @@
 # heads are a cascade's. Their 72 epochs are 6x. Not an experiment of the paper.
 _base_ = './cascade_mask_rcnn_r50_gn_6x_ms.py'
 
-default_hooks = dict(frozen_trunk=dict(type='FrozenTrunkHook'))
+default_hooks = dict(frozen_backbone=dict(type='FrozenBackboneHook'))

@@ -17,6 +17,12 @@ def final(results: Results, name: str, metric: str = 'bbox_mAP') -> list[float]:
     return [100 * result['history'][-1][metric] for result in results[name]]
 
 
+def fine_less_coarse(results: Results, name: str, kind: str = 'bbox') -> list[float]:
+    """AP at IoU 0.75 less AP at IoU 0.5 of each seed, in percent; ``kind`` is bbox or segm."""
+    fine, coarse = (final(results, name, f'{kind}_mAP_{iou}') for iou in (75, 50))
+    return [a - b for a, b in zip(fine, coarse)]
+
+
 def training_losses(results: Results, name: str) -> list[float]:
     """The training loss at the end of each seed: the mean of its last three records."""
     return [mean(value for _, value in result['loss'][-3:]) for result in results[name]]

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from statistics import mean
 
 from mmscratch.study.miniature import data, plan
-from mmscratch.study.seed_statistics import Gap, Results, contrast, final, gap, training_losses
+from mmscratch.study.seed_statistics import (
+    Gap,
+    Results,
+    contrast,
+    final,
+    fine_less_coarse,
+    gap,
+    training_losses,
+)
 from mmscratch.study.verdict import FAILS, HOLDS, OPEN, Verdict, ahead, all_of, as_good
 
 # AP that no untrained detector reaches
@@ -80,14 +88,13 @@ def overlap(results: Results) -> Verdict:
     Boxes decide: the paper's own table does not show it of masks.
     """
     last = plan.LONGEST
-    leads = {}
-    for kind in ('bbox', 'segm'):
-        # of each seed: AP75 less AP50, by which random and pre-trained weights are compared
-        sides = []
-        for name in plan.INITIALIZATIONS:
-            values = [final(results, f'{name}_{last}x', f'{kind}_mAP_{iou}') for iou in (75, 50)]
-            sides.append([fine - coarse for fine, coarse in zip(*values)])
-        leads[kind] = gap(*sides)
+    # compared by what each side gains from IoU 0.5 to 0.75
+    leads = {
+        kind: gap(
+            *(fine_less_coarse(results, f'{name}_{last}x', kind) for name in plan.INITIALIZATIONS)
+        )
+        for kind in ('bbox', 'segm')
+    }
     numbers = ', '.join(
         f'scratch gains {leads[kind]} more at IoU 0.75 than at 0.5 in {name} AP at {last}x'
         for kind, name in (('bbox', 'box'), ('segm', 'mask'))

@@ -3,7 +3,7 @@
 from statistics import mean
 
 from mmscratch.study.real import plan
-from mmscratch.study.seed_statistics import Gap, Results, contrast, final, gap
+from mmscratch.study.seed_statistics import Gap, Results, contrast, final, fine_less_coarse, gap
 from mmscratch.study.verdict import FAILS, HOLDS, OPEN, Verdict, ahead, all_of, as_good
 
 
@@ -80,15 +80,9 @@ def fewer_images(results: Results) -> Verdict:
 
 def overlap(results: Results) -> Verdict:
     """ImageNet's lead in AP75 against its lead in AP50, with all images at the longest."""
-    part, length = 'deeppcb', plan.LONGER
-    leads = [lead(results, part, length, f'bbox_mAP_{iou}') for iou in (75, 50)]
-    sides = []
-    for arm in plan.INITIALIZATIONS:
-        fine, coarse = (
-            final(results, f'{part}_{arm}_{length}x', f'bbox_mAP_{iou}') for iou in (75, 50)
-        )
-        sides.append([a - b for a, b in zip(fine, coarse)])
-    gain = gap(*sides)
+    length = plan.LONGER
+    leads = [lead(results, 'deeppcb', length, f'bbox_mAP_{iou}') for iou in (75, 50)]
+    gain = gap(*(fine_less_coarse(results, f'deeppcb_{a}_{length}x') for a in plan.INITIALIZATIONS))
     numbers = (
         f'at {length}x ImageNet is {leads[0]} ahead in box AP75 and {leads[1]} in box AP50: '
         f'scratch gains {gain} more at IoU 0.75'
@@ -107,12 +101,12 @@ def few_labels(results: Results) -> Verdict:
 
 
 def frozen(results: Results) -> Verdict:
-    """A frozen trunk of ImageNet's weights as good as one that is trained on."""
+    """A frozen backbone of ImageNet's weights as good as one that is trained on."""
     tuned, kept, small = (
         final(results, plan.arm_name(arm)) for arm in ('pretrained', 'frozen', 'frozen-small')
     )
     numbers = (
-        f'against fine-tuning the frozen trunk brings {gap(kept, tuned)} box AP with larger heads, '
-        f'{gap(small, tuned)} with the same heads'
+        f'the frozen backbone brings {gap(kept, tuned)} box AP with larger heads, '
+        f'{gap(small, tuned)} with the same heads, against one that is trained'
     )
     return Verdict(as_good(kept, tuned), numbers)

@@ -14,7 +14,7 @@ from mmscratch.loops.runner_state import bare_model
 
 
 @HOOKS.register_module()
-class FrozenTrunkHook(Hook):
+class FrozenBackboneHook(Hook):
     """Freeze the whole backbone at its pre-trained weights (``--freeze`` of ``tools/train.py``).
 
     No parameter of the backbone is trained, and the backbone stays in eval mode: norm layers use
@@ -29,7 +29,7 @@ class FrozenTrunkHook(Hook):
         InputError: a weight of the backbone has not been loaded, so that it would stay random.
 
     Example:
-        >>> default_hooks = dict(frozen_trunk=dict(type='FrozenTrunkHook'))
+        >>> default_hooks = dict(frozen_backbone=dict(type='FrozenBackboneHook'))
     """
 
     # after WeightsHook, which gives loaded weights the model's names, and before PreflightHook
@@ -44,13 +44,13 @@ class FrozenTrunkHook(Hook):
         The optimizer has been built, and leaves out parameters that never have a gradient.
         """
         model = bare_model(runner)
-        trunk: nn.Module = model.backbone
-        trunk.requires_grad_(False)
+        backbone: nn.Module = model.backbone
+        backbone.requires_grad_(False)
         # every loop calls train() of the whole model
-        vars(trunk)['train'] = MethodType(_stay_in_eval, trunk)
+        vars(backbone)['train'] = MethodType(_stay_in_eval, backbone)
         self._random = {
             f'backbone.{name}'
-            for name in trunk.state_dict()
+            for name in backbone.state_dict()
             # a counter that only momentum=None reads, and older files lack
             if not name.endswith('num_batches_tracked')
         }
@@ -69,10 +69,10 @@ class FrozenTrunkHook(Hook):
             raise InputError(
                 f'{runner.cfg.filename}: {len(self._random)} weights of the backbone are random, '
                 f'the first is {min(self._random)}, and would stay so: load pre-trained ones with '
-                '--init FILE, or leave out --freeze (FrozenTrunkHook)'
+                '--init FILE, or leave out --freeze (FrozenBackboneHook)'
             )
 
 
-def _stay_in_eval(trunk: nn.Module, mode: bool = True) -> nn.Module:
+def _stay_in_eval(backbone: nn.Module, mode: bool = True) -> nn.Module:
     """Replaces ``train`` of a frozen module."""
-    return type(trunk).train(trunk, False)
+    return type(backbone).train(backbone, False)

@@ -7,7 +7,7 @@ from mmengine.config import ConfigDict
 from torch import nn
 
 from mmscratch.errors import InputError
-from mmscratch.hooks import FrozenTrunkHook, PreflightHook
+from mmscratch.hooks import FrozenBackboneHook, PreflightHook
 from mmscratch.weights import checkpoint
 
 DECAYING = dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.1))
@@ -27,7 +27,7 @@ def weights(tmp_path):
 
 
 def train(make_runner, file, *hooks, **kwargs):
-    hooks = hooks or (FrozenTrunkHook(), PreflightHook(init='pretrained'))
+    hooks = hooks or (FrozenBackboneHook(), PreflightHook(init='pretrained'))
     runner = make_runner(*hooks, load_from=str(file), optim_wrapper=DECAYING, **kwargs)
     start = {name: value.clone() for name, value in runner.model.state_dict().items()}
     return runner, start
@@ -62,7 +62,7 @@ def test_without_the_hook_it_is_trained(make_runner, weights):
 def test_random_weights_are_not_frozen(make_runner, weights, tmp_path):
     for hooks in ([], [PreflightHook()], [PreflightHook(init='pretrained')]):
         with pytest.raises(InputError, match=r'7 weights of the backbone are random.* --init FILE'):
-            make_runner(FrozenTrunkHook(), *hooks).train()
+            make_runner(FrozenBackboneHook(), *hooks).train()
     content = torch.load(weights)
     del content['state_dict']['backbone.bn1.running_var']
     torch.save(content, weights)
@@ -75,7 +75,7 @@ def test_weights_of_an_init_cfg_are_pre_trained_ones(make_runner, weights):
     file = weights.with_name('part.pth')
     torch.save({name.removeprefix('backbone.'): value for name, value in state.items()}, file)
     detector = dict(init_cfg=dict(type='Pretrained', checkpoint=str(file)))
-    runner = make_runner(FrozenTrunkHook(), PreflightHook(init='pretrained'), detector=detector)
+    runner = make_runner(FrozenBackboneHook(), PreflightHook(init='pretrained'), detector=detector)
     runner.train()
     assert torch.equal(runner.model.backbone.bn1.running_mean, state['backbone.bn1.running_mean'])
 
@@ -93,7 +93,7 @@ def test_a_resumed_run_equals_the_straight_one(make_runner, weights, tmp_path):
 @pytest.mark.parametrize('began', [True, False])
 def test_a_run_stays_as_it_began(make_runner, weights, tmp_path, began):
     def hooks(frozen):
-        return [*([FrozenTrunkHook()] if frozen else []), PreflightHook(init='pretrained')]
+        return [*([FrozenBackboneHook()] if frozen else []), PreflightHook(init='pretrained')]
 
     train(make_runner, weights, *hooks(began))[0].train()
     first = str(tmp_path / 'run/iter_1.pth')
@@ -116,7 +116,7 @@ def test_a_run_stays_as_it_began(make_runner, weights, tmp_path, began):
 def test_any_backbone_is_frozen(backbone):
     model = nn.Module()
     model.backbone, model.head = MODELS.build(ConfigDict(backbone)), nn.Dropout()
-    hook = FrozenTrunkHook()
+    hook = FrozenBackboneHook()
     hook.before_run(SimpleNamespace(model=model))
     model.train()
     assert model.head.training
