@@ -1,6 +1,9 @@
 """Processes of a distributed run, on GPUs or, for tests and laptops, on CPUs."""
 
+import logging
+import multiprocessing
 import os
+import sys
 
 import torch
 from mmengine.config import Config
@@ -82,11 +85,19 @@ def prepare_for_cpu(cfg: Config) -> None:
 
 
 def leave() -> None:
-    """End the process group, once all processes are done.
+    """End this process with status 0, once all processes of the run are done; not without a group.
 
-    A process may be aborted if it ends while others work, or while the group's threads live. The
-    launcher then ends the others too.
+    It ends at once: Python's own end destroys the threads of the group in any order, which now and
+    then aborts a process ("terminate called without an active exception"). The launcher then calls
+    the run failed.
     """
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+    if not torch.distributed.is_initialized():
+        return
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
