@@ -33,12 +33,14 @@ class PseudoLabelRun(Run):
 
     def record(self, folder: Path) -> dict[str, Any]:
         """The thresholds, and how many objects they let through."""
-        content = json.loads((folder / 'data' / 'annotations' / 'instances_train.json').read_text())
+        data = folder / 'data'
+        content = json.loads((data / 'annotations' / 'instances_train.json').read_text())
         pseudo = sum(1 for row in content['annotations'] if row.get('pseudo'))
         return dict(
             iterations=0,
             seed=self.seed,
             config=self.config,
             train_seconds=0,
+            thresholds=json.loads((data / 'labelled.json').read_text())['thresholds'],
             history=[dict(iteration=0, pseudo_labels=pseudo)],
         )

@@ -133,6 +133,11 @@ class Run:
         """The runs that have to be done before."""
         return [run for run in (self.weights, self.parent, self.labels) if run]
 
+    @property
+    def loads_weights(self) -> bool:
+        """Whether it began with the weights of a run, or the run that it continues did."""
+        return bool(self.weights or (self.parent and self.parent.loads_weights))
+
     def load(self) -> Config:
         """The config with the options in it."""
         cfg = copy.deepcopy(_config(self.config))

@@ -57,7 +57,7 @@ class Schedule:
         """The constant rate after the end of ``trunk``, as far as ``longest`` x needs it."""
         begin, end = trunk.begin + trunk.iterations, self.branch_point(longest)
         options += self._options(end, [], validate=end, save=end)
-        if trunk.weights:
+        if trunk.loads_weights:
             options += (('default_hooks.preflight.init', 'pretrained'),)
         return replace(trunk, name=name, options=options, weights=None, parent=trunk, begin=begin)
 
@@ -77,7 +77,7 @@ class Schedule:
         begin = self.branch_point(drop_at or length)
         drops = [begin + 1, end - self.second_drop]
         options += self._options(end, drops, validate=end, save=end)
-        if parent.weights:
+        if parent.loads_weights:
             options += (('default_hooks.preflight.init', 'pretrained'),)
         return replace(parent, name=name, options=options, weights=None, parent=parent, begin=begin)
 

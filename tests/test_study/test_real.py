@@ -166,6 +166,25 @@ def test_the_cost_counts_a_parent_once_and_pseudo_labels_as_nothing():
     assert told == '3 runs, whose training times add up to 2.0 hours'
 
 
+def test_a_longer_schedule_goes_on_from_the_shorter_ones_constant_rate():
+    run = plan.longer(0)[0]
+    longer, shorter = run.parent, run.parent.parent
+    end = shorter.begin + shorter.iterations
+    assert (longer.begin, longer.begin + longer.iterations) == (end, run.begin)
+    assert run.begin + run.iterations == plan.LONGER * plan.SCHEDULE.one
+    drops = run.load().param_scheduler[1].milestones
+    assert drops == [run.begin + 1, plan.LONGER * plan.SCHEDULE.one - plan.SCHEDULE.second_drop]
+    assert longer.load().param_scheduler[1].milestones == []
+
+
+def test_all_continuations_of_a_run_know_of_its_weights():
+    classifier = plan.twins(0, 'bccd')[0]
+    begun = dataclasses.replace(classifier, name='begun', parent=None, weights=classifier)
+    longer = plan.SCHEDULE.longer_trunk('longer', begun, plan.LONGER)
+    for run in (longer, plan.SCHEDULE.branch('end', plan.LONGER, longer)):
+        assert run.load().default_hooks.preflight.init == 'pretrained'
+
+
 def test_twins_differ_in_their_weights_alone():
     scratch, pretrained = (
         next(run for run in plan.twins(0, 'bccd') if run.name == f'bccd_{arm}_4x')
