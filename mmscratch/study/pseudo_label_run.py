@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmscratch.data.coco_folder import LABELLED
 from mmscratch.study.run import Run
 
 
@@ -41,6 +42,6 @@ class PseudoLabelRun(Run):
             seed=self.seed,
             config=self.config,
             train_seconds=0,
-            thresholds=json.loads((data / 'labelled.json').read_text())['thresholds'],
+            thresholds=json.loads((data / LABELLED).read_text())['thresholds'],
             history=[dict(iteration=0, pseudo_labels=pseudo)],
         )
