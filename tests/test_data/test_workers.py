@@ -1,7 +1,5 @@
 """What a worker of a shipped config's data loader is like."""
 
-import time
-
 import cv2
 import numpy as np
 import pytest
@@ -25,10 +23,8 @@ class Threads(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index):
-        own, all_threads = time.thread_time(), time.process_time()
         assert self.dataset[index]['inputs'].shape[1:] == (800, 1067)
-        seconds = time.thread_time() - own, time.process_time() - all_threads
-        return cv2.getNumThreads(), torch.get_num_threads(), *seconds
+        return cv2.getNumThreads(), torch.get_num_threads()
 
 
 @pytest.fixture
@@ -55,7 +51,5 @@ def test_a_worker_has_one_thread_for_images(tmp_path, many_threads):
     loader.update(dataset=Threads(dataset), batch_size=1)
     told = list(Runner.build_dataloader(loader, seed=0))
     assert len(told) == 8
-    opencv, of_torch, own, all_threads = np.array([np.ravel(batch) for batch in told]).T
+    opencv, of_torch = np.array([np.ravel(batch) for batch in told]).T
     assert set(opencv) == set(of_torch) == {1}
-    # at its first images torch's threads, which fork has left behind, are made again and wait
-    assert own[3:].sum() > 0.9 * all_threads[3:].sum()
