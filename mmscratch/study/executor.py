@@ -3,12 +3,13 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -37,11 +38,21 @@ class Executor:
     results: Path
     work_dirs: Path
     jobs: int = 1
-    _running: dict[str, tuple[Run, subprocess.Popen]] = field(default_factory=dict)
+    _running: dict[str, tuple[Run, subprocess.Popen, float]] = field(default_factory=dict)
     _lock: IO[str] = field(init=False)
 
-    def execute(self, runs: Sequence[Run]) -> dict[str, str]:
+    def execute(
+        self,
+        runs: Sequence[Run],
+        seconds: float = math.inf,
+        ended: Callable[[Run], None] = lambda run: None,
+    ) -> dict[str, str]:
         """Train the missing ones of ``runs`` and of the runs that these need.
+
+        Args:
+            runs: in the order of their turns.
+            seconds: after so many all runs are stopped; they can go on later.
+            ended: is called with each run that has a new result.
 
         Returns:
             Label -> fault of each run that failed.
@@ -51,21 +62,24 @@ class Executor:
         """
         waiting = self.missing(runs)
         failed: dict[str, str] = {}
+        stop = time.monotonic() + seconds
         with self._locked(), ProgressBar(total=len(waiting), desc='runs') as progress:
             try:
-                while waiting or self._running:
+                while (waiting or self._running) and time.monotonic() < stop:
                     self._start(waiting, failed)
-                    self._collect(failed)
-                    ended = progress.total - len(waiting) - len(self._running)
-                    progress.update(ended - progress.n)
+                    for run in self._collect(failed):
+                        ended(run)
+                    done = progress.total - len(waiting) - len(self._running)
+                    progress.update(done - progress.n)
                     progress.set_postfix_str(' '.join(self._running), refresh=False)
                     time.sleep(0.5)
-            except BaseException:
-                for _, process in self._running.values():
+            finally:
+                processes = [process for _, process, _ in self._running.values()]
+                for process in processes:
                     process.terminate()
-                for _, process in self._running.values():
+                for process in processes:
                     process.wait()
-                raise
+                self._running.clear()
         return failed
 
     @contextlib.contextmanager
@@ -113,7 +127,7 @@ class Executor:
                 waiting.remove(run)
             elif len(self._running) < self.jobs and not unfinished & {n.label for n in run.needs}:
                 waiting.remove(run)
-                self._running[run.label] = run, self._train(run)
+                self._running[run.label] = run, self._train(run), time.monotonic()
 
     def _train(self, run: Run) -> subprocess.Popen:
         folder = self.folder(run)
@@ -131,8 +145,10 @@ class Executor:
                 pass_fds=[self._lock.fileno()],
             )
 
-    def _collect(self, failed: dict[str, str]) -> None:
-        for label, (run, process) in list(self._running.items()):
+    def _collect(self, failed: dict[str, str]) -> list[Run]:
+        """The runs that ended since the last call, those in ``failed`` left out."""
+        finished = []
+        for label, (run, process, began) in list(self._running.items()):
             if process.poll() is None:
                 continue
             del self._running[label]
@@ -141,17 +157,22 @@ class Executor:
                 failed[label] = f'{lines[-1] if lines else "no output"} ({self.folder(run)})'
                 continue
             try:
-                self._write_result(run)
+                self._write_result(run, time.monotonic() - began)
             except InputError as error:
                 failed[label] = str(error)
+            else:
+                finished.append(run)
+        return finished
 
-    def _write_result(self, run: Run) -> None:
+    def _write_result(self, run: Run, seconds: float) -> None:
         result = dict(
             name=run.name,
             key=run.key,
             options=dict(run.options),
             begins_with=[need.label for need in run.needs],
             begin=run.begin,
+            # of the process that ended it, its start included
+            process_seconds=round(seconds, 1),
             **run.record(self.folder(run)),
         )
         self.results.mkdir(parents=True, exist_ok=True)
