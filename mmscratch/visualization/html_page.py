@@ -63,6 +63,7 @@ def render(template: Path, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.globals |= dict(refresh=None, signs=SIGNS)
+    environment.filters['thousands'] = '{:,}'.format
     return environment.get_template(template.name).render(values)
 
 

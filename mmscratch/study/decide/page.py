@@ -112,7 +112,8 @@ class _Page:
             running=running,
             plan=self.plan,
             arms=self.arms,
-            verdict=self.found['verdict'],
+            # of each the sentence that says who is ahead, and the rest
+            verdict=[_divided(text) for text in self.found['verdict']],
             done=done,
             planned=planned,
             hours_left=max(left, 0) / 3600,
@@ -157,7 +158,7 @@ class _Page:
         ]
         if areas:
             side = mean(areas) ** 0.5
-            facts.append((f'{side:.0f}² px', 'mean area of an image'))
+            facts.append((f'{side:.0f} × {side:.0f} px', 'mean area of an image'))
         return facts
 
     def _gap(self, comparison: dict[str, Any]) -> list[Any]:
@@ -206,16 +207,18 @@ class _Page:
                 )
             )
         if self.groups:
-            for key, unit, label, what in (
-                ('train_seconds', 3600, 'hours of training', 'time'),
-                ('images_seen', 1, 'images seen', 'seen'),
+            longest = max(run['train_seconds'] for *_, of in self.groups for run in of)
+            time = (3600, 'hours of training') if longest > 5400 else (60, 'minutes of training')
+            for key, (unit, label), what in (
+                ('train_seconds', time, 'time'),
+                ('images_seen', (1, 'images seen'), 'seen'),
             ):
                 drawn.append(
                     self._against(key, unit, label, what)
                     + (
                         f'AP against {label}: means of the seeds, and runs as points. Thin lines '
                         'are the smaller parts of the data.'
-                        + (' The pre-training itself is not counted.' if key[0] == 't' else ''),
+                        + (' The pre-training itself is not counted.' if what == 'time' else ''),
                     )
                 )
         return [(html_page.svg(figure, name, words), words) for figure, name, words in drawn]
@@ -241,11 +244,12 @@ class _Page:
         axes.set_xscale('log')
         if today:
             axes.axvline(today, color='k', linewidth=1)
+            place = dict(xycoords=axes.get_xaxis_transform(), textcoords='offset points')
+            axes.annotate('today', (today, 0), (4, 4), **place)
         axes.set_ylim(bottom=max(0, axes.get_ylim()[0]), top=min(100, axes.get_ylim()[1]))
         _label(axes, label)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.tick_params(axis='x', labelrotation=30)
         return figure, label
 
     def _against(self, key: str, unit: float, label: str, name: str) -> tuple[Any, str]:
@@ -363,7 +367,15 @@ class _Page:
 def _label(axes: Any, label: str) -> None:
     axes.set_xlabel(label)
     axes.set_ylabel('AP in percent')
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f'{x:,.10g}'))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: f'{x / 1000:g}k' if x >= 1000 else f'{x:g}')
+    )
+
+
+def _divided(verdict: str) -> tuple[str, str]:
+    """The sentence that says who is ahead, and the rest."""
+    first, _, rest = verdict.partition('. ')
+    return first.removesuffix('.') + '.', rest
 
 
 def _needed(interval: dict[str, Any], most: int, digits: int, unit: str = '') -> tuple[str, str]:
