@@ -86,6 +86,7 @@ class Decision:
             InputError: the folder has the plan of another question, or the budget is too small.
         """
         file = self.folder / PLAN
+        self.folder.mkdir(parents=True, exist_ok=True)
         if file.is_file():
             kept = json.loads(file.read_text())
             asked = json.loads(json.dumps(self.question))
@@ -206,9 +207,23 @@ class Decision:
         content = dict(
             question=self.question,
             plan=planning.describe(plan),
-            data=[asdict(report) for report in self.reports],
+            data=[_facts(report) for report in self.reports],
             **answer.content(plan, results, self.spent(plan) / 3600),
             runs=[result for of_seeds in results.values() for result in of_seeds],
         )
-        (self.folder / ANSWER).write_text(json.dumps(content, indent=1, default=str))
+        (self.folder / ANSWER).write_text(json.dumps(content, indent=1))
         return content
+
+
+def _facts(report: DataReport) -> dict[str, Any]:
+    """What the answer keeps of the check of a split."""
+    return dict(
+        file=str(report.annotation_file),
+        sha256=report.sha256,
+        images=report.images,
+        objects=report.instances,
+        sizes=report.sizes,
+        masks=report.masks,
+        left_out=report.left_out,
+        notes=report.notes,
+    )
