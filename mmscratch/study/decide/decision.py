@@ -1,8 +1,8 @@
 """One question about one data set: its folder, its plan, its runs, its answer."""
 
 import json
+import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, median
@@ -18,11 +18,13 @@ from mmscratch.study.decide import plan as planning
 from mmscratch.study.decide.arm import Arm
 from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Executor
-from mmscratch.study.run import Data, in_order
+from mmscratch.study.run import Data, Run, in_order
 from mmscratch.study.seed_statistics import Results
 from mmscratch.visualization.curves import read_scalars
 
 PLAN, RUNS, TRAINING, ANSWER = 'plan.json', 'runs', 'training', 'decide.json'
+# between two updates of the answer while runs are trained
+UPDATE_SECONDS = 60
 
 
 @dataclass
@@ -51,6 +53,12 @@ class Decision:
     def __post_init__(self) -> None:
         self.reports = self._check_data()
         digests = '\0'.join(report.sha256 for report in self.reports)
+        self.images = self.reports[0].images
+        if self.upto is not None and not 2 * planning.FEWEST_IMAGES <= self.upto <= self.images:
+            raise InputError(
+                f'--images {self.upto}: give {2 * planning.FEWEST_IMAGES} to {self.images}, the '
+                f'images of {self.reports[0].annotation_file}'
+            )
         self.data = Data(self.root.name, digests, self.root)
         self.iterations = planning.check_config(self.config).train_cfg.max_iters
         self.executor = Executor(self.folder / RUNS, self.folder / TRAINING, self.jobs)
@@ -78,6 +86,7 @@ class Decision:
             InputError: the folder has the plan of another question, or the budget is too small.
         """
         file = self.folder / PLAN
+        self.folder.mkdir(parents=True, exist_ok=True)
         if file.is_file():
             kept = json.loads(file.read_text())
             asked = json.loads(json.dumps(self.question))
@@ -96,12 +105,11 @@ class Decision:
                 plan = more
         else:
             cost = self._probe()
-            images = self.reports[0].images
             plan = planning.lay_out(
                 self.arms,
                 self.data,
-                images,
-                min(self.upto or images, images),
+                self.images,
+                self.upto or self.images,
                 self.iterations,
                 cost,
                 seconds,
@@ -137,10 +145,8 @@ class Decision:
         )
 
     def _probe(self) -> Cost:
-        images = self.reports[0].images
-        upto = min(self.upto or images, images)
-        parts = planning.parts_of(upto, 2)
-        sketch = Plan(tuple(self.arms), self.data, images, parts, (1,), 100, 1, self.scale)
+        parts = planning.parts_of(self.upto or self.images, 2)
+        sketch = Plan(tuple(self.arms), self.data, self.images, parts, (1,), 100, 1, self.scale)
         runs = planning.probes(sketch, self.jobs)
         if failed := self.executor.execute(runs):
             label, why = next(iter(failed.items()))
@@ -169,19 +175,27 @@ class Decision:
         every = [result for of_seeds in self.results(plan).values() for result in of_seeds]
         return sum(result['process_seconds'] for result in every) / self.jobs
 
-    def train(self, plan: Plan, seconds: float, changed: Callable[[], None]) -> dict[str, str]:
-        """Train what is missing, within the rest of the budget.
+    def train(self, plan: Plan, seconds: float) -> dict[str, str]:
+        """Train what is missing, within the rest of the budget; the answer is kept up to date.
 
         Args:
             plan: of the runs.
             seconds: the budget, with what was spent before.
-            changed: is called when a run has ended.
 
         Returns:
             Label -> fault of each run that failed.
         """
         left = max(0.0, seconds - self.spent(plan))
-        return self.executor.execute(plan.runs(), left, lambda run: changed())
+        written = time.monotonic()
+
+        def ended(run: Run) -> None:
+            nonlocal written
+            # the curves take a second or two to fit
+            if time.monotonic() - written > UPDATE_SECONDS:
+                self.answer(plan)
+                written = time.monotonic()
+
+        return self.executor.execute(plan.runs(), left, ended)
 
     def answer(self, plan: Plan) -> dict[str, Any]:
         """Write ``decide.json`` from the results so far.
@@ -193,9 +207,23 @@ class Decision:
         content = dict(
             question=self.question,
             plan=planning.describe(plan),
-            data=[asdict(report) for report in self.reports],
+            data=[_facts(report) for report in self.reports],
             **answer.content(plan, results, self.spent(plan) / 3600),
             runs=[result for of_seeds in results.values() for result in of_seeds],
         )
-        (self.folder / ANSWER).write_text(json.dumps(content, indent=1, default=str))
+        (self.folder / ANSWER).write_text(json.dumps(content, indent=1))
         return content
+
+
+def _facts(report: DataReport) -> dict[str, Any]:
+    """What the answer keeps of the check of a split."""
+    return dict(
+        file=str(report.annotation_file),
+        sha256=report.sha256,
+        images=report.images,
+        objects=report.instances,
+        sizes=report.sizes,
+        masks=report.masks,
+        left_out=report.left_out,
+        notes=report.notes,
+    )
