@@ -5,6 +5,7 @@ It is made of ``plan.json`` and ``decide.json``, and of the pictures in ``exampl
 """
 
 import json
+import math
 import re
 import shlex
 from collections import Counter, defaultdict
@@ -13,12 +14,10 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mmscratch.errors import InputError
-from mmscratch.study.decide import answer, decision, examples
+from mmscratch.study.decide import answer, decision, examples, figures
 from mmscratch.study.decide import plan as planning
 from mmscratch.study.decide.arm import OWN, Arm
 from mmscratch.study.decide.plan import Cost, Plan
@@ -120,11 +119,14 @@ class _Page:
             basis=self._basis(done),
             gaps=[self._gap(comparison) for comparison in self.found['comparisons']],
             furthest=answer.FURTHEST_IMAGES,
-            figures=self._figures(),
+            figures=self._figures(fullest[0] if fullest else 0),
+            length=self._longest_fitted(),
             fullest=fullest,
             breakdown=self._breakdown(*fullest) if fullest else {},
             examples=examples.of(self.folder, self._checkpoints(fullest if final else None)),
             data=self.found['data'],
+            counts=self._counts(),
+            classes=self._classes(),
             costs=[self._cost(arm) for arm in self.arms],
             commands=self._commands(),
             runs=[self._row(arm, part, n, run) for arm, part, n, of in self.groups for run in of],
@@ -174,103 +176,70 @@ class _Page:
             _needed(comparison['images'], answer.FURTHEST_IMAGES * plan.images, 0),
         ]
 
-    def _figures(self) -> list[tuple[Markup, str]]:
-        """The figures that can be drawn, with what they show."""
-        plan, found, drawn = self.plan, self.found, []
+    def _figures(self, most: int) -> dict[str, Markup]:
+        """Those that can be drawn of the runs so far, by what AP is drawn against.
+
+        Args:
+            most: the images of the largest part of which each arm has a run.
+        """
+        plan, found, drawn = self.plan, self.found, {}
         if found['by_images']:
-            length = max(map(int, found['by_images']))
-            seen = [o for o in found['observations'] if o['iterations'] == length]
-            points = [(o['arm'], o['images'], o['ap']) for o in seen]
-            drawn.append(
-                self._curves(found['by_images'][str(length)], points, 'images', plan.images)
-                + (
-                    f'AP against training images, after {length:,} iterations. Points are runs; '
-                    'bands hold 80 % of the fitted curves. Where lines are dashed and bands pale, '
-                    f'nothing was measured. The upright line marks your {plan.images:,} images.',
-                )
+            length = self._longest_fitted()
+            points = [
+                [
+                    (o['images'], o['ap'])
+                    for o in found['observations']
+                    if (o['arm'], o['iterations']) == (arm, length)
+                ]
+                for arm in self.arms
+            ]
+            bands = [found['by_images'][str(length)][arm] for arm in self.arms]
+            drawn['training images'] = figures.draw_curves(
+                bands, points, 'training images', plan.images
             )
         if found['by_iterations']:
-            most = max(part for _, part, _, _ in self.groups)
-            if fullest := self._fullest():
-                most = fullest[0]
             points = [
-                (arm, n * plan.one, answer.ap_of(run))
-                for arm, part, n, of_seeds in self.groups
-                for run in of_seeds
-                if part == most
+                [
+                    (n * plan.one, answer.ap_of(run))
+                    for name, part, n, of_seeds in self.groups
+                    for run in of_seeds
+                    if (name, part) == (arm, most)
+                ]
+                for arm in self.arms
             ]
-            drawn.append(
-                self._curves(found['by_iterations'], points, 'iterations')
-                + (
-                    f'AP against iterations on {most:,} images; drawn like the first. Each point '
-                    'has a learning rate that drops to its end.',
-                )
-            )
-        if self.groups:
-            longest = max(run['train_seconds'] for *_, of in self.groups for run in of)
-            time = (3600, 'hours of training') if longest > 5400 else (60, 'minutes of training')
-            for key, (unit, label), what in (
-                ('train_seconds', time, 'time'),
-                ('images_seen', (1, 'images seen'), 'seen'),
-            ):
-                drawn.append(
-                    self._against(key, unit, label, what)
-                    + (
-                        f'AP against {label}: means of the seeds, and runs as points. Thin lines '
-                        'are the smaller parts of the data.'
-                        + (' The pre-training itself is not counted.' if what == 'time' else ''),
-                    )
-                )
-        return [(html_page.svg(figure, name, words), words) for figure, name, words in drawn]
+            bands = [found['by_iterations'][arm] for arm in self.arms]
+            drawn['iterations'] = figures.draw_curves(bands, points, 'iterations')
+        longest = max((r.get('train_seconds', 0) for r in found['runs']), default=0)
+        seconds, time = (3600, 'hours') if longest > 5400 else (60, 'minutes')
+        for key, unit, label in (
+            ('train_seconds', seconds, f'{time} of training'),
+            ('images_seen', 1, 'images seen'),
+        ):
+            lines = [
+                (i, part == plan.parts[-1], lengths)
+                for i, arm in enumerate(self.arms)
+                for part in plan.parts
+                if (lengths := self._lengths(arm, part, key, unit))
+            ]
+            if lines:
+                drawn[label] = figures.draw_lengths(lines, label)
+        return {
+            label: html_page.svg(figure, f'figure{i}', f'AP against {label}, by initialization')
+            for i, (label, figure) in enumerate(drawn.items())
+        }
 
-    def _curves(
-        self, bands: dict[str, Any], points: list[Any], label: str, today: int | None = None
-    ) -> tuple[Any, str]:
-        figure, axes = html_page.new_figure()
-        least, most = (pick(x for _, x, _ in points) for pick in (min, max))
-        for i, arm in enumerate(self.arms):
-            amounts, *rows = np.array(bands[arm]).T
-            grid = np.unique([*amounts, *np.clip([least, most], amounts[0], amounts[-1])])
-            low, middle, high = (np.interp(np.log(grid), np.log(amounts), row) for row in rows)
-            inside = (grid >= least) & (grid <= most)
-            axes.fill_between(grid, low, high, color=f'C{i}', alpha=0.1, linewidth=0)
-            axes.fill_between(
-                grid[inside], low[inside], high[inside], color=f'C{i}', alpha=0.2, linewidth=0
-            )
-            axes.plot(grid, middle, '--', color=f'C{i}', linewidth=1)
-            axes.plot(grid[inside], middle[inside], color=f'C{i}', linewidth=1.8)
-            own = [(x, y) for name, x, y in points if name == arm]
-            axes.plot(*zip(*own), html_page.MARKERS[i % 8], color=f'C{i}', markersize=4)
-        axes.set_xscale('log')
-        if today:
-            axes.axvline(today, color='k', linewidth=1)
-            place = dict(xycoords=axes.get_xaxis_transform(), textcoords='offset points')
-            axes.annotate('today', (today, 0), (4, 4), **place)
-        axes.set_ylim(bottom=max(0, axes.get_ylim()[0]), top=min(100, axes.get_ylim()[1]))
-        _label(axes, label)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        return figure, label
+    def _longest_fitted(self) -> int:
+        """The most iterations of which there are curves; 0 if there are none."""
+        return max(map(int, self.found['by_images']), default=0)
 
-    def _against(self, key: str, unit: float, label: str, name: str) -> tuple[Any, str]:
-        figure, axes = html_page.new_figure()
-        most = max(part for _, part, _, _ in self.groups)
-        for i, arm in enumerate(self.arms):
-            for part in self.plan.parts:
-                seeds = [of for a, p, _, of in self.groups if (a, p) == (arm, part)]
-                runs = [[(run[key] / unit, answer.ap_of(run)) for run in of] for of in seeds]
-                if not runs:
-                    continue
-                means = [np.mean(points, axis=0) for points in runs]
-                style = dict(color=f'C{i}', alpha=1.0 if part == most else 0.45)
-                axes.plot(*zip(*means), linewidth=1.8 if part == most else 0.8, **style)
-                every = [point for points in runs for point in points]
-                marker = html_page.MARKERS[i % 8]
-                size = 4 if part == most else 2.5
-                axes.plot(*zip(*every), marker, markersize=size, **style)
-        axes.set_xlim(left=0)
-        _label(axes, label)
-        return figure, name
+    def _lengths(self, arm: str, images: int, key: str, unit: float) -> list[list[figures.Point]]:
+        """The runs of each length: an amount and an AP."""
+        lengths = [
+            [(run[key] / unit, answer.ap_of(run)) for run in of_seeds if key in run]
+            for name, part, _, of_seeds in self.groups
+            if (name, part) == (arm, images)
+        ]
+        return list(filter(None, lengths))
 
     def _breakdown(self, part: int, n: int) -> dict[str, list[Any]]:
         """AP by size and by class: a row has a name, and mean and ends of the seeds of each arm."""
@@ -289,6 +258,26 @@ class _Page:
         tables = {'size': [row(key) for key in SIZES], 'class': [row(key) for key in classes]}
         return {title: rows for title, rows in tables.items() if any(any(r[1:]) for r in rows)}
 
+    def _counts(self) -> list[list[str]]:
+        """Rows of a name and the counts of both splits."""
+        reports = self.found['data']
+        rows = {
+            'images': [report['images'] for report in reports],
+            'objects': [sum(report['objects'].values()) for report in reports],
+            'objects with masks': [report['masks'] for report in reports],
+        }
+        for size in ('small', 'medium', 'large'):
+            rows[f'{size} objects'] = [report['sizes'].get(size, 0) for report in reports]
+        return [[name, *(f'{n:,}' for n in counts)] for name, counts in rows.items()]
+
+    def _classes(self) -> list[list[str]]:
+        """Rows of a class and its objects in both splits."""
+        train, *others = (report['objects'] for report in self.found['data'])
+        return [
+            [name, f'{n:,}', *(f'{other.get(name, 0):,}' for other in others)]
+            for name, n in train.items()
+        ]
+
     def _checkpoints(self, fullest: tuple[int, int] | None) -> dict[str, Path]:
         """The last checkpoint of each arm's first seed."""
         if not fullest:
@@ -306,6 +295,7 @@ class _Page:
         """A row: seconds of an iteration, of start and validation, hours in all."""
         pattern = rf'(\d+_)?{re.escape(arm)}_(\d+x|trunk|pretraining)'
         runs = [run for run in self.found['runs'] if re.fullmatch(pattern, run['name'])]
+        runs = [run for run in runs if 'train_seconds' in run]
         if not runs:
             return [f'{self.kept["cost"]["step"][arm]:.2f}', '', '']
         # the seconds of a branch include those of the run that it continues
@@ -346,7 +336,7 @@ class _Page:
             )
             command += ['--init', f'{work}/backbone.pth']
         bands = self.found['by_iterations'].get(arm.name, [])
-        near = min(bands, key=lambda row: abs(np.log(row[0] / iterations)), default=None)
+        near = min(bands, key=lambda row: abs(math.log(row[0] / iterations)), default=None)
         lines = '\n'.join(filter(None, [before, shlex.join([*command, *length])]))
         return lines, near and near[2]
 
@@ -357,19 +347,11 @@ class _Page:
             run['seed'],
             f'{n * self.plan.one:,}',
             f'{answer.ap_of(run):.1f}',
-            f'{run["train_seconds"] / 3600:.2f}',
+            f'{run.get("train_seconds", 0) / 3600:.2f}',
             run.get('key', '')[:12],
             run.get('hardware', ''),
             run.get('git_commit', '')[:10],
         ]
-
-
-def _label(axes: Any, label: str) -> None:
-    axes.set_xlabel(label)
-    axes.set_ylabel('AP in percent')
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: f'{x / 1000:g}k' if x >= 1000 else f'{x:g}')
-    )
 
 
 def _divided(verdict: str) -> tuple[str, str]:
