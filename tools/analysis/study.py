@@ -2,6 +2,7 @@
 
     python tools/analysis/study.py miniature              # the paper's claims on drawn images
     python tools/analysis/study.py real                   # ImageNet or scratch, on real images
+    python tools/analysis/study.py calibration            # is tools/decide.py right?
     python tools/analysis/study.py miniature --claim 1    # one claim
     python tools/analysis/study.py miniature --claim 1 --seeds 1 --again work_dirs/again
     python tools/analysis/study.py miniature --report     # train nothing, draw the page
@@ -24,7 +25,7 @@ from mmscratch.study.claim import Study
 from mmscratch.study.executor import Executor
 from mmscratch.study.run import in_order
 
-STUDIES = ('miniature', 'real')
+STUDIES = ('miniature', 'real', 'calibration')
 MOST_JOBS = 8
 
 

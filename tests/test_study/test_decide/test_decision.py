@@ -85,9 +85,10 @@ def test_a_decision_that_was_killed_gives_the_same_answer(decide, monkeypatch):
     told = straight.answer(laid_out)
 
     monkeypatch.setattr(Formula, 'runs_to_live', 7)
+    stopped = decide('stopped')
+    assert stopped.plan(HOUR) == laid_out
     with pytest.raises(Killed):
-        stopped = decide('stopped')
-        stopped.train(stopped.plan(HOUR), HOUR)
+        stopped.train(laid_out, HOUR)
     monkeypatch.setattr(Formula, 'runs_to_live', 10_000)
     resumed = decide('stopped')
     assert resumed.plan(HOUR) == laid_out
