@@ -18,6 +18,7 @@ from mmscratch.study.decide import plan as planning
 from mmscratch.study.decide.arm import Arm
 from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Executor
+from mmscratch.study.launchers import LocalLauncher
 from mmscratch.study.run import Data, in_order
 from mmscratch.study.seed_statistics import Results
 from mmscratch.visualization.curves import read_scalars
@@ -53,7 +54,9 @@ class Decision:
         digests = '\0'.join(report.sha256 for report in self.reports)
         self.data = Data(self.root.name, digests, self.root)
         self.iterations = planning.check_config(self.config).train_cfg.max_iters
-        self.executor = Executor(self.folder / RUNS, self.folder / TRAINING, self.jobs)
+        self.executor = Executor(
+            self.folder / RUNS, self.folder / TRAINING, LocalLauncher(self.jobs)
+        )
 
     def _check_data(self) -> list[DataReport]:
         cfg = Config.fromfile(self.config)
