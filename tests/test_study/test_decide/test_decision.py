@@ -13,6 +13,7 @@ from mmscratch.study.decide import answer, arm, decision, plan
 from mmscratch.study.decide.decision import Decision
 from mmscratch.study.decide.plan import Cost
 from mmscratch.study.executor import Executor
+from mmscratch.study.launchers import LocalLauncher
 from mmscratch.study.run import in_order
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -73,7 +74,7 @@ def decide(data, tmp_path, monkeypatch):
 
     def make(out='out', names=('scratch', 'imagenet'), **more):
         arms = arm.resolve(names, CONFIG)
-        return Decision(tmp_path / out, CONFIG, arms, data, jobs=2, **more)
+        return Decision(tmp_path / out, CONFIG, arms, data, LocalLauncher(2), **more)
 
     return make
 
