@@ -103,10 +103,7 @@ class Decision:
             # a larger budget gives more seeds
             while plan.seeds < planning.MOST_SEEDS:
                 more = replace(plan, seeds=plan.seeds + 1)
-                if (
-                    planning.seconds_of(more, cost)
-                    > seconds * self.launcher.jobs * planning.PLANNED
-                ):
+                if planning.seconds_of(more, cost) > available:
                     break
                 plan = more
         else:
