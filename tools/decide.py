@@ -18,8 +18,8 @@ import re
 import sys
 from pathlib import Path
 
-from mmscratch.config import cpu_threads
 from mmscratch.errors import one_line_errors
+from mmscratch.study import launchers
 
 # on a CPU and on a GPU
 SMALL = Path('configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py')
@@ -66,31 +66,26 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--scale', type=float, metavar='F', help="images of F times the config's size, such as 0.5"
     )
-    jobs = cpu_threads.cores()
-    parser.add_argument(
-        '--jobs', type=int, default=jobs, metavar='N', help=f'runs at a time, here {jobs}'
-    )
     parser.add_argument(
         '--out', type=Path, metavar='DIR', help='default: work_dirs/decide/NAME_OF_THE_DATA'
     )
-    args = parser.parse_args()
-    if args.jobs < 1:
-        parser.error('--jobs is at least 1')
-    return args
+    launchers.add_options(parser)
+    return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     import torch
 
-    from mmscratch.study.decide import arm, evidence, plan
+    from mmscratch.study.decide import arm, evidence, page, plan
     from mmscratch.study.decide.decision import Decision
 
     config = args.config or (LARGE if torch.cuda.is_available() else SMALL)
     plan.check_config(config)
     arms = arm.resolve(args.arms.split(',') if args.arms else arm.defaults(config), config)
     folder = args.out or Path('work_dirs/decide') / args.data.resolve().name
-    decision = Decision(folder, config, arms, args.data, args.jobs, args.images, args.scale)
+    launcher = launchers.from_options(args)
+    decision = Decision(folder, config, arms, args.data, launcher, args.images, args.scale)
     for report in decision.reports:
         print('\n'.join(report.lines()))
     known = [*evidence.PUBLISHED, *evidence.measured()]
@@ -98,9 +93,16 @@ def main() -> None:
     if args.no_train:
         return
     laid_out = decision.plan(args.budget)
-    print(f'{plan.describe(laid_out)}; results so far: {folder / "index.html"}')
-    failed = decision.train(laid_out, args.budget)
-    print('\n'.join(decision.answer(laid_out)['verdict']) or 'not one run of each initialization')
+
+    def answer(running: bool = True) -> list[str]:
+        verdict = decision.answer(laid_out)['verdict']
+        page.write(folder, running)
+        return verdict or ['not one run of each initialization yet']
+
+    answer()
+    print(f'{plan.describe(laid_out)}; the answer so far: {folder / page.PAGE}')
+    failed = decision.train(laid_out, args.budget, update=answer)
+    print('\n'.join(answer(running=False)))
     for label, why in failed.items():
         print(f'failed: {label}: {why}', file=sys.stderr)
     if failed:

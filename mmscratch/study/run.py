@@ -14,7 +14,6 @@ from mmengine.config import Config
 from mmscratch.data import voc_folder
 from mmscratch.data.coco_folder import find
 from mmscratch.errors import InputError
-from mmscratch.visualization.curves import read_scalars
 
 # The parts of a config that decide the result of a run.
 DECIDING = (
@@ -204,6 +203,9 @@ class Run:
         Raises:
             InputError: its last iteration was not validated.
         """
+        # imports torch, which a job of Slurm does not need to start its process
+        from mmscratch.visualization.curves import read_scalars
+
         file = folder / 'metrics.json'
         report = json.loads(file.read_text()) if file.exists() else {'history': []}
         end = self.begin + self.iterations

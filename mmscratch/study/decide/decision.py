@@ -3,6 +3,7 @@
 import json
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, median
@@ -18,6 +19,7 @@ from mmscratch.study.decide import plan as planning
 from mmscratch.study.decide.arm import Arm
 from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Executor
+from mmscratch.study.launchers import Launcher
 from mmscratch.study.run import Data, Run, in_order
 from mmscratch.study.seed_statistics import Results
 from mmscratch.visualization.curves import read_scalars
@@ -37,7 +39,7 @@ class Decision:
         config: of configs/scratch/.
         arms: that are compared.
         root: the folder of the data.
-        jobs: runs at a time.
+        launcher: of the runs.
         upto: images of the largest part; None for all.
         scale: as of ``--scale``.
     """
@@ -46,7 +48,7 @@ class Decision:
     config: Path
     arms: list[Arm]
     root: Path
-    jobs: int
+    launcher: Launcher
     upto: int | None = None
     scale: float | None = None
 
@@ -61,7 +63,7 @@ class Decision:
             )
         self.data = Data(self.root.name, digests, self.root)
         self.iterations = planning.check_config(self.config).train_cfg.max_iters
-        self.executor = Executor(self.folder / RUNS, self.folder / TRAINING, self.jobs)
+        self.executor = Executor(self.folder / RUNS, self.folder / TRAINING, self.launcher)
 
     def _check_data(self) -> list[DataReport]:
         cfg = Config.fromfile(self.config)
@@ -97,10 +99,11 @@ class Decision:
                 )
             cost = Cost(**kept['cost'])
             plan = self._plan_of(kept)
+            available = seconds * self.launcher.jobs * planning.PLANNED
             # a larger budget gives more seeds
             while plan.seeds < planning.MOST_SEEDS:
                 more = replace(plan, seeds=plan.seeds + 1)
-                if planning.seconds_of(more, cost) > seconds * self.jobs * planning.PLANNED:
+                if planning.seconds_of(more, cost) > available:
                     break
                 plan = more
         else:
@@ -113,7 +116,7 @@ class Decision:
                 self.iterations,
                 cost,
                 seconds,
-                self.jobs,
+                self.launcher.jobs,
                 self.scale,
             )
         file.write_text(
@@ -147,7 +150,7 @@ class Decision:
     def _probe(self) -> Cost:
         parts = planning.parts_of(self.upto or self.images, 2)
         sketch = Plan(tuple(self.arms), self.data, self.images, parts, (1,), 100, 1, self.scale)
-        runs = planning.probes(sketch, self.jobs)
+        runs = planning.probes(sketch, self.launcher.jobs)
         if failed := self.executor.execute(runs):
             label, why = next(iter(failed.items()))
             raise InputError(f'{label}: {why}')
@@ -160,6 +163,7 @@ class Decision:
             name = run.name.removeprefix('probe_')
             step[name].append(median(times[2:]))
             rest.append(result['process_seconds'] - sum(times))
+        self.executor.tidy(runs)
         return Cost({name: mean(values) for name, values in step.items()}, mean(rest))
 
     def results(self, plan: Plan) -> Results:
@@ -173,29 +177,38 @@ class Decision:
     def spent(self, plan: Plan) -> float:
         """Seconds that the runs so far have taken, as if none had waited for another."""
         every = [result for of_seeds in self.results(plan).values() for result in of_seeds]
-        return sum(result['process_seconds'] for result in every) / self.jobs
+        return sum(result['process_seconds'] for result in every) / self.launcher.jobs
 
-    def train(self, plan: Plan, seconds: float) -> dict[str, str]:
-        """Train what is missing, within the rest of the budget; the answer is kept up to date.
+    def train(
+        self, plan: Plan, seconds: float, update: Callable[[], object] = lambda: None
+    ) -> dict[str, str]:
+        """Train what is missing, within the rest of the budget.
 
         Args:
             plan: of the runs.
             seconds: the budget, with what was spent before.
+            update: is called now and then when a run has ended.
 
         Returns:
             Label -> fault of each run that failed.
         """
         left = max(0.0, seconds - self.spent(plan))
-        written = time.monotonic()
+        updated = time.monotonic()
 
         def ended(run: Run) -> None:
-            nonlocal written
-            # the curves take a second or two to fit
-            if time.monotonic() - written > UPDATE_SECONDS:
-                self.answer(plan)
-                written = time.monotonic()
+            nonlocal updated
+            self.executor.tidy(plan.runs(), [r for r in plan.runs() if self._is_shown(plan, r)])
+            # an update takes some seconds
+            if time.monotonic() - updated > UPDATE_SECONDS:
+                update()
+                updated = time.monotonic()
 
         return self.executor.execute(plan.runs(), left, ended)
+
+    def _is_shown(self, plan: Plan, run: Run) -> bool:
+        """Whether the page shows detections of its checkpoint: of the first seed on most images."""
+        shown = {plan.name(arm.name, plan.parts[-1], plan.lengths[-1]) for arm in plan.arms}
+        return run.seed == 0 and run.name in shown
 
     def answer(self, plan: Plan) -> dict[str, Any]:
         """Write ``decide.json`` from the results so far.

@@ -90,6 +90,11 @@ class Plan:
 
     def runs(self) -> list[Run]:
         """All runs, in the order of their turns: all seeds of the smallest part first."""
+        return self._runs
+
+    @functools.cached_property
+    def _runs(self) -> list[Run]:
+        # once, since a run computes its key from its config
         return [
             run
             for part in self.parts

@@ -13,6 +13,7 @@ from mmscratch.study.decide import answer, arm, decision, plan
 from mmscratch.study.decide.decision import Decision
 from mmscratch.study.decide.plan import Cost
 from mmscratch.study.executor import Executor
+from mmscratch.study.launchers import LocalLauncher
 from mmscratch.study.run import in_order
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -73,7 +74,7 @@ def decide(data, tmp_path, monkeypatch):
 
     def make(out='out', names=('scratch', 'imagenet'), **more):
         arms = arm.resolve(names, CONFIG)
-        return Decision(tmp_path / out, CONFIG, arms, data, jobs=2, **more)
+        return Decision(tmp_path / out, CONFIG, arms, data, LocalLauncher(2), **more)
 
     return make
 
@@ -85,9 +86,10 @@ def test_a_decision_that_was_killed_gives_the_same_answer(decide, monkeypatch):
     told = straight.answer(laid_out)
 
     monkeypatch.setattr(Formula, 'runs_to_live', 7)
+    stopped = decide('stopped')
+    assert stopped.plan(HOUR) == laid_out
     with pytest.raises(Killed):
-        stopped = decide('stopped')
-        stopped.train(stopped.plan(HOUR), HOUR)
+        stopped.train(laid_out, HOUR)
     monkeypatch.setattr(Formula, 'runs_to_live', 10_000)
     resumed = decide('stopped')
     assert resumed.plan(HOUR) == laid_out
