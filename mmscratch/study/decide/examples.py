@@ -41,7 +41,7 @@ def of(folder: Path, checkpoints: Mapping[str, Path]) -> dict[str, Any]:
     if kept.is_file() and (content := json.loads(kept.read_text()))['checkpoints'] == names:
         return content
     if not checkpoints:
-        return dict(missing='they are drawn as soon as there is a run of each initialization')
+        return dict(missing='they are drawn after the longest runs on the most images')
     if lost := [str(file) for file in checkpoints.values() if not file.is_file()]:
         return dict(missing=f'there is no {lost[0]} any more')
     try:

@@ -103,8 +103,6 @@ class _Page:
         spent = sum(run['process_seconds'] for run in self.found['runs'])
         left = planning.seconds_of(self.plan, Cost(**self.kept['cost'])) - spent
         fullest = self._fullest()
-        # while there is more to come, only of the last runs, since it takes some seconds
-        final = not running or fullest == (self.plan.parts[-1], self.plan.lengths[-1])
         return html_page.render(
             TEMPLATE,
             refresh=REFRESH_SECONDS if running else None,
@@ -123,7 +121,7 @@ class _Page:
             length=self._longest_fitted(),
             fullest=fullest,
             breakdown=self._breakdown(*fullest) if fullest else {},
-            examples=examples.of(self.folder, self._checkpoints(fullest if final else None)),
+            examples=examples.of(self.folder, self._checkpoints()),
             data=self.found['data'],
             counts=self._counts(),
             classes=self._classes(),
@@ -278,11 +276,15 @@ class _Page:
             for name, n in train.items()
         ]
 
-    def _checkpoints(self, fullest: tuple[int, int] | None) -> dict[str, Path]:
-        """The last checkpoint of each arm's first seed."""
-        if not fullest:
+    def _checkpoints(self) -> dict[str, Path]:
+        """Of the longest run of each arm's first seed on the most images, if there are all."""
+        names = {
+            arm: self.plan.name(arm, self.plan.parts[-1], self.plan.lengths[-1])
+            for arm in self.arms
+        }
+        if not all(name in self.results for name in names.values()):
             return {}
-        runs = {arm: self.results[self.plan.name(arm, *fullest)][0] for arm in self.arms}
+        runs = {arm: self.results[name][0] for arm, name in names.items()}
         training = self.folder / decision.TRAINING
         return {
             arm: training
@@ -323,8 +325,10 @@ class _Page:
         ]
 
     def _command(self, arm: Arm, iterations: int) -> tuple[str, float | None]:
-        words = next((shlex.split(r['command']) for r in self.found['runs'] if 'command' in r), [])
-        data = words[words.index('--data') + 1] if '--data' in words else 'DIR'
+        commands = ' '.join(run.get('command', '') for run in self.found['runs'][:1])
+        # its words are not quoted
+        match = re.search(r' --data (.+?)(?= --|$)', commands)
+        data = match[1] if match else 'DIR'
         length = ['--iterations', str(iterations)]
         command = ['python', 'tools/train.py', arm.config, '--data', data, *arm.arguments]
         before = ''
