@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -178,9 +179,12 @@ def test_an_interrupted_study_finds_its_slurm_jobs(tmp_path, run_of, monkeypatch
     runs = [run_of('long', wait), run_of('broken', 'sys.exit("no such weights")')]
     started = tmp_path / 'work_dirs' / 'started'
 
-    def interrupt(*_):
+    sleep = time.sleep
+
+    def interrupt(seconds):
         if started.exists():
             raise KeyboardInterrupt
+        sleep(seconds)
 
     with monkeypatch.context() as patch:
         patch.setattr('mmscratch.study.executor.time.sleep', interrupt)
