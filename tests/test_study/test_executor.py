@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mmscratch.study.launchers import (
     Task,
     slurm_launcher,
 )
+from mmscratch.study.launchers.gpu_launcher import visible_gpus
 from mmscratch.study.launchers.task import BEFORE
 from mmscratch.study.run import Data, Run
 
@@ -142,8 +144,10 @@ def test_nobody_else_trains_in_the_same_folders(tmp_path):
     assert second.execute([]) == {}
 
 
-def test_processes_are_spread_over_gpus(tmp_path):
-    show = 'import os; print(os.environ["CUDA_VISIBLE_DEVICES"])'
+def test_processes_are_spread_over_gpus_and_share_the_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmscratch.config.cpu_threads.cores', lambda: 6)
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    show = 'import os; print(*map(os.environ.get, ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")))'
     command = partial(list, [sys.executable, '-c', show])
     tasks = [Task(tmp_path / str(n), command) for n in range(3)]
     launcher = GpuLauncher(3, ['2', '5'])
@@ -151,7 +155,19 @@ def test_processes_are_spread_over_gpus(tmp_path):
     for process in launcher._running.values():
         process.wait()
     assert launcher.ended() == [(task, '') for task in tasks]
-    assert [task.log.read_text().strip() for task in tasks] == ['2', '5', '2']
+    assert [task.log.read_text().strip() for task in tasks] == ['2 2', '5 2', '2 2']
+
+
+@pytest.mark.parametrize(
+    ('count', 'variable', 'names'),
+    [(0, None, []), (0, '', []), (2, None, ['0', '1']), (2, '4,6', ['4', '6']), (1, '4,6', ['4'])],
+)
+def test_visible_gpus_have_the_names_that_cuda_knows(monkeypatch, count, variable, names):
+    monkeypatch.setattr('torch.cuda.device_count', lambda: count)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    if variable is not None:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', variable)
+    assert visible_gpus() == names
 
 
 def test_an_interrupted_study_finds_its_slurm_jobs(tmp_path, run_of, monkeypatch, capsys):
@@ -163,9 +179,12 @@ def test_an_interrupted_study_finds_its_slurm_jobs(tmp_path, run_of, monkeypatch
     runs = [run_of('long', wait), run_of('broken', 'sys.exit("no such weights")')]
     started = tmp_path / 'work_dirs' / 'started'
 
-    def interrupt(*_):
+    sleep = time.sleep
+
+    def interrupt(seconds):
         if started.exists():
             raise KeyboardInterrupt
+        sleep(seconds)
 
     with monkeypatch.context() as patch:
         patch.setattr('mmscratch.study.executor.time.sleep', interrupt)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import matplotlib
@@ -153,11 +154,15 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(data, tmp_path, monkeypatch)
     class Stop(BaseException):
         pass
 
-    def stop_when_saved(*_):
+    sleep, stopped = time.sleep, []
+
+    def stop_when_saved(seconds):
         # MMEngine makes the file empty, and then writes the name into it
         file = executor.folder(run) / 'last_checkpoint'
-        if file.exists() and file.read_text():
+        if not stopped and file.exists() and file.read_text():
+            stopped.append(True)
             raise Stop
+        sleep(seconds)
 
     with monkeypatch.context() as patch:
         patch.setattr('mmscratch.study.executor.time.sleep', stop_when_saved)

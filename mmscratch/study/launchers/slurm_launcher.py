@@ -41,7 +41,8 @@ class SlurmJob:
 
     def __call__(self) -> int:
         """Run the task, and return its exit status."""
-        # a study that was killed while it submitted may have submitted a task twice
+        # the job before this one may not have ended yet: it was cancelled just now, or the study
+        # was killed before it had noted the job
         with job_file(self.task).with_suffix('.lock').open('w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._process = self.task.start(
@@ -153,8 +154,9 @@ class SlurmLauncher:
 
     def stop(self) -> None:
         """Cancel the jobs."""
-        for job in self._running.values():
+        for task, job in self._running.items():
             job.cancel(check=False)
+            job_file(task).unlink()
         self._running.clear()
 
     def leave(self) -> None:
