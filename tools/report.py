@@ -10,6 +10,7 @@ folder lacks is left out, and the page says so.
 """
 
 import argparse
+import contextlib
 import logging
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def main() -> None:
     from mmscratch.visualization import run_folder, run_report
 
     logging.disable(logging.WARNING)
-    runs = [run_folder.read(path, args.best, not args.no_detections) for path in args.work_dirs]
+    with contextlib.redirect_stdout(None):  # libraries tell of each file that they load
+        runs = [run_folder.read(path, args.best, not args.no_detections) for path in args.work_dirs]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(run_report.page(runs, args.score), encoding='utf-8')
     for run in runs:

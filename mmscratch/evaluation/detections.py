@@ -1,19 +1,23 @@
 """Detections of a checkpoint on its validation images, and what COCO's evaluation tells of them."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmdet.models import BaseDetector
+from mmdet.registry import MODELS
 from mmengine.runner import Runner
 
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.data.progress_bar import ProgressBar
-from mmscratch.errors import InputError
+from mmscratch.errors import InputError, describe
 from mmscratch.evaluation.full_coco_metric import hotcoco_module
 from mmscratch.visualization.inferencer import Inferencer
 from mmscratch.weights import checkpoint, checkpoint_config
@@ -26,6 +30,7 @@ ERRORS = {
     'Bkg': 'background',
     'Miss': 'missed',
 }
+MEAN = 'all classes'  # the curve that is the mean of theirs
 
 
 @dataclass
@@ -62,7 +67,7 @@ class Detections:
     def precision_recall(self) -> dict[str, dict[str, list[float]]]:
         """Precision at each of COCO's 101 recalls, 0 to 1, by class and by IoU.
 
-        The classes are those with objects, and ``mean`` of all of them. The IoUs are ``0.50``,
+        The classes are those with objects, and ``MEAN``, of all of them. The IoUs are ``0.50``,
         ``0.75`` and ``0.50:0.95``, the mean over COCO's ten thresholds. The mean of a curve is AP.
         """
         # IoU thresholds, recalls, classes, area ranges, numbers of detections; -1 without objects
@@ -70,7 +75,7 @@ class Detections:
         has_objects = (precision > -1).all(axis=(0, 1))
         parts = {name: precision[..., k] for k, name in enumerate(self.classes) if has_objects[k]}
         if parts:
-            parts = {'mean': precision[..., has_objects].mean(axis=-1)} | parts
+            parts = {MEAN: precision[..., has_objects].mean(axis=-1)} | parts
         return {
             name: {'0.50': part[0], '0.75': part[5], '0.50:0.95': part.mean(axis=0)}
             for name, part in parts.items()
@@ -128,32 +133,25 @@ def detect(file: Path, device: str | None = None) -> Detections:
     Raises:
         InputError: the checkpoint is no detector's, or cannot be used; the data are not there.
     """
-    loaded = checkpoint.load(file)
-    cfg = checkpoint_config.config_of(loaded, str(file))
-    loader = cfg.get('val_dataloader')
-    if not loader:
+    cfg = checkpoint_config.config_of(checkpoint.load(file), str(file))
+    loader, model = cfg.get('val_dataloader'), cfg.get('model')
+    if not loader or not model:
         raise InputError(f'{file}: its config has no val_dataloader, so no images to detect in')
-    checkpoint_config.refuse_foreign_types(loader, str(file), buildable=True)
+    parts = dict(loader=loader, model=model)
+    checkpoint_config.refuse_foreign_types(parts, str(file), buildable=True)
     fit_to_runner(cfg)
-    inferencer = Inferencer(weights=str(file), device=device, show_progress=False, palette='none')
     with checkpoint_config.no_imports():
+        if not issubclass(MODELS.get(model.type), BaseDetector):
+            raise InputError(f'{file}: its {model.type} is no detector')
         try:
             batches = Runner.build_dataloader(loader, seed=0)
+            dataset: Any = batches.dataset
+            infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+            infos.sort(key=itemgetter('img_id'))  # evaluators rank equal scores in this order
+            rows = list(_rows(file, batches, [info['img_id'] for info in infos], device))
         except FileNotFoundError as error:
-            raise InputError(f'{file}: its validation data are not there ({error})') from None
-    dataset: Any = batches.dataset
-    infos = sorted((dataset.get_data_info(i) for i in range(len(dataset))), key=_image_id)
-    numbers = {info['img_id']: number for number, info in enumerate(infos, 1)}
-    rows: list[list[float]] = []
-    with torch.no_grad():
-        for batch in ProgressBar(batches, f'{file.parent.name}: detecting, batches'):
-            for sample in inferencer.model.val_step(batch):
-                found = sample.pred_instances.cpu()
-                for (x1, y1, x2, y2), score, label in zip(
-                    found.bboxes.tolist(), found.scores.tolist(), found.labels.tolist()
-                ):
-                    row = [numbers[sample.img_id], x1, y1, x2 - x1, y2 - y1, score, label + 1]
-                    rows.append(row)
+            text = f'{file}: its validation data are not there ({describe(error)})'
+            raise InputError(text) from None
     evaluators = cfg.get('val_evaluator') or {}
     limits = [100] if isinstance(evaluators, Sequence) else evaluators.get('proposal_nums', [100])
     classes = list(dataset.metainfo['classes'])
@@ -162,9 +160,18 @@ def detect(file: Path, device: str | None = None) -> Detections:
     )
 
 
-def _image_id(info: Mapping[str, Any]) -> Any:
-    """Evaluators rank detections of equal score in the order of the images' ids."""
-    return info['img_id']
+def _rows(file: Path, batches: Iterable[Any], ids: list, device: str | None) -> Iterator[list]:
+    numbers = {image: number for number, image in enumerate(ids, 1)}
+    inferencer = Inferencer(weights=str(file), device=device, show_progress=False, palette='none')
+    for batch in ProgressBar(batches, f'{file.parent.name}: detecting, batches'):
+        with torch.no_grad():
+            samples = inferencer.model.val_step(batch)
+        for sample in samples:
+            found = sample.pred_instances.cpu()
+            for (x1, y1, x2, y2), score, label in zip(
+                found.bboxes.tolist(), found.scores.tolist(), found.labels.tolist()
+            ):
+                yield [numbers[sample.img_id], x1, y1, x2 - x1, y2 - y1, score, label + 1]
 
 
 def _truth(infos: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, list[dict]]:
@@ -202,7 +209,9 @@ def cached(file: Path, work_dir: Path) -> Detections:
     if store.is_file():
         return Detections(**json.loads(store.read_text()))
     found = detect(file)
-    unfinished = store.with_suffix('.tmp')
-    unfinished.write_text(json.dumps(asdict(found)))
-    unfinished.replace(store)
+    # a folder of somebody else's is left as it is
+    with contextlib.suppress(PermissionError):
+        unfinished = store.with_suffix('.tmp')
+        unfinished.write_text(json.dumps(asdict(found)))
+        unfinished.replace(store)
     return found

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from mmengine.structures import InstanceData
 
 from mmscratch.config.config_difference import difference
-from mmscratch.evaluation.detections import ERRORS, Detections
+from mmscratch.evaluation.detections import ERRORS, MEAN, Detections
 from mmscratch.visualization.html_page import MARKERS, jpeg, new_figure, render, svg
 from mmscratch.visualization.keypoint_visualizer import KeypointVisualizer
 from mmscratch.visualization.run_folder import RunFolder
@@ -50,8 +50,7 @@ def page(runs: Runs, score: float = 0.5) -> str:
         chains=[describe(run.proof) if run.proof else '' for run in runs],
         comparisons=list(_comparisons(runs)),
         training=list(_training(runs)),
-        numbers=_numbers(runs),
-        classes=_classes(runs),
+        tables=_tables(runs),
         curves=list(_mean_curves(curves)),
         areas=_areas(curves),
         class_curves=list(_class_curves(curves)),
@@ -188,29 +187,20 @@ def _training(runs: Runs) -> Figures:
             yield svg(figure, f'training-{key}', text), text
 
 
-def _numbers(runs: Runs) -> list[list[str]]:
-    """All numbers of the last validation but those of classes: a row each."""
+def _tables(runs: Runs) -> dict[str, list[list[str]]]:
+    """Numbers of the last validation, a table for each kind and one for its classes."""
     lasts = [run.metrics.get('last') or {} for run in runs]
-    keys = dict.fromkeys(key for last in lasts for key in last if '/' not in key)
-    rows = []
-    for key in keys:
-        if key.partition('_')[0] in (*KINDS, 'accuracy'):
-            rows.append([title(key), *(_percent(last.get(key)) for last in lasts)])
-        elif key == 'val_loss':
-            rows.append([key, *(f'{last[key]:.4g}' if key in last else '–' for last in lasts)])
-    return rows
-
-
-def _classes(runs: Runs) -> dict[str, list[list[str]]]:
-    """AP of each class at the last validation, by kind."""
-    lasts = [run.metrics.get('last') or {} for run in runs]
-    tables = {}
-    for kind, word in KINDS.items():
-        keys = dict.fromkeys(k for last in lasts for k in last if k.startswith(f'{kind}_AP/'))
-        tables[word] = [
-            [key.partition('/')[2], *(_percent(last.get(key)) for last in lasts)] for key in keys
-        ]
-    return {word: rows for word, rows in tables.items() if rows}
+    tables: dict[str, list[list[str]]] = {}
+    for key in dict.fromkeys(key for last in lasts for key in last):
+        kind = key.partition('_')[0]
+        if kind not in (*KINDS, 'accuracy'):
+            continue
+        _, is_class, name = key.partition('/')
+        caption = f'{KINDS.get(kind, kind)}{" AP of each class" * bool(is_class)}, %'
+        label = name or title(key).removeprefix(f'{KINDS.get(kind)} ')
+        cells = [_percent(last.get(key)) for last in lasts]
+        tables.setdefault(caption, []).append([label, *cells])
+    return tables
 
 
 def _mean_curves(curves: dict[int, dict]) -> Figures:
@@ -218,7 +208,7 @@ def _mean_curves(curves: dict[int, dict]) -> Figures:
         figure, ax = _precision_axes()
         for i, each in curves.items():
             if each:
-                ax.plot(np.linspace(0, 1, 101), each['mean'][iou], color=f'C{i % 8}')
+                ax.plot(np.linspace(0, 1, 101), each[MEAN][iou], color=f'C{i % 8}')
         if ax.lines:
             text = f'Mean over the classes, IoU {iou}. The area below a curve is AP.'
             yield svg(figure, f'precision-{iou.replace(":", "-")}', text), text
@@ -240,7 +230,7 @@ def _area(curves: dict[str, dict], name: str, iou: str) -> str:
 
 def _class_curves(curves: dict[int, dict]) -> Figures:
     """Of the ``MOST_CLASSES`` in which the runs find least, if there are more."""
-    names = list(dict.fromkeys(name for each in curves.values() for name in each if name != 'mean'))
+    names = list(dict.fromkeys(name for each in curves.values() for name in each if name != MEAN))
     if len(names) > MOST_CLASSES:
         area = {
             name: np.mean(

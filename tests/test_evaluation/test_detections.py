@@ -1,9 +1,22 @@
 """What COCO's evaluation tells of detections, on cases that are worked out by hand."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+from PIL import Image
 
-from mmscratch.evaluation.detections import ERRORS, Detections
+from mmscratch.data.layouts import use_folder
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
+from mmscratch.errors import InputError
+from mmscratch.evaluation.detections import ERRORS, MEAN, Detections, cached
+
+ROOT = Path(__file__).parents[2]
 
 BOX = [10.0, 10.0, 20.0, 20.0]
 FAR = [60.0, 60.0, 20.0, 20.0]
@@ -111,18 +124,18 @@ def test_precision_at_each_recall():
     objects = [[1, BOX, 0], [1, BOX, 1], [1, FAR, 1]]
     rows = [[1, FAR, 0, 0.9], [1, BOX, 0, 0.8], [1, BOX, 1, 0.7]]
     curves = detections(objects, rows).precision_recall()
-    assert list(curves) == ['mean', 'cat', 'dog']
+    assert list(curves) == [MEAN, 'cat', 'dog']
     for iou in ('0.50', '0.75', '0.50:0.95'):
         assert curves['cat'][iou] == pytest.approx([0.5] * 101)
         assert curves['dog'][iou] == pytest.approx([1.0] * 51 + [0.0] * 50)
-        assert curves['mean'][iou] == pytest.approx([0.75] * 51 + [0.25] * 50)
+        assert curves[MEAN][iou] == pytest.approx([0.75] * 51 + [0.25] * 50)
 
 
 def test_a_curve_is_of_its_iou():
     """17 of 20 columns overlap: an IoU of 17 / 23, which six of the ten thresholds allow."""
     curves = detections([[1, BOX, 0]], [[1, [13.0, 10.0, 20.0, 20.0], 0, 0.9]]).precision_recall()
-    assert list(curves) == ['mean', 'cat']  # no dog is to be found
-    means = {iou: np.mean(curve) for iou, curve in curves['mean'].items()}
+    assert list(curves) == [MEAN, 'cat']  # no dog is to be found
+    means = {iou: np.mean(curve) for iou, curve in curves[MEAN].items()}
     assert means == pytest.approx({'0.50': 1, '0.75': 0, '0.50:0.95': 0.5})
 
 
@@ -153,3 +166,84 @@ def test_images_from_the_best_to_the_worst():
         (2, pytest.approx(2 / 3)),
         (4, 0.0),
     ]
+
+
+class Perfect:
+    """In place of a model: it finds the truth of its data set, and nothing else."""
+
+    def __init__(self, **kwargs) -> None:
+        self.model = self
+
+    def val_step(self, batch: dict) -> list:
+        for sample in batch['data_samples']:
+            truth = sample.gt_instances
+            boxes = truth.bboxes.tensor / truth.bboxes.tensor.new_tensor(sample.scale_factor * 2)
+            found = InstanceData(bboxes=boxes, labels=truth.labels)
+            found.scores = torch.linspace(1, 0.6, len(boxes))
+            sample.pred_instances = found
+        return batch['data_samples']
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    """A function from a data folder to a checkpoint that has its config."""
+    monkeypatch.setattr('mmscratch.evaluation.detections.Inferencer', Perfect)
+
+    def save(data: Path) -> Path:
+        cfg = Config.fromfile(ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
+        use_folder(cfg, data)
+        cfg.val_dataloader.num_workers = 0
+        file = tmp_path / 'run' / 'iter_4.pth'
+        file.parent.mkdir()
+        torch.save(dict(meta=dict(cfg=cfg.pretty_text), state_dict={}), file)
+        return file
+
+    return save
+
+
+def test_a_checkpoints_detections_and_truth_in_pixels_of_the_images(checkpoint, tmp_path):
+    generate(tmp_path / 'data', ShapesConfig(size=96), dict(train=1, val=3), progress=False)
+    found = cached(checkpoint(tmp_path / 'data'), tmp_path / 'run')
+    content = json.loads((tmp_path / 'data/annotations/instances_val.json').read_text())
+    boxes = [[round(number, 2) for number in row['bbox']] for row in content['annotations']]
+    assert [each['bbox'] for each in found.truth['annotations']] == boxes
+    assert [Path(file).name for file in found.files] == [
+        row['file_name'] for row in content['images']
+    ]
+    assert len(found.rows) == len(boxes)
+    assert {row['f1'] for _, row in found.ranking(0.5)} == {1.0}
+    assert np.mean(found.precision_recall()[MEAN]['0.50:0.95']) == pytest.approx(1)
+    # a second time it is read from the folder
+    (tmp_path / 'data/annotations/instances_val.json').unlink()
+    assert cached(tmp_path / 'run/iter_4.pth', tmp_path / 'run') == found
+
+
+def test_without_its_data_a_checkpoint_detects_nothing(checkpoint, tmp_path):
+    generate(tmp_path / 'data', ShapesConfig(size=96), dict(train=1, val=1), progress=False)
+    file = checkpoint(tmp_path / 'data')
+    shutil.rmtree(tmp_path / 'data/val')
+    with pytest.raises(InputError, match=r'iter_4\.pth: its validation data are not there .*val'):
+        cached(file, tmp_path / 'run')
+    shutil.rmtree(tmp_path / 'data')
+    with pytest.raises(InputError, match=r'iter_4\.pth: its validation data are not there .*data'):
+        cached(file, tmp_path / 'run')
+
+
+def test_difficult_objects_of_voc_do_not_count(checkpoint, tmp_path):
+    root = tmp_path / 'voc'
+    for folder in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
+        (root / folder).mkdir(parents=True)
+    for name in ('train', 'val'):
+        (root / f'ImageSets/Main/{name}.txt').write_text(name)
+        Image.new('RGB', (64, 48)).save(root / f'JPEGImages/{name}.png')
+        objects = ''.join(
+            f'<object><name>disc</name><difficult>{difficult}</difficult><bndbox><xmin>{x}</xmin>'
+            f'<ymin>11</ymin><xmax>{x + 19}</xmax><ymax>30</ymax></bndbox></object>'
+            for x, difficult in ((1, 0), (31, 1))
+        )
+        size = '<size><width>64</width><height>48</height><depth>3</depth></size>'
+        (root / f'Annotations/{name}.xml').write_text(f'<annotation>{size}{objects}</annotation>')
+    found = cached(checkpoint(root), tmp_path / 'run')
+    assert [each['iscrowd'] for each in found.truth['annotations']] == [0, 1]
+    ((_, row),) = found.ranking(0.5)
+    assert (row['tp'], row['fp'], row['fn']) == (1, 0, 0)
