@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from mmengine.config import Config
 
+from mmscratch.data import voc_folder
 from mmscratch.data.coco_folder import find
 from mmscratch.errors import InputError
-from mmscratch.visualization.curves import read_scalars
 
 # The parts of a config that decide the result of a run.
 DECIDING = (
@@ -203,23 +203,31 @@ class Run:
         Raises:
             InputError: its last iteration was not validated.
         """
+        # imports torch, which a job of Slurm does not need to start its process
+        from mmscratch.visualization.curves import read_scalars
+
         file = folder / 'metrics.json'
         report = json.loads(file.read_text()) if file.exists() else {'history': []}
         end = self.begin + self.iterations
         if not report['history'] or report['history'][-1]['iteration'] != end:
             raise InputError(f'{file}: iteration {end} was not validated; remove this folder')
-        root = self.data.root
-        dataset = find(root)['train'] if root else self.load().train_dataloader.dataset
-        coco = json.loads(Path(dataset['data_root'], dataset['ann_file']).read_text())
         losses = [record for record in read_scalars(folder) if 'loss' in record]
         return dict(
             iterations=end,
             **{name: report[name] for name in KEPT if name in report},
             history=report['history'],
-            # of the whole training set
-            objects_per_image=round(len(coco['annotations']) / len(coco['images']), 3),
+            objects_per_image=self._objects_per_image(),
             loss=[[record['step'], round(record['loss'], 4)] for record in losses],
         )
+
+    def _objects_per_image(self) -> float | None:
+        """Of the whole training set; None in PASCAL VOC layout."""
+        root = self.data.root
+        if root and voc_folder.recognises(root):
+            return None
+        dataset = find(root)['train'] if root else self.load().train_dataloader.dataset
+        coco = json.loads(Path(dataset['data_root'], dataset['ann_file']).read_text())
+        return round(len(coco['annotations']) / len(coco['images']), 3)
 
     def result(self, folder: Path) -> dict[str, Any] | None:
         """The result in ``folder``; None if there is none, or one with another key."""

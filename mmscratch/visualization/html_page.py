@@ -57,11 +57,13 @@ def render(template: Path, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,
+        extensions=['jinja2.ext.do'],
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.globals |= dict(refresh=None, signs=SIGNS)
+    environment.filters['thousands'] = '{:,}'.format
     return environment.get_template(template.name).render(values)
 
 

@@ -104,12 +104,16 @@ def curves_of_iterations(plan: Plan, results: Results) -> LearningCurves | None:
     return None
 
 
-def compare(plan: Plan, results: Results) -> list[Comparison]:
-    """Each arm against the first; empty before there is a run of each."""
-    by_images = curves(plan, results, plan.lengths[-1])
-    by_iterations = curves_of_iterations(plan, results)
-    if by_images is None or by_iterations is None:
-        return []
+def compare(
+    plan: Plan, by_images: LearningCurves, by_iterations: LearningCurves
+) -> list[Comparison]:
+    """Each arm against the first.
+
+    Args:
+        plan: of the runs.
+        by_images: after the longest schedule.
+        by_iterations: on the largest part.
+    """
     first, *others = (arm.name for arm in plan.arms)
     return [_compare(plan, by_images, by_iterations, arm, first) for arm in others]
 
@@ -214,12 +218,13 @@ def content(plan: Plan, results: Results, hours: float) -> dict[str, Any]:
         AP against images after each length; ``by_iterations``: against iterations, on the largest
         part; ``observations``: the AP of each run. Infinite numbers are None.
     """
-    comparisons = compare(plan, results)
     images = np.geomspace(plan.parts[0], FURTHEST_IMAGES * plan.images, 40)
     fitted = {n: curves(plan, results, n) for n in plan.lengths}
     of_iterations = curves_of_iterations(plan, results)
     longest = plan.lengths[-1] * plan.one
     iterations = np.geomspace(plan.one / 2, FURTHEST_ITERATIONS * longest, 40)
+    by_images = fitted[plan.lengths[-1]]
+    comparisons = compare(plan, by_images, of_iterations) if by_images and of_iterations else []
     found = dict(
         verdict=[sentence(plan, each, hours) for each in comparisons],
         comparisons=[asdict(each) for each in comparisons],

@@ -1,6 +1,7 @@
 """One question about one data set: its folder, its plan, its runs, its answer."""
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -18,11 +19,14 @@ from mmscratch.study.decide import plan as planning
 from mmscratch.study.decide.arm import Arm
 from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Executor
-from mmscratch.study.run import Data, in_order
+from mmscratch.study.launchers import Launcher
+from mmscratch.study.run import Data, Run, in_order
 from mmscratch.study.seed_statistics import Results
 from mmscratch.visualization.curves import read_scalars
 
 PLAN, RUNS, TRAINING, ANSWER = 'plan.json', 'runs', 'training', 'decide.json'
+# between two updates of the answer while runs are trained
+UPDATE_SECONDS = 60
 
 
 @dataclass
@@ -35,7 +39,7 @@ class Decision:
         config: of configs/scratch/.
         arms: that are compared.
         root: the folder of the data.
-        jobs: runs at a time.
+        launcher: of the runs.
         upto: images of the largest part; None for all.
         scale: as of ``--scale``.
     """
@@ -44,16 +48,22 @@ class Decision:
     config: Path
     arms: list[Arm]
     root: Path
-    jobs: int
+    launcher: Launcher
     upto: int | None = None
     scale: float | None = None
 
     def __post_init__(self) -> None:
         self.reports = self._check_data()
         digests = '\0'.join(report.sha256 for report in self.reports)
+        self.images = self.reports[0].images
+        if self.upto is not None and not 2 * planning.FEWEST_IMAGES <= self.upto <= self.images:
+            raise InputError(
+                f'--images {self.upto}: give {2 * planning.FEWEST_IMAGES} to {self.images}, the '
+                f'images of {self.reports[0].annotation_file}'
+            )
         self.data = Data(self.root.name, digests, self.root)
         self.iterations = planning.check_config(self.config).train_cfg.max_iters
-        self.executor = Executor(self.folder / RUNS, self.folder / TRAINING, self.jobs)
+        self.executor = Executor(self.folder / RUNS, self.folder / TRAINING, self.launcher)
 
     def _check_data(self) -> list[DataReport]:
         cfg = Config.fromfile(self.config)
@@ -78,6 +88,7 @@ class Decision:
             InputError: the folder has the plan of another question, or the budget is too small.
         """
         file = self.folder / PLAN
+        self.folder.mkdir(parents=True, exist_ok=True)
         if file.is_file():
             kept = json.loads(file.read_text())
             asked = json.loads(json.dumps(self.question))
@@ -88,24 +99,24 @@ class Decision:
                 )
             cost = Cost(**kept['cost'])
             plan = self._plan_of(kept)
+            available = seconds * self.launcher.jobs * planning.PLANNED
             # a larger budget gives more seeds
             while plan.seeds < planning.MOST_SEEDS:
                 more = replace(plan, seeds=plan.seeds + 1)
-                if planning.seconds_of(more, cost) > seconds * self.jobs * planning.PLANNED:
+                if planning.seconds_of(more, cost) > available:
                     break
                 plan = more
         else:
             cost = self._probe()
-            images = self.reports[0].images
             plan = planning.lay_out(
                 self.arms,
                 self.data,
-                images,
-                min(self.upto or images, images),
+                self.images,
+                self.upto or self.images,
                 self.iterations,
                 cost,
                 seconds,
-                self.jobs,
+                self.launcher.jobs,
                 self.scale,
             )
         file.write_text(
@@ -137,11 +148,9 @@ class Decision:
         )
 
     def _probe(self) -> Cost:
-        images = self.reports[0].images
-        upto = min(self.upto or images, images)
-        parts = planning.parts_of(upto, 2)
-        sketch = Plan(tuple(self.arms), self.data, images, parts, (1,), 100, 1, self.scale)
-        runs = planning.probes(sketch, self.jobs)
+        parts = planning.parts_of(self.upto or self.images, 2)
+        sketch = Plan(tuple(self.arms), self.data, self.images, parts, (1,), 100, 1, self.scale)
+        runs = planning.probes(sketch, self.launcher.jobs)
         if failed := self.executor.execute(runs):
             label, why = next(iter(failed.items()))
             raise InputError(f'{label}: {why}')
@@ -154,6 +163,7 @@ class Decision:
             name = run.name.removeprefix('probe_')
             step[name].append(median(times[2:]))
             rest.append(result['process_seconds'] - sum(times))
+        self.executor.tidy(runs)
         return Cost({name: mean(values) for name, values in step.items()}, mean(rest))
 
     def results(self, plan: Plan) -> Results:
@@ -167,21 +177,38 @@ class Decision:
     def spent(self, plan: Plan) -> float:
         """Seconds that the runs so far have taken, as if none had waited for another."""
         every = [result for of_seeds in self.results(plan).values() for result in of_seeds]
-        return sum(result['process_seconds'] for result in every) / self.jobs
+        return sum(result['process_seconds'] for result in every) / self.launcher.jobs
 
-    def train(self, plan: Plan, seconds: float, changed: Callable[[], None]) -> dict[str, str]:
+    def train(
+        self, plan: Plan, seconds: float, update: Callable[[], object] = lambda: None
+    ) -> dict[str, str]:
         """Train what is missing, within the rest of the budget.
 
         Args:
             plan: of the runs.
             seconds: the budget, with what was spent before.
-            changed: is called when a run has ended.
+            update: is called now and then when a run has ended.
 
         Returns:
             Label -> fault of each run that failed.
         """
         left = max(0.0, seconds - self.spent(plan))
-        return self.executor.execute(plan.runs(), left, lambda run: changed())
+        updated = time.monotonic()
+
+        def ended(run: Run) -> None:
+            nonlocal updated
+            self.executor.tidy(plan.runs(), [r for r in plan.runs() if self._is_shown(plan, r)])
+            # an update takes some seconds
+            if time.monotonic() - updated > UPDATE_SECONDS:
+                update()
+                updated = time.monotonic()
+
+        return self.executor.execute(plan.runs(), left, ended)
+
+    def _is_shown(self, plan: Plan, run: Run) -> bool:
+        """Whether the page shows detections of its checkpoint: of the first seed on most images."""
+        shown = {plan.name(arm.name, plan.parts[-1], plan.lengths[-1]) for arm in plan.arms}
+        return run.seed == 0 and run.name in shown
 
     def answer(self, plan: Plan) -> dict[str, Any]:
         """Write ``decide.json`` from the results so far.
@@ -193,9 +220,23 @@ class Decision:
         content = dict(
             question=self.question,
             plan=planning.describe(plan),
-            data=[asdict(report) for report in self.reports],
+            data=[_facts(report) for report in self.reports],
             **answer.content(plan, results, self.spent(plan) / 3600),
             runs=[result for of_seeds in results.values() for result in of_seeds],
         )
-        (self.folder / ANSWER).write_text(json.dumps(content, indent=1, default=str))
+        (self.folder / ANSWER).write_text(json.dumps(content, indent=1))
         return content
+
+
+def _facts(report: DataReport) -> dict[str, Any]:
+    """What the answer keeps of the check of a split."""
+    return dict(
+        file=str(report.annotation_file),
+        sha256=report.sha256,
+        images=report.images,
+        objects=report.instances,
+        sizes=report.sizes,
+        masks=report.masks,
+        left_out=report.left_out,
+        notes=report.notes,
+    )

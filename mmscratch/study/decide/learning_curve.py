@@ -143,8 +143,21 @@ def fit(observations: Iterable[Observation], draws: int = DRAWS, seed: int = 0) 
         fitted = _curve(error, rest, exponent, ratio)
         return np.concatenate([(fitted - target) / sigma, (theta - prior) / deviation])
 
+    def jacobian(theta, target, prior, sigma):  # type: ignore[no-untyped-def]
+        error, rest, exponent = (values[which] for values in parameters(theta))
+        power = ratio**-exponent
+        of_error = -error * (1 - error) * (rest + (1 - rest) * power)
+        of_rest = -error * (1 - power) * rest * (1 - rest)
+        of_exponent = error * (1 - rest) * power * np.log(ratio) * exponent
+        rows = np.zeros((len(ratio), len(centre)))
+        rows[:, 0], rows[:, 1] = of_rest, of_exponent
+        every = np.arange(len(ratio))
+        for k, values in enumerate((of_error, of_rest, of_exponent)):
+            rows[every, 2 + k * len(arms) + which] = values
+        return np.concatenate([100 * rows / sigma, np.diag(1 / deviation)])
+
     random = np.random.default_rng(seed)
-    best = least_squares(residuals, centre, args=(seen, centre, SEED_DEVIATION)).x
+    best = least_squares(residuals, centre, jacobian, args=(seen, centre, SEED_DEVIATION)).x
     squares, freedom = _within_groups(observations)
     samples = []
     for _ in range(draws):
@@ -152,7 +165,7 @@ def fit(observations: Iterable[Observation], draws: int = DRAWS, seed: int = 0) 
         sigma = np.sqrt((SEED_FREEDOM * SEED_DEVIATION**2 + squares) / weight)
         target = seen + sigma * random.standard_normal(len(seen))
         prior = centre + deviation * random.standard_normal(len(centre))
-        theta = least_squares(residuals, best, args=(target, prior, sigma)).x
+        theta = least_squares(residuals, best, jacobian, method='lm', args=(target, prior, sigma)).x
         samples.append(np.stack(parameters(theta)))
     error, rest, exponent = np.stack(samples, axis=1)
     misfit = random.standard_normal((draws, len(arms)))

@@ -5,6 +5,7 @@ branch off (:mod:`mmscratch.study.schedule`). A seed stands for weights, order a
 are drawn, so that the spread of the seeds has all three.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,6 +90,11 @@ class Plan:
 
     def runs(self) -> list[Run]:
         """All runs, in the order of their turns: all seeds of the smallest part first."""
+        return self._runs
+
+    @functools.cached_property
+    def _runs(self) -> list[Run]:
+        # once, since a run computes its key from its config
         return [
             run
             for part in self.parts
@@ -111,6 +117,10 @@ class Plan:
         if arm.name == OWN:
             run = replace(run, weights=self._pretraining(arm, seed))
         schedule, longest = self.schedule, self.lengths[-1]
+        if len(self.lengths) == 1:
+            name = self.name(arm.name, part, longest)
+            whole = (*options, *schedule.whole(longest, longest))
+            return [replace(run, name=name, options=whole)]
         trunk = schedule.trunk(run, self.lengths[0], longest, schedule.branch_point(longest))
         return [
             schedule.branch(self.name(arm.name, part, n), n, trunk, options) for n in self.lengths
@@ -154,9 +164,8 @@ def probes(plan: Plan, jobs: int) -> list[Run]:
 
 
 def _options(arm: Arm, one: int, part: int, seed: int) -> Options:
-    cfg = Config.fromfile(arm.config)
     options: Options = (
-        ('param_scheduler.0.end', min(cfg.param_scheduler[0]['end'], max(2, one // 5 + 1))),
+        ('param_scheduler.0.end', min(_warm_up(arm.config), max(2, one // 5 + 1))),
         ('default_hooks.logger.interval', 10),
         ('default_hooks.checkpoint.save_best', None),
         ('default_hooks.visualization.num_images', 4),
@@ -169,6 +178,12 @@ def _options(arm: Arm, one: int, part: int, seed: int) -> Options:
         ('train_dataloader.sampler.subset_seed', seed),
     )
     return options
+
+
+@functools.cache
+def _warm_up(config: str) -> int:
+    """The iteration at which the config's warm-up ends."""
+    return Config.fromfile(config).param_scheduler[0]['end']
 
 
 def check_config(config: Path) -> Config:
@@ -267,9 +282,11 @@ def lay_out(
 def seconds_of(plan: Plan, cost: Cost) -> float:
     """What a plan takes, the times of all its runs added up."""
     schedule, longest = plan.schedule, plan.lengths[-1]
+    # with one length there is no shared run
+    starts = len(plan.lengths) + (len(plan.lengths) > 1)
     steps = schedule.branch_point(longest) + len(plan.lengths) * (schedule.first_drop + 1)
     each = len(plan.parts) * plan.seeds
-    rest = (1 + len(plan.lengths)) * cost.rest
+    rest = starts * cost.rest
     total = sum(each * (steps * cost.step[arm.name] + rest) for arm in plan.arms)
     own = [arm for arm in plan.arms if arm.name == OWN]
     return total + len(own) * plan.seeds * longest * plan.one * sum(cost.step.values()) / len(
