@@ -97,6 +97,9 @@ class _Page:
             if (name := self.plan.name(arm, part, n)) in results
         ]
 
+        # of which there is a run
+        self.parts = sorted({part for _, part, *_ in self.groups})
+
     def render(self, running: bool) -> str:
         done = sum(len(of_seeds) for *_, of_seeds in self.groups)
         planned = len(self.arms) * len(self.plan.parts) * len(self.plan.lengths) * self.plan.seeds
@@ -119,6 +122,7 @@ class _Page:
             furthest=answer.FURTHEST_IMAGES,
             figures=self._figures(fullest[0] if fullest else 0),
             length=self._longest_fitted(),
+            measured=self.parts,
             fullest=fullest,
             breakdown=self._breakdown(*fullest) if fullest else {},
             examples=examples.of(self.folder, self._checkpoints()),
@@ -146,11 +150,12 @@ class _Page:
     def _basis(self, done: int) -> list[tuple[str, str]]:
         """What the verdict rests on: values and terms."""
         plan, every = self.plan, self.found['runs']
+        lengths = sorted({n * plan.one for *_, n, _ in self.groups})
         facts = [
             (f'{done}', 'training runs'),
             (f'{max((len(of) for *_, of in self.groups), default=0)}', 'seeds'),
-            (', '.join(f'{n:,}' for n in plan.parts), f'images, of {plan.images:,}'),
-            (', '.join(f'{n * plan.one:,}' for n in plan.lengths), 'iterations'),
+            (', '.join(f'{n:,}' for n in self.parts) or 'none', f'images, of {plan.images:,}'),
+            (', '.join(f'{n:,}' for n in lengths) or 'none', 'iterations'),
             (Path(self.kept['question']['config']).stem, 'detector'),
         ]
         areas = [
@@ -214,9 +219,9 @@ class _Page:
             ('images_seen', 1, 'images seen'),
         ):
             lines = [
-                (i, part == plan.parts[-1], lengths)
+                (i, part == self.parts[-1], lengths)
                 for i, arm in enumerate(self.arms)
-                for part in plan.parts
+                for part in self.parts
                 if (lengths := self._lengths(arm, part, key, unit))
             ]
             if lines:

@@ -196,6 +196,9 @@ def test_a_page_of_unfinished_runs_says_so_and_loads_itself_again(decided, runs)
     assert '<meta http-equiv="refresh"' in text
     seen = words(text)
     assert f'{runs} of 16 runs are done.' in seen
+    # what was trained on, not what is planned
+    measured = '16' if runs else 'none'
+    assert f'<dt>images, of 64</dt><dd>{measured}</dd>' in text
     assert ('No verdict yet' in seen) == (runs < 4)
     assert ('Learning curves' in seen) == (runs > 0)
 
