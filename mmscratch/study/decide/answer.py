@@ -20,6 +20,8 @@ from mmscratch.study.seed_statistics import Results
 LOW, HIGH = 0.1, 0.9
 # A difference of so many AP makes none in practice
 ALIKE = 1.0
+# More than so many times the hours spent are not worth naming
+MOST_HOURS = 20
 # Images and iterations are extrapolated to so many times those measured
 FURTHEST_IMAGES, FURTHEST_ITERATIONS = 10, 8
 PRETRAIN, SCRATCH_WINS, EITHER, UNDECIDED = 'pre-train', 'scratch', 'either', 'not decidable'
@@ -155,29 +157,33 @@ def sentence(plan: Plan, comparison: Comparison, hours: float) -> str:
         comparison: of an arm with the first one.
         hours: that the plan takes.
     """
-    first, arm, gap = plan.arms[0].name, comparison.arm, comparison.gap[plan.images]
-    start = f'With your {plan.images:,} images'
+    titles = {arm.name: arm.title for arm in plan.arms}
+    first, arm, gap = titles[plan.arms[0].name], titles[comparison.arm], comparison.gap[plan.images]
+    start = f'With your {plan.images:,} images, starting from'
     length = f'after {plan.lengths[-1] * plan.one:,} iterations'
     if comparison.word == PRETRAIN:
         return (
-            f'{start} {arm} is {gap} AP ahead of {first} {length}. {first.capitalize()} would need '
-            f'{_times(comparison.iterations)}, or {_images(comparison.images, plan)}, to catch up.'
+            f'{start} {arm} brings {gap} AP more than from {first}, {length}. '
+            f'From {first} it would take {_times(comparison.iterations)}, or '
+            f'{_images(comparison.images, plan)}, to catch up.'
         )
     if comparison.word == SCRATCH_WINS:
-        return f'{start} {first} is {-gap.high:.1f} to {-gap.low:.1f} AP ahead of {arm} {length}.'
+        ahead = f'{-gap.high:.1f} to {-gap.low:.1f}'
+        return f'{start} {first} brings {ahead} AP more than from {arm}, {length}.'
     if comparison.word == EITHER:
-        return f'{start} {arm} and {first} are within {ALIKE:g} AP of each other {length}.'
+        return (
+            f'{start} {arm} or from {first} makes less than {ALIKE:g} AP of difference, {length}.'
+        )
     # the interval narrows as the square root of the seeds
     wide = max(abs(gap.low - gap.middle), abs(gap.high - gap.middle))
     factor = (wide / max(abs(gap.middle), ALIKE / 2)) ** 2
-    more = (
-        f'about {max(1.0, hours * (factor - 1)):.0f} more hours would'
-        if factor < 20
-        else ('more seeds would hardly either, since the two are close')
-    )
+    if factor < MOST_HOURS:
+        more = f'about {max(1.0, hours * (factor - 1)):.0f} more hours would'
+    else:
+        more = 'more seeds would hardly, since the two are close'
     return (
-        f'{start} {arm} is {gap.low:+.1f} to {gap.high:+.1f} AP ahead of {first} {length}: not '
-        f'decidable in this budget; {more}.'
+        f'{start} {arm} brings {gap.low:+.1f} to {gap.high:+.1f} AP against {first}, {length}: '
+        f'not decidable in this budget; {more}.'
     )
 
 

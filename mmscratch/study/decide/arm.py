@@ -11,6 +11,12 @@ from mmscratch.errors import InputError
 from mmscratch.weights import checkpoint
 
 SCRATCH, IMAGENET, FROZEN, OWN = 'scratch', 'imagenet', 'frozen', 'own'
+TITLES = {
+    SCRATCH: 'random weights',
+    IMAGENET: "ImageNet's weights",
+    FROZEN: "a frozen backbone with ImageNet's weights",
+    OWN: 'a backbone pre-trained on your own images',
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,11 @@ class Arm:
     arguments: tuple[str, ...] = ()
     weights: str = ''
     sha256: str = ''
+
+    @property
+    def title(self) -> str:
+        """What training starts from, in words."""
+        return TITLES.get(self.name, self.name)
 
 
 def twin(config: Path) -> Path:

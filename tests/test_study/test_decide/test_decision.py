@@ -110,11 +110,11 @@ def test_the_verdict_says_who_is_ahead(decide, monkeypatch):
 
     word, text = verdict(12.0)
     assert word == answer.PRETRAIN
-    assert text.startswith('With your 64 images imagenet is 1')
+    assert text.startswith("With your 64 images, starting from ImageNet's weights brings 1")
     assert 'to catch up' in text
     word, text = verdict(-12.0)
     assert word == answer.SCRATCH_WINS
-    assert 'scratch is 1' in text
+    assert 'starting from random weights brings 1' in text
     assert verdict(0.0)[0] == answer.EITHER
 
 
