@@ -49,26 +49,36 @@ def of_part(part: str, scratch: list[float], pretrained: list[float]) -> dict[st
     return {
         f'{part}_{arm}_{n}x': [ap - 0.5, ap + 0.5]
         for arm, means in sides.items()
-        for n, ap in zip(plan.lengths(part), means)
+        for n, ap in zip((*plan.LENGTHS, plan.LONGER), means)
     }
 
 
 @pytest.mark.parametrize(
     ('scratch', 'word', 'told'),
     [
-        ([10, 20, 40, 50], HOLDS, 'scratch is as good first at 8x'),
-        ([10, 20, 50, 50], HOLDS, 'scratch is as good first at 4x'),
-        ([10, 20, 30, 35], FAILS, 'scratch is never as good'),
-        ([10, 20, 30, 48], OPEN, 'scratch is never as good'),
+        ([10, 40, 50], HOLDS, 'scratch is as good first at 4x'),
+        ([10, 50, 50], HOLDS, 'scratch is as good first at 2x'),
+        ([10, 20, 35], FAILS, 'scratch is never as good'),
+        ([10, 20, 48], OPEN, 'scratch is never as good'),
     ],
 )
 def test_verdict_on_catching_up(scratch, word, told):
-    results = ending(**of_part('deeppcb', scratch, [40, 45, 50, 50]))
+    results = ending(**of_part('deeppcb', scratch, [40, 50, 50]))
     verdict = judges.catches_up(results, 'deeppcb')
     assert verdict.word == word
     assert told in verdict.numbers
     assert verdict.numbers.startswith('ImageNet is ahead by +30.0 ± 3.0 box AP at 1x')
     assert 'ImageNet +0.0 ± ' in verdict.numbers
+
+
+@pytest.mark.parametrize(('boards', 'word'), [(50, HOLDS), (48, OPEN), (35, FAILS)])
+def test_verdict_on_twice_the_longest_schedule(boards, word):
+    values = of_part('deeppcb', [10, 20, 30, boards], [40, 45, 50, 50])
+    values |= of_part('bccd', [10, 20, 30, 50], [40, 45, 50, 50])
+    verdict = judges.twice_as_long(ending(**values))
+    assert verdict.word == word
+    assert '291 blood smears: ImageNet is ahead by +0.0 ± ' in verdict.numbers
+    assert 'from 4x to 8x scratch gains +20.0 ± ' in verdict.numbers
 
 
 def test_iterations_that_buy_imagenet_back():
@@ -89,10 +99,10 @@ def test_verdict_on_fewer_images(few, word):
 
 @pytest.mark.parametrize(('fine', 'word'), [(5, HOLDS), (0, OPEN), (-5, FAILS)])
 def test_verdict_on_exact_boxes(fine, word):
-    results = ending(**of_part('deeppcb', [0, 0, 0, 45], [0, 0, 0, 48]))
-    for k, row in enumerate(results['deeppcb_scratch_8x']):
+    results = ending(**of_part('deeppcb', [0, 0, 45], [0, 0, 48]))
+    for k, row in enumerate(results['deeppcb_scratch_4x']):
         row['history'][-1]['bbox_mAP_75'] += (fine + k) / 100
-    assert judges.overlap(results).word == word
+    assert judges.overlap(results, 'deeppcb').word == word
 
 
 @pytest.mark.parametrize(
@@ -167,7 +177,7 @@ def test_the_cost_counts_a_parent_once_and_pseudo_labels_as_nothing():
 
 
 def test_a_longer_schedule_goes_on_from_the_shorter_ones_constant_rate():
-    run = plan.longer(0)[0]
+    run = plan.longer(0, 'deeppcb')[0]
     longer, shorter = run.parent, run.parent.parent
     end = shorter.begin + shorter.iterations
     assert (longer.begin, longer.begin + longer.iterations) == (end, run.begin)

@@ -27,33 +27,47 @@ def lead(results: Results, part: str, length: int, metric: str = 'bbox_mAP') -> 
 
 def catches_up(results: Results, part: str) -> Verdict:
     """Scratch as good as ImageNet's weights at the longest schedule, and where it becomes so."""
-    lengths = plan.lengths(part)
     numbers = 'ImageNet is ahead by ' + ', '.join(
-        f'{lead(results, part, n)} box AP at {n}x' for n in lengths
+        f'{lead(results, part, n)} box AP at {n}x' for n in plan.LENGTHS
     )
-    words = {
-        n: as_good(*(final(results, f'{part}_{arm}_{n}x') for arm in plan.INITIALIZATIONS))
-        for n in lengths
-    }
-    late = [n for n in lengths if words[n] == HOLDS]
+    words = {n: _as_good_at(results, part, n) for n in plan.LENGTHS}
+    late = [n for n in plan.LENGTHS if words[n] == HOLDS]
     numbers += f'; scratch is as good first at {late[0]}x' if late else '; scratch is never as good'
-    before, last = lengths[-2:]
+    before, last = plan.LENGTHS[-2:]
+    return Verdict(words[last], f'{numbers}; {_rises(results, part, before, last)}')
+
+
+def _as_good_at(results: Results, part: str, length: int) -> str:
+    return as_good(*(final(results, f'{part}_{arm}_{length}x') for arm in plan.INITIALIZATIONS))
+
+
+def _rises(results: Results, part: str, before: int, last: int) -> str:
+    """What a longer schedule brings to both sides, in words."""
     rises = [
         gap(final(results, f'{part}_{arm}_{last}x'), final(results, f'{part}_{arm}_{before}x'))
         for arm in plan.INITIALIZATIONS
     ]
-    numbers += f'; from {before}x to {last}x scratch gains {rises[0]} and ImageNet {rises[1]}'
-    return Verdict(words[last], numbers)
+    return f'from {before}x to {last}x scratch gains {rises[0]} and ImageNet {rises[1]}'
+
+
+def twice_as_long(results: Results) -> Verdict:
+    """Scratch as good as ImageNet's weights after twice the longest schedule, on each part."""
+    last = plan.LONGER
+    numbers = '; '.join(
+        f'{plan.PARTS[part][2]}: ImageNet is ahead by {lead(results, part, last)} box AP at '
+        f'{last}x, and {_rises(results, part, plan.LONGEST, last)}'
+        for part in plan.LONGER_PARTS
+    )
+    return Verdict(all_of(_as_good_at(results, part, last) for part in plan.LONGER_PARTS), numbers)
 
 
 def bought_back(results: Results, part: str) -> str:
     """How many iterations from scratch reach what ImageNet's weights have after the shortest."""
-    lengths = plan.lengths(part)
     target = mean(final(results, f'{part}_pretrained_{plan.SHORTEST}x'))
-    reaching = [n for n in lengths if mean(final(results, f'{part}_scratch_{n}x')) >= target]
+    reaching = [n for n in plan.LENGTHS if mean(final(results, f'{part}_scratch_{n}x')) >= target]
     start = f'{plan.PARTS[part][2]}: ImageNet at {plan.SHORTEST}x has {target:.1f} box AP'
     if not reaching:
-        return f'{start}, and scratch has less up to {lengths[-1]}x'
+        return f'{start}, and scratch has less up to {plan.LONGEST}x'
     return f'{start}, which scratch reaches by {reaching[0]}x'
 
 
@@ -78,11 +92,11 @@ def fewer_images(results: Results) -> Verdict:
     return Verdict(ahead(wider), numbers)
 
 
-def overlap(results: Results) -> Verdict:
-    """ImageNet's lead in AP75 against its lead in AP50, with all images at the longest."""
-    length = plan.LONGER
-    leads = [lead(results, 'deeppcb', length, f'bbox_mAP_{iou}') for iou in (75, 50)]
-    gain = gap(*(fine_less_coarse(results, f'deeppcb_{a}_{length}x') for a in plan.INITIALIZATIONS))
+def overlap(results: Results, part: str) -> Verdict:
+    """ImageNet's lead in AP75 against its lead in AP50, at the longest schedule."""
+    length = plan.LONGEST
+    leads = [lead(results, part, length, f'bbox_mAP_{iou}') for iou in (75, 50)]
+    gain = gap(*(fine_less_coarse(results, f'{part}_{a}_{length}x') for a in plan.INITIALIZATIONS))
     numbers = (
         f'at {length}x ImageNet is {leads[0]} ahead in box AP75 and {leads[1]} in box AP50: '
         f'scratch gains {gain} more at IoU 0.75'

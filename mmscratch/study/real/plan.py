@@ -84,22 +84,38 @@ def _trunk(run: Run, longest: int = LONGEST) -> Run:
     return SCHEDULE.trunk(run, SHORTEST, longest, validate=SCHEDULE.branch_point(longest))
 
 
+def _parent(seed: int, part: str, arm: str) -> Run:
+    """The run at the constant rate that all lengths share."""
+    return _trunk(_run(f'{part}_{arm}', part, arm, seed, _options(part)))
+
+
 def twins(seed: int, part: str) -> list[Run]:
     """Every length, from random and from ImageNet's weights."""
+    return [
+        SCHEDULE.branch(f'{part}_{arm}_{n}x', n, _parent(seed, part, arm), _options(part))
+        for arm in INITIALIZATIONS
+        for n in LENGTHS
+    ]
+
+
+def longer(seed: int, part: str) -> list[Run]:
+    """``LONGER`` from random and from ImageNet's weights."""
     runs = []
     for arm in INITIALIZATIONS:
         name, options = f'{part}_{arm}', _options(part)
-        parent = _trunk(_run(name, part, arm, seed, options))
-        runs += [SCHEDULE.branch(f'{name}_{n}x', n, parent, options) for n in LENGTHS]
-        if part in LONGER_PARTS:
-            longer = SCHEDULE.longer_trunk(f'{name}_trunk_{LONGER}x', parent, LONGER, options)
-            runs.append(SCHEDULE.branch(f'{name}_{LONGER}x', LONGER, longer, options))
+        parent = _parent(seed, part, arm)
+        trunk = SCHEDULE.longer_trunk(f'{name}_trunk_{LONGER}x', parent, LONGER, options)
+        runs.append(SCHEDULE.branch(f'{name}_{LONGER}x', LONGER, trunk, options))
     return runs
 
 
-def lengths(part: str) -> tuple[int, ...]:
-    """The lengths of its twins."""
-    return (*LENGTHS, LONGER) if part in LONGER_PARTS else LENGTHS
+def twice_as_long(seed: int) -> list[Run]:
+    """The longest and the longer schedules of all parts that have both."""
+    runs = []
+    for part in LONGER_PARTS:
+        runs += [run for run in twins(seed, part) if run.name.endswith(f'_{LONGEST}x')]
+        runs += longer(seed, part)
+    return runs
 
 
 def every_part(seed: int) -> list[Run]:
@@ -111,11 +127,6 @@ def fewest_and_all(seed: int) -> list[Run]:
     """The longest schedules on the smallest part of a data set and on all of it."""
     runs = [*twins(seed, 'deeppcb60'), *twins(seed, 'deeppcb')]
     return [run for run in runs if run.name.endswith(f'_{LONGEST}x')]
-
-
-def longer(seed: int, part: str = 'deeppcb') -> list[Run]:
-    """The longest schedules of a part."""
-    return [run for run in twins(seed, part) if run.name.endswith(f'_{LONGER}x')]
 
 
 def at_rate(lr: float) -> str:

@@ -8,7 +8,7 @@ def rows(results: Results) -> list[list[str]]:
     """Of each part whose runs are there: box AP from ImageNet's and from random weights."""
     table = [['training images', 'iterations', 'pre-trained on ImageNet', 'from scratch', 'seeds']]
     for part, (_, _, title) in plan.PARTS.items():
-        for length in plan.lengths(part):
+        for length in (*plan.LENGTHS, plan.LONGER):
             names = [f'{part}_{arm}_{length}x' for arm in ('pretrained', 'scratch')]
             if set(names) <= set(results):
                 seeds = min(len(results[name]) for name in names)
