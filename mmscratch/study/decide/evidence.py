@@ -69,7 +69,7 @@ def measured(folder: Path = Path('results/real')) -> list[Comparison]:
     results = page.collect(real.STUDY.claims, folder) if folder.is_dir() else {}
     found = []
     for part, (dataset, images, title) in real_plan.PARTS.items():
-        for length in reversed(real_plan.lengths(part)):
+        for length in (real_plan.LONGER, *reversed(real_plan.LENGTHS)):
             names = [f'{part}_{arm}_{length}x' for arm in ('pretrained', 'scratch')]
             if set(names) <= set(results):
                 pretrained, scratch = (
