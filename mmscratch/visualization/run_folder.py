@@ -91,13 +91,17 @@ def read(path: Path, best: bool = False, detections: bool = True) -> RunFolder:
 
 def _read_numbers(run: RunFolder) -> None:
     try:
-        run.records = read_scalars(run.path)
-        run.metrics = json.loads((run.path / 'metrics.json').read_text())
-        run.history = list(run.metrics['history'])
+        content = json.loads((run.path / 'metrics.json').read_text())
+        run.history = list(content['history'])
+        run.metrics = content
     except FileNotFoundError:
         run.missing.append('no metrics.json, which the first validation writes')
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        run.missing.append(f'numbers that cannot be read ({error})')
+    except (ValueError, KeyError, TypeError) as error:
+        run.missing.append(f'no numbers: metrics.json is damaged ({error})')
+    try:
+        run.records = read_scalars(run.path)
+    except (ValueError, KeyError, TypeError) as error:
+        run.missing.append(f'no curves of training: a scalars.json is damaged ({error})')
 
 
 def _read_config(run: RunFolder) -> None:

@@ -93,18 +93,18 @@ def _lead(runs: Runs, names: Sequence[str]) -> str:
     best = f'{ends[-1][1]} ends at {_percent(ends[-1][0])} {title(key)}'
     if len(ends) == 1:
         return f'{best}.'
-    return f'{best}, {ends[0][1]} at {_percent(ends[0][0])}' + (
-        f', {len(ends) - 2} others in between.' if len(ends) > 2 else '.'
-    )
+    between = len(ends) - 2
+    rest = f', {between} other{"s" * (between > 1)} in between' if between else ''
+    return f'{best}, {ends[0][1]} at {_percent(ends[0][0])}{rest}.'
 
 
 def _facts(runs: Runs) -> list[list[Any]]:
     def number(key: str) -> Callable[[RunFolder], str]:
         return lambda run: f'{run.metrics[key]:,}' if run.metrics.get(key) is not None else '–'
 
-    def seconds(run: RunFolder) -> str:
-        hours = run.metrics.get('train_seconds')
-        return '–' if hours is None else f'{hours / 3600:.2f}'
+    def hours(run: RunFolder) -> str:
+        seconds = run.metrics.get('train_seconds')
+        return '–' if seconds is None else f'{seconds / 3600:.2f}'
 
     facts: dict[str, Callable[[RunFolder], Any]] = {
         'initialization': lambda run: run.arm or '–',
@@ -118,7 +118,7 @@ def _facts(runs: Runs) -> list[list[Any]]:
         'images seen': number('images_seen'),
         'pixels seen': number('pixels_seen'),
         'pixels seen, earlier trainings included': number('pixels_seen_total'),
-        'hours of training': seconds,
+        'hours of training': hours,
         'parameters': number('parameters'),
         'seed': number('seed'),
         'hardware': lambda run: run.metrics.get('hardware', '–'),

@@ -82,6 +82,19 @@ def test_what_is_missing_is_named(tmp_path):
     assert line.startswith('no last checkpoint: so no proof')
 
 
+def test_a_damaged_file_hides_no_other(tmp_path):
+    scalars = write(tmp_path, {10: 0.1}) / 't/vis_data/scalars.json'
+    scalars.write_text(scalars.read_text() + '\n{"step": 20, "lo')
+    run = read(tmp_path)
+    assert [each['bbox_mAP'] for each in run.history] == [0.1]
+    assert run.missing[0].startswith('no curves of training: a scalars.json is damaged')
+    (tmp_path / 'metrics.json').write_text('[]')
+    scalars.write_text('{"step": 10, "loss": 1}')
+    run = read(tmp_path)
+    assert (run.metrics, len(run.records)) == ({}, 1)
+    assert run.missing[0].startswith('no numbers: metrics.json is damaged')
+
+
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(InputError, match=r'holds no run .*; give the work directory'):
         read(tmp_path)
