@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 from mmengine.config import Config
 
-from mmscratch.data import voc_folder
 from mmscratch.data.coco_folder import find
 from mmscratch.errors import InputError
 
@@ -222,6 +221,9 @@ class Run:
 
     def _objects_per_image(self) -> float | None:
         """Of the whole training set; None in PASCAL VOC layout."""
+        # imports torch, too
+        from mmscratch.data import voc_folder
+
         root = self.data.root
         if root and voc_folder.recognises(root):
             return None

@@ -159,7 +159,7 @@ class _Page:
             (Path(self.kept['question']['config']).stem, 'detector'),
         ]
         areas = [
-            r['pixels_seen_total'] / r['images_seen'] for r in every if 'pixels_seen_total' in r
+            r['pixels_seen_total'] / r['images_seen'] for r in every if r.get('pixels_seen_total')
         ]
         if areas:
             side = mean(areas) ** 0.5
