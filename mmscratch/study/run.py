@@ -63,7 +63,7 @@ SILENT = (
 # What a result keeps of metrics.json
 KEPT = (
     *('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters'),
-    *('pixels_seen_total', 'versions', 'git_commit', 'hardware'),
+    *('pixels_seen', 'pixels_seen_total', 'versions', 'git_commit', 'hardware'),
 )
 
 

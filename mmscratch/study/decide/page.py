@@ -158,9 +158,7 @@ class _Page:
             (', '.join(f'{n:,}' for n in lengths) or 'none', 'iterations'),
             (Path(self.kept['question']['config']).stem, 'detector'),
         ]
-        areas = [
-            r['pixels_seen_total'] / r['images_seen'] for r in every if r.get('pixels_seen_total')
-        ]
+        areas = [r['pixels_seen'] / r['images_seen'] for r in every if r.get('pixels_seen')]
         if areas:
             side = mean(areas) ** 0.5
             facts.append((f'{side:.0f} × {side:.0f} px', 'mean area of an image'))

@@ -48,7 +48,7 @@ def result(arm: int, part: int, n: int, seed: int) -> dict:
         images_seen=800 * n,
         train_seconds=50.0 * n,
         process_seconds=50.0 * n + 9,
-        pixels_seen_total=800 * n * 128**2,
+        pixels_seen=800 * n * 128**2,
         command="train.py a.py --work-dir b --data my data --cfg-options c=' (1, 2)",
         hardware='2 CPU cores',
         git_commit='c0ffee',
