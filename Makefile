@@ -7,13 +7,15 @@ DEMO_CONFIG := configs/scratch/mask_rcnn_r18_gn_fast_shapes.py
 DEMO_DATA := --train 1000 --val 100 --size 128 --classes 3 --objects 1 4 --object-size 0.4 0.7 \
 	--rotation 0 --occlusion 0.1
 
-.PHONY: demo miniature real test lint setup help data/shapes
+.PHONY: demo decide miniature real calibration test lint setup help data/shapes
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo        train a Mask R-CNN from random initialization on drawn images (minutes, no GPU)"
+	@echo "make decide      pre-train or not? decide's answer for these drawn images (a quarter of an hour)"
 	@echo "make miniature   the paper's claims on drawn images (hours; CLAIM=1 SEEDS=1 AGAIN=folder repeats a part)"
 	@echo "make real        ImageNet or scratch on real images in data/real/ (hours on a GPU; the same options)"
+	@echo "make calibration is decide right? on drawn and real data sets (hours; the same options)"
 	@echo "make test        lint and tests"
 
 setup: $(VENV)/ready
@@ -38,13 +40,17 @@ demo: data/shapes
 		$(if $(wildcard work_dirs/demo/last_checkpoint),--resume)
 	@echo "See work_dirs/demo: curves.png, pictures/, metrics.json"
 
+# goes on where it was interrupted
+decide: data/shapes
+	$(RUN) tools/decide.py --data data/shapes --images 250 --budget 12m
+
 CLAIM ?=
 SEEDS ?= 3
 JOBS ?=
 AGAIN ?=
 
 # go on where they were stopped
-miniature real: setup
+miniature real calibration: setup
 	$(RUN) tools/analysis/study.py $@ $(if $(CLAIM),--claim $(CLAIM)) --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS)) $(if $(AGAIN),--again $(AGAIN))
 
 lint: setup

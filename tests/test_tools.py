@@ -470,6 +470,19 @@ def test_testing_judges_the_boxes_and_class_names_of_its_data(trained, shapes, t
     assert 'Traceback' not in error
 
 
+def test_a_page_of_a_run(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / 'run')
+    python('report.py', run, '--out', tmp_path / 'pages/page.html')
+    page = (tmp_path / 'pages/page.html').read_text()
+    assert 'run ends at ' in page
+    assert 'Precision and recall' in page
+    assert page.count('src="data:image/jpeg') == 8  # the best and the worst of four
+    (stored,) = run.glob('detections_*.json')
+    assert len(json.loads(stored.read_text())['files']) == 4
+    log = python('report.py', tmp_path / 'pages', expect=2)
+    assert log.startswith(f'error: {tmp_path}/pages: holds no run')
+
+
 def test_inference_draws_every_image_of_a_folder(trained, shapes, tmp_path):
     python('infer.py', trained / 'iter_4.pth', shapes / 'val', '--out', tmp_path, '--device', 'cpu')
     assert len(list((tmp_path / 'vis').glob('*'))) == 4

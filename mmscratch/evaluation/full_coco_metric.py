@@ -85,7 +85,7 @@ class FullCocoMetric(CocoMetric):
                 f'{name}: proposal_nums={proposal_nums!r}: give three ascending numbers of '
                 'detections, such as [1, 10, 300]'
             )
-        _hotcoco()
+        hotcoco_module()
         super().__init__(
             ann_file=ann_file,
             metric=[],
@@ -112,7 +112,7 @@ class FullCocoMetric(CocoMetric):
                 masks = found['masks']
                 if isinstance(masks, torch.Tensor):
                     # a third of the time of pycocotools
-                    masks = map(_hotcoco().mask.encode, masks.detach().cpu().numpy())
+                    masks = map(hotcoco_module().mask.encode, masks.detach().cpu().numpy())
                 # an array, because BaseMetric.evaluate looks into lists and dicts for tensors
                 found['masks'] = np.array(list(masks), dtype=object)
             samples.append(dict(sample, pred_instances=found))
@@ -166,9 +166,9 @@ class FullCocoMetric(CocoMetric):
         self, metric: str, truth: RenumberedTruth, predictions: Sequence[dict]
     ) -> dict[str, float]:
         names, limits = self._counted[metric]
-        coco = _hotcoco().COCO(self._ground_truth(metric, truth))
+        coco = hotcoco_module().COCO(self._ground_truth(metric, truth))
         found = self._detections(metric, coco, truth, predictions)
-        evaluation = _hotcoco().COCOeval(coco, found, metric)
+        evaluation = hotcoco_module().COCOeval(coco, found, metric)
         evaluation.params.max_dets = list(limits)
         if metric == 'keypoints':
             evaluation.params.kpt_oks_sigmas = list(self.dataset_meta['keypoint_sigmas'])
@@ -211,7 +211,7 @@ class FullCocoMetric(CocoMetric):
         masks = [mask for prediction in predictions for mask in prediction['masks']]
         found = coco.load_res(rows, segmentation=masks)
         # COCO files a mask under its own area, not under that of its box
-        found.update_anns(ids=range(1, len(rows) + 1), area=_hotcoco().mask.area(masks))
+        found.update_anns(ids=range(1, len(rows) + 1), area=hotcoco_module().mask.area(masks))
         return found
 
     def _averaged(
@@ -223,7 +223,7 @@ class FullCocoMetric(CocoMetric):
         yield from list(_parts(recall))[3:]
 
 
-def _hotcoco() -> ModuleType:
+def hotcoco_module() -> ModuleType:
     """The evaluator. Whoever infers, or evaluates VOC, does without."""
     try:
         import hotcoco

@@ -1,7 +1,7 @@
 """A study: claims or questions, each with its runs, its judge and its words."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +31,7 @@ class Claim:
     metrics: Sequence[str] = ('bbox_mAP', 'segm_mAP')
     reason: str = ''
     figure: Figure = ()
+    table: str = ''
 
     def of_seeds(self, seeds: Sequence[int]) -> list[Run]:
         """The runs of these seeds that the judge compares; some are runs of other claims too."""
@@ -53,12 +54,14 @@ class Study:
         claims: in the order of the page.
         introduction: writes the beginning of the page from all results.
         figures: name of a figure of its own -> draws it from results into a file.
+        tables: name of a table of its own -> its lines of Markdown, from results.
     """
 
     name: str
     claims: tuple[Claim, ...]
     introduction: Callable[[Results], str]
     figures: dict[str, Callable[[Results, Path], None]]
+    tables: dict[str, Callable[[Results], list[str]]] = field(default_factory=dict)
 
 
 def read_claims(words: Path, plan: ModuleType, judges: ModuleType) -> tuple[str, tuple[Claim, ...]]:

@@ -1,21 +1,23 @@
-"""Trains the runs of a study that have no result yet: several at a time, one process each."""
+"""Trains the runs of a study that have no result yet: several at a time, each by itself."""
 
 import contextlib
 import fcntl
 import json
-import os
+import math
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-from mmscratch.config import cpu_threads
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
+from mmscratch.study.launchers.launcher import Launcher
+from mmscratch.study.launchers.local_launcher import LocalLauncher
+from mmscratch.study.launchers.task import Task
 from mmscratch.study.run import Run, in_order
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
@@ -31,17 +33,27 @@ class Executor:
     Args:
         results: folder of the JSON files.
         work_dirs: parent of the work directories; those that no run needs any more are removed.
-        jobs: runs at a time.
+        launcher: starts the processes, by default one at a time on this machine.
     """
 
     results: Path
     work_dirs: Path
-    jobs: int = 1
-    _running: dict[str, tuple[Run, subprocess.Popen]] = field(default_factory=dict)
+    launcher: Launcher = field(default_factory=LocalLauncher)
+    _running: dict[Path, Run] = field(default_factory=dict, init=False)
     _lock: IO[str] = field(init=False)
 
-    def execute(self, runs: Sequence[Run]) -> dict[str, str]:
+    def execute(
+        self,
+        runs: Sequence[Run],
+        seconds: float = math.inf,
+        ended: Callable[[Run], None] = lambda run: None,
+    ) -> dict[str, str]:
         """Train the missing ones of ``runs`` and of the runs that these need.
+
+        Args:
+            runs: in the order of their turns.
+            seconds: after so many all runs are stopped; they can go on later.
+            ended: is called with each run that has a new result.
 
         Returns:
             Label -> fault of each run that failed.
@@ -51,21 +63,23 @@ class Executor:
         """
         waiting = self.missing(runs)
         failed: dict[str, str] = {}
+        stop = time.monotonic() + seconds
         with self._locked(), ProgressBar(total=len(waiting), desc='runs') as progress:
             try:
-                while waiting or self._running:
+                while (waiting or self._running) and time.monotonic() < stop:
                     self._start(waiting, failed)
-                    self._collect(failed)
-                    ended = progress.total - len(waiting) - len(self._running)
-                    progress.update(ended - progress.n)
-                    progress.set_postfix_str(' '.join(self._running), refresh=False)
+                    for run in self._collect(failed):
+                        ended(run)
+                    done = progress.total - len(waiting) - len(self._running)
+                    progress.update(done - progress.n)
+                    labels = [run.label for run in self._running.values()]
+                    progress.set_postfix_str(' '.join(labels), refresh=False)
                     time.sleep(0.5)
-            except BaseException:
-                for _, process in self._running.values():
-                    process.terminate()
-                for _, process in self._running.values():
-                    process.wait()
-                raise
+                self.launcher.stop()
+            finally:
+                # without effect on jobs that were stopped
+                self.launcher.leave()
+                self._running.clear()
         return failed
 
     @contextlib.contextmanager
@@ -98,52 +112,44 @@ class Executor:
 
     def folder(self, run: Run) -> Path:
         """The work directory of a run; each key has its own."""
-        return self.work_dirs / f'{run.label}_{run.key[:8]}'
+        return _folder(self.work_dirs, run)
 
     def _checkpoint(self, run: Run, later: Run) -> Path:
         """What ``later`` takes from ``run``."""
         return self.folder(run) / run.output(later)
 
     def _start(self, waiting: list[Run], failed: dict[str, str]) -> None:
-        unfinished = {run.label for run in waiting} | set(self._running)
+        unfinished = {run.label for run in (*waiting, *self._running.values())}
+        ready = []
         for run in list(waiting):
             broken = [need.label for need in run.needs if need.label in failed]
+            free = len(self._running) < self.launcher.jobs
             if broken:
                 failed[run.label] = f'it needs {broken[0]}, which failed'
                 waiting.remove(run)
-            elif len(self._running) < self.jobs and not unfinished & {n.label for n in run.needs}:
+            elif free and not unfinished & {need.label for need in run.needs}:
                 waiting.remove(run)
-                self._running[run.label] = run, self._train(run)
+                ready.append(self._task(run))
+                self._running[self.folder(run)] = run
+        self.launcher.start(ready, self._lock.fileno())
 
-    def _train(self, run: Run) -> subprocess.Popen:
-        folder = self.folder(run)
-        folder.mkdir(parents=True, exist_ok=True)
-        tool, *options = run.command(self.folder)
-        command = [sys.executable, str(TOOLS / tool), *options]
-        threads = max(1, cpu_threads.cores() // self.jobs)
-        env = {'OMP_NUM_THREADS': str(threads)} | os.environ
-        with (folder / 'output.log').open('w') as log:
-            return subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=env,
-                pass_fds=[self._lock.fileno()],
-            )
+    def _task(self, run: Run) -> Task:
+        return Task(self.folder(run), partial(_command, run, self.work_dirs))
 
-    def _collect(self, failed: dict[str, str]) -> None:
-        for label, (run, process) in list(self._running.items()):
-            if process.poll() is None:
-                continue
-            del self._running[label]
-            if process.returncode:
-                lines = (self.folder(run) / 'output.log').read_text().strip().splitlines()
-                failed[label] = f'{lines[-1] if lines else "no output"} ({self.folder(run)})'
-                continue
+    def _collect(self, failed: dict[str, str]) -> list[Run]:
+        """The runs that ended since the last call, those in ``failed`` left out."""
+        finished = []
+        for task, fault in self.launcher.ended():
+            run = self._running.pop(task.folder)
             try:
+                if fault:
+                    raise InputError(fault)
                 self._write_result(run)
             except InputError as error:
-                failed[label] = str(error)
+                failed[run.label] = str(error)
+            else:
+                finished.append(run)
+        return finished
 
     def _write_result(self, run: Run) -> None:
         result = dict(
@@ -152,6 +158,8 @@ class Executor:
             options=dict(run.options),
             begins_with=[need.label for need in run.needs],
             begin=run.begin,
+            # of all its processes, if it was stopped and went on; their starts included
+            process_seconds=round(self._task(run).seconds(), 1),
             **run.record(self.folder(run)),
         )
         self.results.mkdir(parents=True, exist_ok=True)
@@ -160,9 +168,23 @@ class Executor:
         unfinished.write_text(json.dumps(result, indent=1) + '\n')
         unfinished.replace(file)
 
-    def tidy(self, runs: Sequence[Run]) -> None:
-        """Remove the work directories of finished runs that no missing run needs, logs included."""
+    def tidy(self, runs: Sequence[Run], kept: Sequence[Run] = ()) -> None:
+        """Remove the work directories of finished runs that no missing run needs, logs included.
+
+        Those of ``kept`` stay.
+        """
         needed = {need.label for run in self.missing(runs) for need in run.needs}
+        needed |= {run.label for run in kept}
         for run in in_order(runs):
             if run.result(self.results) is not None and run.label not in needed:
                 shutil.rmtree(self.folder(run), ignore_errors=True)
+
+
+def _folder(work_dirs: Path, run: Run) -> Path:
+    return work_dirs / f'{run.label}_{run.key[:8]}'
+
+
+def _command(run: Run, work_dirs: Path) -> list[str]:
+    """The whole command; a job of Slurm calls this when it starts."""
+    tool, *options = run.command(partial(_folder, work_dirs))
+    return [sys.executable, str(TOOLS / tool), *options]

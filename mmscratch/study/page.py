@@ -103,7 +103,11 @@ def write(folder: Path, study: Study) -> None:
         summary.append(f'| {claim.number} | {claim.title} | {verdict.word} |')
         reason = f' {claim.reason}' if claim.reason and verdict.word != HOLDS else ''
         sections += [f'**{verdict.word}**: {verdict.numbers}.{reason}', '']
-        sections += [*_table({name: results[name] for name in wanted}, claim.metrics), '']
+        if claim.table:
+            table = study.tables[claim.table](results)
+        else:
+            table = _table({name: results[name] for name in wanted}, claim.metrics)
+        sections += [*table, '']
     introduction = study.introduction(collect(study.claims, folder))
     (folder / 'README.md').write_text('\n'.join([introduction, *summary, '', *sections]))
 

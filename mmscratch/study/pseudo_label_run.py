@@ -1,7 +1,6 @@
 """Pseudo labels by a teacher, as a run of a study."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,6 @@ class PseudoLabelRun(Run):
     def command(self, folder: Callable[[Run], Path]) -> list[str]:
         """The tool in tools/ that makes it, with its options."""
         assert self.weights
-        # of a run that was stopped before its result was written
-        shutil.rmtree(folder(self) / self.output(self), ignore_errors=True)
         teacher = folder(self.weights) / self.weights.output(self)
         command = ['data/pseudo_labels.py', str(teacher), '--data', str(self.data.root)]
         return [*command, '--out', str(folder(self) / self.output(self)), *self.arguments]

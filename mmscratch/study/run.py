@@ -13,7 +13,6 @@ from mmengine.config import Config
 
 from mmscratch.data.coco_folder import find
 from mmscratch.errors import InputError
-from mmscratch.visualization.curves import read_scalars
 
 # The parts of a config that decide the result of a run.
 DECIDING = (
@@ -64,7 +63,7 @@ SILENT = (
 # What a result keeps of metrics.json
 KEPT = (
     *('seed', 'config', 'command', 'images_seen', 'train_seconds', 'parameters'),
-    *('pixels_seen_total', 'versions', 'git_commit', 'hardware'),
+    *('pixels_seen', 'pixels_seen_total', 'versions', 'git_commit', 'hardware'),
 )
 
 
@@ -203,23 +202,34 @@ class Run:
         Raises:
             InputError: its last iteration was not validated.
         """
+        # imports torch, which a job of Slurm does not need to start its process
+        from mmscratch.visualization.curves import read_scalars
+
         file = folder / 'metrics.json'
         report = json.loads(file.read_text()) if file.exists() else {'history': []}
         end = self.begin + self.iterations
         if not report['history'] or report['history'][-1]['iteration'] != end:
             raise InputError(f'{file}: iteration {end} was not validated; remove this folder')
-        root = self.data.root
-        dataset = find(root)['train'] if root else self.load().train_dataloader.dataset
-        coco = json.loads(Path(dataset['data_root'], dataset['ann_file']).read_text())
         losses = [record for record in read_scalars(folder) if 'loss' in record]
         return dict(
             iterations=end,
             **{name: report[name] for name in KEPT if name in report},
             history=report['history'],
-            # of the whole training set
-            objects_per_image=round(len(coco['annotations']) / len(coco['images']), 3),
+            objects_per_image=self._objects_per_image(),
             loss=[[record['step'], round(record['loss'], 4)] for record in losses],
         )
+
+    def _objects_per_image(self) -> float | None:
+        """Of the whole training set; None in PASCAL VOC layout."""
+        # imports torch, too
+        from mmscratch.data import voc_folder
+
+        root = self.data.root
+        if root and voc_folder.recognises(root):
+            return None
+        dataset = find(root)['train'] if root else self.load().train_dataloader.dataset
+        coco = json.loads(Path(dataset['data_root'], dataset['ann_file']).read_text())
+        return round(len(coco['annotations']) / len(coco['images']), 3)
 
     def result(self, folder: Path) -> dict[str, Any] | None:
         """The result in ``folder``; None if there is none, or one with another key."""

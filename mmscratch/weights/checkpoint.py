@@ -302,6 +302,36 @@ def load_from_package(
     return load(os.path.join(spec.submodule_search_locations[0], inner), map_location)
 
 
+def is_at_hand(source: str) -> bool:
+    """Whether weights can be loaded without the network.
+
+    Args:
+        source: a path, a URL, or an address such as ``torchvision://resnet50``.
+    """
+    scheme, separator, name = source.partition('://')
+    if not separator:
+        return os.path.isfile(source)
+    if scheme == 'package':
+        return importlib.util.find_spec(name.partition('/')[0]) is not None
+    if scheme == 'torchvision':
+        source = mmengine.runner.checkpoint.get_torchvision_models().get(name, '')
+    elif scheme == 'open-mmlab':
+        source = mmengine.runner.checkpoint.get_external_models().get(name, '')
+    return bool(source) and os.path.isfile(_path_of_download(source))
+
+
+def _path_of_download(url: str, model_dir: str | None = None, file_name: str | None = None) -> str:
+    """Where the file of a URL is kept.
+
+    A ``.pth`` keeps its name, as in :func:`torch.hub.load_state_dict_from_url`. Other formats use
+    one name for many files, such as ``model.safetensors``. Here these begin with the URL's hash.
+    """
+    name = file_name or os.path.basename(urllib.parse.urlparse(url).path)
+    if name.endswith(('.pkl', '.safetensors')):
+        name = f'{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}'
+    return os.path.join(model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints'), name)
+
+
 def load_url(
     url: str,
     model_dir: str | None = None,
@@ -311,17 +341,11 @@ def load_url(
 ) -> dict:
     """Download a checkpoint into torch's folder, unless it is there, and :func:`load` it.
 
-    A ``.pth`` keeps its name, as in :func:`torch.hub.load_state_dict_from_url`. Other formats use
-    one name for many files, such as ``model.safetensors``. Here these begin with the URL's hash.
-
     Raises:
         InputError: the server cannot be reached, or :func:`load` refuses the file.
     """
-    name = file_name or os.path.basename(urllib.parse.urlparse(url).path)
-    if name.endswith(('.pkl', '.safetensors')):
-        name = f'{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}'
-    folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
-    path = os.path.join(folder, name)
+    path = _path_of_download(url, model_dir, file_name)
+    folder, name = os.path.split(path)
     if not os.path.exists(path):
         os.makedirs(folder, exist_ok=True)
         try:

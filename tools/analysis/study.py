@@ -2,9 +2,11 @@
 
     python tools/analysis/study.py miniature              # the paper's claims on drawn images
     python tools/analysis/study.py real                   # ImageNet or scratch, on real images
+    python tools/analysis/study.py calibration            # is tools/decide.py right?
     python tools/analysis/study.py miniature --claim 1    # one claim
     python tools/analysis/study.py miniature --claim 1 --seeds 1 --again work_dirs/again
     python tools/analysis/study.py miniature --report     # train nothing, draw the page
+    python tools/analysis/study.py miniature --slurm PARTITION --slurm-options gres=gpu:1
 
 The fourth repeats a claim in a folder of its own. The page is results/STUDY/README.md. The results
 are in runs/ beside it, one JSON file a run. A result is valid as long as its run has the same
@@ -19,13 +21,12 @@ from pathlib import Path
 
 from mmscratch.config import cpu_threads
 from mmscratch.errors import InputError, one_line_errors
-from mmscratch.study import page
+from mmscratch.study import launchers, page
 from mmscratch.study.claim import Study
 from mmscratch.study.executor import Executor
 from mmscratch.study.run import in_order
 
-STUDIES = ('miniature', 'real')
-MOST_JOBS = 8
+STUDIES = ('miniature', 'real', 'calibration')
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,11 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('study', choices=STUDIES)
     parser.add_argument('--claim', type=int, nargs='+', metavar='N', help='default: all')
     parser.add_argument('--seeds', type=int, default=3, metavar='N', help='default 3')
-    # runs this small do not fill a GPU; on a CPU, one thread each is most efficient
-    jobs = min(cpu_threads.cores(), MOST_JOBS)
-    parser.add_argument(
-        '--jobs', type=int, default=jobs, metavar='N', help=f'runs at a time, here {jobs}'
-    )
+    launchers.add_options(parser)
     parser.add_argument(
         '--again',
         type=Path,
@@ -48,13 +45,14 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--report', action='store_true', help='train nothing')
     args = parser.parse_args()
-    if min(args.seeds, args.jobs) < 1:
-        parser.error('--seeds and --jobs are at least 1')
+    if args.seeds < 1:
+        parser.error('--seeds is at least 1')
     return args
 
 
 def main() -> None:
     args = parse_args()
+    launcher = launchers.from_options(args)
     module = import_module(f'mmscratch.study.{args.study}')
     study: Study = module.STUDY
     committed = Path('results') / study.name
@@ -71,7 +69,7 @@ def main() -> None:
     if not args.report:
         module.data.prepare({run.data for run in in_order(runs)}, workers=cpu_threads.cores())
         work_dirs = args.again / 'work_dirs' if args.again else Path('work_dirs') / study.name
-        executor = Executor(folder / page.RUNS, work_dirs, args.jobs)
+        executor = Executor(folder / page.RUNS, work_dirs, launcher)
         if not executor.missing(runs):
             print(f'{folder} has all of these runs; --again FOLDER trains them anew')
         failed = executor.execute(runs)

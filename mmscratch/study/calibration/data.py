@@ -1,0 +1,82 @@
+"""Twenty drawn data sets that differ in numbers, sizes, classes and difficulty of the objects."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmscratch.data.shapes.drawing import CLASSES, TEXTURES, VERSION, ShapesConfig, generate
+from mmscratch.study.real import data as real
+from mmscratch.study.run import Data
+
+ROOT = Path('data/calibration')
+NUMBER, VALIDATION = 20, 200
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A data set.
+
+    Args:
+        shapes: what its images look like.
+        images: of the training set.
+    """
+
+    shapes: ShapesConfig
+    images: int
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Images of each split."""
+        return dict(train=self.images, val=VALIDATION)
+
+
+def _draw(seed: int) -> Drawn:
+    random = np.random.default_rng(seed)
+    smallest = random.uniform(0.12, 0.35)
+    number = int(random.integers(1, 9))
+    textures = random.choice(TEXTURES, int(random.integers(1, len(TEXTURES) + 1)), replace=False)
+    shapes = ShapesConfig(
+        size=96,
+        classes=tuple(map(str, random.choice(CLASSES, number, replace=False))),
+        objects=(1, int(random.integers(1, 9))),
+        object_size=(round(smallest, 3), round(smallest * random.uniform(1.2, 2.5), 3)),
+        rotation=int(random.choice([0, 30, 180])),
+        occlusion=round(random.uniform(0, 0.5), 2),
+        contrast=round(random.uniform(0.3, 1), 2),
+        noise=int(random.integers(0, 25)),
+        textures=tuple(map(str, textures)),
+        seed=seed,
+    )
+    return Drawn(shapes, int(random.choice([160, 320, 640, 1280])))
+
+
+DRAWN = {f'drawn{seed:02d}': _draw(seed) for seed in range(NUMBER)}
+
+
+def images(kind: str) -> dict[str, int]:
+    """The training images of each data set; ``kind`` is drawn or real."""
+    if kind == 'real':
+        return {name: source.images[0] for name, source in real.SOURCES.items()}
+    return {name: drawn.images for name, drawn in DRAWN.items()}
+
+
+def of(name: str) -> Data:
+    """A data set by its name. Its recipe decides all pixels and annotations."""
+    if name not in DRAWN:
+        return real.of(name)
+    drawn = DRAWN[name]
+    recipe = json.dumps([VERSION, asdict(drawn.shapes), drawn.splits], sort_keys=True)
+    return Data(name, recipe, ROOT / name)
+
+
+def prepare(used: Iterable[Data], workers: int) -> None:
+    """Draw the data sets that are not there yet; real ones have to be there."""
+    used = sorted(used, key=lambda data: data.name)
+    real.prepare([data for data in used if data.name not in DRAWN], workers)
+    for data in used:
+        if data.name in DRAWN:
+            drawn = DRAWN[data.name]
+            generate(ROOT / data.name, drawn.shapes, drawn.splits, workers=workers)

@@ -1,0 +1,129 @@
+"""What decide predicted from a quarter of the images, and what was measured with all of them."""
+
+import functools
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from mmscratch.study.calibration import plan
+from mmscratch.study.decide import answer, learning_curve
+from mmscratch.study.decide.answer import Interval
+from mmscratch.study.decide.evidence import PAPERS_LIMIT
+from mmscratch.study.decide.learning_curve import LearningCurves, Observation
+from mmscratch.study.decide.plan import Plan
+from mmscratch.study.seed_statistics import Results, final
+from mmscratch.study.verdict import FAILS, HOLDS, Verdict
+
+# The share of 80 % intervals that have to hold what was measured
+COVERED = 0.7
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of one data set and one initialization against scratch.
+
+    Args:
+        data: the name of the data set.
+        images: of its training set.
+        arm: the initialization.
+        gap: predicted, in AP, with all images.
+        sure: the probability that the initialization is ahead.
+        measured: the gap of the means of the seeds with all images.
+    """
+
+    data: str
+    images: int
+    arm: str
+    gap: Interval
+    sure: float
+    measured: float
+
+    @property
+    def held(self) -> bool:
+        """Whether the interval has the measured gap in it."""
+        return self.gap.low <= self.measured <= self.gap.high
+
+
+def predictions(results: Results, kind: str) -> list[Prediction]:
+    """Of each data set of a kind whose runs are all there."""
+    found = []
+    for name, question in plan.questions(kind).items():
+        wanted = {f'{name}_{run.name}' for p in (question.seen, question.truth) for run in p.runs()}
+        if wanted <= set(results):
+            own = {key.removeprefix(f'{name}_'): results[key] for key in wanted}
+            found += predict(name, question.seen, question.truth, own)
+    return found
+
+
+def predict(name: str, seen: Plan, truth: Plan, results: Results) -> list[Prediction]:
+    """Compare what decide says of the runs of ``seen`` with those of ``truth``."""
+    images, length = truth.parts[-1], truth.lengths[-1]
+    measured = {
+        arm.name: mean(final(results, truth.name(arm.name, images, length))) for arm in truth.arms
+    }
+    curves = _fit(tuple(answer.observations(seen, results, length)))
+    scratch, *others = measured
+    found = []
+    for arm in others:
+        gap = curves.gap(arm, scratch, images)
+        sure, truly = float((gap > 0).mean()), measured[arm] - measured[scratch]
+        found.append(Prediction(name, images, arm, answer.interval(gap), sure, truly))
+    return found
+
+
+@functools.cache
+def _fit(seen: tuple[Observation, ...]) -> LearningCurves:
+    """Judges, table and figure need the same curves, which take half a second."""
+    return learning_curve.fit(seen)
+
+
+def covers(results: Results, part: str) -> Verdict:
+    """Whether the 80 % intervals hold what was measured often enough."""
+    found = predictions(results, part)
+    held = mean(each.held for each in found)
+    width = mean(each.gap.high - each.gap.low for each in found)
+    off = mean(abs(each.gap.middle - each.measured) for each in found)
+    numbers = (
+        f'{sum(each.held for each in found)} of {len(found)} intervals hold the measured gap '
+        f'({100 * held:.0f} %); on average they are {width:.1f} AP wide, and their middles are off '
+        f'by {off:.1f} AP'
+    )
+    return Verdict(HOLDS if held >= COVERED else FAILS, numbers)
+
+
+def signs(results: Results, part: str) -> Verdict:
+    """Whether decide says more often who is ahead than two rules do that look at no run."""
+    found = predictions(results, part)
+    ways = {
+        'decide': [each.sure for each in found],
+        'the rule of 10,000 images': [float(each.images < PAPERS_LIMIT) for each in found],
+        'always pre-train': [1.0 for _ in found],
+    }
+    right = {way: mean(map(_is_right, sure, found)) for way, sure in ways.items()}
+    brier = {
+        way: mean((p - (each.measured > 0)) ** 2 for p, each in zip(sure, found))
+        for way, sure in ways.items()
+    }
+    numbers = '; '.join(
+        f'{way} is right in {100 * right[way]:.0f} %, Brier score {brier[way]:.3f}' for way in ways
+    )
+    rules = [way for way in ways if way != 'decide']
+    better = all(right['decide'] > right[way] for way in rules)
+    return Verdict(HOLDS if better else FAILS, numbers)
+
+
+def _is_right(sure: float, prediction: Prediction) -> bool:
+    return (sure > 0.5) == (prediction.measured > 0)
+
+
+def table(results: Results, kind: str) -> list[str]:
+    """A row a prediction, in Markdown."""
+    rows: list[list[Any]] = [
+        [each.data, f'{each.images:,}', each.arm, f'{each.gap.middle:+.1f}']
+        + [f'{each.gap.low:+.1f} to {each.gap.high:+.1f}', f'{each.measured:+.1f}']
+        + ['yes' if each.held else '**no**', f'{each.sure:.2f}']
+        for each in predictions(results, kind)
+    ]
+    head = ['data', 'images', 'against scratch', 'predicted', '80 % interval', 'measured']
+    head += ['holds it', 'sure that it is ahead']
+    return ['| ' + ' | '.join(row) + ' |' for row in (head, ['---'] * len(head), *rows)]

@@ -1,0 +1,242 @@
+"""One question about one data set: its folder, its plan, its runs, its answer."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from mmengine.config import Config
+
+from mmscratch.data import layouts
+from mmscratch.data.data_report import DataReport
+from mmscratch.errors import InputError
+from mmscratch.study.decide import answer
+from mmscratch.study.decide import plan as planning
+from mmscratch.study.decide.arm import Arm
+from mmscratch.study.decide.plan import Cost, Plan
+from mmscratch.study.executor import Executor
+from mmscratch.study.launchers import Launcher
+from mmscratch.study.run import Data, Run, in_order
+from mmscratch.study.seed_statistics import Results
+from mmscratch.visualization.curves import read_scalars
+
+PLAN, RUNS, TRAINING, ANSWER = 'plan.json', 'runs', 'training', 'decide.json'
+# between two updates of the answer while runs are trained
+UPDATE_SECONDS = 60
+
+
+@dataclass
+class Decision:
+    """A folder in which a question is answered; it goes on where it was.
+
+    Args:
+        folder: has ``plan.json``, ``runs/`` with the result of each run, ``training/`` with their
+            work directories, ``decide.json``.
+        config: of configs/scratch/.
+        arms: that are compared.
+        root: the folder of the data.
+        launcher: of the runs.
+        upto: images of the largest part; None for all.
+        scale: as of ``--scale``.
+    """
+
+    folder: Path
+    config: Path
+    arms: list[Arm]
+    root: Path
+    launcher: Launcher
+    upto: int | None = None
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        self.reports = self._check_data()
+        digests = '\0'.join(report.sha256 for report in self.reports)
+        self.images = self.reports[0].images
+        if self.upto is not None and not 2 * planning.FEWEST_IMAGES <= self.upto <= self.images:
+            raise InputError(
+                f'--images {self.upto}: give {2 * planning.FEWEST_IMAGES} to {self.images}, the '
+                f'images of {self.reports[0].annotation_file}'
+            )
+        self.data = Data(self.root.name, digests, self.root)
+        self.iterations = planning.check_config(self.config).train_cfg.max_iters
+        self.executor = Executor(self.folder / RUNS, self.folder / TRAINING, self.launcher)
+
+    def _check_data(self) -> list[DataReport]:
+        cfg = Config.fromfile(self.config)
+        layouts.use_folder(cfg, self.root)
+        return layouts.check(cfg, decode=True)
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What may not change when the folder is gone on with."""
+        return dict(
+            config=str(self.config),
+            arms=[asdict(arm) for arm in self.arms],
+            data=self.data.recipe,
+            upto=self.upto,
+            scale=self.scale,
+        )
+
+    def plan(self, seconds: float) -> Plan:
+        """The plan of the folder, or a new one that fits into the budget.
+
+        Raises:
+            InputError: the folder has the plan of another question, or the budget is too small.
+        """
+        file = self.folder / PLAN
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if file.is_file():
+            kept = json.loads(file.read_text())
+            asked = json.loads(json.dumps(self.question))
+            if other := [key for key in asked if kept['question'][key] != asked[key]]:
+                raise InputError(
+                    f'{file}: this folder answers a question with another {", ".join(other)}; '
+                    'name another folder with --out'
+                )
+            cost = Cost(**kept['cost'])
+            plan = self._plan_of(kept)
+            available = seconds * self.launcher.jobs * planning.PLANNED
+            # a larger budget gives more seeds
+            while plan.seeds < planning.MOST_SEEDS:
+                more = replace(plan, seeds=plan.seeds + 1)
+                if planning.seconds_of(more, cost) > available:
+                    break
+                plan = more
+        else:
+            cost = self._probe()
+            plan = planning.lay_out(
+                self.arms,
+                self.data,
+                self.images,
+                self.upto or self.images,
+                self.iterations,
+                cost,
+                seconds,
+                self.launcher.jobs,
+                self.scale,
+            )
+        file.write_text(
+            json.dumps(
+                dict(
+                    question=self.question,
+                    cost=asdict(cost),
+                    images=plan.images,
+                    parts=plan.parts,
+                    lengths=plan.lengths,
+                    one=plan.one,
+                    seeds=plan.seeds,
+                ),
+                indent=1,
+            )
+        )
+        return plan
+
+    def _plan_of(self, kept: dict[str, Any]) -> Plan:
+        return Plan(
+            tuple(self.arms),
+            self.data,
+            kept['images'],
+            tuple(kept['parts']),
+            tuple(kept['lengths']),
+            kept['one'],
+            kept['seeds'],
+            self.scale,
+        )
+
+    def _probe(self) -> Cost:
+        parts = planning.parts_of(self.upto or self.images, 2)
+        sketch = Plan(tuple(self.arms), self.data, self.images, parts, (1,), 100, 1, self.scale)
+        runs = planning.probes(sketch, self.launcher.jobs)
+        if failed := self.executor.execute(runs):
+            label, why = next(iter(failed.items()))
+            raise InputError(f'{label}: {why}')
+        step: dict[str, list[float]] = defaultdict(list)
+        rest = []
+        for run in runs:
+            result = run.result(self.executor.results)
+            assert result
+            times = [r['time'] for r in read_scalars(self.executor.folder(run)) if 'loss' in r]
+            name = run.name.removeprefix('probe_')
+            step[name].append(median(times[2:]))
+            rest.append(result['process_seconds'] - sum(times))
+        self.executor.tidy(runs)
+        return Cost({name: mean(values) for name, values in step.items()}, mean(rest))
+
+    def results(self, plan: Plan) -> Results:
+        """The results so far, by the names of the runs."""
+        found: Results = defaultdict(list)
+        for run in in_order(plan.runs()):
+            if (result := run.result(self.executor.results)) is not None:
+                found[run.name].append(result)
+        return dict(found)
+
+    def spent(self, plan: Plan) -> float:
+        """Seconds that the runs so far have taken, as if none had waited for another."""
+        every = [result for of_seeds in self.results(plan).values() for result in of_seeds]
+        return sum(result['process_seconds'] for result in every) / self.launcher.jobs
+
+    def train(
+        self, plan: Plan, seconds: float, update: Callable[[], object] = lambda: None
+    ) -> dict[str, str]:
+        """Train what is missing, within the rest of the budget.
+
+        Args:
+            plan: of the runs.
+            seconds: the budget, with what was spent before.
+            update: is called now and then when a run has ended.
+
+        Returns:
+            Label -> fault of each run that failed.
+        """
+        left = max(0.0, seconds - self.spent(plan))
+        updated = time.monotonic()
+
+        def ended(run: Run) -> None:
+            nonlocal updated
+            self.executor.tidy(plan.runs(), [r for r in plan.runs() if self._is_shown(plan, r)])
+            # an update takes some seconds
+            if time.monotonic() - updated > UPDATE_SECONDS:
+                update()
+                updated = time.monotonic()
+
+        return self.executor.execute(plan.runs(), left, ended)
+
+    def _is_shown(self, plan: Plan, run: Run) -> bool:
+        """Whether the page shows detections of its checkpoint: of the first seed on most images."""
+        shown = {plan.name(arm.name, plan.parts[-1], plan.lengths[-1]) for arm in plan.arms}
+        return run.seed == 0 and run.name in shown
+
+    def answer(self, plan: Plan) -> dict[str, Any]:
+        """Write ``decide.json`` from the results so far.
+
+        Returns:
+            its content.
+        """
+        results = self.results(plan)
+        content = dict(
+            question=self.question,
+            plan=planning.describe(plan),
+            data=[_facts(report) for report in self.reports],
+            **answer.content(plan, results, self.spent(plan) / 3600),
+            runs=[result for of_seeds in results.values() for result in of_seeds],
+        )
+        (self.folder / ANSWER).write_text(json.dumps(content, indent=1))
+        return content
+
+
+def _facts(report: DataReport) -> dict[str, Any]:
+    """What the answer keeps of the check of a split."""
+    return dict(
+        file=str(report.annotation_file),
+        sha256=report.sha256,
+        images=report.images,
+        objects=report.instances,
+        sizes=report.sizes,
+        masks=report.masks,
+        left_out=report.left_out,
+        notes=report.notes,
+    )

@@ -1,0 +1,126 @@
+"""What is known without training: published comparisons, and those of this project's own study.
+
+A comparison has both initializations trained as long as they gain from it, or as long as it was
+tried.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmscratch.study import page, real
+from mmscratch.study.real import plan as real_plan
+from mmscratch.study.seed_statistics import final
+
+# below so many images ImageNet's weights are ahead: between the paper's 3,500 and 10,000
+PAPERS_LIMIT = 10_000
+# Comparisons with up to so many times as many images, or as few, are near
+NEAR = 4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two numbers of one experiment.
+
+    Args:
+        title: of the data.
+        images: of the training set.
+        pretrained: AP from ImageNet's weights, in percent; VOC: mAP.
+        scratch: the same from random weights.
+        note: how long both were trained.
+        source: where the numbers are from.
+    """
+
+    title: str
+    images: int
+    pretrained: float
+    scratch: float
+    note: str
+    source: str
+
+    @property
+    def gap(self) -> float:
+        """How far ImageNet's weights are ahead."""
+        return self.pretrained - self.scratch
+
+
+_PAPER = 'He, Girshick, Dollár 2019, arXiv 1811.08883'
+PUBLISHED = (
+    Comparison('COCO', 118_287, 41.1, 41.3, 'R50-FPN with GN, 6x', f'{_PAPER}, table 1'),
+    Comparison('COCO', 118_287, 40.3, 36.8, 'R50-FPN with GN, 2x', f'{_PAPER}, table 1'),
+    Comparison('COCO', 35_000, 36.3, 36.3, 'R50-FPN with GN, to 6x', f'{_PAPER}, section 5.1'),
+    Comparison('COCO', 10_000, 26.0, 25.9, '60k and 220k iterations', f'{_PAPER}, section 5.1'),
+    Comparison('COCO', 3_500, 16.0, 9.3, 'R50-FPN with GN', f'{_PAPER}, section 5.2'),
+    Comparison('COCO', 1_000, 9.9, 3.5, 'R50-FPN with GN', f'{_PAPER}, section 5.2'),
+    Comparison(
+        'PASCAL VOC, 2.3 objects an image',
+        15_000,
+        82.7,
+        77.6,
+        '18k and 144k iterations',
+        f'{_PAPER}, section 5.2',
+    ),
+)
+
+
+def measured(folder: Path = Path('results/real')) -> list[Comparison]:
+    """Those of the study of real images at its longest schedules; empty without its results."""
+    results = page.collect(real.STUDY.claims, folder) if folder.is_dir() else {}
+    found = []
+    for part, (dataset, images, title) in real_plan.PARTS.items():
+        for length in (real_plan.LONGER, *reversed(real_plan.LENGTHS)):
+            names = [f'{part}_{arm}_{length}x' for arm in ('pretrained', 'scratch')]
+            if set(names) <= set(results):
+                pretrained, scratch = (
+                    sum(final(results, name)) / len(results[name]) for name in names
+                )
+                number = images or real.data.SOURCES[dataset].images[0]
+                note = f'EfficientNet-Lite0, {results[names[0]][0]["iterations"]:,} iterations'
+                found.append(
+                    Comparison(
+                        title.split(' ', 1)[1],
+                        number,
+                        round(pretrained, 1),
+                        round(scratch, 1),
+                        note,
+                        'results/real',
+                    )
+                )
+                break
+    return found
+
+
+def near(images: int, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Those with a similar number of images, the most similar first."""
+    distance = {c: abs(math.log(c.images / images)) for c in comparisons}
+    return sorted(
+        (c for c in comparisons if distance[c] <= math.log(NEAR)), key=distance.__getitem__
+    )
+
+
+def sure(images: int, comparisons: Sequence[Comparison]) -> float:
+    """The share of near comparisons in which ImageNet's weights are ahead, as a probability.
+
+    With Jeffreys's prior, so that few of them are not certain.
+    """
+    found = near(images, comparisons)
+    return (sum(c.gap > 0 for c in found) + 0.5) / (len(found) + 1)
+
+
+def sentence(images: int, comparisons: Sequence[Comparison]) -> str:
+    """What is to be expected with so many images, in plain words."""
+    found = near(images, comparisons)
+    rule = 'train from scratch, and longer' if images >= PAPERS_LIMIT else 'pre-train'
+    start = (
+        f"{images:,} images: by the paper's experiments on COCO, {rule}"
+        f' (its limit is between 3,500 and {PAPERS_LIMIT:,} images).'
+    )
+    if not found:
+        return f'{start} Nothing was measured with {images // NEAR:,} to {images * NEAR:,} images.'
+    gaps = [c.gap for c in found]
+    return (
+        f'{start} In {sum(gap > 0 for gap in gaps)} of {len(found)} comparisons with '
+        f'{images // NEAR:,} to {images * NEAR:,} images ImageNet is ahead; the gaps are '
+        f'{min(gaps):+.1f} to {max(gaps):+.1f} AP. None of them is your data.'
+    )

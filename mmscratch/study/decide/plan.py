@@ -1,0 +1,304 @@
+"""What is trained to answer the question: arms, parts of the data, lengths and seeds in a budget.
+
+All runs of an arm, a part and a seed share a run at the constant rate, from which the lengths
+branch off (:mod:`mmscratch.study.schedule`). A seed stands for weights, order and the images that
+are drawn, so that the spread of the seeds has all three.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from mmscratch.config.sections import type_name
+from mmscratch.errors import InputError
+from mmscratch.study.decide.arm import OWN, Arm
+from mmscratch.study.pretraining_run import PretrainingRun
+from mmscratch.study.run import Data, Options, Run
+from mmscratch.study.schedule import Schedule
+
+# The plans to choose from, the best first: seeds, parts, lengths. The first that leaves enough
+# iterations is taken.
+CHOICES = (
+    (3, 4, (1, 2, 4)),
+    (3, 3, (1, 2, 4)),
+    (2, 3, (1, 2, 4)),
+    (2, 3, (1, 2)),
+    (2, 2, (1, 2)),
+    (2, 2, (1,)),
+)
+MOST_SEEDS = 5
+# The fewest images of the smallest part are at least this share of all.
+SMALLEST = 1 / 8
+# Fewer images than this are no data set.
+FEWEST_IMAGES = 8
+# Shares of the config's own iterations: enough at the longest schedule, and the least that may
+# tell something
+ENOUGH, LEAST = 0.5, 0.15
+# Share of the budget that is planned; machines have slow hours
+PLANNED = 0.85
+PROBE_ITERATIONS = 12
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a run, several at a time.
+
+    Args:
+        step: of an iteration, by arm.
+        rest: of start, validation and saving.
+    """
+
+    step: Mapping[str, float]
+    rest: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every run of the answer.
+
+    Args:
+        arms: what is compared; the first is the one that the others are measured by.
+        data: the images.
+        images: of the training set.
+        parts: numbers of images that are trained on, ascending.
+        lengths: N of Nx.
+        one: iterations of 1x.
+        seeds: 0 to this less 1.
+        scale: as of ``--scale``; None for the config's own sizes.
+    """
+
+    arms: tuple[Arm, ...]
+    data: Data
+    images: int
+    parts: tuple[int, ...]
+    lengths: tuple[int, ...]
+    one: int
+    seeds: int
+    scale: float | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """The paper's drops, at the same shares of 1x."""
+        return Schedule(
+            self.one, first_drop=round(self.one * 2 / 3), second_drop=round(self.one * 2 / 9)
+        )
+
+    def runs(self) -> list[Run]:
+        """All runs, in the order of their turns: all seeds of the smallest part first."""
+        return self._runs
+
+    @functools.cached_property
+    def _runs(self) -> list[Run]:
+        # once, since a run computes its key from its config
+        return [
+            run
+            for part in self.parts
+            for seed in range(self.seeds)
+            for arm in self.arms
+            for run in self.of(arm, part, seed)
+        ]
+
+    def of(self, arm: Arm, part: int, seed: int) -> list[Run]:
+        """The lengths of an arm on a part, the shortest first."""
+        options = _options(arm, self.schedule.one, part, seed)
+        run = Run(
+            f'{part}_{arm.name}',
+            arm.config,
+            seed,
+            self.data,
+            options,
+            arguments=self._arguments(arm),
+        )
+        if arm.name == OWN:
+            run = replace(run, weights=self._pretraining(arm, seed))
+        schedule, longest = self.schedule, self.lengths[-1]
+        if len(self.lengths) == 1:
+            name = self.name(arm.name, part, longest)
+            whole = (*options, *schedule.whole(longest, longest))
+            return [replace(run, name=name, options=whole)]
+        trunk = schedule.trunk(run, self.lengths[0], longest, schedule.branch_point(longest))
+        return [
+            schedule.branch(self.name(arm.name, part, n), n, trunk, options) for n in self.lengths
+        ]
+
+    def name(self, arm: str, part: int, length: int) -> str:
+        """The name of a run, whatever its seed."""
+        return f'{part}_{arm}_{length}x'
+
+    def _arguments(self, arm: Arm) -> tuple[str, ...]:
+        return arm.arguments + (('--scale', f'{self.scale:g}') if self.scale else ())
+
+    def _pretraining(self, arm: Arm, seed: int) -> PretrainingRun:
+        """On all images, as long as the longest schedule."""
+        iterations = self.lengths[-1] * self.one
+        arguments = ('--iterations', str(iterations))
+        return PretrainingRun(
+            f'{OWN}_pretraining', arm.config, seed, self.data, arguments=arguments
+        )
+
+
+def probes(plan: Plan, jobs: int) -> list[Run]:
+    """Short runs that tell what a step costs, ``jobs`` of them at least."""
+    runs = []
+    for seed in range(math.ceil(jobs / len(plan.arms))):
+        for arm in plan.arms:
+            options = (
+                *_options(arm, plan.one, plan.parts[0], seed),
+                ('train_cfg.max_iters', PROBE_ITERATIONS),
+                ('train_cfg.val_interval', PROBE_ITERATIONS),
+                ('param_scheduler.1.milestones', []),
+                ('param_scheduler.1.end', PROBE_ITERATIONS),
+                ('default_hooks.checkpoint.interval', PROBE_ITERATIONS),
+                ('default_hooks.logger.interval', 1),
+                ('log_processor.window_size', 1),
+            )
+            name = f'probe_{arm.name}'
+            run = Run(name, arm.config, seed, plan.data, options, arguments=plan._arguments(arm))
+            runs.append(run)
+    return runs
+
+
+def _options(arm: Arm, one: int, part: int, seed: int) -> Options:
+    options: Options = (
+        ('param_scheduler.0.end', min(_warm_up(arm.config), max(2, one // 5 + 1))),
+        ('default_hooks.logger.interval', 10),
+        ('default_hooks.checkpoint.save_best', None),
+        ('default_hooks.visualization.num_images', 4),
+        # several runs share the cores
+        ('train_dataloader.num_workers', 0),
+        ('train_dataloader.persistent_workers', False),
+        ('val_dataloader.num_workers', 0),
+        ('val_dataloader.persistent_workers', False),
+        ('train_dataloader.sampler.subset', part),
+        ('train_dataloader.sampler.subset_seed', seed),
+    )
+    return options
+
+
+@functools.cache
+def _warm_up(config: str) -> int:
+    """The iteration at which the config's warm-up ends."""
+    return Config.fromfile(config).param_scheduler[0]['end']
+
+
+def check_config(config: Path) -> Config:
+    """Load a config whose schedule can be made shorter.
+
+    Raises:
+        InputError: no such file, or a schedule of another kind than warm-up and drops.
+    """
+    if not config.is_file():
+        raise InputError(f'{config}: no such config file; correct --config')
+    cfg = Config.fromfile(config)
+    kinds = [type_name(each) for each in cfg.get('param_scheduler') or []]
+    if kinds != ['LinearLR', 'MultiStepLR'] or 'max_iters' not in cfg.train_cfg:
+        raise InputError(
+            f'{config}: its schedule is {" and ".join(kinds) or "empty"}; decide needs a warm-up '
+            '(LinearLR) and drops (MultiStepLR), in iterations: choose another config'
+        )
+    return cfg
+
+
+def parts_of(images: int, number: int) -> tuple[int, ...]:
+    """``number`` parts of so many images, each so many times the one before, up to all of them.
+
+    Raises:
+        InputError: there are fewer images than two parts take.
+    """
+    least = max(FEWEST_IMAGES, round(images * SMALLEST))
+    if images < 2 * FEWEST_IMAGES:
+        raise InputError(
+            f'{images} training images: {2 * FEWEST_IMAGES} are the fewest that can be divided; '
+            'label more, and pre-train until then'
+        )
+    return tuple(dict.fromkeys(int(n) for n in np.geomspace(least, images, number).round()))
+
+
+def lay_out(
+    arms: Sequence[Arm],
+    data: Data,
+    images: int,
+    upto: int,
+    iterations: int,
+    cost: Cost,
+    seconds: float,
+    jobs: int,
+    scale: float | None = None,
+) -> Plan:
+    """The best plan that fits into the budget.
+
+    Args:
+        arms: what is compared.
+        data: the images.
+        images: of the training set.
+        upto: of the largest part.
+        iterations: of the config, the most that a schedule gets.
+        cost: of runs.
+        seconds: the budget.
+        jobs: runs at a time.
+        scale: as of ``--scale``.
+
+    Raises:
+        InputError: the budget is too small to tell anything. The message says what would do.
+    """
+    available = seconds * jobs * PLANNED
+
+    def make(seeds: int, number: int, lengths: tuple[int, ...], one: int) -> Plan:
+        parts = parts_of(upto, number)
+        return Plan(tuple(arms), data, images, parts, lengths, one, seeds, scale)
+
+    for share in (ENOUGH, LEAST):
+        for seeds, number, lengths in CHOICES:
+            least = math.ceil(share * iterations / lengths[-1])
+            most = iterations // lengths[-1]
+            if seconds_of(make(seeds, number, lengths, least), cost) > available:
+                continue
+            one = least
+            while (
+                one < most and seconds_of(make(seeds, number, lengths, one + 1), cost) <= available
+            ):
+                one += 1
+            while (
+                one == most
+                and seeds < MOST_SEEDS
+                and seconds_of(make(seeds + 1, number, lengths, one), cost) <= available
+            ):
+                seeds += 1
+            return make(seeds, number, lengths, one)
+    seeds, number, lengths = CHOICES[-1]
+    smallest = make(seeds, number, lengths, math.ceil(LEAST * iterations))
+    hours = seconds_of(smallest, cost) / jobs / PLANNED / 3600
+    raise InputError(
+        f'--budget: the smallest plan that can tell something takes {hours:.1f} hours with {jobs} '
+        f'runs at a time: {describe(smallest)}; give that, or smaller images with --scale'
+    )
+
+
+def seconds_of(plan: Plan, cost: Cost) -> float:
+    """What a plan takes, the times of all its runs added up."""
+    schedule, longest = plan.schedule, plan.lengths[-1]
+    # with one length there is no shared run
+    starts = len(plan.lengths) + (len(plan.lengths) > 1)
+    steps = schedule.branch_point(longest) + len(plan.lengths) * (schedule.first_drop + 1)
+    each = len(plan.parts) * plan.seeds
+    rest = starts * cost.rest
+    total = sum(each * (steps * cost.step[arm.name] + rest) for arm in plan.arms)
+    own = [arm for arm in plan.arms if arm.name == OWN]
+    return total + len(own) * plan.seeds * longest * plan.one * sum(cost.step.values()) / len(
+        plan.arms
+    )
+
+
+def describe(plan: Plan) -> str:
+    """In words."""
+    lengths = ' and '.join(f'{n * plan.one:,}' for n in plan.lengths)
+    parts = ', '.join(f'{n:,}' for n in plan.parts)
+    return (
+        f'{len(plan.arms)} initializations on {parts} images, {lengths} iterations, '
+        f'{plan.seeds} seeds'
+    )

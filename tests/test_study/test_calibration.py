@@ -1,0 +1,86 @@
+"""The calibration of decide: its data sets, its plan, its verdicts, from made-up runs."""
+
+from pathlib import Path
+
+import pytest
+
+from mmscratch.study import page
+from mmscratch.study.calibration import STUDY, data, judges, plan
+from mmscratch.study.claim import Study
+from mmscratch.study.verdict import FAILS, HOLDS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_data_sets_differ():
+    assert len(data.DRAWN) == 20
+    assert len({drawn.shapes for drawn in data.DRAWN.values()}) == 20
+    assert len({drawn.images for drawn in data.DRAWN.values()}) > 2
+    assert len({data.of(name).recipe for name in data.DRAWN}) == 20
+
+
+def test_decide_sees_a_quarter_of_the_images_and_the_truth_has_all():
+    for kind in plan.ARMS:
+        for name, question in plan.questions(kind).items():
+            images = data.images(kind)[name]
+            assert question.seen.parts[-1] == round(images / 4)
+            assert question.truth.parts == (images,)
+            assert question.seen.images == images, 'what it predicts for'
+
+
+def made_up(gap, bend: float = 0.0):
+    """Runs of two drawn data sets. At all images the gap is ``bend`` more than the law says."""
+    results = {}
+    for name in ('drawn00', 'drawn01'):
+        question = plan.questions('drawn')[name]
+        for each in (question.seen, question.truth):
+            for run in each.runs():
+                part, arm, _ = run.name.split('_')
+                ap = 100 * (1 - 0.8 * (int(part) / each.images) ** -0.1 + 0.2)
+                if arm != 'scratch':
+                    ap += gap + bend * (each is question.truth)
+                row = dict(iterations=200, history=[dict(bbox_mAP=(ap + run.seed) / 100)])
+                results.setdefault(f'{name}_{run.name}', []).append(row)
+    return results
+
+
+def test_intervals_hold_what_follows_the_law():
+    verdict = judges.covers(made_up(5.0), 'drawn')
+    assert verdict.word == HOLDS
+    assert verdict.numbers.startswith('4 of 4 intervals')
+    assert judges.covers(made_up(5.0, bend=30), 'drawn').word == FAILS
+
+
+def test_rules_that_look_at_no_run_are_wrong_where_scratch_is_ahead():
+    verdict = judges.signs(made_up(-8.0), 'drawn')
+    assert verdict.word == HOLDS
+    assert 'decide is right in 100 %' in verdict.numbers
+    assert 'always pre-train is right in 0 %, Brier score 1.000' in verdict.numbers
+    # with all of them right nobody is better
+    assert judges.signs(made_up(8.0), 'drawn').word == FAILS
+
+
+def test_the_table_has_a_row_a_prediction():
+    rows = judges.table(made_up(5.0), 'drawn')
+    assert len(rows) == 2 + 4
+    assert '| yes |' in rows[2]
+    assert all(row.count('|') == rows[0].count('|') for row in rows)
+
+
+def test_the_committed_page_follows_from_its_runs(tmp_path):
+    folder = ROOT / 'results' / STUDY.name
+    if not folder.is_dir():
+        pytest.skip('not run yet')
+    (tmp_path / page.RUNS).symlink_to(folder / page.RUNS)
+    page.write(tmp_path, STUDY)
+    assert (tmp_path / 'README.md').read_text() == (folder / 'README.md').read_text()
+
+
+def test_it_is_a_study():
+    assert isinstance(STUDY, Study)
+    assert {claim.table for claim in STUDY.claims} == set(STUDY.tables)

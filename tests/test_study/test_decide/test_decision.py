@@ -1,0 +1,183 @@
+"""A decision: its folder, how it goes on, what it answers. Runs are made up by a formula."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
+from mmscratch.errors import InputError
+from mmscratch.study.decide import answer, arm, decision, plan
+from mmscratch.study.decide.decision import Decision
+from mmscratch.study.decide.plan import Cost
+from mmscratch.study.executor import Executor
+from mmscratch.study.launchers import LocalLauncher
+from mmscratch.study.run import in_order
+
+ROOT = Path(__file__).resolve().parents[3]
+CONFIG = Path('configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py')
+HOUR = 3600
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data')
+    shapes = ShapesConfig(size=(64, 64), objects=(1, 3), object_size=(0.2, 0.5))
+    generate(folder, shapes, dict(train=64, val=4), progress=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+class Killed(BaseException):
+    pass
+
+
+class Formula(Executor):
+    """Makes results up: AP of the arm, the images and the iterations; dies after some runs."""
+
+    ahead = 12.0
+    runs_to_live = 10_000
+
+    def execute(self, runs, seconds=float('inf'), ended=lambda run: None):
+        self.results.mkdir(parents=True, exist_ok=True)
+        for run in self.missing(runs):
+            if Formula.runs_to_live == 0:
+                raise Killed
+            Formula.runs_to_live -= 1
+            images = run.load().train_dataloader.sampler.subset
+            end = run.begin + run.iterations
+            ap = 20 + 8 * (images / 64) ** 0.3 + 4 * (end / 600) ** 0.5 + 0.3 * run.seed
+            ap += self.ahead * ('imagenet' in run.name)
+            result = dict(name=run.name, key=run.key, seed=run.seed, iterations=end)
+            result |= dict(history=[dict(iteration=end, bbox_mAP=ap / 100)], process_seconds=60.0)
+            (self.results / f'{run.label}.json').write_text(json.dumps(result))
+            ended(run)
+        return {}
+
+    def missing(self, runs):
+        return [run for run in in_order(runs) if run.result(self.results) is None]
+
+
+@pytest.fixture
+def decide(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(decision, 'Executor', Formula)
+    monkeypatch.setattr(Formula, 'runs_to_live', 10_000)
+    monkeypatch.setattr(Formula, 'ahead', 12.0)
+    cost = Cost(dict(scratch=0.5, imagenet=0.5), rest=15)
+    monkeypatch.setattr(Decision, '_probe', lambda self: cost)
+
+    def make(out='out', names=('scratch', 'imagenet'), **more):
+        arms = arm.resolve(names, CONFIG)
+        return Decision(tmp_path / out, CONFIG, arms, data, LocalLauncher(2), **more)
+
+    return make
+
+
+def test_a_decision_that_was_killed_gives_the_same_answer(decide, monkeypatch):
+    straight = decide('straight')
+    laid_out = straight.plan(HOUR)
+    straight.train(laid_out, HOUR)
+    told = straight.answer(laid_out)
+
+    monkeypatch.setattr(Formula, 'runs_to_live', 7)
+    stopped = decide('stopped')
+    assert stopped.plan(HOUR) == laid_out
+    with pytest.raises(Killed):
+        stopped.train(laid_out, HOUR)
+    monkeypatch.setattr(Formula, 'runs_to_live', 10_000)
+    resumed = decide('stopped')
+    assert resumed.plan(HOUR) == laid_out
+    resumed.train(laid_out, HOUR)
+    again = resumed.answer(laid_out)
+    assert again['verdict'] == told['verdict']
+    assert again['by_images'] == told['by_images']
+
+
+def test_the_verdict_says_who_is_ahead(decide, monkeypatch):
+    def verdict(ahead):
+        monkeypatch.setattr(Formula, 'ahead', ahead)
+        made = decide(f'ahead{ahead}')
+        laid_out = made.plan(HOUR)
+        made.train(laid_out, HOUR)
+        content = made.answer(laid_out)
+        return content['comparisons'][0]['word'], content['verdict'][0]
+
+    word, text = verdict(12.0)
+    assert word == answer.PRETRAIN
+    assert text.startswith("With your 64 images, starting from ImageNet's weights brings 1")
+    assert 'to catch up' in text
+    word, text = verdict(-12.0)
+    assert word == answer.SCRATCH_WINS
+    assert 'starting from random weights brings 1' in text
+    assert verdict(0.0)[0] == answer.EITHER
+
+
+def test_a_larger_budget_adds_seeds_and_keeps_the_runs(decide):
+    made = decide()
+    small = made.plan(HOUR)
+    made.train(small, HOUR)
+    before = {run.label for run in small.runs()}
+    large = decide().plan(4 * HOUR)
+    assert large.seeds > small.seeds
+    assert (large.one, large.parts, large.lengths) == (small.one, small.parts, small.lengths)
+    assert before < {run.label for run in large.runs()}
+    assert not {run.label for run in made.executor.missing(large.runs())} & before
+
+
+def test_another_question_needs_another_folder(decide, tmp_path):
+    decide().plan(HOUR)
+    with pytest.raises(InputError, match=r'plan.json: .* another arms; .*--out'):
+        decide(names=('imagenet', 'scratch')).plan(HOUR)
+    with pytest.raises(InputError, match='another scale'):
+        decide(scale=0.5).plan(HOUR)
+    with pytest.raises(InputError, match='--images 65: give 16 to 64'):
+        decide(upto=65)
+
+
+def test_parts_up_to_a_number_answer_for_all_images(decide):
+    made = decide(upto=32)
+    laid_out = made.plan(HOUR)
+    assert laid_out.parts[-1] == 32
+    made.train(laid_out, HOUR)
+    [comparison] = made.answer(laid_out)['comparisons']
+    assert set(comparison['gap']) >= {32, 64, 128, 640}
+
+
+def test_nothing_is_said_before_each_arm_has_a_run(decide, monkeypatch):
+    made = decide()
+    laid_out = made.plan(HOUR)
+    content = made.answer(laid_out)
+    assert content['verdict'] == content['comparisons'] == []
+
+
+def test_two_initializations_are_compared_by_one_command(data, tmp_path, monkeypatch, capsys):
+    """The tool with real training, of four iterations a run."""
+    monkeypatch.setattr(plan, 'CHOICES', ((1, 2, (1,)),))
+    monkeypatch.setattr(plan, 'ENOUGH', 4 / 1200)
+    monkeypatch.setattr(plan, 'MOST_SEEDS', 1)
+    monkeypatch.setattr(plan, 'PROBE_ITERATIONS', 3)
+    monkeypatch.setattr(plan, 'PLANNED', 1.0)
+    monkeypatch.setattr(plan, 'lay_out', shortest(plan.lay_out))
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    spec = importlib.util.spec_from_file_location('decide', ROOT / 'tools/decide.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    command = ['decide.py', '--data', str(data), '--budget', '1h', '--out', str(tmp_path / 'out')]
+    monkeypatch.setattr(sys, 'argv', command)
+    tool.main()
+    told = capsys.readouterr().out
+    assert 'With your 64 images' in told
+    content = json.loads((tmp_path / 'out' / 'decide.json').read_text())
+    assert len(content['runs']) == 4
+    assert {row['iterations'] for row in content['runs']} == {4}
+
+
+def shortest(lay_out):
+    """The plan as if the config had four iterations."""
+    return lambda *args: lay_out(*args[:4], 4, *args[5:])

@@ -1,0 +1,124 @@
+"""Plans: what fits into a budget, in which order, and what is too small."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from mmscratch.errors import InputError
+from mmscratch.study.decide import arm, plan
+from mmscratch.study.decide.plan import Cost, lay_out, parts_of, seconds_of
+from mmscratch.study.run import Data
+
+ROOT = Path(__file__).resolve().parents[3]
+CONFIG = Path('configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py')
+COST = Cost(dict(scratch=0.5, imagenet=0.5), rest=15)
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def laid_out(hours: float, jobs: int = 2, images: int = 1000, cost: Cost = COST) -> plan.Plan:
+    arms = arm.resolve(['scratch', 'imagenet'], CONFIG)
+    data = Data('own', 'sha', Path('own'))
+    return lay_out(arms, data, images, images, 1200, cost, 3600 * hours, jobs)
+
+
+@pytest.mark.parametrize('hours', [0.7, 1, 2, 3, 6, 24])
+def test_a_plan_fits_and_a_larger_budget_gives_more(hours):
+    smaller, larger = laid_out(hours), laid_out(1.5 * hours)
+    assert seconds_of(smaller, COST) <= 2 * 3600 * hours * plan.PLANNED
+    assert (larger.seeds * len(larger.parts), larger.lengths[-1] * larger.one) >= (
+        smaller.seeds * len(smaller.parts),
+        0,
+    )
+    assert smaller.lengths[-1] * smaller.one <= 1200
+    assert smaller.seeds >= 2, 'one seed has no spread'
+
+
+def test_the_cost_is_that_of_the_runs():
+    made = laid_out(3)
+    runs = {run.label: run for run in made.runs()}
+    trunks = {run.parent.label: run.parent for run in runs.values()}
+    steps = sum(run.iterations for run in (*runs.values(), *trunks.values()))
+    starts = len(runs) + len(trunks)
+    assert seconds_of(made, COST) == pytest.approx(steps * 0.5 + starts * 15)
+
+
+def test_a_budget_that_tells_nothing_is_refused():
+    with pytest.raises(InputError, match=r'takes (0\.\d) hours with 2 runs at a time') as refused:
+        laid_out(0.1)
+    hours = float(str(refused.value).split(' takes ')[1].split()[0])
+    assert laid_out(hours + 0.1)
+
+
+def test_all_seeds_of_the_smallest_part_come_first():
+    made = laid_out(3)
+    parts = [int(run.name.split('_')[0]) for run in made.runs()]
+    assert parts == sorted(parts)
+    first = [run for run in made.runs() if run.name.startswith(f'{made.parts[0]}_')]
+    assert {run.seed for run in first} == set(range(made.seeds))
+    assert {run.name.split('_')[1] for run in first} == {'scratch', 'imagenet'}
+
+
+def test_a_seed_draws_images_of_its_own():
+    run = laid_out(3).runs()[-1]
+    assert run.load().train_dataloader.sampler.subset_seed == run.seed > 0
+    assert run.load().train_dataloader.sampler.subset == 1000
+
+
+def test_twins_differ_in_their_weights_alone():
+    made = laid_out(3)
+    scratch, pretrained = (made.of(each, 1000, 0)[0].load() for each in made.arms)
+    assert scratch.load_from is None
+    assert pretrained.load_from.startswith('package://')
+    assert scratch.model == pretrained.model
+    assert scratch.optim_wrapper == pretrained.optim_wrapper
+
+
+def test_parts_grow_by_one_factor_up_to_all_images():
+    assert parts_of(1000, 4) == (125, 250, 500, 1000)
+    assert parts_of(1000, 2) == (125, 1000)
+    assert parts_of(20, 4)[0] == 8
+    with pytest.raises(InputError, match='15 training images'):
+        parts_of(15, 2)
+
+
+@pytest.mark.parametrize(
+    ('names', 'fault'),
+    [
+        (['scratch'], 'name two initializations at least'),
+        (['scratch', 'scratch'], 'name two initializations at least'),
+        (['scratch', 'imagnet'], '--arms imagnet: neither scratch, imagenet'),
+        (['scratch', 'gone.pth'], '--arms gone.pth: neither'),
+    ],
+)
+def test_unknown_arms(names, fault):
+    with pytest.raises(InputError, match=fault):
+        arm.resolve(names, CONFIG)
+
+
+def test_a_config_without_a_twin_has_no_imagenet():
+    config = Path('configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
+    assert arm.defaults(config) == ['scratch']
+    with pytest.raises(InputError, match='there is no configs/pretrained/mask_rcnn_r18'):
+        arm.resolve(['scratch', 'imagenet'], config)
+    assert arm.defaults(CONFIG) == ['scratch', 'imagenet']
+
+
+def test_a_file_of_weights_is_an_arm(tmp_path):
+    file = tmp_path / 'moco.pth'
+    file.write_bytes(b'weights')
+    [_, own] = arm.resolve(['scratch', str(file)], CONFIG)
+    assert own.name == 'moco'
+    assert own.arguments == ('--init', str(file))
+    assert own.sha256 == hashlib.sha256(b'weights').hexdigest()
+
+
+def test_a_schedule_of_another_kind_is_refused():
+    with pytest.raises(InputError, match='decide needs a warm-up'):
+        plan.check_config(Path('configs/scratch/mask_rcnn_r18_gn_fast_shapes.py'))
+    with pytest.raises(InputError, match='no such config'):
+        plan.check_config(Path('configs/scratch/none.py'))

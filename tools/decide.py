@@ -1,0 +1,114 @@
+"""Pre-train, or train from scratch, on my data, and for how long? Measured in a budget of hours.
+
+    python tools/decide.py --data DIR --budget 3h
+    python tools/decide.py --data DIR --budget 3h --arms scratch,imagenet,frozen
+    python tools/decide.py --data DIR --budget 3h --arms scratch,weights.pth
+    python tools/decide.py --data DIR --budget 3h --images 250   # parts of up to 250 images alone
+    python tools/decide.py --data DIR --no-train                 # what is known without training
+
+It trains a small detector from each initialization on parts of the data, for several lengths and
+seeds. From these runs it carries AP on to all images, and to more. --out has index.html with the
+verdict, the curves and the commands for the final detector; decide.json with all numbers; the runs.
+index.html can be read while it trains. If stopped, the same command goes on where it was. With a
+larger budget it adds seeds.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from mmscratch.errors import one_line_errors
+from mmscratch.study import launchers
+
+# on a CPU and on a GPU
+SMALL = Path('configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py')
+LARGE = Path('configs/scratch/mask_rcnn_r50_gn_2x.py')
+
+
+def seconds(text: str) -> float:
+    """Of ``3h``, ``1.5h`` or ``90m``."""
+    match = re.fullmatch(r'(\d+(?:\.\d+)?)([hm])', text)
+    if not match or not float(match[1]):
+        raise argparse.ArgumentTypeError(f'{text}: give hours or minutes, such as 3h or 90m')
+    return float(match[1]) * {'h': 3600, 'm': 60}[match[2]]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--data', type=Path, required=True, metavar='DIR', help='a folder in COCO or VOC layout'
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        '--budget', type=seconds, metavar='TIME', help='of wall time, such as 3h or 90m'
+    )
+    what.add_argument(
+        '--no-train', action='store_true', help='say what is known of so many images, no more'
+    )
+    parser.add_argument(
+        '--arms',
+        metavar='A,B,...',
+        help='initializations: scratch, imagenet, frozen (ImageNet, a frozen backbone), own '
+        '(pre-trained here on the images alone), or files of weights. The others are compared with '
+        "the first (default: scratch, and imagenet if the config's weights are on this machine)",
+    )
+    parser.add_argument(
+        '--config',
+        type=Path,
+        help=f'of configs/scratch/ (default: {SMALL.stem}; {LARGE.stem} with a GPU)',
+    )
+    parser.add_argument(
+        '--images', type=int, metavar='N', help='the most images of a part (default: all)'
+    )
+    parser.add_argument(
+        '--scale', type=float, metavar='F', help="images of F times the config's size, such as 0.5"
+    )
+    parser.add_argument(
+        '--out', type=Path, metavar='DIR', help='default: work_dirs/decide/NAME_OF_THE_DATA'
+    )
+    launchers.add_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    import torch
+
+    from mmscratch.study.decide import arm, evidence, page, plan
+    from mmscratch.study.decide.decision import Decision
+
+    config = args.config or (LARGE if torch.cuda.is_available() else SMALL)
+    plan.check_config(config)
+    arms = arm.resolve(args.arms.split(',') if args.arms else arm.defaults(config), config)
+    folder = args.out or Path('work_dirs/decide') / args.data.resolve().name
+    launcher = launchers.from_options(args)
+    decision = Decision(folder, config, arms, args.data, launcher, args.images, args.scale)
+    for report in decision.reports:
+        print('\n'.join(report.lines()))
+    known = [*evidence.PUBLISHED, *evidence.measured()]
+    print(evidence.sentence(decision.images, known))
+    if args.no_train:
+        return
+    laid_out = decision.plan(args.budget)
+
+    def answer(running: bool = True) -> list[str]:
+        verdict = decision.answer(laid_out)['verdict']
+        page.write(folder, running)
+        return verdict or ['not one run of each initialization yet']
+
+    answer()
+    print(f'{plan.describe(laid_out)}; the answer so far: {folder / page.PAGE}')
+    failed = decision.train(laid_out, args.budget, update=answer)
+    print('\n'.join(answer(running=False)))
+    for label, why in failed.items():
+        print(f'failed: {label}: {why}', file=sys.stderr)
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    with one_line_errors('interrupted; the same command goes on'):
+        main()
