@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from mmengine.config import Config
 
+from mmscratch.data import coco_folder, voc_folder
 from mmscratch.study.run import Run
 from mmscratch.visualization.curves import read_scalars
 from mmscratch.weights import checkpoint
@@ -37,7 +38,7 @@ class PretrainingRun(Run):
 
     def _data_option(self, folder: Callable[[Run], Path]) -> list[str]:
         assert self.data.root
-        return ['--images', str(self.data.root / 'train')]
+        return ['--images', str(images_of(self.data.root))]
 
     def record(self, folder: Path) -> dict[str, Any]:
         """Loss, spread of the embeddings, and what the file of weights says of itself."""
@@ -57,3 +58,15 @@ class PretrainingRun(Run):
             ],
             loss=[[record['step'], round(record['loss'], 4)] for record in records],
         )
+
+
+def images_of(root: Path) -> Path:
+    """The folder of the training images; in PASCAL VOC layout that of all images.
+
+    Raises:
+        InputError: the folder has no layout that is known.
+    """
+    if voc_folder.recognises(root):
+        return Path(voc_folder.find(root)['train']['data_root'], 'JPEGImages')
+    train = coco_folder.find(root)['train']
+    return Path(train['data_root'], train['data_prefix']['img'])

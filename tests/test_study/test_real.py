@@ -10,7 +10,7 @@ import pytest
 
 from mmscratch.errors import InputError
 from mmscratch.study import page, seed_statistics
-from mmscratch.study.pretraining_run import PretrainingRun
+from mmscratch.study.pretraining_run import PretrainingRun, images_of
 from mmscratch.study.pseudo_label_run import PseudoLabelRun
 from mmscratch.study.real import CLAIMS, STUDY, data, figures, judges, plan
 from mmscratch.study.run import in_order
@@ -260,3 +260,17 @@ def test_the_arms_are_drawn(tmp_path):
     names = [run.name for run in plan.few_labels(0)]
     figures.draw_arms(ending(**{name: [40.0, 41.0] for name in names}), tmp_path / 'arms.svg')
     assert 'self-training' in json.dumps((tmp_path / 'arms.svg').read_text())
+
+
+def test_images_to_pre_train_on_are_those_of_the_layout(tmp_path):
+    coco, voc = tmp_path / 'coco', tmp_path / 'voc'
+    (coco / 'annotations').mkdir(parents=True)
+    for split in ('train2017', 'val2017'):
+        (coco / 'annotations' / f'instances_{split}.json').write_text('{}')
+        (coco / split).mkdir()
+    assert images_of(coco) == coco / 'train2017'
+    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (voc / 'VOC2007' / folder).mkdir(parents=True)
+    for name in ('train', 'val'):
+        (voc / 'VOC2007' / 'ImageSets/Main' / f'{name}.txt').write_text('a\n')
+    assert images_of(voc) == voc / 'VOC2007' / 'JPEGImages'

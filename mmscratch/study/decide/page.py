@@ -328,17 +328,15 @@ class _Page:
         ]
 
     def _command(self, arm: Arm, iterations: int) -> tuple[str, float | None]:
-        commands = ' '.join(run.get('command', '') for run in self.found['runs'][:1])
-        # its words are not quoted
-        match = re.search(r' --data (.+?)(?= --|$)', commands)
-        data = match[1] if match else 'DIR'
+        folders = self.found['folders']
         length = ['--iterations', str(iterations)]
-        command = ['python', 'tools/train.py', arm.config, '--data', data, *arm.arguments]
+        command = ['python', 'tools/train.py', arm.config, '--data', folders['data']]
+        command += arm.arguments
         before = ''
         if arm.name == OWN:
             work = 'work_dirs/own'
             before = shlex.join(
-                ['python', 'tools/pretrain.py', arm.config, '--images', f'{data}/train']
+                ['python', 'tools/pretrain.py', arm.config, '--images', folders['images']]
                 + ['--work-dir', work, *length]
             )
             command += ['--init', f'{work}/backbone.pth']

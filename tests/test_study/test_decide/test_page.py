@@ -49,7 +49,6 @@ def result(arm: int, part: int, n: int, seed: int) -> dict:
         train_seconds=50.0 * n,
         process_seconds=50.0 * n + 9,
         pixels_seen=800 * n * 128**2,
-        command="train.py a.py --work-dir b --data my data --cfg-options c=' (1, 2)",
         hardware='2 CPU cores',
         git_commit='c0ffee',
         versions=dict(torch='2.0'),
@@ -89,7 +88,9 @@ def content_of(runs: int) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learning_curve, 'fit', functools.partial(learning_curve.fit, draws=20))
         found = answer.content(PLAN, results, 1.0)
-    return json.dumps(dict(data=[report('train.json'), report('val.json')], runs=every, **found))
+    facts = dict(folders=dict(data='my data', images='my data/train'))
+    facts |= dict(data=[report('train.json'), report('val.json')], runs=every)
+    return json.dumps(facts | found)
 
 
 @pytest.fixture
