@@ -82,7 +82,8 @@ def main() -> None:
 
     config = args.config or (LARGE if torch.cuda.is_available() else SMALL)
     plan.check_config(config)
-    arms = arm.resolve(args.arms.split(',') if args.arms else arm.defaults(config), config)
+    names = args.arms.split(',') if args.arms else arm.defaults(config)
+    arms = [] if args.no_train else arm.resolve(names, config)
     folder = args.out or Path('work_dirs/decide') / args.data.resolve().name
     launcher = launchers.from_options(args)
     decision = Decision(folder, config, arms, args.data, launcher, args.images, args.scale)

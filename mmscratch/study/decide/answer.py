@@ -82,7 +82,7 @@ def observations(plan: Plan, results: Results, length: int) -> list[Observation]
 def ap_of(result: dict[str, Any]) -> float:
     """Box AP at the end of a run, or VOC's mAP, in percent."""
     last = result['history'][-1]
-    return 100 * last['bbox_mAP' if 'bbox_mAP' in last else 'mAP']
+    return 100 * last['bbox_mAP' if 'bbox_mAP' in last else 'voc_mAP']
 
 
 def curves(plan: Plan, results: Results, length: int) -> LearningCurves | None:

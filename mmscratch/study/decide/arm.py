@@ -66,10 +66,15 @@ def resolve(names: Sequence[str], config: Path) -> list[Arm]:
         config: of configs/scratch/.
 
     Raises:
-        InputError: fewer than two, a name that is none of these, or no twin with ImageNet's
-            weights.
+        InputError: fewer than two, a name that is none of these, two files of one name, or no twin
+            with ImageNet's weights.
     """
     arms = [_resolve(name, config) for name in dict.fromkeys(names)]
+    kept = [arm.name for arm in arms]
+    if twice := [name for name in kept if kept.count(name) > 1]:
+        raise InputError(
+            f'--arms {",".join(names)}: two of them are called {twice[0]}; rename a file of weights'
+        )
     if len(arms) < 2:
         raise InputError(
             f'--arms {",".join(names)}: name two initializations at least, such as '

@@ -56,11 +56,12 @@ class Decision:
     def __post_init__(self) -> None:
         self.reports = self._check_data()
         digests = '\0'.join(report.sha256 for report in self.reports)
-        self.images = self.reports[0].images
+        # the loader leaves out images without objects
+        self.images = len(self.reports[0].crowding)
         if self.upto is not None and not 2 * planning.FEWEST_IMAGES <= self.upto <= self.images:
             raise InputError(
                 f'--images {self.upto}: give {2 * planning.FEWEST_IMAGES} to {self.images}, the '
-                f'images of {self.reports[0].annotation_file}'
+                f'images with objects of {self.reports[0].annotation_file}'
             )
         self.data = Data(self.root.name, digests, self.root)
         self.iterations = planning.check_config(self.config).train_cfg.max_iters
@@ -91,7 +92,13 @@ class Decision:
         file = self.folder / PLAN
         self.folder.mkdir(parents=True, exist_ok=True)
         if file.is_file():
-            kept = json.loads(file.read_text())
+            try:
+                kept = json.loads(file.read_text())
+            except ValueError as error:
+                raise InputError(
+                    f'{file}: cannot be read ({error}); remove it for a new plan, or name another '
+                    'folder with --out'
+                ) from None
             asked = json.loads(json.dumps(self.question))
             if other := [key for key in asked if kept['question'][key] != asked[key]]:
                 raise InputError(
@@ -120,20 +127,14 @@ class Decision:
                 self.launcher.jobs,
                 self.scale,
             )
-        file.write_text(
-            json.dumps(
-                dict(
-                    question=self.question,
-                    cost=asdict(cost),
-                    images=plan.images,
-                    parts=plan.parts,
-                    lengths=plan.lengths,
-                    one=plan.one,
-                    seeds=plan.seeds,
-                ),
-                indent=1,
-            )
+        layout = dict(
+            images=plan.images,
+            parts=plan.parts,
+            lengths=plan.lengths,
+            one=plan.one,
+            seeds=plan.seeds,
         )
+        _write(file, dict(question=self.question, cost=asdict(cost), **layout))
         return plan
 
     def _plan_of(self, kept: dict[str, Any]) -> Plan:
@@ -226,8 +227,15 @@ class Decision:
             **answer.content(plan, results, self.spent(plan) / 3600),
             runs=[result for of_seeds in results.values() for result in of_seeds],
         )
-        (self.folder / ANSWER).write_text(json.dumps(content, indent=1))
+        _write(self.folder / ANSWER, content)
         return content
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    """Write JSON; a process that is killed leaves the file of before."""
+    unfinished = file.with_suffix('.tmp')
+    unfinished.write_text(json.dumps(content, indent=1) + '\n')
+    unfinished.replace(file)
 
 
 def _facts(report: DataReport) -> dict[str, Any]:

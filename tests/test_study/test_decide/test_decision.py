@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -72,9 +73,9 @@ def decide(data, tmp_path, monkeypatch):
     cost = Cost(dict(scratch=0.5, imagenet=0.5), rest=15)
     monkeypatch.setattr(Decision, '_probe', lambda self: cost)
 
-    def make(out='out', names=('scratch', 'imagenet'), **more):
+    def make(out='out', names=('scratch', 'imagenet'), root=data, **more):
         arms = arm.resolve(names, CONFIG)
-        return Decision(tmp_path / out, CONFIG, arms, data, LocalLauncher(2), **more)
+        return Decision(tmp_path / out, CONFIG, arms, root, LocalLauncher(2), **more)
 
     return make
 
@@ -138,6 +139,28 @@ def test_another_question_needs_another_folder(decide, tmp_path):
         decide(scale=0.5).plan(HOUR)
     with pytest.raises(InputError, match='--images 65: give 16 to 64'):
         decide(upto=65)
+
+
+def test_images_without_objects_are_left_out(decide, data, tmp_path):
+    copied = tmp_path / 'copied'
+    shutil.copytree(data, copied)
+    file = copied / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    first = content['images'][0]['id']
+    content['annotations'] = [a for a in content['annotations'] if a['image_id'] != first]
+    file.write_text(json.dumps(content))
+    assert decide(root=copied).plan(HOUR).parts[-1] == 63
+
+
+def test_the_ap_of_a_folder_in_voc_layout():
+    assert answer.ap_of(dict(history=[dict(voc_mAP=0.25, voc_AP50=0.5)])) == 25
+
+
+def test_a_damaged_plan_is_told(decide, tmp_path):
+    decide().plan(HOUR)
+    (tmp_path / 'out' / decision.PLAN).write_text('{"question"')
+    with pytest.raises(InputError, match=r'plan.json: cannot be read .* remove it'):
+        decide().plan(HOUR)
 
 
 def test_parts_up_to_a_number_answer_for_all_images(decide):

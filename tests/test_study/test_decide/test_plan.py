@@ -117,6 +117,15 @@ def test_a_file_of_weights_is_an_arm(tmp_path):
     assert own.sha256 == hashlib.sha256(b'weights').hexdigest()
 
 
+def test_two_files_of_one_name_are_refused(tmp_path):
+    files = [tmp_path / folder / 'moco.pth' for folder in ('a', 'b')]
+    for file in files:
+        file.parent.mkdir()
+        file.touch()
+    with pytest.raises(InputError, match='two of them are called moco'):
+        arm.resolve(list(map(str, files)), CONFIG)
+
+
 def test_a_schedule_of_another_kind_is_refused():
     with pytest.raises(InputError, match='decide needs a warm-up'):
         plan.check_config(Path('configs/scratch/mask_rcnn_r18_gn_fast_shapes.py'))
