@@ -148,7 +148,18 @@ def test_all_ways_on_few_labels_see_as_many_pixels():
     assert student.labels.weights.load().train_dataloader.sampler.subset < plan.PARTS[plan.FEW][1]
 
 
-def test_runs_know_their_commands(tmp_path):
+def coco_layout(folder: Path, suffix: str = '') -> Path:
+    """A data set without images, in COCO layout."""
+    (folder / 'annotations').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (folder / 'annotations' / f'instances_{split}{suffix}.json').write_text('{}')
+        (folder / f'{split}{suffix}').mkdir()
+    return folder
+
+
+def test_runs_know_their_commands(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, 'ROOT', tmp_path)
+    boards = coco_layout(tmp_path / 'deeppcb')
     runs = {run.name: run for run in in_order(plan.few_labels(0))}
 
     def folder(run):
@@ -156,10 +167,10 @@ def test_runs_know_their_commands(tmp_path):
 
     own = runs['deeppcb60_own'].command(folder)
     assert own[own.index('--init') + 1] == 'at/deeppcb60_pretraining/backbone.pth'
-    assert own[own.index('--data') + 1] == 'data/real/deeppcb'
+    assert own[own.index('--data') + 1] == str(boards)
     pretraining = runs['deeppcb60_pretraining'].command(folder)
     assert pretraining[0] == 'pretrain.py'
-    assert pretraining[pretraining.index('--images') + 1] == 'data/real/deeppcb/train'
+    assert pretraining[pretraining.index('--images') + 1] == str(boards / 'train')
     labels = runs['deeppcb60_pseudo_labels'].command(folder)
     assert labels[:2] == ['data/pseudo_labels.py', 'at/deeppcb60_teacher/iter_500.pth']
     student = runs['deeppcb60_self-training'].command(folder)
@@ -224,11 +235,7 @@ def test_missing_and_other_data_are_told(tmp_path, monkeypatch):
     )
     with pytest.raises(InputError, match=f'bccd: no such folder; .*MIT.*: {commands}$'):
         data.prepare([data.of('bccd')], workers=1)
-    annotations = tmp_path / 'bccd' / 'annotations'
-    annotations.mkdir(parents=True)
-    for split in ('train', 'val'):
-        (annotations / f'instances_{split}.json').write_text('{}')
-        (tmp_path / 'bccd' / split).mkdir()
+    coco_layout(tmp_path / 'bccd')
     with pytest.raises(InputError, match='are not those of the committed results'):
         data.prepare([data.of('bccd')], workers=1)
 
@@ -263,11 +270,8 @@ def test_the_arms_are_drawn(tmp_path):
 
 
 def test_images_to_pre_train_on_are_those_of_the_layout(tmp_path):
-    coco, voc = tmp_path / 'coco', tmp_path / 'voc'
-    (coco / 'annotations').mkdir(parents=True)
-    for split in ('train2017', 'val2017'):
-        (coco / 'annotations' / f'instances_{split}.json').write_text('{}')
-        (coco / split).mkdir()
+    voc = tmp_path / 'voc'
+    coco = coco_layout(tmp_path / 'coco', '2017')
     assert images_of(coco) == coco / 'train2017'
     for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
         (voc / 'VOC2007' / folder).mkdir(parents=True)
