@@ -36,6 +36,10 @@ class Interval:
     middle: float
     high: float
 
+    def holds(self, value: float) -> bool:
+        """Whether a value is within."""
+        return self.low <= value <= self.high
+
     def __str__(self) -> str:
         return f'{self.low:.1f} to {self.high:.1f}'
 
@@ -103,7 +107,7 @@ def curves_of_iterations(plan: Plan, results: Results) -> LearningCurves | None:
             for result in results.get(plan.name(arm.name, part, n), [])
         ]
         if {o.arm for o in seen} == {arm.name for arm in plan.arms}:
-            return learning_curve.fit(seen)
+            return learning_curve.fit(seen, learning_curve.ITERATIONS)
     return None
 
 
