@@ -183,7 +183,8 @@ def sentence(plan: Plan, comparison: Comparison, hours: float) -> str:
     wide = max(abs(gap.low - gap.middle), abs(gap.high - gap.middle))
     factor = (wide / max(abs(gap.middle), ALIKE / 2)) ** 2
     if factor < MOST_HOURS:
-        more = f'about {max(1.0, hours * (factor - 1)):.0f} more hours would'
+        needed = max(1, round(hours * (factor - 1)))
+        more = f'about {needed} more hour{"s" * (needed > 1)} would'
     else:
         more = 'more seeds would hardly, since the two are close'
     return (
