@@ -61,12 +61,9 @@ class Source:
     kept: dict[str, str]
 
     def lines(self, file: Path) -> list[str]:
-        """What the log says of a kept file."""
-        return [
-            f'{file}: made from {self.name(file)} ({self.layout}; SHA-256 of all labels: '
-            f'{self.sha256})',
-            *self.notes,
-        ]
+        """What the log says of a kept file; what holds for both splits is told for training."""
+        made = f'{file}: made from {self.name(file)} ({self.layout}; SHA-256 of all labels: '
+        return [f'{made}{self.sha256})', *(self.notes if file.stem.endswith('_train') else [])]
 
     def name(self, file: Path) -> str:
         """The source of a kept file."""
@@ -197,9 +194,9 @@ def _read(export: Export) -> dict[str, Content]:
     sizes = {split: len(content['images']) for split, content in divided.items()}
     alike = len(groups) - len({*groups})
     export.notes.append(
-        f'{export.root} has no split: by seed {SEED}, {sizes["train"]} images to train on and '
-        f'{sizes["val"]} to validate on, with equal shares of each class; {alike} look like another '
-        f'image, and are on its side; {_SPLIT} has the names'
+        f'{export.root} has no split: divided by seed {SEED} into {sizes["train"]} images to train '
+        f'on and {sizes["val"]} to validate on, with equal shares of each class; {alike} look like '
+        f'others, and are on their side; {_SPLIT} has the names'
     )
     names = {
         split: [row['file_name'] for row in content['images']] for split, content in divided.items()

@@ -14,31 +14,46 @@ from mmscratch.data.exports.export import Content, Export, split_of
 from mmscratch.errors import InputError
 
 _ROBOFLOW = '_annotations.coco.json'
-_KEYS = {'images', 'annotations', 'categories'}
+_STUDIO = 'result.json'
+# COCO's own layout without its other half, which is a mistake; CVAT writes instances_Train
+_HALVES = [[f'instances_{s}{year}'] for s in ('train', 'val') for year in ('', '2014', '2017')]
 # a folder with more JSON files has one an image
 _MOST = 12
 
 
 def recognise(root: Path) -> 'CocoExport | None':
-    """Recognise COCO files by their names and keys; None where a split is named and others lack."""
+    """Recognise COCO files by their names and keys.
+
+    Raises:
+        InputError: there are several, and their names do not tell which are to train on.
+    """
     by_split = {split_of(file.parent.name): file for file in sorted(root.glob(f'*/{_ROBOFLOW}'))}
     if by_split:
         return _settled(root, 'COCO of Roboflow', by_split)
     for folder in (root, root / 'annotations'):
         files = sorted(folder.glob('*.json'))
         # CVAT writes captions and keypoints under other names
-        files = [file for file in files if file.name.startswith('instances_')] or files
-        if not files or len(files) > _MOST:
+        instances = [file for file in files if file.name.startswith('instances_')]
+        if not instances:
+            files = files if len(files) <= _MOST else []
+            files = [file for file in files if file.name == _STUDIO or _is_coco(file)]
+        files = instances or files
+        if not files:
             continue
-        files = [file for file in files if top_level_keys(file) >= _KEYS]
-        names = [split_of(file.stem) for file in files]
-        if not files or len(set(names)) < len(names):
-            continue
-        name = 'COCO of Label Studio' if files[0].name == 'result.json' else 'COCO'
-        if folder != root and files[0].name.startswith('instances_'):
+        name = 'COCO of Label Studio' if files[0].name == _STUDIO else 'COCO'
+        if folder != root and instances:
             name = 'COCO of CVAT'
-        if len(files) > 1 or names == ['']:
-            return _settled(root, name, dict(zip(names, files)))
+        by_split = {split_of(file.stem) * (len(files) > 1): file for file in files}
+        if folder != root and [file.stem for file in instances] in _HALVES:
+            return None
+        found = _settled(root, name, by_split)
+        if found is None or len(by_split) < len(files):
+            raise InputError(
+                f'{folder}: holds {len(files)} COCO files, '
+                f'{", ".join(file.name for file in files)}; leave one, or call them train.json and '
+                'val.json'
+            )
+        return found
     return None
 
 
@@ -48,6 +63,10 @@ def top_level_keys(file: Path) -> set[str]:
         return {*msgspec.json.decode(file.read_bytes(), type=dict[str, msgspec.Raw])}
     except (OSError, msgspec.MsgspecError, ValueError):
         return set()
+
+
+def _is_coco(file: Path) -> bool:
+    return top_level_keys(file) >= {'images', 'annotations', 'categories'}
 
 
 def _settled(root: Path, layout: str, files: dict[str, Path]) -> 'CocoExport | None':

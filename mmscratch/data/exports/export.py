@@ -60,16 +60,19 @@ class Export(ABC):
         """Choose what is trained on and what is validated on: 'train' and 'val', or 'all'.
 
         Args:
-            found: of 'train', 'val', 'test' and '' those that are there.
+            found: of 'train', 'val', 'test' and '' those that are there. Nothing is chosen if
+                they do not tell.
         """
-        if 'train' not in found or len(found) == 1:
-            return {'all': next(iter(found.values()))} if len(found) == 1 else {}
+        if found.keys() in ({''}, {'train'}):
+            return {'all': next(iter(found.values()))}
         held_out = 'val' if 'val' in found else 'test' if 'test' in found else ''
         if held_out == 'test':
             self.notes.append(f'{self.root}: no validation images, so those of test are')
         elif 'test' in found:
             self.notes.append(f'{self.root}: its test images are not used; --data tests with val')
-        return {'train': found['train'], 'val': found[held_out]} if held_out else {}
+        if 'train' not in found or not held_out:
+            return {}
+        return {'train': found['train'], 'val': found[held_out]}
 
 
 def split_of(name: str) -> str:

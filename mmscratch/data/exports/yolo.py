@@ -97,9 +97,10 @@ class YoloExport(Export):
         for split, keys in _KEYS.items():
             entry = next((self.content[key] for key in keys if self.content.get(key)), None)
             entries = entry if isinstance(entry, list) else [entry] if entry else []
-            if split == 'test' and 'val' in found:
-                # it is not used, and often not there
-                found['test'] = found['val'] if entries else []
+            if split == 'test' and found['val']:
+                # not used, and often not there
+                places = [place for item in entries for place in self._places(str(item))]
+                found['test'] = [place for place in places if place.exists()]
                 continue
             images = [image for item in entries for image in self._images_at(split, str(item))]
             found[split] = list(dict.fromkeys(images))

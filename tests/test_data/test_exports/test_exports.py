@@ -1,13 +1,20 @@
 import json
 import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from mmscratch.data import coco_json, layouts, repoint
+from mmscratch.data.exports import cache
+from mmscratch.errors import InputError
+from mmscratch.study.pretraining_run import images_of
 
-from .conftest import CLASSES, DATA, SPLIT, WHOLE, Drawn, with_polygons
+from .conftest import CLASSES, DATA, SPLIT, WHOLE, Drawn, draw, with_polygons
 
 CONFIG = 'configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py'
 
@@ -101,3 +108,111 @@ def test_a_config_trains_on_every_layout_alike(make_export):
         samples.append(found)
     assert samples == [samples[0]] * len(samples)
     assert len(samples[0]) == 5
+
+
+def test_train_and_evaluate_by_data_alone(make_export, tmp_path):
+    """A YOLO folder with a space in its name, from the command line to the AP."""
+    root = make_export('yolo')
+    options = ['--data', str(root), '--work-dir', str(tmp_path / 'run'), '--iterations', '4']
+    command = [sys.executable, 'tools/train.py', CONFIG, *options, '--scale', '0.25']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    text = log.read_text()
+    assert f'made from {root}/data.yaml (YOLO; SHA-256 of all labels: ' in text
+    report = json.loads((tmp_path / 'run/metrics.json').read_text())
+    assert report['history'][-1]['iteration'] == 4
+    assert 'bbox_mAP' in report['history'][-1]
+
+
+@pytest.fixture
+def kept(make_export):
+    """A YOLO folder, and what is kept of it."""
+    root = make_export('yolo')
+    return root, repoint.annotation_path(layouts.find(root)['train'])
+
+
+def test_a_fresh_cache_is_used_and_a_stale_one_written_anew(kept):
+    root, file = kept
+    before = file.stat().st_mtime_ns, file.read_bytes()
+    layouts.find(root)
+    assert file.stat().st_mtime_ns == before[0]
+    # a label
+    label = root / 'labels/train/1.txt'
+    label.write_text('1 0.5 0.5 0.25 0.5\n')
+    assert read(root)['train']['1.jpg'] == (48, 40, [('star', [18, 10, 12, 20], [], 240)])
+    # an image of another size under the same name
+    draw(Drawn('1.jpg', 'train', 96, 40, []), root / 'images/train/1.jpg')
+    assert read(root)['train']['1.jpg'][:2] == (96, 40)
+    # a new image
+    draw(Drawn('9.jpg', 'train', 30, 30, []), root / 'images/train/9.jpg')
+    assert read(root)['train']['9.jpg'] == (30, 30, [])
+    # a kept file that somebody has changed
+    sound = file.read_bytes()
+    file.write_bytes(sound.replace(b'star', b'moon'))
+    layouts.find(root)
+    assert file.read_bytes() == sound
+
+
+def test_of_several_processes_one_writes(make_export, monkeypatch):
+    root, written = make_export('yolo'), []
+    write = cache._write
+    monkeypatch.setattr(
+        cache, '_write', lambda *args: (time.sleep(0.1), write(*args), written.append(1))
+    )
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(layouts.find, [root] * 4))
+    assert found == [found[0]] * 4
+    assert written == [1]
+
+
+def test_a_folder_that_cannot_be_written_is_kept_in_the_users_cache(
+    make_export, tmp_path, monkeypatch
+):
+    root = make_export('yolo')
+    (root / '.mmscratch').write_text('in the way, since permissions do not stop root')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    reads = layouts.find(root)['train']
+    file = repoint.annotation_path(reads)
+    assert file.parent.parent == tmp_path / 'cache/mmscratch/layouts'
+    assert cache.source_of(file).name(file) == str(root / 'data.yaml')
+    assert read(root)['train'] == expected([image for image in DATA if image.split == 'train'])
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+    with pytest.raises(InputError, match=r'\.mmscratch: cannot be written .*XDG_CACHE_HOME'):
+        layouts.find(root)
+
+
+def test_faults_tell_what_to_correct(kept):
+    """Not the file that is kept, but the one that it was made from."""
+    root, file = kept
+    (root / 'labels/train/1.txt').write_text('0 0.5 0.5 0 0.1\n')
+    cfg = Config.fromfile(CONFIG)
+    layouts.use_folder(cfg, root)
+    with pytest.raises(InputError) as fault:
+        layouts.check(cfg)
+    assert str(fault.value).startswith(f'{root}/data.yaml (kept as {file}): 1 of 4 boxes')
+    assert "'images/train/1.jpg'" in str(fault.value)
+    assert '\n' not in str(fault.value)
+    cfg.drop_bad_boxes = True
+    train, _ = layouts.check(cfg)
+    assert f'{file}: made from {root}/data.yaml (YOLO; SHA-256' in '\n'.join(train.lines())
+
+
+def test_unknown_folders(make_export, tmp_path):
+    root = make_export('yolo')
+    with pytest.raises(
+        InputError, match=rf'{tmp_path}: no layout that is known, but {root} has one'
+    ):
+        layouts.find(tmp_path)
+    empty = tmp_path / 'other'
+    (empty / 'pictures').mkdir(parents=True)
+    with pytest.raises(InputError, match=r'holds pictures/; give a folder in one of .*LabelMe \('):
+        layouts.find(empty)
+    with pytest.raises(InputError, match=r'nowhere: no such folder; .*Roboflow'):
+        layouts.find(tmp_path / 'nowhere')
+
+
+def test_images_to_pretrain_on_leave_out_those_to_validate_on(make_export):
+    root = make_export('yolo')
+    assert images_of(root) == root / 'images/train'
