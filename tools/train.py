@@ -1,7 +1,7 @@
 """Train a detector.
 
     python tools/train.py configs/scratch/mask_rcnn_r18_gn_600i_shapes.py
-    python tools/train.py CONFIG --data DIR          # your own images in COCO or VOC layout
+    python tools/train.py CONFIG --data DIR          # your own images, in README's layouts
     python tools/train.py CONFIG --init FILE         # begin with these weights
     python tools/train.py CONFIG --init FILE --freeze    # and train neck and heads alone
     python tools/train.py CONFIG --scale 0.5         # on images of half the size
