@@ -15,7 +15,15 @@ from mmengine.config import Config
 
 from mmscratch.config.detection_limit import note_crowded_images
 from mmscratch.config.sections import as_list, type_name
-from mmscratch.data import coco_check, coco_folder, coco_json, repoint, voc_check, voc_folder
+from mmscratch.data import (
+    coco_check,
+    coco_folder,
+    coco_json,
+    repoint,
+    sensor,
+    voc_check,
+    voc_folder,
+)
 from mmscratch.data.data_report import DataReport
 from mmscratch.errors import InputError
 
@@ -23,10 +31,11 @@ from mmscratch.errors import InputError
 LAYOUTS = (voc_folder, coco_folder)
 
 
-def use_folder(cfg: Config, root: str | os.PathLike) -> None:
+def use_folder(cfg: Config, root: str | os.PathLike, **options: Any) -> None:
     """Make a config train and evaluate on a folder: ``--data DIR`` of the tools.
 
-    Classes and the sizes of the heads follow the annotations.
+    Classes and the sizes of the heads follow the annotations; loader, normalization and first layer
+    follow the images (:func:`mmscratch.data.sensor.fit`, whose options are taken).
 
     Example::
 
@@ -40,6 +49,7 @@ def use_folder(cfg: Config, root: str | os.PathLike) -> None:
     """
     root = Path(root)
     next(layout for layout in LAYOUTS if layout.recognises(root)).use(cfg, root)
+    sensor.fit(cfg, **options)
 
 
 def check(
