@@ -143,7 +143,9 @@ def configure(args: argparse.Namespace) -> Config:
     shared_options.apply_options(cfg, args)
     if args.iterations:
         schedule_length.set_iterations(cfg, args.iterations)
-    default = work_dir.default_work_dir(args.config, args.data, args.init, args.freeze, args.scale)
+    default = work_dir.default_work_dir(
+        args.config, args.data, args.init, args.freeze, args.scale, args.channels
+    )
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or default)
     cfg.randomness = {'seed': 0, **(cfg.get('randomness') or {})}
     if args.seed is not None:

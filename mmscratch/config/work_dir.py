@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmscratch.errors import InputError
@@ -16,11 +17,12 @@ def default_work_dir(
     init: str | None = None,
     frozen: bool = False,
     scale: float | None = None,
+    channels: Sequence[int] | None = None,
 ) -> Path:
     """``work_dirs/`` plus the config's path below ``configs/``, so that twins have a folder each.
 
     The name of the data's folder (``--data``) is added, that of the weights' file (``--init``), and
-    the words ``frozen`` (``--freeze``) and ``x0.5`` (``--scale 0.5``).
+    the words ``frozen`` (``--freeze``), ``x0.5`` (``--scale 0.5``), ``c1-5`` (``--channels 1 5``).
     """
     parts = config.resolve().with_suffix('').parts
     below = parts[len(parts) - parts[::-1].index('configs') :] if 'configs' in parts else parts[-1:]
@@ -29,6 +31,7 @@ def default_work_dir(
     given += [Path(init).stem] if init else []
     given += ['frozen'] if frozen else []
     given += [f'x{scale:g}'] if scale is not None else []
+    given += ['c' + '-'.join(map(str, channels))] if channels else []
     return folder.with_name('_'.join([folder.name, *given]))
 
 
