@@ -9,6 +9,7 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from mmengine.config import Config
@@ -38,8 +39,20 @@ def use_folder(cfg: Config, root: str | os.PathLike) -> None:
         InputError: the folder has none of the ``LAYOUTS``, its annotation files are at fault, or
             the config cannot use such data.
     """
-    root = Path(root)
-    next(layout for layout in LAYOUTS if layout.recognises(root)).use(cfg, root)
+    _layout(Path(root)).use(cfg, Path(root))
+
+
+def find(root: Path) -> dict[str, dict[str, Any]]:
+    """What the data sets of each split read of a folder: data_root, ann_file, data_prefix.
+
+    Raises:
+        InputError: the folder has none of the ``LAYOUTS``.
+    """
+    return _layout(root).find(root)
+
+
+def _layout(root: Path) -> ModuleType:
+    return next(layout for layout in LAYOUTS if layout.recognises(root))
 
 
 def check(
