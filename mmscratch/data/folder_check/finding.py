@@ -9,6 +9,7 @@ _LEFT_OUT = 'left out, with their objects'
 KINDS = {
     'xml': (STOPS, 'XML files cannot be read, or entries of them', 'left out'),
     'entry': (STOPS, 'entries lack a proper id, name or reference', 'left out'),
+    'id': (STOPS, 'annotation ids are no whole numbers, or occur more than once', 'new ids'),
     'listed twice': (STOPS, 'images are listed more than once', 'listed once, with all objects'),
     'missing': (STOPS, 'images are missing', _LEFT_OUT),
     'broken': (STOPS, 'images cannot be loaded', _LEFT_OUT),
@@ -56,6 +57,11 @@ KINDS = {
     'self': (SPOILS, 'classes do not reach AP 1.0 when the ground truth is the detection', ''),
     'beyond': (NOTE, 'boxes stick out of their image by more than 1 pixel', 'clipped'),
     'near': (NOTE, 'images nearly equal another one of their split', ''),
+    'still': (
+        NOTE,
+        'cameras did not move: most images nearly equal each other, and none of these is left out',
+        '',
+    ),
     'flat': (NOTE, 'images are of a single colour', ''),
     'kinds': (NOTE, 'images have other channels or bits than most', ''),
     'empty': (NOTE, 'images are without objects: training leaves most of them out', ''),
@@ -67,7 +73,7 @@ KINDS = {
     'rare': (
         NOTE,
         'classes are on fewer than 1 in 1,000 training images: see the sampler option '
-        'repeat_factor',
+        'repeat_threshold',
         '',
     ),
     'unlisted': (NOTE, 'image files in the folder have no annotation', 'left out'),

@@ -105,10 +105,11 @@ class FolderCheck:
             for row in each.images
         }
         order = {each.name: number for number, each in enumerate(self.splits)}
-        for kind, groups in (
-            ('same', duplicates.copies(pixels)),
-            ('near', duplicates.near_ones(pixels, self.near) if self.near >= 0 else []),
-        ):
+        near = duplicates.near_ones(pixels, self.near) if self.near >= 0 else []
+        if 2 * max(map(len, near), default=0) > len(pixels):
+            self.findings.add('still', '', f'{max(map(len, near)):,} of {len(pixels):,} images')
+            near = []
+        for kind, groups in (('same', duplicates.copies(pixels)), ('near', near)):
             for numbers in groups:
                 group = [(members[n][0].name, members[n][1]) for n in numbers]
                 last = max(group, key=lambda each: order[each[0]])

@@ -147,15 +147,12 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _shown(split: Split, image: dict[str, Any]) -> np.ndarray:
-    pixels = split.pixels[image['file_name']]
-    if pixels.channels <= 4:
-        # turns the image as its EXIF data say, and drops alpha
-        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-        found = cv2.imread(str(split.path(image)), flags)
-    else:
-        found = decode(split.path(image))
-    assert found is not None
-    return _visible(found)
+    content = split.path(image).read_bytes()
+    if split.pixels[image['file_name']].channels > 4:
+        return _visible(np.asarray(decode(content)))
+    # turns the image as its EXIF data say, and drops alpha
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+    return _visible(np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), flags)))
 
 
 def _visible(image: np.ndarray) -> np.ndarray:

@@ -68,7 +68,8 @@ def look_at(path: Path) -> Pixels:
     if facts.fault:
         return Pixels(fault=facts.fault)
     try:
-        image = decode(path)
+        content = path.read_bytes()
+        image = decode(content)
         if image is None:
             return Pixels(fault='cannot be decoded')
         small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
@@ -79,16 +80,16 @@ def look_at(path: Path) -> Pixels:
             small.shape[2],
             str(image.dtype),
             bool(np.ptp(small[..., :3], axis=2).max() <= _GREY * np.ptp(small)),
-            hashlib.blake2b(path.read_bytes(), digest_size=16).digest(),
+            hashlib.blake2b(content, digest_size=16).digest(),
             perceptual_hash(small),
         )
     except (OSError, cv2.error) as error:
         return Pixels(fault=f'cannot be decoded ({describe(error)})')
 
 
-def decode(path: Path) -> np.ndarray | None:
-    """The values of the file, (H, W) or (H, W, channels); None if it cannot be decoded."""
-    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+def decode(content: bytes) -> np.ndarray | None:
+    """The values of a file, (H, W) or (H, W, channels); None if it cannot be decoded."""
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def perceptual_hash(small: np.ndarray) -> bytes | None:

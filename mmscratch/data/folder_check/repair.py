@@ -4,11 +4,11 @@ Rows that cannot be used are taken out, values that can be known are put in. Not
 labels that are missing stay missing, and are told.
 """
 
+import itertools
 import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,8 @@ def tidy_objects(split: Split, findings: Findings) -> None:
     categories = {row['id'] for row in split.categories}
     objects: Rows = []
     ids: set[int] = set()
+    largest = max((r['id'] for r in split.annotations if _is_int(r.get('id'))), default=0)
+    unused = itertools.count(largest + 1)
     for row in split.annotations:
         if row.get('image_id') in left_out:
             continue
@@ -73,8 +75,10 @@ def tidy_objects(split: Split, findings: Findings) -> None:
             findings.add('entry', split.name, f'annotation {row.get("id")} without image or class')
             continue
         if not _is_int(row.get('id')) or row['id'] in ids:
-            findings.add('entry', split.name, f'annotation {row.get("id")}, an id that is not one')
-            continue
+            findings.add(
+                'id', split.name, f'{row.get("id")} on {known[row["image_id"]]["file_name"]}'
+            )
+            row['id'] = next(unused)
         ids.add(row['id'])
         objects.append(row)
     split.annotations = objects
@@ -159,7 +163,7 @@ def _tidy_masks(split: Split, findings: Findings) -> None:
             row = rows[number]
             findings.add('normalised', split.name, f'the mask of annotation {row["id"]}')
             row['segmentation'] = [
-                [x * side for x, side in zip(part, cycle(sizes[row['image_id']]))]
+                [x * side for x, side in zip(part, itertools.cycle(sizes[row['image_id']]))]
                 for part in row['segmentation']
             ]
         table = MaskTable(split.images, rows, split.file)
