@@ -51,7 +51,7 @@ class PreflightHook(Hook):
       end of the present config.
     - ``batch``: a run is resumed with another number of images a step than it began with. Another
       split of them into GPUs, images per GPU and accumulation is no fault; the log states it.
-    - ``subset``: a run is resumed on other images than it began with
+    - ``subset``: a run is resumed on other images than it began with, or with others repeated
 
     The result is the entry ``preflight`` in every checkpoint's meta, in plain types: init, allowed
     checks and their faults, seed, SHA-256 of the weights at step 0, SHA-256 of the annotation
@@ -221,7 +221,14 @@ class PreflightHook(Hook):
             f'{loaded_file(runner)} began with {first}, this is {second}: resume with the same '
             'data, subset and subset_seed, or start anew'
         )
-        return [fault] if first != second else []
+        faults = [fault] if first != second else []
+        repeats = getattr(_sampler(runner), 'repeat_threshold', None)
+        if (before := (self._parent or {}).get('repeat_threshold', repeats)) != repeats:
+            faults.append(
+                f'{loaded_file(runner)} began with repeat_threshold={before}, this has {repeats}: '
+                'resume with the same, or start anew'
+            )
+        return faults
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
         """Collect the checkpoints' entry; a resumed run keeps the one of its checkpoint."""
@@ -241,6 +248,7 @@ class PreflightHook(Hook):
             initial_weights_sha256=None if runner.iter > 0 else hash_of_weights(bare_model(runner)),
             annotations=[dict(split=f.split, file=f.file, sha256=f.sha256) for f in files],
             subset=_subset(runner),
+            repeat_threshold=getattr(_sampler(runner), 'repeat_threshold', None),
             batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
             resolution_factor=runner.cfg.get('resolution_factor', 1.0),
@@ -337,11 +345,14 @@ def hash_of_weights(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _sampler(runner: Runner) -> Any:
+    loader = runner.train_dataloader
+    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
+
+
 def _subset(runner: Runner) -> dict | None:
     """Describe the sampler's subset; None if all images take part."""
-    loader = runner.train_dataloader
-    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
-    subset = getattr(sampler, 'subset', None)
+    subset = getattr(_sampler(runner), 'subset', None)
     if subset is None or subset.sha256 is None:
         return None
     return dict(sha256=subset.sha256, size=len(subset.indices), seed=subset.seed)
@@ -349,8 +360,7 @@ def _subset(runner: Runner) -> dict | None:
 
 def _teacher(runner: Runner) -> dict | None:
     """The teacher of the pseudo labels, as tools/data/pseudo_labels.py has written it."""
-    loader = runner.train_dataloader
-    file = getattr(getattr(loader.batch_sampler, 'sampler', loader.sampler), 'labelled', None) or ''
+    file = getattr(_sampler(runner), 'labelled', None) or ''
     # other files of ids tell of no teacher
     content = json.loads(Path(file).read_text()) if file.endswith('.json') else None
     return content.get('teacher') if isinstance(content, dict) else None
