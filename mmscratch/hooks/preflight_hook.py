@@ -57,7 +57,7 @@ class PreflightHook(Hook):
       end of the present config.
     - ``batch``: a run is resumed with another number of images a step than it began with. Another
       split of them into GPUs, images per GPU and accumulation is no fault; the log states it.
-    - ``subset``: a run is resumed on other images than it began with
+    - ``subset``: a run is resumed on other images than it began with, or with others repeated
     - ``data``: a run is resumed with other annotation files than it began with. If this is allowed,
       the checkpoints' entry gets their checksums too, in ``changed_annotations``.
 
@@ -235,7 +235,14 @@ class PreflightHook(Hook):
             f'{loaded_file(runner)} began with {first}, this is {second}: resume with the same '
             'data, subset and subset_seed, or start anew'
         )
-        return [fault] if first != second else []
+        faults = [fault] if first != second else []
+        repeats = getattr(_sampler(runner), 'repeat_threshold', None)
+        if (before := (self._parent or {}).get('repeat_threshold', repeats)) != repeats:
+            faults.append(
+                f'{loaded_file(runner)} began with repeat_threshold={before}, this has {repeats}: '
+                'resume with the same, or start anew'
+            )
+        return faults
 
     def _data_faults(self, runner: Runner, files: list[AnnotationFile]) -> list[str]:
         """Compare the annotation files with those of the start, or of the last allowed change."""
@@ -278,6 +285,7 @@ class PreflightHook(Hook):
             initial_weights_sha256=None if runner.iter > 0 else hash_of_tensors(weights),
             annotations=_plain(files),
             subset=_subset(runner),
+            repeat_threshold=getattr(_sampler(runner), 'repeat_threshold', None),
             batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
             resolution_factor=runner.cfg.get('resolution_factor', 1.0),
@@ -377,11 +385,14 @@ def _checksums(annotations: list[dict]) -> dict[str, list[str]]:
     return sums
 
 
+def _sampler(runner: Runner) -> Any:
+    loader = runner.train_dataloader
+    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
+
+
 def _subset(runner: Runner) -> dict | None:
     """Describe the sampler's subset; None if all images take part."""
-    loader = runner.train_dataloader
-    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
-    subset = getattr(sampler, 'subset', None)
+    subset = getattr(_sampler(runner), 'subset', None)
     if subset is None or subset.sha256 is None:
         return None
     return dict(sha256=subset.sha256, size=len(subset.indices), seed=subset.seed)
@@ -389,8 +400,7 @@ def _subset(runner: Runner) -> dict | None:
 
 def _teacher(runner: Runner) -> dict | None:
     """The teacher of the pseudo labels, as tools/data/pseudo_labels.py has written it."""
-    loader = runner.train_dataloader
-    file = getattr(getattr(loader.batch_sampler, 'sampler', loader.sampler), 'labelled', None) or ''
+    file = getattr(_sampler(runner), 'labelled', None) or ''
     # other files of ids tell of no teacher
     content = json.loads(Path(file).read_text()) if file.endswith('.json') else None
     return content.get('teacher') if isinstance(content, dict) else None

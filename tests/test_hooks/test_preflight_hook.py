@@ -643,6 +643,16 @@ def test_resume_wants_the_same_images(make_runner, coco, tmp_path, first, second
     on(longer(make_runner, PreflightHook()), first).train()
 
 
+def test_resume_wants_the_same_images_repeated(make_runner, coco):
+    def on(runner, **options):
+        runner._train_dataloader['sampler'].update(type=InfiniteSubsetSampler, **options)
+        return runner
+
+    on(make_runner(PreflightHook()), repeat_threshold=0.9).train()
+    message = refusal(on(longer(make_runner, PreflightHook())))
+    assert 'began with repeat_threshold=0.9, this has None: resume with the same' in message
+
+
 def test_the_proof_tells_what_the_run_began_with(make_runner, some_weights, tmp_path, log_of):
     make_runner(PreflightHook()).train()
     scratch = proof_of(tmp_path / 'run' / 'iter_2.pth')

@@ -45,7 +45,9 @@ class Images(Dataset):
         return self.size
 
     def get_data_info(self, index):
-        return dict(img_id=index, width=40 - 20 * (index % 2), height=30)
+        # two objects are of a rare class
+        objects = [dict(bbox_label=label) for label in (0, index in (4, 7))]
+        return dict(img_id=index, width=40 - 20 * (index % 2), height=30, instances=objects)
 
     def __getitem__(self, index):
         with open(self.loads, 'a') as file:
@@ -77,6 +79,8 @@ class MeanRecorder(Recorder):
 
 SAMPLERS = {
     'infinite': dict(type=InfiniteSubsetSampler, subset=11),
+    'repeats': dict(type=InfiniteSubsetSampler, subset=11, repeat_threshold=0.9),
+    'repeated epochs': dict(type=FiniteSubsetSampler, subset=11, repeat_threshold=0.9),
     'epochs': dict(type=FiniteSubsetSampler, subset=11),
     'mmengine': dict(type=InfiniteSampler),
 }
