@@ -186,8 +186,8 @@ def _read(export: Export) -> dict[str, Content]:
     groups = near_duplicates([export.root / row['file_name'] for row in rows])
     if len({*groups}) < 2:
         raise InputError(
-            f'{export.sources["all"]}: {len(rows)} image{"s that look" if len(rows) > 1 else ""} '
-            'alike cannot be divided for training and validation; give other images, or both splits'
+            f'{export.sources["all"]}: its {len(rows)} images are too few or too much alike to be '
+            'divided for training and validation; give other images, or both splits'
         )
     export.sources = dict.fromkeys(('train', 'val'), export.sources['all'])
     divided = divide(contents['all'], groups)
@@ -222,6 +222,7 @@ def _write(folder: Path, export: Export, contents: dict[str, Content], state: st
         kept={name: hashlib.sha256(text).hexdigest() for name, text in texts.items()},
     )
     texts[_RECORD] = _json(asdict(source))
+    (folder / _SPLIT).unlink(missing_ok=True)
     # the record last: without it the others do not count
     for name, text in texts.items():
         unfinished = folder / f'{name}.unfinished'

@@ -29,7 +29,7 @@ class Export(ABC):
         sources: the file or folder of each split, for messages. Splits are 'train' and 'val', or
             'all' for a folder without a split.
         labels: the files with labels and class names.
-        images: those images that :meth:`read` looks at.
+        images: images that :meth:`read` looks at, or folders of them.
         notes: sentences for the log; :meth:`read` adds to them.
     """
 

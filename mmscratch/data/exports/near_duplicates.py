@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from mmscratch.config import cpu_threads
 from mmscratch.data.progress_bar import ProgressBar
@@ -14,7 +16,7 @@ from mmscratch.data.progress_bar import ProgressBar
 _SIDE = 16  # of the thumbnails that are compared
 _ALIKE = 0.95  # correlation of two thumbnails
 _FLAT = 1 / 255  # deviation of thumbnails that show nothing
-_ROWS = 1024  # compared at a time, to bound the memory
+_ROWS = 256  # compared at a time, to bound the memory
 
 
 def near_duplicates(paths: Sequence[Path]) -> list[int]:
@@ -37,22 +39,16 @@ def near_duplicates(paths: Sequence[Path]) -> list[int]:
 
 def _groups(small: np.ndarray, names: Sequence[Path]) -> list[int]:
     """The group of each image by thumbnails, (images, pixels), or by the same name."""
-    parent = list(range(len(small)))
-
-    def top(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = number = parent[parent[number]]
-        return number
-
-    first: dict[Path, int] = {}
-    for number, name in enumerate(names):
-        parent[top(number)] = top(first.setdefault(name, number))
+    numbers: dict[Path, int] = {}
+    groups = np.array([numbers.setdefault(name, len(numbers)) for name in names])
     for start in range(0, len(small), _ROWS):
-        alike = small[start : start + _ROWS] @ small[: start + _ROWS].T >= _ALIKE
-        for one, other in np.argwhere(alike):
-            parent[top(start + int(one))] = top(int(other))
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(top(number), len(numbers)) for number in range(len(small))]
+        one, other = np.nonzero(small[start : start + _ROWS] @ small[start:].T >= _ALIKE)
+        pairs = np.stack([groups[start + one], groups[start + other]])
+        # most are of one group already, if many images are alike
+        pairs = np.unique(pairs[:, pairs[0] != pairs[1]], axis=1)
+        graph = coo_array((np.ones(pairs.shape[1]), pairs), shape=(groups.max() + 1,) * 2)
+        groups = connected_components(graph, directed=False)[1][groups]
+    return groups.tolist()
 
 
 def _thumbnail(path: Path) -> np.ndarray:

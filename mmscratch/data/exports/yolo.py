@@ -30,16 +30,17 @@ _LARGEST = 2.0
 
 def recognise(root: Path) -> 'YoloExport | None':
     """Recognise data.yaml, or images/ and labels/, alone or in a folder for each split."""
-    if found := _description(root):
+    found = _description(root) or ()
+    if found and _KEYS.keys() & found[1].keys():
         return YoloExport(root, *found)
     pairs = [root, *(path for path in sorted(root.iterdir()) if split_of(path.name))]
     if any((path / 'images').is_dir() and any((path / 'labels').rglob('*.txt')) for path in pairs):
-        return YoloExport(root)
+        return YoloExport(root, *found)
     return None
 
 
 def _description(root: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The YAML that names classes and splits, and its content.
+    """The YAML that names classes, and mostly splits, and its content.
 
     Raises:
         InputError: there are several, or data.yaml cannot be read.
@@ -53,7 +54,7 @@ def _description(root: Path) -> tuple[Path, dict[str, Any]] | None:
                 continue
             reason = ' '.join(str(error).split())
             raise InputError(f'{file}: cannot be read ({reason}); write it anew') from None
-        if isinstance(content, dict) and 'names' in content and _KEYS.keys() & content.keys():
+        if isinstance(content, dict) and 'names' in content:
             found[file] = content
     named = [file for file in found if file.stem == 'data'] or list(found)
     if len(named) > 1:
@@ -73,12 +74,13 @@ class YoloExport(Export):
         super().__init__(root, 'YOLO')
         self.file = file
         self.content = content or {}
-        found = self._described() if file else self._undescribed()
+        is_described = _KEYS.keys() & self.content.keys()
+        found = self._described() if is_described else self._undescribed()
         self.splits = self.settle_splits({key: images for key, images in found.items() if images})
         if not self.splits:
-            cure = "name the images after 'train:'" if file else 'put images into images/'
+            cure = "name the images after 'train:'" if is_described else 'put images into images/'
             raise InputError(f'{file or root}: no images to train on; {cure}')
-        self.sources = {split: file or root / 'labels' for split in self.splits}
+        self.sources = dict.fromkeys(self.splits, file or root)
         self.images = [image for images in self.splits.values() for image in images]
         self.label_of = {image: _label_file(image) for image in self.images}
         self.names_file = file or next(

@@ -77,5 +77,7 @@ def test_images_of_one_scene_alone_cannot_be_divided(tmp_path):
     image = Drawn('1.png', 'train', 40, 40, [('disc', box(1, 1, 9, 9))])
     write_json(tmp_path / 'labels.json', coco([image]))
     draw(image, tmp_path / 'images/1.png')
-    with pytest.raises(InputError, match=r'labels\.json: 1 image alike cannot be divided'):
+    with pytest.raises(
+        InputError, match=r'labels\.json: its 1 images are too few or too much alike'
+    ):
         layouts.find(tmp_path)

@@ -143,3 +143,11 @@ def test_a_file_of_another_name(make_export):
         InputError, match=r'2 files describe data .* other\.yaml, pets\.yaml; leave'
     ):
         layouts.find(root)
+
+
+def test_a_description_without_splits(make_export):
+    """As supervision writes it: names alone."""
+    root = make_export('yolo_roboflow')
+    (root / 'data.yaml').write_text('nc: 2\nnames: [disc, star]\n')
+    assert load(root)[0].classes == ('disc', 'star')
+    assert [len(load(root, split)[0]['images']) for split in ('train', 'val')] == [4, 2]
