@@ -37,8 +37,10 @@ def configure(args: argparse.Namespace) -> Config:
     """Load the config and change it as the command line says."""
     cfg = config_check.load(args.config, args.cfg_options)
     config_check.require(cfg, 'test_dataloader.dataset')
-    shared_options.apply_options(cfg, args)
-    folder = args.work_dir or work_dir.default_work_dir(args.config, args.data)
+    shared_options.apply_options(cfg, args, trains=False)
+    folder = args.work_dir or work_dir.default_work_dir(
+        args.config, args.data, channels=args.channels
+    )
     if args.work_dir is None:
         folder /= 'test_tta' if args.tta else 'test'
     cfg.work_dir = str(folder)

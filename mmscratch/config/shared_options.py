@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 from mmscratch.config.detection_limit import set_max_detections
 from mmscratch.config.image_scale import scale_images
 from mmscratch.data.layouts import use_folder
+from mmscratch.errors import InputError
 
 
 class CfgOptions(DictAction):
@@ -40,6 +41,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='use this folder in place of the data of the config: COCO, PASCAL VOC, YOLO, LabelMe, '
         'or an export of Roboflow, CVAT or Label Studio',
+    )
+    parser.add_argument(
+        '--channels',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help='train on these channels of the images of --data, counted from 1 (default: colour as '
+        'ever; of 16 bits, float or more channels all)',
+    )
+    parser.add_argument(
+        '--shown-channels',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help='show these three, or this one, in pictures (default: the first ones)',
     )
     parser.add_argument(
         '--drop-bad-boxes',
@@ -83,8 +99,16 @@ def add_resume_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def apply_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Change a config as the options say. The tool itself handles ``--work-dir``."""
+def apply_options(cfg: Config, args: argparse.Namespace, trains: bool = True) -> None:
+    """Change a config as the options say. The tool itself handles ``--work-dir``.
+
+    Args:
+        cfg: changed in place.
+        args: the options' values.
+        trains: whether the model will be trained; another has its normalization in its weights.
+    """
+    if (args.channels or args.shown_channels) and not args.data:
+        raise InputError('--channels and --shown-channels are of the images of --data: give it')
     if args.data:
         # what the config says of its own data does not hold for these
         if 'drop_bad_boxes' not in args.cfg_options:
@@ -93,7 +117,13 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         for key in ('subset', 'labelled'):
             if f'train_dataloader.sampler.{key}' not in args.cfg_options:
                 sampler.pop(key, None)
-        use_folder(cfg, args.data)
+        use_folder(
+            cfg,
+            args.data,
+            channels=args.channels,
+            shown=args.shown_channels,
+            measure=trains,
+        )
     if args.drop_bad_boxes:
         cfg.drop_bad_boxes = True
     if args.max_detections is not None:

@@ -57,7 +57,7 @@ def check(
     image_dir = Path(
         dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img', '')
     )
-    facts = _check_files(content['images'], file, image_dir, pipeline if decode else ())
+    facts = _check_files(content['images'], file, image_dir, pipeline, decode)
     return table.report(
         facts,
         sha256=content.sha256,
@@ -158,11 +158,11 @@ def _leave_out_masks(
 
 
 def _check_files(
-    images: Rows, file: Path, image_dir: Path, pipeline: Sequence[Mapping[str, Any]]
+    images: Rows, file: Path, image_dir: Path, pipeline: Sequence[Mapping[str, Any]], decode: bool
 ) -> dict[str, ImageFacts]:
     """Check that every image exists, is whole and has the size of the JSON; return facts by name.
 
-    By a `pipeline` that is not empty each is decoded, too.
+    With `decode` each is decoded by the pipeline, too.
     """
     names = [image['file_name'] for image in images]
     absent = missing(names, image_dir)
@@ -173,7 +173,7 @@ def _check_files(
             f'(it is relative to that folder)'
         )
     paths = [image_dir / name for name in names]
-    facts = check_images(image_dir, paths, pipeline)
+    facts = check_images(image_dir, paths, pipeline, decode)
     if faults := [(name, fact.fault) for name, fact in zip(names, facts) if fact.fault]:
         name, fault = faults[0]
         raise InputError(

@@ -1,6 +1,8 @@
 """Checks image files without decoding them: format, completeness, size after loading."""
 
+import importlib
 import os
+import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
@@ -8,16 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 import cv2
+import numpy as np
 from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.errors import InputError
 
 # Of two images of one name in VOC layout the first suffix counts.
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.npy', '.dcm')
+TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the last two are of BigTIFF
 # What the file of a whole image ends with; cameras and editors may add bytes after it.
 _END_MARKERS = {
     'JPEG': b'\xff\xd9',
@@ -27,76 +33,159 @@ _END_MARKERS = {
 _TAIL = 1024
 _EXIF_ORIENTATION = 0x0112
 _TURNED = range(5, 9)  # The orientations that swap width and height.
-_TIFF_BITS = 258  # The tag BitsPerSample.
-_PNG_BITS = 24  # Where the header has them, after the size of the image.
+_PNG_BITS = 24  # Where the header has them, after the size of the image; the colour type follows.
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette's colours have three
+# Tags of TIFF: width, height, BitsPerSample, SamplesPerPixel, SampleFormat.
+_TIFF_SIZE, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_FORMAT = (256, 257), 258, 277, 339
+_TIFF_KINDS = {1: 'uint', 2: 'int', 3: 'float'}
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What :func:`look_at` found; `width`, `height` are those of the image as OpenCV loads it.
+    """What :func:`look_at` found; `width`, `height` are those of the image as it is loaded.
 
     `fingerprint` (file size, CRC of the last KiB) is the same for copies of a file, and differs
     for other files since their pixels are compressed; None for formats other than JPEG and PNG.
-    `bits` is that of a channel. `fault` says what is wrong, '' if nothing is.
+    `bits` is that of a channel. `channels` counts those of the file (pages of a TIFF, alpha too),
+    and `dtype` is NumPy's name of their type. `fault` says what is wrong, '' if nothing is, and
+    `not_for_opencv` why a whole image is none that OpenCV loads.
     """
 
     width: int = 0
     height: int = 0
     fingerprint: tuple[int, int] | None = None
     bits: int = 8
+    channels: int = 3
+    dtype: str = 'uint8'
     fault: str = ''
+    not_for_opencv: str = ''
 
 
 def look_at(path: Path) -> ImageFacts:
     """Read the header and the end of one file; no pixel is decoded (about 0.1 ms)."""
     try:
-        with path.open('rb') as file, Image.open(file) as image:
-            header_end = file.tell()
-            width, height = image.size
-            # MMDetection loads with OpenCV, which turns the image as its EXIF data say.
-            if 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
-                width, height = height, width
-            bits = _bits(image, file)
-            if fault := _not_for_opencv(image, path, bits):
-                return ImageFacts(fault=fault)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(header_end, size - _TAIL))
-            tail = file.read()
-            marker = _END_MARKERS.get(image.format or '')
-            if marker and marker not in tail:
-                file.seek(header_end)
-                if marker not in file.read():
-                    return ImageFacts(fault=f'is cut short ({size} bytes, no end marker)')
+        with path.open('rb') as file:
+            head = file.read(132)
+            file.seek(0)
+            if head.startswith(np.lib.format.MAGIC_PREFIX):
+                return _npy(file)
+            if head.startswith(TIFF_MAGIC):
+                return _tiff(file)
+            if head.endswith(b'DICM'):
+                return _dicom(path)
+            return _picture(path, file)
     except UnidentifiedImageError:
         return ImageFacts(fault=f'is not an image ({path.stat().st_size} bytes)')
-    except (OSError, SyntaxError, ValueError) as error:
+    except InputError as error:
+        return ImageFacts(fault=str(error))
+    except (OSError, SyntaxError, ValueError, LookupError, struct.error) as error:
         return ImageFacts(fault=f'cannot be read ({error})')
-    return ImageFacts(width, height, (size, zlib.crc32(tail)) if marker else None, bits)
 
 
-def _bits(image: Image.Image, file: BinaryIO) -> int:
-    """Bits of a channel in the file; Pillow calls colour RGB whether it has 8 or 16."""
-    if image.format == 'PNG':
-        file.seek(_PNG_BITS)
-        return file.read(1)[0]
-    if isinstance(image, TiffImageFile):
-        return max(image.tag_v2.get(_TIFF_BITS, (1,)))
-    return {'F': 32, 'I': 16}.get(image.mode[0], 8)
+def _picture(path: Path, file: BinaryIO) -> ImageFacts:
+    """The facts of a file of one of the formats that OpenCV reads, or could."""
+    with Image.open(file) as image:
+        header_end = file.tell()
+        width, height = image.size
+        # MMDetection loads with OpenCV, which turns the image as its EXIF data say.
+        if 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
+            width, height = height, width
+        # every build of OpenCV reads the formats with end markers, and asking takes time
+        if image.format not in _END_MARKERS and not cv2.haveImageReader(str(path)):
+            return ImageFacts(
+                fault=f'is in the format {image.format}, which OpenCV cannot load (save it as PNG)'
+            )
+        bits, channels = 8, 1 if image.mode == 'L' else 3
+        if image.format == 'PNG':
+            file.seek(_PNG_BITS)
+            bits, colour = file.read(2)
+            channels = _PNG_CHANNELS[colour]
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(header_end, size - _TAIL))
+        tail = file.read()
+        marker = _END_MARKERS.get(image.format or '')
+        if marker and marker not in tail:
+            file.seek(header_end)
+            if marker not in file.read():
+                return ImageFacts(fault=f'is cut short ({size} bytes, no end marker)')
+    fingerprint = (size, zlib.crc32(tail)) if marker else None
+    return ImageFacts(width, height, fingerprint, bits, channels, _dtype('uint', bits))
 
 
-def _not_for_opencv(image: Image.Image, path: Path, bits: int) -> str:
-    """Why OpenCV cannot load an image that Pillow has opened; '' if it can."""
-    # every build of OpenCV reads these, and asking takes time
-    if image.format not in _END_MARKERS and not cv2.haveImageReader(str(path)):
-        return f'is in the format {image.format}, which OpenCV cannot load (save it as PNG)'
-    if bits > 16:
-        return f'has {bits} bits a channel, which OpenCV cannot load (rescale it to 8 bits)'
-    return ''
+def _tiff(file: BinaryIO) -> ImageFacts:
+    """The facts of a TIFF. Pages of the first one's form are channels, others are left out."""
+    head = file.read(8)
+    head += file.read(8) if 43 in head[2:4] else b''  # BigTIFF
+    pages: dict[int, tuple[int, ...]] = {}
+    place = ImageFileDirectory_v2(head).next
+    while place and place not in pages:  # the pages of a damaged file may go round
+        file.seek(place)
+        directory = ImageFileDirectory_v2(head)
+        directory.load(file)
+        width, height = (int(directory[tag]) for tag in _TIFF_SIZE)
+        bits = max(directory.get(_TIFF_BITS, (1,)))
+        kind = directory.get(_TIFF_FORMAT, (1,))[0]
+        pages[place] = (width, height, bits, directory.get(_TIFF_SAMPLES, 1), kind)
+        place = directory.next
+    forms = list(pages.values())
+    width, height, bits, samples, kind = forms[0]
+    channels = samples * forms.count(forms[0])
+    dtype = _dtype(_TIFF_KINDS.get(kind, f'format {kind} of '), bits)
+    foreign = '' if channels <= 4 else f'{channels} channels'
+    return _facts(width, height, channels, dtype, bits, foreign)
+
+
+def _npy(file: BinaryIO) -> ImageFacts:
+    """The facts of an array [H, W] or [H, W, C]."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0
+    shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
+    if len(shape) not in (2, 3):
+        return ImageFacts(fault=f'has the shape {shape}, and images have [H, W] or [H, W, C]')
+    channels = shape[2] if len(shape) == 3 else 1
+    return _facts(shape[1], shape[0], channels, dtype.name, dtype.itemsize * 8, 'the format .npy')
+
+
+def _dicom(path: Path) -> ImageFacts:
+    """The facts of a DICOM file, whose values are float32 after its own rescaling."""
+    header = needed('pydicom', path).dcmread(path, stop_before_pixels=True)
+    channels = int(header.SamplesPerPixel) * int(header.get('NumberOfFrames') or 1)
+    return _facts(header.Columns, header.Rows, channels, 'float32', 32, 'the format DICOM')
+
+
+def _facts(
+    width: int, height: int, channels: int, dtype: str, bits: int, foreign: str
+) -> ImageFacts:
+    if bits > 16 and not foreign:
+        foreign = f'{bits} bits a channel'
+    why = f'has {foreign}, which OpenCV cannot load' + ' (rescale it to 8 bits)' * (bits > 16)
+    return ImageFacts(
+        width, height, None, bits, channels, dtype, not_for_opencv=why if foreign else ''
+    )
+
+
+def _dtype(kind: str, bits: int) -> str:
+    """NumPy's name of a type; bits under 8 are loaded as 8."""
+    return f'{kind}{max(bits, 8)}'
+
+
+def needed(package: str, path: Path | str) -> ModuleType:
+    """An optional package that reads a format.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise InputError(
+            f"{path} needs the package {package} to be read: pip install 'mmscratch[sensors]'"
+        ) from None
 
 
 def look_at_all(paths: Sequence[Path], threads: int = 4) -> list[ImageFacts]:
     """The facts of each path, in order, with a progress bar for a large set."""
-    with _any_size(), ThreadPool(threads) as pool:
+    with any_size(), ThreadPool(threads) as pool:
         # in chunks: a task an image, or more threads, cost more than most headers
         facts = pool.imap(look_at, paths, chunksize=64)
         return list(ProgressBar(facts, 'checking images', len(paths), leave=False, delay=1))
@@ -108,7 +197,7 @@ def folded(name: str) -> str:
 
 
 @contextmanager
-def _any_size() -> Iterator[None]:
+def any_size() -> Iterator[None]:
     """Pillow refuses to open images of 179 megapixels or more; their headers are harmless."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:

@@ -24,14 +24,18 @@ from mmscratch.errors import describe
 
 
 def check_images(
-    folder: Path, paths: Sequence[Path], pipeline: Sequence[Mapping[str, Any]]
+    folder: Path, paths: Sequence[Path], pipeline: Sequence[Mapping[str, Any]], decode: bool = True
 ) -> list[ImageFacts]:
     """Look at each image, and decode all if none has a fault; return their facts, in order.
 
-    The arguments are those of :func:`decode_all`. An empty pipeline decodes nothing.
+    The arguments are those of :func:`decode_all`. Without ``decode`` only files are looked at.
     """
     facts = look_at_all(paths)
-    if any(fact.fault for fact in facts):
+    if not any(step.get('channels') for step in pipeline):
+        facts = [replace(fact, fault=fact.fault or fact.not_for_opencv) for fact in facts]
+    else:  # all bits are loaded
+        facts = [replace(fact, bits=8) for fact in facts]
+    if not decode or any(fact.fault for fact in facts):
         return facts
     faults = decode_all(folder, paths, pipeline)
     return [replace(fact, fault=fault) for fact, fault in zip(facts, faults)]

@@ -14,7 +14,15 @@ from mmengine.config import Config
 
 from mmscratch.config.detection_limit import note_crowded_images
 from mmscratch.config.sections import as_list, type_name
-from mmscratch.data import coco_check, coco_folder, coco_json, repoint, voc_check, voc_folder
+from mmscratch.data import (
+    coco_check,
+    coco_folder,
+    coco_json,
+    repoint,
+    sensor,
+    voc_check,
+    voc_folder,
+)
 from mmscratch.data.data_report import DataReport
 from mmscratch.data.exports import cache
 from mmscratch.errors import InputError
@@ -74,10 +82,11 @@ def _describe(root: Path) -> str:
     return f'{root}: no layout that is known; {repoint.describe_folder(root)}; give a folder'
 
 
-def use_folder(cfg: Config, root: str | os.PathLike) -> None:
+def use_folder(cfg: Config, root: str | os.PathLike, **options: Any) -> None:
     """Make a config train and evaluate on a folder: ``--data DIR`` of the tools.
 
-    Classes and the sizes of the heads follow the annotations.
+    Classes and the sizes of the heads follow the annotations; loader, normalization and first layer
+    follow the images (:func:`mmscratch.data.sensor.fit`, whose options are taken).
 
     Example::
 
@@ -92,10 +101,11 @@ def use_folder(cfg: Config, root: str | os.PathLike) -> None:
     root = Path(root)
     if voc_folder.recognises(root):
         voc_folder.use(cfg, root)
-        return
-    folder = find(root)
-    with _sources_named(map(repoint.annotation_path, folder.values())):
-        coco_folder.use(cfg, root, folder)
+    else:
+        folder = find(root)
+        with _sources_named(map(repoint.annotation_path, folder.values())):
+            coco_folder.use(cfg, root, folder)
+    sensor.fit(cfg, **options)
 
 
 @contextlib.contextmanager

@@ -106,8 +106,8 @@ class _ListCheck:
         self.faults['twice'] = [name for name, n in Counter(self.names).items() if n > 1]
         found = voc_xml.find_files(root / 'JPEGImages', self.names, IMAGE_SUFFIXES)
         paths = {name: found[name] for name in self.names if name in found}
-        pipeline = dataset['pipeline'] if decode else ()
-        facts = check_images(root / 'JPEGImages', list(paths.values()), pipeline)
+        pipeline = dataset.get('pipeline') or ()
+        facts = check_images(root / 'JPEGImages', list(paths.values()), pipeline, decode)
         self.images = dict(zip(paths, facts))
         for name, image in self.images.items():
             if image.fault:

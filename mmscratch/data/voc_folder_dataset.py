@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import mmcv
 from mmdet.datasets import XMLDataset
 from mmdet.registry import DATASETS
 
 from mmscratch.data import voc_xml
-from mmscratch.data.image_check import IMAGE_SUFFIXES
+from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at
 from mmscratch.errors import InputError
 
 
@@ -41,7 +40,7 @@ class VocFolderDataset(XMLDataset):
         xml = voc_xml.read(img_info['xml_path'])
         if fault := xml.unreadable or ', '.join(xml.faults):
             raise InputError(f'{img_info["xml_path"]}: {fault}; write the file again')
-        width, height = xml.size or mmcv.imread(img_info['img_path']).shape[1::-1]
+        width, height = xml.size or _size(img_info['img_path'])
         least = None if self.test_mode else self.bbox_min_size
         return dict(
             img_id=img_info['img_id'],
@@ -59,3 +58,8 @@ class VocFolderDataset(XMLDataset):
                 if item.name in self.cat2label and item.is_usable(width, height)
             ],
         )
+
+
+def _size(path: Path) -> tuple[int, int]:
+    fact = look_at(path)
+    return fact.width, fact.height

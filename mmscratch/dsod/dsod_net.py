@@ -73,6 +73,7 @@ class DSODNet(BaseModule):
             ``'first_conv'``, A. The sizes that the paper prints for its networks with plain
             prediction layers fit a count from A, although their stem block gives 2A.
         norm_cfg: BN in DSOD, with the statistics of one GPU's images.
+        in_channels: channels of the images.
         init_cfg: the default is Caffe's xavier, uniform in +-sqrt(3 / fan_in).
 
     Raises:
@@ -90,6 +91,7 @@ class DSODNet(BaseModule):
         last_channels: int | None = 256,
         counted_from: str = 'stem',
         norm_cfg: dict | None = None,
+        in_channels: int = 3,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg or dict(type='Caffe2Xavier', layer='Conv2d'))
@@ -102,7 +104,7 @@ class DSODNet(BaseModule):
             )
         if len(layers) < 3:
             raise InputError(f'model.backbone.layers={tuple(layers)}: DSOD has 3 or more blocks')
-        self.stem = _stem(stem, first_channels, norm_cfg)
+        self.stem = _stem(stem, in_channels, first_channels, norm_cfg)
         channels = first_channels * (2 if stem == 'block' else 1)
         counted = channels if counted_from == 'stem' else first_channels
         blocks, transitions = [], []
@@ -121,7 +123,7 @@ class DSODNet(BaseModule):
         self.pool = halving_pool()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [B, 3, H, W] to maps of about H / 8 and H / 16, linear outputs of convolutions.
+        """Images [B, C, H, W] to maps of about H / 8 and H / 16, linear outputs of convolutions.
 
         Of 300 x 300 pixels: 38 x 38 with 800 channels, and 19 x 19 with ``last_channels``.
         """
@@ -133,13 +135,13 @@ class DSODNet(BaseModule):
         return first, x
 
 
-def _stem(kind: str, channels: int, norm_cfg: dict) -> nn.Sequential:
+def _stem(kind: str, in_channels: int, channels: int, norm_cfg: dict) -> nn.Sequential:
     """Convolutions with norm and ReLU behind them, at stride 2, and a pool."""
     if kind == 'conv7':
-        conv = ConvModule(3, channels, 7, stride=2, padding=3, norm_cfg=norm_cfg)
+        conv = ConvModule(in_channels, channels, 7, stride=2, padding=3, norm_cfg=norm_cfg)
         return nn.Sequential(conv, nn.MaxPool2d(3, 2, padding=1))
     return nn.Sequential(
-        ConvModule(3, channels, 3, stride=2, padding=1, norm_cfg=norm_cfg),
+        ConvModule(in_channels, channels, 3, stride=2, padding=1, norm_cfg=norm_cfg),
         ConvModule(channels, channels, 3, padding=1, norm_cfg=norm_cfg),
         ConvModule(channels, 2 * channels, 3, padding=1, norm_cfg=norm_cfg),
         halving_pool(),

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
+from mmscratch.data.transforms.load_image_from_file import loader_of
 from mmscratch.visualization.keypoint_visualizer import bitmaps
 
 GAP = 8  # pixels between ground truth and detections
@@ -61,7 +62,7 @@ class ComparisonPicturesHook(Hook):
     after_test_iter = after_val_iter
 
     def _draw(self, runner: Runner, sample: DetDataSample) -> None:
-        image = mmcv.imread(sample.img_path, channel_order='rgb')
+        image = loader_of(runner.cfg).picture(sample.img_path)
         factor = -(-self.min_side // min(image.shape[:2]))
         sample = sample.cpu().clone()
         if factor > 1:

@@ -1,6 +1,7 @@
 """Translate the names of loaded weights, and refuse weights that do not fit the model."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,15 @@ class WeightsHook(Hook):
     (:mod:`mmscratch.weights.weight_names`). It raises :class:`InputError` if
 
     - training begins with the file, and less than 90 % of the backbone's weights match, or of the
-      model's weights if the file is a detector's
+      model's weights if the file is a detector's; or its first convolution does not
     - a run is resumed or tested, and a weight is missing or has another shape
     - a run is resumed from a file that contains weights only
+
+    Where the images have other than three channels, the first convolution of colour images is
+    adapted (:func:`mmscratch.weights.weight_names.adapted_conv`).
+
+    Args:
+        random_first_layer: leave the first convolution random in a run that begins with the file.
 
     Example:
         >>> custom_hooks = [dict(type='WeightsHook')]
@@ -50,6 +57,9 @@ class WeightsHook(Hook):
 
     # before InitHook and PreflightHook, which look at the loaded weights
     priority = 'HIGHEST'
+
+    def __init__(self, random_first_layer: bool = False) -> None:
+        self.random_first_layer = random_first_layer
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace the weights in ``checkpoint`` by those that match, under the model's names."""
@@ -68,7 +78,9 @@ class WeightsHook(Hook):
             )
         begins = isinstance(runner._train_loop, BaseLoop) and not runner._resume
         config = str(runner.cfg.filename)
-        matched = matched_weights(checkpoint, model, file, config, complete=not begins)
+        matched = matched_weights(
+            checkpoint, model, file, config, not begins, begins and self.random_first_layer
+        )
         is_detectron2 = matched.scheme == 'detectron2'
         if begins or is_detectron2:
             for key in CONTAINERS:
@@ -80,7 +92,12 @@ class WeightsHook(Hook):
 
 
 def matched_weights(
-    checkpoint: Mapping[str, Any], model: nn.Module, file: str, config: str, complete: bool
+    checkpoint: Mapping[str, Any],
+    model: nn.Module,
+    file: str,
+    config: str,
+    complete: bool,
+    random_first_layer: bool = False,
 ) -> MatchedWeights:
     """Match the weights of a checkpoint to a model.
 
@@ -91,19 +108,24 @@ def matched_weights(
         config: name of the model's config, for errors.
         complete: whether every weight of the model must match; else ``LEAST_SHARE`` of those that
             the file should contain.
+        random_first_layer: whether to leave out the first convolution.
 
     Raises:
         InputError: too few weights match.
     """
+    preprocessor = model.data_preprocessor
     containers = (checkpoint.get(key) for key in CONTAINERS)
     matched = match_weights(
         next((held for held in containers if isinstance(held, Mapping)), checkpoint),
         model.state_dict(),
         whole=complete,
         # images are read as BGR
-        rgb=getattr(model.data_preprocessor, '_channel_conversion', None),
+        rgb=getattr(preprocessor, 'is_rgb', getattr(preprocessor, '_channel_conversion', None)),
         author=str(checkpoint.get('__author__')),
+        adapt=not complete,
     )
+    if random_first_layer and matched.weights.pop(matched.first, None) is not None:
+        matched = replace(matched, adapted='left random (random_first_layer)')
     cure = DETECTRON2_CURE if matched.scheme == 'detectron2' else ''
     is_bn = any(name.endswith('running_mean') for name in matched.unexpected)
     if is_bn and any(isinstance(module, nn.GroupNorm) for module in model.backbone.modules()):
@@ -120,6 +142,15 @@ def matched_weights(
             f'{file}: only {matched.share:.0%} of the weights that it should have fit the model of '
             f'{config} ({matched.describe()}); '
             + (cure or 'give weights of the same architecture and norm layers')
+        )
+    begins_random = matched.first and matched.first not in matched.weights
+    if begins_random and not (complete or random_first_layer):
+        fault = next((m for m in matched.mismatched if m.startswith(f'{matched.first}:')), '')
+        raise InputError(
+            f'{file}: the first convolution would stay random under the weights of the file: '
+            f'{fault or f"{matched.first} is missing"}; give weights for 3 channels, which are '
+            'adapted, or for those of the images, or accept it by '
+            'default_hooks.weights.random_first_layer=True'
         )
     return matched
 

@@ -9,6 +9,7 @@ from mmscratch.models.image_classifier import ImageClassifier
 from mmscratch.models.keypoint_head import KeypointRCNNHead
 from mmscratch.models.keypoint_roi_head import KeypointRoIHead
 from mmscratch.models.repaired_ssd_head import RepairedSSDHead
+from mmscratch.models.sensor_data_preprocessor import SensorDataPreprocessor
 from mmscratch.models.simple_feature_pyramid import SimpleFeaturePyramid
 from mmscratch.models.single_mask_cascade_roi_head import SingleMaskCascadeRoIHead
 from mmscratch.models.timm_backbone import TimmBackbone

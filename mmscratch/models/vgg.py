@@ -21,19 +21,24 @@ class VGG(BaseModule):
     Args:
         depth: 11, 13, 16 or 19.
         base_channels: channels of the first stage; the next three double them in turn. VGG has 64.
+        in_channels: channels of the images.
         init_cfg: the default is MSRA with fan-out (He et al., ICCV 2015, eq. 14), biases 0, which
             the paper takes for VGG (section 5): without it or norm layers signals die out.
     """
 
     def __init__(
-        self, depth: int = 16, base_channels: int = 64, init_cfg: dict | list[dict] | None = None
+        self,
+        depth: int = 16,
+        base_channels: int = 64,
+        in_channels: int = 3,
+        init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg or dict(type='Kaiming', layer='Conv2d'))
         if depth not in _MmcvVGG.arch_settings:
             raise InputError(f'model.backbone.depth={depth}: VGG has 11, 13, 16 or 19')
         self.depth = depth
         layers: list[nn.Module] = []
-        channels = 3
+        channels = in_channels
         for stage, convs in enumerate(_MmcvVGG.arch_settings[depth]):
             width = base_channels * min(2**stage, 8)
             layers += make_vgg_layer(channels, width, convs)
@@ -41,5 +46,5 @@ class VGG(BaseModule):
         self.features = nn.Sequential(*layers[:-1])
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """Images [B, 3, H, W] to one map [B, 8 * base_channels, H // 16, W // 16], 0 or more."""
+        """Images [B, C, H, W] to one map [B, 8 * base_channels, H // 16, W // 16], 0 or more."""
         return (self.features(x),)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from mmengine.config import Config
 
+from mmscratch.config import work_dir
 from mmscratch.errors import InputError
 
 # The parts of a config that decide the result of a run.
@@ -181,7 +182,7 @@ class Run:
         command += ['--seed', str(self.seed)]
         if self.weights:
             command += ['--init', str(folder(self.weights) / self.weights.output(self))]
-        if (folder(self) / 'last_checkpoint').exists():
+        if work_dir.saved_checkpoints(folder(self)):
             command.append('--resume')
         elif self.parent:
             command += ['--resume', str(folder(self.parent) / self.parent.output(self))]

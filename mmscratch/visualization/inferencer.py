@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import mmcv
 import mmengine
+from mmcv.transforms import Compose
 from mmdet.apis import DetInferencer
+from mmdet.datasets.transforms import InferencerLoader
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
@@ -15,6 +18,8 @@ from torch import nn
 
 import mmscratch.register_all  # noqa: F401
 from mmscratch.config.detection_limit import set_max_detections
+from mmscratch.config.sections import type_name
+from mmscratch.data.transforms.load_image_from_file import LOADER_OPTIONS, loader_of
 from mmscratch.errors import InputError, describe
 from mmscratch.hooks.weights_hook import matched_weights
 from mmscratch.weights import checkpoint_config
@@ -78,6 +83,36 @@ class Inferencer(DetInferencer):
             self.palette = (dataset_meta if loaded else {}).get('palette') or 'random'
         self._load_weights_to_model(model, loaded, cfg)
         return model.to(device).eval()
+
+    def _init_pipeline(self, cfg: ConfigDict) -> Compose:
+        """The test pipeline, which takes a path, or an array [H, W, C] of the model's channels."""
+        # of the loaders that MMDetection puts there, that of arrays knows no channels
+        self.loader = loader_of(cfg)
+        for step in cfg.test_dataloader.dataset.pipeline:
+            for key in LOADER_OPTIONS if type_name(step) == 'LoadImageFromFile' else ():
+                step.pop(key, None)
+        pipeline = super()._init_pipeline(cfg)
+        for transform in pipeline.transforms:
+            if isinstance(transform, InferencerLoader) and self.loader.channels:
+                transform.from_file = self.loader
+        return pipeline
+
+    def visualize(
+        self, inputs: list, preds: list[DetDataSample], img_out_dir: str = '', **kwargs: Any
+    ) -> list | None:
+        """Draw as MMDetection does; what the eye or OpenCV cannot read as a PNG of its channels."""
+        if not self.loader.channels or not isinstance(inputs[0], str | Path):
+            return super().visualize(inputs, preds, img_out_dir=img_out_dir, **kwargs)
+        drawn: list = []
+        if kwargs.get('no_save_vis') and not (kwargs.get('return_vis') or kwargs.get('show')):
+            return None
+        for path, pred in zip(inputs, preds):
+            picture = [self.loader.picture(path)]
+            drawn += super().visualize(picture, [pred], **{**kwargs, 'return_vis': True}) or []
+            if img_out_dir and not kwargs.get('no_save_vis'):
+                file = Path(img_out_dir, 'vis', f'{Path(path).stem}.png')
+                mmcv.imwrite(drawn[-1][..., ::-1], str(file))
+        return drawn
 
     def preprocess(self, inputs: list, *args, **kwargs) -> Iterator[Any]:
         """Yield the batches of loaded images."""

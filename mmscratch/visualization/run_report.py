@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import mmcv
 import numpy as np
 import torch
 from markupsafe import Markup
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 from mmscratch.config.config_difference import difference
+from mmscratch.data.transforms.load_image_from_file import LoadImageFromFile, loader_of
 from mmscratch.evaluation.detections import ERRORS, MEAN, Detections
 from mmscratch.visualization.html_page import MARKERS, jpeg, new_figure, render, svg
 from mmscratch.visualization.keypoint_visualizer import KeypointVisualizer
@@ -57,7 +58,10 @@ def page(runs: Runs, score: float = 0.5) -> str:
         errors=_errors(errors),
         found_names=[names[i] for i in found],
         error_figure=_error_figure(errors) if errors else None,
-        pictures={i: _pictures(each, score) for i, each in found.items()},
+        pictures={
+            i: _pictures(each, loader_of(runs[i].config or Config()), score)
+            for i, each in found.items()
+        },
         score=score,
         difference=_difference(runs),
     )
@@ -273,13 +277,15 @@ def _error_figure(errors: dict[int, dict]) -> Markup:
     return svg(figure, 'errors', 'What each type of error costs.')
 
 
-def _pictures(found: Detections, score: float) -> dict[str, list[tuple[str, str]]]:
+def _pictures(
+    found: Detections, loader: LoadImageFromFile, score: float
+) -> dict[str, list[tuple[str, str]]]:
     """Best and worst images, each as an address with a caption; those whose file is there."""
     ranking = [each for each in found.ranking(score) if Path(found.files[each[0]]).is_file()]
     return {
         word: [
             (
-                jpeg(_side_by_side(found, index, score)),
+                jpeg(_side_by_side(found, index, loader, score)),
                 f'{Path(found.files[index]).name}: F1 {100 * row["f1"]:.0f}, {row["tp"]} right, '
                 f'{row["fp"]} wrong, {row["fn"]} missed',
             )
@@ -289,9 +295,11 @@ def _pictures(found: Detections, score: float) -> dict[str, list[tuple[str, str]
     }
 
 
-def _side_by_side(found: Detections, index: int, score: float) -> np.ndarray:
+def _side_by_side(
+    found: Detections, index: int, loader: LoadImageFromFile, score: float
+) -> np.ndarray:
     """Ground truth on the left, detections on the right."""
-    image = mmcv.imread(found.files[index])
+    image = loader.picture(found.files[index])
     factor = SIDE / max(image.shape[:2])
     image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     truth = [
@@ -308,7 +316,7 @@ def _side_by_side(found: Detections, index: int, score: float) -> np.ndarray:
         if scored:
             instances.scores = table[:, 4]
         drawer = KeypointVisualizer()
-        halves.append(drawer._draw_instances(image[..., ::-1], instances, found.classes, None))
+        halves.append(drawer._draw_instances(image, instances, found.classes, None))
     gap = np.full_like(image, 255)[:, :8]
     return np.hstack([halves[0], gap, halves[1]])[..., ::-1]
 

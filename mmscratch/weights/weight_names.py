@@ -10,8 +10,10 @@ R-CNNs with FPN (``detectron2/modeling`` at commit 02b5c4e2).
 detectron2 and MMDetection 3 agree in the order of classes (background last), of anchors and of box
 deltas, and in the normalization of the deltas. Only the names change. Detectron and detectron2
 train on BGR images, so the input channels of the first convolution are reversed for RGB models.
+Where the model's images have other than three channels, the first convolution is adapted to them.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ PREFIXES = (
 )
 DETECTOR_PARTS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.')
 FIRST_CONV = 'backbone.conv1.weight'
+NORMALIZATION = 'data_preprocessor.'  # SensorDataPreprocessor's
 TIMM = 'backbone.model.'  # where TimmBackbone holds timm's model
 VGG_HEAD = 'roi_head.bbox_head.shared_fcs.'
 # torchvision's classifier is fc6, ReLU, dropout, fc7, ReLU, dropout, fc8
@@ -122,6 +125,8 @@ class MatchedWeights:
         unexpected: the file's names without a counterpart in the model, except a classifier's last
             layer.
         is_flipped: whether the first convolution was converted between BGR and RGB.
+        first: the name of the model's first convolution, '' if it has none.
+        adapted: what was done to its input channels, '' for nothing.
     """
 
     scheme: str
@@ -130,6 +135,8 @@ class MatchedWeights:
     mismatched: list[str]
     unexpected: list[str]
     is_flipped: bool
+    first: str = ''
+    adapted: str = ''
 
     @property
     def num_unmatched(self) -> int:
@@ -145,6 +152,7 @@ class MatchedWeights:
         """Describe the match in one line: the counts, and the first name of each fault."""
         text = f'{self.scheme} names: {len(self.weights)} weights matched'
         text += ', red and blue swapped in conv1' if self.is_flipped else ''
+        text += f', {self.first} {self.adapted}' if self.adapted else ''
         for kind, names in (
             ('missing', self.missing),
             ('of another shape', self.mismatched),
@@ -160,6 +168,7 @@ def match_weights(
     whole: bool = False,
     rgb: bool | None = None,
     author: str = '',
+    adapt: bool = False,
 ) -> MatchedWeights:
     """Match the weights of a file to those of a model.
 
@@ -173,6 +182,8 @@ def match_weights(
         whole: Whether to compare with the whole model in any case.
         rgb: Whether the model takes RGB images; None leaves the first convolution as it is.
         author: ``__author__`` in detectron2's files.
+        adapt: whether a run begins with the weights: its images have a normalization of their own,
+            and a first convolution of three channels is adapted to theirs (:func:`adapted_conv`).
     """
     tensors = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
@@ -211,6 +222,14 @@ def match_weights(
     if is_flipped:
         named[FIRST_CONV] = named[FIRST_CONV].flip(1)
 
+    convolutions = (n for n in model_state if n in backbone and model_state[n].ndim == 4)
+    first, adapted = next(convolutions, ''), ''
+    if adapt:
+        expected = {name for name in expected if not name.startswith(NORMALIZATION)}
+        named = {name: v for name, v in named.items() if not name.startswith(NORMALIZATION)}
+        if first in named and fits_but_for_channels(named[first], model_state[first]):
+            count = model_state[first].shape[1]
+            named[first], adapted = adapted_conv(named[first], count)
     found = {name: value for name, value in named.items() if name in model_state}
     weights = {name: v for name, v in found.items() if v.shape == model_state[name].shape}
     # num_batches_tracked: a counter that only momentum=None reads, and older files lack
@@ -229,7 +248,36 @@ def match_weights(
         for name in named
         if name not in found and not CLASSIFIER.match(re.sub(r'^backbone\.(model\.)?', '', name))
     ]
-    return MatchedWeights(scheme, weights, missing, mismatched, unexpected, is_flipped)
+    return MatchedWeights(
+        scheme, weights, missing, mismatched, unexpected, is_flipped, first, adapted
+    )
+
+
+def fits_but_for_channels(weight: Tensor, wanted: Tensor) -> bool:
+    """Whether a convolution of three channels differs from another in their number alone."""
+    (outputs, inputs, *kernel), (theirs, channels, *size) = weight.shape, wanted.shape
+    return (outputs, inputs, kernel) == (theirs, 3, size) and channels != 3
+
+
+def adapted_conv(weight: Tensor, channels: int) -> tuple[Tensor, str]:
+    """Adapt the first convolution of colour images to another number of channels.
+
+    The rule of timm's ``adapt_input_conv`` (timm/models/_manipulate.py): one channel takes the sum
+    over the three, more of them take the three in turn, times 3 / channels.
+
+    Args:
+        weight: [O, 3, H, W].
+        channels: of the images.
+
+    Returns:
+        The weight [O, channels, H, W], and what was done, in words.
+    """
+    if channels == 1:
+        return weight.sum(1, keepdim=True), 'narrowed from 3 channels to 1 (their sum)'
+    repeated = weight.repeat(1, math.ceil(channels / 3), 1, 1)[:, :channels]
+    word = 'widened' if channels > 3 else 'narrowed'
+    how = f'{word} from 3 channels to {channels} (the three in turn, times 3/{channels})'
+    return repeated * (3 / channels), how
 
 
 def _translate(layer: str, layers: Mapping[str, str]) -> str | None:

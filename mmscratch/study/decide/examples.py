@@ -1,7 +1,9 @@
 """Detections of several initializations on the same validation images, beside the truth."""
 
+import contextlib
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import cv2
 import numpy as np
 from mmdet.evaluation import bbox_overlaps
 from mmdet.registry import DATASETS
+from mmengine.logging import MMLogger
 from numpy.typing import NDArray
 
+from mmscratch.data.transforms import LoadImageFromFile
 from mmscratch.errors import InputError
 from mmscratch.visualization import html_page
 from mmscratch.visualization.inferencer import Inferencer
@@ -45,11 +49,25 @@ def of(folder: Path, checkpoints: Mapping[str, Path]) -> dict[str, Any]:
     if lost := [str(file) for file in checkpoints.values() if not file.is_file()]:
         return dict(missing=f'there is no {lost[0]} any more')
     try:
-        content = dict(checkpoints=names, score=SCORE, **_draw(checkpoints))
+        with _quiet():
+            content = dict(checkpoints=names, score=SCORE, **_draw(checkpoints))
     except (InputError, OSError) as error:
         return dict(missing=str(error))
     kept.write_text(json.dumps(content))
     return content
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines that loading a checkpoint and annotations prints."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('ERROR')
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _draw(checkpoints: Mapping[str, Path]) -> dict[str, Any]:
@@ -62,7 +80,8 @@ def _draw(checkpoints: Mapping[str, Path]) -> dict[str, Any]:
             dataset = DATASETS.build(
                 inferencer.model.cfg.test_dataloader.dataset | dict(pipeline=[])
             )
-            images = _images([dataset.get_data_info(i) for i in range(len(dataset))])
+            infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+            images = _images(infos, inferencer.loader)
         for image in images:
             predictions = inferencer(image['name'], return_vis=False, no_save_vis=True)
             image['found'][arm] = _judged(predictions['predictions'][0], image['truth'])
@@ -71,15 +90,13 @@ def _draw(checkpoints: Mapping[str, Path]) -> dict[str, Any]:
     return dict(classes=classes, images=images)
 
 
-def _images(infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _images(infos: list[dict[str, Any]], loader: LoadImageFromFile) -> list[dict[str, Any]]:
     """Some images with objects, from all parts of the list, none of them chosen."""
     infos = [info for info in infos if info['instances']]
     chosen = np.linspace(0, len(infos) - 1, min(IMAGES, len(infos))).round().astype(int)
     images = []
     for info in (infos[i] for i in chosen):
-        pixels = cv2.imread(info['img_path'])
-        if pixels is None:
-            raise InputError(f'{info["img_path"]}: cannot be read')
+        pixels = loader.picture(info['img_path'])[..., ::-1]
         height, width = pixels.shape[:2]
         factor = min(1, PIXELS / max(height, width))
         small = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)

@@ -1,0 +1,271 @@
+"""Makes a config take the images of a folder as they are: channels, type and range."""
+
+import inspect
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from mmscratch.config.sections import as_list, type_name, walk, walk_paths
+from mmscratch.data import coco_json, repoint, voc_xml
+from mmscratch.data.image_check import IMAGE_SUFFIXES, ImageFacts, look_at_all
+from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.errors import InputError
+
+HEADERS = 64  # looked at to learn what the images are; the check of the data looks at all
+MEASURED = 500  # images whose mean and deviation are measured
+# float32, which networks compute in, holds their values
+_DTYPES = ('uint8', 'uint16', 'int16', 'float16', 'float32', 'float64')
+# Of ImageNet's images in 8 bits, which the input scales of configs are made for.
+_IMAGENET_STD = (58.395, 57.12, 57.375)
+# Augmentations of colour images of 8 bits; YOLOXHSVRandomAug and the like have hue.
+COLOUR_ONLY = {
+    *('PhotoMetricDistortion', 'YOLOXHSVRandomAug', 'ColorTransform', 'Color', 'Brightness'),
+    *('Contrast', 'Sharpness', 'Solarize', 'SolarizeAdd', 'Posterize', 'Equalize'),
+    *('AutoContrast', 'Invert', 'Albu', 'Corrupt'),
+}
+_STEPS = ('transforms', 'policies', 'aug_space')  # keys of lists of augmentations
+# MMDetection's form of these makes images of three channels.
+_THREE_ONLY = {'Mosaic', 'CachedMosaic', 'MixUp', 'CachedMixUp'}
+
+
+def fit(
+    cfg: Config,
+    channels: Sequence[int] | None = None,
+    shown: Sequence[int] | None = None,
+    measure: bool = True,
+) -> None:
+    """Set loader, preprocessor, first layer and augmentations by the training images.
+
+    Nothing changes for images of 8 bits with one or three channels, and for a fourth that is the
+    same everywhere, as alpha is, unless ``channels`` are given. Grey images are loaded as three
+    equal channels then.
+
+    The input of the network has the scale that ImageNet's images have by the config's own
+    deviation, since pre-trained weights and learning rates go with it.
+
+    Args:
+        cfg: reads the data already; changed in place.
+        channels: those of the files to use, from 1; by default all.
+        shown: three or one of the files' channels for pictures, from 1.
+        measure: whether to measure mean and deviation. A model that is tested has them in its
+            weights.
+
+    Raises:
+        InputError: the images are of several kinds, a channel is absent or the same everywhere, or
+            the model takes three channels alone.
+    """
+    paths = _image_paths(cfg)
+    some = _spread(paths, HEADERS)
+    found = [(path, fact) for path, fact in zip(some, look_at_all(some)) if not fact.fault]
+    if not found or (channels is None and _is_colour(cfg, found)):
+        return
+    dtype, count = _kind(found, channels)
+    chosen = list(channels or range(1, count + 1))
+    for each in (chosen, shown or []):
+        if min(each, default=1) < 1 or max(each, default=1) > count or len({*each}) < len(each):
+            raise InputError(
+                f'{found[0][0]}: has the channels 1 to {count}, not {" ".join(map(str, each))}; '
+                'give --channels and --shown-channels some of these, each once'
+            )
+    if shown and len(shown) not in (1, 3):
+        raise InputError(f'--shown-channels takes one channel or three, not {len(shown)}')
+    step: dict[str, Any] = dict(channels=chosen, dtype=dtype)
+    if shown:
+        step['shown'] = list(shown)
+    mean, std, told = [0.0] * len(chosen), [1.0] * len(chosen), 'mean and deviation: as trained'
+    if measure:
+        mean, std, told = _measured(_spread(paths, MEASURED), step, len(paths))
+    print_log(
+        f'{found[0][0].parent}: images of {count} channel{"s" * (count > 1)} of {dtype} (headers '
+        f'of {len(found)}); the network takes {", ".join(map(str, chosen))}; {told}',
+        logger='current',
+        level=logging.INFO,
+    )
+    repoint.register_all(cfg)
+    for node in list(walk(cfg._cfg_dict)):
+        if type_name(node) == 'LoadImageFromFile':
+            node.update(step)
+    _fit_model(cfg, mean, std)
+    _fit_augmentations(cfg, mean)
+
+
+def _image_paths(cfg: Config) -> list[Path]:
+    """The training images that exist, or those of the first split that there is."""
+    for split in ('train', 'val', 'test'):
+        for dataset in repoint.datasets(cfg, split):
+            root, prefix = Path(dataset['data_root']), dataset['data_prefix']
+            if type_name(dataset) == 'VocFolderDataset':
+                names = voc_xml.read_names(repoint.annotation_path(dataset))
+                folder = root / prefix['sub_data_root'] / 'JPEGImages'
+                by_name = voc_xml.find_files(folder, names, IMAGE_SUFFIXES)
+                return [by_name[name] for name in names if name in by_name]
+            content = coco_json.load(repoint.annotation_path(dataset))
+            return [root / prefix['img'] / row['file_name'] for row in content['images']]
+    return []
+
+
+def _spread(paths: Sequence[Path], number: int) -> list[Path]:
+    """So many paths from all parts of the list, always the same, without those that are absent."""
+    chosen = np.linspace(0, len(paths) - 1, min(number, len(paths))).round().astype(int)
+    return [paths[i] for i in chosen if paths[i].is_file()]
+
+
+def _is_colour(cfg: Config, found: Sequence[tuple[Path, ImageFacts]]) -> bool:
+    """Whether images are loaded as three channels of 8 bits: colour, or grey thrice."""
+    facts = [fact for _, fact in found]
+    if any(fact.dtype != 'uint8' or fact.not_for_opencv for fact in facts):
+        return False
+    counts = {fact.channels for fact in facts}
+    if counts <= {1, 3}:
+        return True
+    if counts != {2} and counts != {4}:
+        # colour and grey, some with alpha
+        return max(counts) <= 4
+    last = max(counts)
+    from mmscratch.data.transforms import LoadImageFromFile
+
+    load = LoadImageFromFile(channels=[last])
+    values = {int(value) for path, _ in found[:8] for value in np.unique(load.image(path))}
+    if len(values) > 1:
+        return False
+    print_log(
+        f'{found[0][0].parent}: channel {last} is {values.pop()} everywhere, and is left out, as '
+        'alpha is',
+        logger='current',
+        level=logging.INFO,
+    )
+    return True
+
+
+def _kind(
+    found: Sequence[tuple[Path, ImageFacts]], channels: Sequence[int] | None
+) -> tuple[str, int]:
+    """Type and number of the channels of all images."""
+    first, fact = found[0]
+    for path, other in found:
+        if other.dtype != fact.dtype or (not channels and other.channels != fact.channels):
+            raise InputError(
+                f'{path}: has {other.channels} channels of {other.dtype}, and {first} '
+                f'{fact.channels} of {fact.dtype}; convert them to one kind'
+                + ', or choose common ones with --channels'
+                * (other.dtype == fact.dtype)
+            )
+    if fact.dtype not in _DTYPES:
+        raise InputError(
+            f'{first}: has values of {fact.dtype}; save them as one of {", ".join(_DTYPES)}'
+        )
+    return fact.dtype, min(other.channels for _, other in found)
+
+
+def _measured(
+    paths: Sequence[Path], step: dict[str, Any], total: int
+) -> tuple[list[float], list[float], str]:
+    """Mean and deviation of each channel over all pixels of the images, and a line on them."""
+    from mmscratch.data.transforms import LoadImageFromFile
+
+    load, chosen = LoadImageFromFile(**step), step['channels']
+    sums, squares = np.zeros(len(chosen)), np.zeros(len(chosen))
+    pixels, low, high = 0, math.inf, -math.inf
+    bar = ProgressBar(paths, 'measuring mean and deviation', len(paths), leave=False, delay=1)
+    for path in bar:
+        try:
+            image = load.image(path)
+        except InputError:
+            raise
+        except Exception:  # the check of the data tells of it
+            continue
+        values = image.reshape(-1, len(chosen)).astype(np.float64)
+        sums, squares = sums + values.sum(0), squares + np.square(values).sum(0)
+        pixels += len(values)
+        low, high = min(low, values.min()), max(high, values.max())
+    if not pixels:
+        raise InputError(f'{paths[0]}: neither this image nor another can be decoded; write anew')
+    mean = sums / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
+    rounded = [[float(f'{value:.6g}') for value in each] for each in (mean, std)]
+    for channel, place, spread in zip(chosen, *rounded):
+        if spread <= 1e-6 * abs(place):
+            others = ' '.join(str(other) for other in chosen if other != channel)
+            raise InputError(
+                f'{paths[0].parent}: channel {channel} is {place:g} everywhere and tells nothing; '
+                + (f'leave it out with --channels {others}' if others else 'give other images')
+            )
+    means, stds = (' '.join(f'{value:g}' for value in each) for each in rounded)
+    count = f'{len(paths):,}' + f' of {total:,}' * (len(paths) < total)
+    told = f'values {low:g} to {high:g}, mean {means}, deviation {stds} ({count} training images)'
+    return rounded[0], rounded[1], told
+
+
+def _fit_model(cfg: Config, mean: list[float], std: list[float]) -> None:
+    """Give preprocessor and backbone the channels."""
+    model = cfg.model
+    preprocessor = model.get('data_preprocessor') or {}
+    if type_name(preprocessor) not in ('DetDataPreprocessor', 'SensorDataPreprocessor'):
+        raise InputError(
+            f'{cfg.filename}: model.data_preprocessor.type={type_name(preprocessor)!r} takes '
+            'colour images of 8 bits alone; use DetDataPreprocessor'
+        )
+    own = preprocessor.get('std') or 1.0  # YOLOX takes values as they are
+    own = _IMAGENET_STD if type_name(preprocessor) == 'SensorDataPreprocessor' else own
+    scale = np.mean(_IMAGENET_STD) / np.mean(own)
+    std = [float(f'{value / scale:.6g}') for value in std]
+    preprocessor.update(
+        type='SensorDataPreprocessor', mean=mean, std=std, bgr_to_rgb=False, rgb_to_bgr=False
+    )
+    backbone = model.get('backbone') or {}
+    kind = repoint.registered(backbone, 'MODELS')
+    if any('in_channels' in inspect.signature(c).parameters for c in kind.__mro__[:-1]):
+        backbone['in_channels'] = len(mean)
+    elif len(mean) != 3:
+        raise InputError(
+            f'{cfg.filename}: model.backbone.type={type_name(backbone)} takes three channels, '
+            f'not {len(mean)}; use a backbone with in_channels, such as ResNet, TimmBackbone or '
+            'SwinTransformer, or choose three with --channels'
+        )
+    for each in as_list(backbone.get('init_cfg')):
+        if type_name(each) in ('Pretrained', 'PretrainedInit') and len(mean) != 3:
+            raise InputError(
+                f'{cfg.filename}: model.backbone.init_cfg loads weights for three channels, which '
+                f'would leave a first layer of {len(mean)} random; set it to None and give '
+                f'--init {each.get("checkpoint")}, which adapts the layer'
+            )
+
+
+def _fit_augmentations(cfg: Config, mean: list[float]) -> None:
+    """Take out augmentations of colour, and say so; fill what Expand adds with the mean."""
+    names = COLOUR_ONLY | (_THREE_ONLY if len(mean) != 3 else set())
+
+    def is_out(step: Any) -> bool:
+        # their own choice has colours
+        is_auto = isinstance(step, dict) and type_name(step) in ('AutoAugment', 'RandAugment')
+        if is_auto and not step.keys() & {'policies', 'aug_space'}:
+            return True
+        return isinstance(step, dict) and type_name(step) in names
+
+    left_out: dict[str, None] = {}
+    pipelines = [
+        steps
+        for path, section in walk_paths(cfg._cfg_dict)
+        for key, steps in section.items()
+        if isinstance(steps, list) and ('pipeline' in key or key in _STEPS)
+    ]
+    while pipelines:
+        steps = pipelines.pop()
+        left_out |= dict.fromkeys(type_name(s) for s in steps if is_out(s))
+        steps[:] = [step for step in steps if not is_out(step)]
+        pipelines += [step for step in steps if isinstance(step, list)]
+    for node in walk(cfg._cfg_dict):
+        if type_name(node) == 'Expand':
+            node.update(mean=mean, to_rgb=False)
+    if left_out:
+        print_log(
+            f'{", ".join(left_out)}: left out: augmentations of colour images of 8 bits alone',
+            logger='current',
+            level=logging.WARNING,
+        )

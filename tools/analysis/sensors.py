@@ -1,0 +1,104 @@
+"""Train on images whose objects one of five channels shows, with and without pre-trained weights.
+
+    python tools/analysis/sensors.py --out results/sensors [--seeds 0] [--iterations 400]
+
+The images are SHAPES as TIFF of five channels of 12 bits in uint16: channel 5 has the shapes, the
+others smooth noise. Three runs a seed of a small Faster R-CNN on EfficientNet-Lite0:
+
+- ``widened``: ImageNet's weights, the first convolution widened to five channels
+- ``random_first``: the same weights, the first convolution random
+- ``scratch``: random weights
+
+FILE of a run, ``ARM_seedN.json`` in --out, is its metrics.json; a run whose file is there is left
+out. tools/tables.py makes the table.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmscratch.data.image_check import needed
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
+from mmscratch.errors import InputError, one_line_errors
+
+CONFIG = 'configs/{}/faster_rcnn_lite0_bn_1200i_shapes.py'
+RANDOM_FIRST = ['default_hooks.weights.random_first_layer=True']
+ARMS: dict[str, tuple[str, list[str]]] = {
+    'widened': (CONFIG.format('pretrained'), []),
+    'random_first': (CONFIG.format('pretrained'), RANDOM_FIRST),
+    'scratch': (CONFIG.format('scratch'), []),
+}
+# small, for runs of minutes on one core: all three alike
+SMALL = [
+    'train_dataloader.batch_size=4',
+    'auto_scale_lr.base_batch_size=4',
+    'optim_wrapper.optimizer.lr=0.02',
+    'val_dataloader.batch_size=8',
+    'train_dataloader.num_workers=0',
+    'val_dataloader.num_workers=0',
+]
+SIZE = 64
+IMAGES = {'train': 400, 'val': 100}
+
+
+def draw(root: Path) -> None:
+    """Draw the data set; the same at each call."""
+    tifffile = needed('tifffile', root)
+    generate(root, ShapesConfig(size=SIZE, object_size=(0.2, 0.6)), IMAGES, progress=False)
+    for split in IMAGES:
+        file = root / f'annotations/instances_{split}.json'
+        content = json.loads(file.read_text())
+        for row in content['images']:
+            picture = root / split / row['file_name']
+            grey = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+            rng = np.random.default_rng([row['id'], len(split)])
+            # smooth, and over the same range
+            noise = [cv2.GaussianBlur(each, (0, 0), 2) for each in rng.random((4, *grey.shape))]
+            noise = [(each - each.min()) / np.ptp(each) for each in noise]
+            channels = np.round(4095 * np.stack([*noise, grey])).astype(np.uint16)
+            row['file_name'] = f'{picture.stem}.tif'
+            tifffile.imwrite(picture.with_suffix('.tif'), channels, photometric='minisblack')
+            picture.unlink()
+        file.write_text(json.dumps(content))
+
+
+def train(arm: str, seed: int, iterations: int, data: Path, work_dir: Path) -> None:
+    """Run an arm in a process of its own; its output goes to the terminal."""
+    config, options = ARMS[arm]
+    command = [sys.executable, 'tools/train.py', config, '--data', data, '--work-dir', work_dir]
+    command += ['--seed', str(seed), '--iterations', str(iterations), '--cfg-options', *SMALL]
+    command += [f'train_cfg.val_interval={iterations}', *options]
+    if subprocess.run([str(part) for part in command]).returncode:
+        raise InputError(f'{arm}, seed {seed}: the run failed, see above')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='default 0')
+    parser.add_argument('--iterations', type=int, default=400, help='default 400')
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, 'channel5')
+        draw(data)
+        for seed in args.seeds:
+            for arm in ARMS:
+                file = args.out / f'{arm}_seed{seed}.json'
+                if not file.exists():
+                    train(arm, seed, args.iterations, data, Path(folder, file.stem))
+                    shutil.copy(Path(folder, file.stem, 'metrics.json'), file)
+
+
+if __name__ == '__main__':
+    with one_line_errors('interrupted; the same command goes on with the next run'):
+        main()
