@@ -72,6 +72,8 @@ class Export(ABC):
             self.notes.append(f'{self.root}: its test images are not used; --data tests with val')
         if 'train' not in found or not held_out:
             return {}
+        if '' in found:
+            self.notes.append(f'{self.root}: what is in none of the folders of splits is not used')
         return {'train': found['train'], 'val': found[held_out]}
 
 

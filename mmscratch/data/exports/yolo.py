@@ -4,6 +4,7 @@ Numbers are shares of the sides of an image as it is loaded, EXIF rotation inclu
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ class YoloExport(Export):
                 f'{self.file}: {split}: {entry} is neither below the folder of this file nor below '
                 f"its 'path'; correct it, or remove '{split}'"
             )
+        path = Path(os.path.normpath(path))
         if path.is_dir():
             yield from find_images(path)
             return
@@ -131,7 +133,7 @@ class YoloExport(Export):
             if image is None:
                 missing.append(line)
             else:
-                yield image
+                yield Path(os.path.normpath(image))
         if missing:
             raise InputError(
                 f'{path}: {len(missing)} of {len(lines)} images are not there, the first is '
@@ -156,6 +158,8 @@ class YoloExport(Export):
             parts = image.relative_to(self.root).parts[:-1]
             if 'images' in parts:
                 found.setdefault(next(filter(None, map(split_of, parts)), ''), []).append(image)
+        if '' in found and not {'train', 'val'} <= found.keys():
+            return {'': [image for images in found.values() for image in images]}
         return found
 
     def read(self) -> dict[str, Content]:
@@ -238,7 +242,7 @@ class YoloExport(Export):
         shape = self.content.get('kpt_shape')
         if isinstance(shape, list) and len(values) == 5 + math.prod(map(int, shape)):
             values = values[:5]
-        if len(values) < 5 or len(values) == 6 or len(values) % 2 == 0:
+        if len(values) < 5 or len(values) % 2 == 0:
             return [], (
                 f'{len(values)} numbers; write the class and x, y, width, height, or the class and '
                 '3 or more points of a polygon'
