@@ -27,6 +27,8 @@ from mmscratch.errors import InputError
 _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 # a box a little beyond its image has shares beyond 0..1; pixels are farther out
 _LARGEST = 2.0
+# the number of a class, and shares
+_Row = tuple[int, list[float]]
 
 
 def recognise(root: Path) -> 'YoloExport | None':
@@ -84,14 +86,8 @@ class YoloExport(Export):
         self.sources = dict.fromkeys(self.splits, file or root)
         self.images = [image for images in self.splits.values() for image in images]
         self.label_of = {image: _label_file(image) for image in self.images}
-        self.names_file = file or next(
-            (
-                path
-                for name in ('classes.txt', 'labels/classes.txt')
-                if (path := root / name).is_file()
-            ),
-            None,
-        )
+        lists = [root / 'classes.txt', root / 'labels/classes.txt']
+        self.names_file = file or next(filter(Path.is_file, lists), None)
         self.labels += [self.names_file] if self.names_file else []
         self.labels += [label for label in self.label_of.values() if label.is_file()]
 
@@ -172,20 +168,7 @@ class YoloExport(Export):
             )
         texts = {image: _text(self.label_of[image]) for image in facts}
         self._check_presence(texts)
-        parsed: dict[Path, list[tuple[int, list[float]]]] = {}
-        wrong: list[str] = []
-        for image, text in texts.items():
-            parsed[image] = []
-            for number, line in enumerate((text or '').splitlines(), 1):
-                if not line.strip():
-                    continue
-                values, fault = self._values(line)
-                if fault:
-                    wrong.append(f'line {number} of {self.label_of[image]}, {line!r}: {fault}')
-                else:
-                    parsed[image].append((int(values[0]), values[1:]))
-        if wrong:
-            raise InputError(f'{len(wrong)} labels are no good, the first is {wrong[0]}')
+        parsed = self._parse(texts)
         classes = self._classes(parsed)
         for image, rows in parsed.items():
             if beyond := [label for label, _ in rows if label >= len(classes)]:
@@ -209,6 +192,24 @@ class YoloExport(Export):
             for split, images in self.splits.items()
         }
         return to_coco(labelled, classes)
+
+    def _parse(self, texts: Mapping[Path, str | None]) -> dict[Path, list[_Row]]:
+        """The rows of each image; InputError with the number of lines that are none."""
+        parsed: dict[Path, list[_Row]] = {}
+        wrong: list[str] = []
+        for image, text in texts.items():
+            parsed[image] = []
+            for number, line in enumerate((text or '').splitlines(), 1):
+                if not line.strip():
+                    continue
+                values, fault = self._values(line)
+                if fault:
+                    wrong.append(f'line {number} of {self.label_of[image]}, {line!r}: {fault}')
+                else:
+                    parsed[image].append((int(values[0]), values[1:]))
+        if wrong:
+            raise InputError(f'{len(wrong)} labels are no good, the first is {wrong[0]}')
+        return parsed
 
     def _check_presence(self, texts: Mapping[Path, str | None]) -> None:
         """Refuse images of which none has labels; note empty images, and labels without image."""
@@ -253,7 +254,7 @@ class YoloExport(Export):
             return [], 'the numbers look like pixels; write shares of the sides of the image'
         return values, ''
 
-    def _classes(self, parsed: Mapping[Path, Sequence[tuple[int, Any]]]) -> list[str]:
+    def _classes(self, parsed: Mapping[Path, Sequence[_Row]]) -> list[str]:
         """Class names in the order of their numbers."""
         if self.file:
             return _names(self.content['names'], self.file)
