@@ -179,8 +179,8 @@ def _settle_masks(cfg: Config, files: Sequence[CocoJson]) -> None:
             if missing := int((~masks.given).sum()):
                 fault = f'{missing} of {masks.given.size} annotations have no segmentation'
             raise InputError(
-                f'{content.file}: {fault}; add them, or remove all segmentations from both files '
-                'to train on boxes alone'
+                f'{content.file}: {fault}; add them, train a box detector such as Faster R-CNN, or '
+                'remove all segmentations from both files'
             )
     rows = (row for content in files for row in content['annotations'])
     if any(isinstance(row.get('segmentation'), dict) and not row.get('iscrowd') for row in rows):

@@ -20,7 +20,7 @@ from mmengine.logging import print_log
 
 from mmscratch.data.exports import coco_export, labelme, yolo
 from mmscratch.data.exports.export import Content, Export
-from mmscratch.data.exports.near_duplicates import near_duplicates
+from mmscratch.data.exports.near_duplicates import alike
 from mmscratch.data.exports.split import SEED, SHARE, divide
 from mmscratch.errors import InputError
 
@@ -183,20 +183,20 @@ def _read(export: Export) -> dict[str, Content]:
     if 'all' not in contents:
         return contents
     rows = contents['all']['images']
-    groups = near_duplicates([export.root / row['file_name'] for row in rows])
+    groups = alike([export.root / row['file_name'] for row in rows])
     if len({*groups}) < 2:
         raise InputError(
-            f'{export.sources["all"]}: {len(rows)} image{"s that look" if len(rows) > 1 else ""} '
-            'alike cannot be divided for training and validation; give other images, or both splits'
+            f'{export.sources["all"]}: its {len(rows)} images are too few or too much alike to be '
+            'divided for training and validation; give other images, or both splits'
         )
     export.sources = dict.fromkeys(('train', 'val'), export.sources['all'])
     divided = divide(contents['all'], groups)
     sizes = {split: len(content['images']) for split, content in divided.items()}
-    alike = len(groups) - len({*groups})
+    others = len(groups) - len({*groups})
     export.notes.append(
         f'{export.root} has no split: divided by seed {SEED} into {sizes["train"]} images to train '
-        f'on and {sizes["val"]} to validate on, with equal shares of each class; {alike} look like '
-        f'others, and are on their side; {_SPLIT} has the names'
+        f'on and {sizes["val"]} to validate on, with equal shares of each class; {others} look as '
+        f'others do, and are on their side; {_SPLIT} has the names'
     )
     names = {
         split: [row['file_name'] for row in content['images']] for split, content in divided.items()
@@ -222,6 +222,7 @@ def _write(folder: Path, export: Export, contents: dict[str, Content], state: st
         kept={name: hashlib.sha256(text).hexdigest() for name, text in texts.items()},
     )
     texts[_RECORD] = _json(asdict(source))
+    (folder / _SPLIT).unlink(missing_ok=True)
     # the record last: without it the others do not count
     for name, text in texts.items():
         unfinished = folder / f'{name}.unfinished'

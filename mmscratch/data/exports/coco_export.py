@@ -73,6 +73,9 @@ def _settled(root: Path, layout: str, files: dict[str, Path]) -> 'CocoExport | N
     export = CocoExport(root, layout)
     export.sources = export.settle_splits(files)
     export.labels = list(export.sources.values())
+    # their times of change tell whether images came or went; that of the root is of the cache, too
+    folders = {folder for file in export.labels for folder in export.image_folders(file)}
+    export.images = sorted(folder for folder in folders - {root} if folder.is_dir())
     return export if export.sources else None
 
 
@@ -124,18 +127,12 @@ class CocoExport(Export):
             # Label Studio may write the path in its own store
             [PurePosixPath(name.replace('\\', '/')).name for name in names],
         ]
-        split = split_of(content.file.stem) or split_of(content.file.parent.name)
-        below = [self.root / 'images', self.root]
-        named = [path for top in below for path in _folders(top) if split_of(path.name) == split]
-        folders = [content.file.parent, *below, self.root / 'images/default']
-        folders += [path for path in named if split]
-        # a JSON of all images may have them in the only folder beside it
-        folders += [path for path in _folders(self.root) if path != self.root / 'annotations']
+        folders = self.image_folders(content.file)
         missing: dict[Path, list[str]] = {}
         for spelled in spellings:
             if len(set(spelled)) < len(spelled):
                 continue
-            for folder in dict.fromkeys(folders):
+            for folder in folders:
                 lacking = coco_check.missing(spelled, folder)
                 if not lacking:
                     return [self.relative(folder / name) for name in spelled]
@@ -146,6 +143,18 @@ class CocoExport(Export):
             f'{content.file}: {len(lacking)} of {len(names)} images are not in {folder}, the first '
             f"is '{lacking[0]}'; put them there, or correct file_name"
         )
+
+    def image_folders(self, file: Path) -> list[Path]:
+        """Where the images of a file may be: never in a folder named after another split.
+
+        Splits may have images of the same names.
+        """
+        split = split_of(file.stem) or split_of(file.parent.name)
+        tops = [self.root / 'images', self.root]
+        below = [path for top in tops for path in _folders(top)]
+        own = [path for path in below if split and split_of(path.name) == split]
+        others = [path for path in below if not (split and split_of(path.name))]
+        return list(dict.fromkeys([*own, file.parent, *tops, *others]))
 
     def _without_false_crowds(self, rows: Rows) -> Rows:
         """Take masks of CVAT, which marks all as crowds, for single objects.

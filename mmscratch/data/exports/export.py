@@ -29,7 +29,7 @@ class Export(ABC):
         sources: the file or folder of each split, for messages. Splits are 'train' and 'val', or
             'all' for a folder without a split.
         labels: the files with labels and class names.
-        images: those images that :meth:`read` looks at.
+        images: images that :meth:`read` looks at, or folders of them.
         notes: sentences for the log; :meth:`read` adds to them.
     """
 
@@ -72,6 +72,8 @@ class Export(ABC):
             self.notes.append(f'{self.root}: its test images are not used; --data tests with val')
         if 'train' not in found or not held_out:
             return {}
+        if '' in found:
+            self.notes.append(f'{self.root}: what is in none of the folders of splits is not used')
         return {'train': found['train'], 'val': found[held_out]}
 
 

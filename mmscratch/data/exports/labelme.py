@@ -4,6 +4,7 @@ import base64
 import binascii
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -89,33 +90,22 @@ class LabelMeExport(Export):
             if fact.fault:
                 raise InputError(f'{paths[file]} {fact.fault}; replace it, or remove {file}')
             annotations[file].width, annotations[file].height = fact.width, fact.height
-        labelled: dict[str, list[LabelledImage]] = {}
-        left_out: dict[str, int] = {}
-        for split, files in self.splits.items():
-            labelled[split] = []
-            for file in filter(annotations.__contains__, files):
-                found = annotations[file]
-                image = LabelledImage(
-                    self.relative(paths[file]), found.width or 0, found.height or 0
-                )
-                groups: dict[tuple, list[_Shape]] = {}
-                for number, shape in enumerate(found.shapes):
-                    kind = shape.shape_type or 'polygon'
-                    if kind not in _KINDS:
-                        left_out[kind] = left_out.get(kind, 0) + 1
-                        continue
-                    alone = shape.group_id is None
-                    key = ('', number) if alone else (shape.label, shape.group_id)
-                    groups.setdefault(key, []).append(shape)
-                image.objects = [_object(file, image, shapes) for shapes in groups.values()]
-                labelled[split].append(image)
+        left_out: Counter[str] = Counter()
+        images = {
+            file: _image(file, found, self.relative(paths[file]), left_out)
+            for file, found in annotations.items()
+        }
         if left_out:
             kinds = ', '.join(f'{count} {kind}' for kind, count in sorted(left_out.items()))
             self.notes.append(f'shapes that are no objects are left out: {kinds}')
         self._note_unlabelled(paths.values())
-        classes = {i.name for images in labelled.values() for im in images for i in im.objects}
+        classes = {item.name for image in images.values() for item in image.objects}
         if not classes:
             raise InputError(f'{self.root}: no shape in its {len(read)} JSON files; label objects')
+        labelled = {
+            split: [images[file] for file in files if file in images]
+            for split, files in self.splits.items()
+        }
         return to_coco(labelled, sorted(classes))
 
     def _read(self, file: Path) -> _Annotation | None:
@@ -158,6 +148,21 @@ class LabelMeExport(Export):
                 f'{len(odd)} images have no JSON and are left out, the first is {odd[0]}; save '
                 'those without objects in LabelMe, too'
             )
+
+
+def _image(file: Path, found: _Annotation, name: str, left_out: Counter[str]) -> LabelledImage:
+    """The image of a file, and its objects; shapes that are none are counted in `left_out`."""
+    image = LabelledImage(name, found.width or 0, found.height or 0)
+    groups: dict[tuple, list[_Shape]] = {}
+    for number, shape in enumerate(found.shapes):
+        kind = shape.shape_type or 'polygon'
+        if kind not in _KINDS:
+            left_out[kind] += 1
+            continue
+        key = ('', number) if shape.group_id is None else (shape.label, shape.group_id)
+        groups.setdefault(key, []).append(shape)
+    image.objects = [_object(file, image, shapes) for shapes in groups.values()]
+    return image
 
 
 def _object(file: Path, image: LabelledImage, shapes: Sequence[_Shape]) -> LabelledObject:

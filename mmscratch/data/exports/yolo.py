@@ -4,6 +4,7 @@ Numbers are shares of the sides of an image as it is loaded, EXIF rotation inclu
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,20 +27,23 @@ from mmscratch.errors import InputError
 _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 # a box a little beyond its image has shares beyond 0..1; pixels are farther out
 _LARGEST = 2.0
+# the number of a class, and shares
+_Row = tuple[int, list[float]]
 
 
 def recognise(root: Path) -> 'YoloExport | None':
     """Recognise data.yaml, or images/ and labels/, alone or in a folder for each split."""
-    if found := _description(root):
+    found = _description(root) or ()
+    if found and _KEYS.keys() & found[1].keys():
         return YoloExport(root, *found)
     pairs = [root, *(path for path in sorted(root.iterdir()) if split_of(path.name))]
     if any((path / 'images').is_dir() and any((path / 'labels').rglob('*.txt')) for path in pairs):
-        return YoloExport(root)
+        return YoloExport(root, *found)
     return None
 
 
 def _description(root: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The YAML that names classes and splits, and its content.
+    """The YAML that names classes, and mostly splits, and its content.
 
     Raises:
         InputError: there are several, or data.yaml cannot be read.
@@ -53,7 +57,7 @@ def _description(root: Path) -> tuple[Path, dict[str, Any]] | None:
                 continue
             reason = ' '.join(str(error).split())
             raise InputError(f'{file}: cannot be read ({reason}); write it anew') from None
-        if isinstance(content, dict) and 'names' in content and _KEYS.keys() & content.keys():
+        if isinstance(content, dict) and 'names' in content:
             found[file] = content
     named = [file for file in found if file.stem == 'data'] or list(found)
     if len(named) > 1:
@@ -73,22 +77,17 @@ class YoloExport(Export):
         super().__init__(root, 'YOLO')
         self.file = file
         self.content = content or {}
-        found = self._described() if file else self._undescribed()
+        is_described = _KEYS.keys() & self.content.keys()
+        found = self._described() if is_described else self._undescribed()
         self.splits = self.settle_splits({key: images for key, images in found.items() if images})
         if not self.splits:
-            cure = "name the images after 'train:'" if file else 'put images into images/'
+            cure = "name the images after 'train:'" if is_described else 'put images into images/'
             raise InputError(f'{file or root}: no images to train on; {cure}')
-        self.sources = {split: file or root / 'labels' for split in self.splits}
+        self.sources = dict.fromkeys(self.splits, file or root)
         self.images = [image for images in self.splits.values() for image in images]
         self.label_of = {image: _label_file(image) for image in self.images}
-        self.names_file = file or next(
-            (
-                path
-                for name in ('classes.txt', 'labels/classes.txt')
-                if (path := root / name).is_file()
-            ),
-            None,
-        )
+        lists = [root / 'classes.txt', root / 'labels/classes.txt']
+        self.names_file = file or next(filter(Path.is_file, lists), None)
         self.labels += [self.names_file] if self.names_file else []
         self.labels += [label for label in self.label_of.values() if label.is_file()]
 
@@ -114,6 +113,7 @@ class YoloExport(Export):
                 f'{self.file}: {split}: {entry} is neither below the folder of this file nor below '
                 f"its 'path'; correct it, or remove '{split}'"
             )
+        path = Path(os.path.normpath(path))
         if path.is_dir():
             yield from find_images(path)
             return
@@ -129,7 +129,7 @@ class YoloExport(Export):
             if image is None:
                 missing.append(line)
             else:
-                yield image
+                yield Path(os.path.normpath(image))
         if missing:
             raise InputError(
                 f'{path}: {len(missing)} of {len(lines)} images are not there, the first is '
@@ -154,6 +154,8 @@ class YoloExport(Export):
             parts = image.relative_to(self.root).parts[:-1]
             if 'images' in parts:
                 found.setdefault(next(filter(None, map(split_of, parts)), ''), []).append(image)
+        if '' in found and not {'train', 'val'} <= found.keys():
+            return {'': [image for images in found.values() for image in images]}
         return found
 
     def read(self) -> dict[str, Content]:
@@ -166,20 +168,7 @@ class YoloExport(Export):
             )
         texts = {image: _text(self.label_of[image]) for image in facts}
         self._check_presence(texts)
-        parsed: dict[Path, list[tuple[int, list[float]]]] = {}
-        wrong: list[str] = []
-        for image, text in texts.items():
-            parsed[image] = []
-            for number, line in enumerate((text or '').splitlines(), 1):
-                if not line.strip():
-                    continue
-                values, fault = self._values(line)
-                if fault:
-                    wrong.append(f'line {number} of {self.label_of[image]}, {line!r}: {fault}')
-                else:
-                    parsed[image].append((int(values[0]), values[1:]))
-        if wrong:
-            raise InputError(f'{len(wrong)} labels are no good, the first is {wrong[0]}')
+        parsed = self._parse(texts)
         classes = self._classes(parsed)
         for image, rows in parsed.items():
             if beyond := [label for label, _ in rows if label >= len(classes)]:
@@ -203,6 +192,24 @@ class YoloExport(Export):
             for split, images in self.splits.items()
         }
         return to_coco(labelled, classes)
+
+    def _parse(self, texts: Mapping[Path, str | None]) -> dict[Path, list[_Row]]:
+        """The rows of each image; InputError with the number of lines that are none."""
+        parsed: dict[Path, list[_Row]] = {}
+        wrong: list[str] = []
+        for image, text in texts.items():
+            parsed[image] = []
+            for number, line in enumerate((text or '').splitlines(), 1):
+                if not line.strip():
+                    continue
+                values, fault = self._values(line)
+                if fault:
+                    wrong.append(f'line {number} of {self.label_of[image]}, {line!r}: {fault}')
+                else:
+                    parsed[image].append((int(values[0]), values[1:]))
+        if wrong:
+            raise InputError(f'{len(wrong)} labels are no good, the first is {wrong[0]}')
+        return parsed
 
     def _check_presence(self, texts: Mapping[Path, str | None]) -> None:
         """Refuse images of which none has labels; note empty images, and labels without image."""
@@ -236,7 +243,7 @@ class YoloExport(Export):
         shape = self.content.get('kpt_shape')
         if isinstance(shape, list) and len(values) == 5 + math.prod(map(int, shape)):
             values = values[:5]
-        if len(values) < 5 or len(values) == 6 or len(values) % 2 == 0:
+        if len(values) < 5 or len(values) % 2 == 0:
             return [], (
                 f'{len(values)} numbers; write the class and x, y, width, height, or the class and '
                 '3 or more points of a polygon'
@@ -247,7 +254,7 @@ class YoloExport(Export):
             return [], 'the numbers look like pixels; write shares of the sides of the image'
         return values, ''
 
-    def _classes(self, parsed: Mapping[Path, Sequence[tuple[int, Any]]]) -> list[str]:
+    def _classes(self, parsed: Mapping[Path, Sequence[_Row]]) -> list[str]:
         """Class names in the order of their numbers."""
         if self.file:
             return _names(self.content['names'], self.file)

@@ -125,3 +125,22 @@ def test_other_names(tmp_path):
     for image in DATA:
         draw(image, tmp_path / 'pictures' / image.name)
     assert [len(load(tmp_path, split)[0]['images']) for split in ('train', 'val')] == [4, 2]
+
+
+def test_images_of_the_other_split_are_not_taken(make_export):
+    """Frames of videos have the same names in both."""
+    root = make_export('cvat')
+    for image in (root / 'images/Train').iterdir():
+        (root / 'images/Validation' / image.name).write_bytes(image.read_bytes())
+        image.unlink()
+    with pytest.raises(InputError, match='4 of 4 images are not in'):
+        layouts.find(root)
+
+
+def test_images_that_move_are_found_again(make_export):
+    root = make_export('cvat_task')
+    assert load(root)[0]['images'][0]['file_name'].startswith('images/default/')
+    for path in (root / 'images/default').iterdir():
+        path.rename(root / 'images' / path.name)
+    names = [row['file_name'] for row in load(root)[0]['images']]
+    assert not [name for name in names if name.startswith('images/default')]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmscratch.data import coco_json, layouts, repoint
+from mmscratch.data import coco_json, layouts, pseudo_labels, repoint
 from mmscratch.data.exports import cache
 from mmscratch.errors import InputError
 from mmscratch.study.pretraining_run import images_of
@@ -228,3 +228,20 @@ def test_unknown_folders(make_export, tmp_path):
 def test_images_to_pretrain_on_leave_out_those_to_validate_on(make_export):
     root = make_export('yolo')
     assert images_of(root) == root / 'images/train'
+
+
+def test_pseudo_labels_beside_an_export(kept, tmp_path):
+    """The student's folder has links to the images, wherever they are in the teacher's."""
+    root, file = kept
+    teacher = dict(split='train', sha256=coco_json.load(file).sha256)
+    meta = dict(preflight=dict(annotations=[teacher]))
+    planned = pseudo_labels.plan(root, tmp_path / 'iter_9.pth', meta, None)
+    pseudo_labels.write(tmp_path / 'out', root, planned, [], None, {}, {})
+    cfg = Config.fromfile(CONFIG)
+    layouts.use_folder(cfg, tmp_path / 'out')
+    train, val = layouts.check(cfg)
+    assert (train.images, val.images) == (4, 2)
+    for name in ('Annotations', 'JPEGImages'):
+        (tmp_path / 'voc' / name).mkdir(parents=True)
+    with pytest.raises(InputError, match='in PASCAL VOC layout, which does not do here'):
+        pseudo_labels.plan(tmp_path / 'voc', tmp_path / 'iter_9.pth', meta, None)

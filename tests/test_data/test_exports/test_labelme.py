@@ -134,3 +134,12 @@ def test_faults(make_export):
     (root / 'train/1.jpg').unlink()
     with pytest.raises(InputError, match=r"1\.json: its image '1\.jpg' is not in .*train; put it"):
         layouts.find(root)
+
+
+def test_files_outside_of_the_splits_are_told(make_export):
+    root = make_export('labelme')
+    for suffix in ('jpg', 'json'):
+        (root / f'train/1.{suffix}').rename(root / f'1.{suffix}')
+    content, notes = load(root)
+    assert len(content['images']) == 3
+    assert f'{root}: what is in none of the folders of splits is not used' in notes

@@ -143,3 +143,36 @@ def test_a_file_of_another_name(make_export):
         InputError, match=r'2 files describe data .* other\.yaml, pets\.yaml; leave'
     ):
         layouts.find(root)
+
+
+def test_a_description_without_splits(make_export):
+    """As supervision writes it: names alone."""
+    root = make_export('yolo_roboflow')
+    (root / 'data.yaml').write_text('nc: 2\nnames: [disc, star]\n')
+    assert load(root)[0].classes == ('disc', 'star')
+    assert [len(load(root, split)[0]['images']) for split in ('train', 'val')] == [4, 2]
+
+
+def test_a_folder_that_only_sounds_like_a_split(make_export):
+    root = make_export('yolo_flat')
+    for kind in ('images', 'labels'):
+        (root / kind / 'unter').rename(root / kind / 'test bench')
+    assert sum(len(load(root, split)[0]['images']) for split in ('train', 'val')) == 6
+
+
+def test_lists_in_a_folder_of_their_own(make_export):
+    root = make_export('yolo_lists')
+    (root / 'lists').mkdir()
+    for split in ('train', 'val'):
+        file = root / f'{split}.txt'
+        file.write_text(file.read_text().replace('images/', '../images/'))
+        file.rename(root / f'lists/{split}.txt')
+    file = root / 'data.yaml'
+    file.write_text(
+        file.read_text()
+        .replace('train.txt', 'lists/train.txt')
+        .replace(' val.txt', ' lists/val.txt')
+    )
+    content = load(root)[0]
+    assert content['images'][0]['file_name'] == 'images/1.jpg'
+    assert len(content['annotations']) == 4
