@@ -34,7 +34,8 @@ _TAIL = 1024
 _EXIF_ORIENTATION = 0x0112
 _TURNED = range(5, 9)  # The orientations that swap width and height.
 _PNG_BITS = 24  # Where the header has them, after the size of the image; the colour type follows.
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette's colours have three
+# As OpenCV loads them, by colour type: a palette has colours, and grey with alpha is colour too.
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
 # Tags of TIFF: width, height, BitsPerSample, SamplesPerPixel, SampleFormat.
 _TIFF_SIZE, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_FORMAT = (256, 257), 258, 277, 339
 _TIFF_KINDS = {1: 'uint', 2: 'int', 3: 'float'}
@@ -60,6 +61,11 @@ class ImageFacts:
     fault: str = ''
     not_for_opencv: str = ''
 
+    @property
+    def kind(self) -> str:
+        """Such as ``5 channels of uint16``."""
+        return f'{self.channels} channel{"s" * (self.channels > 1)} of {self.dtype}'
+
 
 def look_at(path: Path) -> ImageFacts:
     """Read the header and the end of one file; no pixel is decoded (about 0.1 ms)."""
@@ -77,7 +83,7 @@ def look_at(path: Path) -> ImageFacts:
     except UnidentifiedImageError:
         return ImageFacts(fault=f'is not an image ({path.stat().st_size} bytes)')
     except InputError as error:
-        return ImageFacts(fault=str(error))
+        return ImageFacts(fault=str(error).removeprefix(f'{path} '))
     except (OSError, SyntaxError, ValueError, LookupError, struct.error) as error:
         return ImageFacts(fault=f'cannot be read ({error})')
 

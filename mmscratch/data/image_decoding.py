@@ -20,7 +20,7 @@ from mmscratch.config import cpu_threads
 from mmscratch.config.sections import type_name
 from mmscratch.data.image_check import ImageFacts, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
-from mmscratch.errors import describe
+from mmscratch.errors import InputError, describe
 
 
 def check_images(
@@ -69,6 +69,8 @@ def decode_all(
     def fault_of(path: str) -> str:
         try:
             load.transform(dict(img_path=path))
+        except InputError as error:
+            return str(error).removeprefix(f'{path}: ')
         except AssertionError:  # mmcv's, which says no more
             return 'cannot be decoded'
         except Exception as error:

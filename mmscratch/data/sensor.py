@@ -82,8 +82,8 @@ def fit(
     if measure:
         mean, std, told = _measured(_spread(paths, MEASURED), step, len(paths))
     print_log(
-        f'{found[0][0].parent}: images of {count} channel{"s" * (count > 1)} of {dtype} (headers '
-        f'of {len(found)}); the network takes {", ".join(map(str, chosen))}; {told}',
+        f'{found[0][0].parent}: images of {found[0][1].kind} (headers of {len(found)}); '
+        f'the network takes {", ".join(map(str, chosen))}; {told}',
         logger='current',
         level=logging.INFO,
     )
@@ -124,19 +124,16 @@ def _is_colour(cfg: Config, found: Sequence[tuple[Path, ImageFacts]]) -> bool:
     counts = {fact.channels for fact in facts}
     if counts <= {1, 3}:
         return True
-    if counts != {2} and counts != {4}:
-        # colour and grey, some with alpha
-        return max(counts) <= 4
-    last = max(counts)
+    if counts != {4}:  # colour and grey, some with alpha; or two bands of a TIFF
+        return counts <= {1, 3, 4}
     from mmscratch.data.transforms import LoadImageFromFile
 
-    load = LoadImageFromFile(channels=[last])
+    load = LoadImageFromFile(channels=[4])
     values = {int(value) for path, _ in found[:8] for value in np.unique(load.image(path))}
     if len(values) > 1:
         return False
     print_log(
-        f'{found[0][0].parent}: channel {last} is {values.pop()} everywhere, and is left out, as '
-        'alpha is',
+        f'{found[0][0].parent}: channel 4 is {values.pop()} everywhere, and is left out as alpha',
         logger='current',
         level=logging.INFO,
     )
@@ -151,10 +148,8 @@ def _kind(
     for path, other in found:
         if other.dtype != fact.dtype or (not channels and other.channels != fact.channels):
             raise InputError(
-                f'{path}: has {other.channels} channels of {other.dtype}, and {first} '
-                f'{fact.channels} of {fact.dtype}; convert them to one kind'
-                + ', or choose common ones with --channels'
-                * (other.dtype == fact.dtype)
+                f'{path}: has {other.kind}, and {first} {fact.kind}; convert them to one kind'
+                + ', or choose common ones with --channels' * (other.dtype == fact.dtype)
             )
     if fact.dtype not in _DTYPES:
         raise InputError(

@@ -57,7 +57,9 @@ def draw(root: Path) -> None:
         content = json.loads(file.read_text())
         for row in content['images']:
             picture = root / split / row['file_name']
-            grey = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+            read = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE)
+            assert read is not None  # just drawn
+            grey = read.astype(np.float32) / 255
             rng = np.random.default_rng([row['id'], len(split)])
             # smooth, and over the same range
             noise = [cv2.GaussianBlur(each, (0, 0), 2) for each in rng.random((4, *grey.shape))]

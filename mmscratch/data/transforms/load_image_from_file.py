@@ -96,18 +96,19 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             raise InputError(
                 f'{path}: has values of {image.dtype}, and others have {self.dtype}; convert it'
             )
-        if max(channels) > image.shape[2]:
+        count = image.shape[2]
+        if max(channels) > count:
             raise InputError(
-                f'{path}: has {image.shape[2]} channels, and channel {max(channels)} is asked '
-                'for; replace it, or choose with --channels'
+                f'{path}: has {count} channel{"s" * (count > 1)}, and channel {max(channels)} is '
+                'asked for; replace it, or choose with --channels'
             )
         image = image[..., [channel - 1 for channel in channels]]
         if image.dtype != np.uint8:
             image = image.astype(np.float32)
             if not np.isfinite(image).all():
                 raise InputError(
-                    f'{path}: {np.count_nonzero(~np.isfinite(image))} values are NaN, infinite or '
-                    'beyond float32; replace them, such as by the least value'
+                    f'{path}: has {np.count_nonzero(~np.isfinite(image))} values that are NaN, '
+                    'infinite or beyond float32; replace them, such as by the least value'
                 )
         return np.ascontiguousarray(image)
 

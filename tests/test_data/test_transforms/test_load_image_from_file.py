@@ -135,7 +135,7 @@ def test_dicom_is_rescaled_as_it_says(tmp_path, photometric):
             dict(channels=[1], dtype='uint8'),
             'has values of uint16, and',
         ),
-        (np.full((2, 2), np.nan), dict(channels=[1]), '4 values are NaN, infinite or beyond'),
+        (np.full((2, 2), np.nan), dict(channels=[1]), 'has 4 values that are NaN, infinite'),
     ],
 )
 def test_what_differs_is_refused_in_a_line(tmp_path, pixels, step, message):
