@@ -36,8 +36,8 @@ _TURNED = range(5, 9)  # The orientations that swap width and height.
 _PNG_BITS = 24  # Where the header has them, after the size of the image; the colour type follows.
 # As OpenCV loads them, by colour type: a palette has colours, and grey with alpha is colour too.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
-# Tags of TIFF: width, height, BitsPerSample, SamplesPerPixel, SampleFormat.
-_TIFF_SIZE, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_FORMAT = (256, 257), 258, 277, 339
+# Tags of TIFF: width, height, BitsPerSample, SamplesPerPixel, PlanarConfiguration, SampleFormat.
+_TIFF_SIZE, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_PLANES, _TIFF_FORMAT = (256, 257), 258, 277, 284, 339
 _TIFF_KINDS = {1: 'uint', 2: 'int', 3: 'float'}
 
 
@@ -131,13 +131,16 @@ def _tiff(file: BinaryIO) -> ImageFacts:
         width, height = (int(directory[tag]) for tag in _TIFF_SIZE)
         bits = max(directory.get(_TIFF_BITS, (1,)))
         kind = directory.get(_TIFF_FORMAT, (1,))[0]
-        pages[place] = (width, height, bits, directory.get(_TIFF_SAMPLES, 1), kind)
+        form = (directory.get(_TIFF_SAMPLES, 1), kind, directory.get(_TIFF_PLANES, 1))
+        pages[place] = (width, height, bits, *form)
         place = directory.next
     forms = list(pages.values())
-    width, height, bits, samples, kind = forms[0]
+    width, height, bits, samples, kind, planes = forms[0]
     channels = samples * forms.count(forms[0])
     dtype = _dtype(_TIFF_KINDS.get(kind, f'format {kind} of '), bits)
-    foreign = '' if channels <= 4 else f'{channels} channels'
+    # OpenCV loads the first page, and mistakes other bands for one
+    is_foreign = channels > samples or samples not in (1, 3, 4) or (planes == 2 and samples > 1)
+    foreign = f'{channels} channels in pages or bands' if is_foreign else ''
     return _facts(width, height, channels, dtype, bits, foreign)
 
 

@@ -31,7 +31,7 @@ def check_images(
     The arguments are those of :func:`decode_all`. Without ``decode`` only files are looked at.
     """
     facts = look_at_all(paths)
-    if not any(step.get('channels') for step in pipeline):
+    if not any(step.get('channels') for step in pipeline if _loads(step)):
         facts = [replace(fact, fault=fact.fault or fact.not_for_opencv) for fact in facts]
     else:  # all bits are loaded
         facts = [replace(fact, bits=8) for fact in facts]
@@ -55,7 +55,7 @@ def decode_all(
         paths: image files below it.
         pipeline: of the data set.
     """
-    step = next((s for s in pipeline if type_name(s) == 'LoadImageFromFile'), None)
+    step = next(filter(_loads, pipeline), None)
     if step is None:
         return [''] * len(paths)
     load = TRANSFORMS.build(dict(step))
@@ -89,6 +89,10 @@ def decode_all(
         if sound:
             _remember(memory, {**known, **sound})
     return [faults.get(str(path), '') for path in paths]
+
+
+def _loads(step: Mapping[str, Any]) -> bool:
+    return type_name(step) == 'LoadImageFromFile'
 
 
 def _memory(folder: Path, step: Mapping[str, Any]) -> Path:

@@ -63,7 +63,12 @@ def fit(
     paths = _image_paths(cfg)
     some = _spread(paths, HEADERS)
     found = [(path, fact) for path, fact in zip(some, look_at_all(some)) if not fact.fault]
-    if not found or (channels is None and _is_colour(cfg, found)):
+    if not found or (channels is None and _is_colour(found)):
+        if shown:
+            raise InputError(
+                f'--shown-channels: {found[0][0] if found else "the images"}: is shown in its '
+                'colours, as one of 8 bits; leave the option out, or give --channels too'
+            )
         return
     dtype, count = _kind(found, channels)
     chosen = list(channels or range(1, count + 1))
@@ -116,7 +121,7 @@ def _spread(paths: Sequence[Path], number: int) -> list[Path]:
     return [paths[i] for i in chosen if paths[i].is_file()]
 
 
-def _is_colour(cfg: Config, found: Sequence[tuple[Path, ImageFacts]]) -> bool:
+def _is_colour(found: Sequence[tuple[Path, ImageFacts]]) -> bool:
     """Whether images are loaded as three channels of 8 bits: colour, or grey thrice."""
     facts = [fact for _, fact in found]
     if any(fact.dtype != 'uint8' or fact.not_for_opencv for fact in facts):

@@ -19,6 +19,7 @@ from mmscratch.errors import InputError
 
 # of the values shown in pictures, darker and brighter ones are black and white
 _PERCENTILES = (0.5, 99.5)
+_PNG_COLOUR = 25  # where its header has the colour type; 4 and 6 have alpha
 LOADER_OPTIONS = ('channels', 'dtype', 'shown')
 
 
@@ -83,7 +84,10 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         Each of the channels ``shown`` that has not 8 bits is stretched to black and white.
         """
         if self.channels is None:
-            return mmcv.imread(str(path), channel_order='rgb')
+            colour = mmcv.imread(str(path), channel_order='rgb')
+            if colour is None:
+                raise InputError(f'{path}: cannot be decoded; write it again')
+            return colour
         image = self._of_file(path, self.shown)
         if image.dtype != np.uint8:
             low, high = np.percentile(image, _PERCENTILES, axis=(0, 1))
@@ -134,7 +138,10 @@ def read(path: str | Path, content: bytes) -> np.ndarray:
     elif content[128:132] == b'DICM':
         image = _dicom(path, content)
     else:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        # "unchanged" keeps alpha, and does not turn images as their EXIF data say
+        has_alpha = content[1:4] == b'PNG' and content[_PNG_COLOUR] in (4, 6)
+        flags = cv2.IMREAD_UNCHANGED if has_alpha else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         if image is None:
             raise InputError(f'{path}: cannot be decoded; write it again')
         if image.ndim == 3:  # OpenCV has blue first, and alpha last
