@@ -178,8 +178,8 @@ def test_augmentations_of_colour_are_left_out_and_told(retina, folder, capsys):
     assert [type_name(step) for step in steps[2:5]] == ['Expand', 'RandomChoice', 'AutoAugment']
     assert steps[2]['mean'] == retina.model.data_preprocessor.mean
     assert not steps[2]['to_rgb']
-    assert steps[3].transforms == [[dict(type='RandomFlip')], []]
-    assert steps[4].policies == [[dict(type='RandomFlip')]]
+    assert steps[3]['transforms'] == [[dict(type='RandomFlip')], []]
+    assert steps[4]['policies'] == [[dict(type='RandomFlip')]]
     told = [line for line in capsys.readouterr().out.splitlines() if 'left out' in line]
     assert len(told) == 1
     for name in ('PhotoMetricDistortion', 'YOLOXHSVRandomAug', 'Mosaic', 'Invert', 'AutoAugment'):
