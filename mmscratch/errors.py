@@ -2,18 +2,26 @@
 
 import contextlib
 import logging
-import os
+import multiprocessing
 import re
-import signal
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
+
+from mmscratch.config import stop_signals
 
 _PROJECT = Path(__file__).resolve().parents[1]
 _OUT_OF_MEMORY = 'OutOfMemoryError'  # torch's; its name saves the import of torch
+# what torch's loader says -> a cure
+_LOADER = {
+    'DataLoader timed out': 'a worker hangs; see to the disk of the images, or give it more time: '
+    'train_dataloader.timeout, in seconds',
+    'DataLoader worker (pid': 'is memory or shared memory (/dev/shm) full? Take fewer workers: '
+    'train_dataloader.num_workers',
+}
 _LONGEST = 500  # characters of another package's message
 # torch's loader gives the traceback of a worker as the message of its error
 _FROM_WORKER = 'Original Traceback (most recent call last):'
@@ -35,32 +43,42 @@ def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
     line also names the run's log, which has the traceback. A bug of this project (:func:`is_bug`)
     keeps its traceback on stderr.
 
-    Ctrl-C, and the SIGTERM of a batch system, end the tool with the line ``interrupted`` and status
-    130. They end its worker processes too, which might wait for ever for a killed tool.
+    A signal (:mod:`mmscratch.config.stop_signals`) ends the tool with the line ``interrupted`` and
+    status 130, or, if a run has saved its last step, with that line and status 75. Its worker
+    processes, which might wait for ever for a killed tool, end with it.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr, flush=True)
-        sys.exit(130)
-    except Exception as error:
-        if is_bug(error):
-            raise
-        line = f'error: {describe(error)}'
-        if not isinstance(error, InputError):
-            file = _log_traceback() or _save_traceback()
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            source = frame.filename.rpartition('site-packages/')[2]
-            line += f' (raised in {source}, line {frame.lineno}, {frame.name})'
-            line += f'; the traceback is in {file}'
-        elif error.__cause__ or _FROM_WORKER in str(error):
-            # the line says enough; the log gets the traceback of the library's error
-            _log_traceback()
+    with stop_signals.handled():
+        try:
+            yield
+        except stop_signals.Stopped as stopped:
+            _end(str(stopped), stop_signals.RESUMABLE)
+        except KeyboardInterrupt:
+            _end(interrupted, stop_signals.INTERRUPTED)
+        except Exception as error:
+            if stop_signals.is_ending():  # what the interruption broke on its way
+                _end(interrupted, stop_signals.INTERRUPTED)
+            if is_bug(error):
+                raise
+            line = f'error: {describe(error)}'
+            if not isinstance(error, InputError):
+                file = _log_traceback() or _save_traceback()
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                source = frame.filename.rpartition('site-packages/')[2]
+                line += f' (raised in {source}, line {frame.lineno}, {frame.name})'
+                line += f'; the traceback is in {file}'
+            elif error.__cause__ or _FROM_WORKER in str(error):
+                # the line says enough; the log gets the traceback of the library's error
+                _log_traceback()
+            _end(line, 2)
+
+
+def _end(line: str, status: int) -> NoReturn:
+    if line:
         print(line, file=sys.stderr, flush=True)
-        sys.exit(2)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    # one that hangs would be waited for
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    sys.exit(status)
 
 
 def is_bug(error: BaseException) -> bool:
@@ -71,7 +89,7 @@ def is_bug(error: BaseException) -> bool:
     """
     if isinstance(error, InputError | OSError | MemoryError | ImportError):
         return False
-    if type(error).__name__ == _OUT_OF_MEMORY:
+    if type(error).__name__ == _OUT_OF_MEMORY or str(error).startswith(tuple(_LOADER)):
         return False
     # a loader's worker sends its traceback as text
     files = _FRAME.findall(str(error)) if _FROM_WORKER in str(error) else []
@@ -98,6 +116,9 @@ def describe(error: BaseException) -> str:
     # OpenCV calls its errors "error", and begins their text with its name
     if kind in (InputError.__name__, 'error'):
         return text
+    for begin, cure in _LOADER.items():
+        if text.startswith(begin):
+            return f'{text.rstrip(".")}: {cure}'
     if kind == _OUT_OF_MEMORY:
         return f'{text}; take fewer or smaller images at a time (train_dataloader.batch_size)'
     return f'{kind}: {text}' if text else kind
@@ -120,34 +141,3 @@ def _save_traceback() -> str:
     with tempfile.NamedTemporaryFile('w', prefix='mmscratch-', suffix='.log', delete=False) as file:
         file.write(traceback.format_exc())
     return file.name
-
-
-# A forked worker inherits the handler of SIGTERM, but SIGTERM must kill it. Python forgets a signal
-# that arrives during a fork, and drops an exception that is raised there. A pool would then wait
-# for its workers for ever. So SIGTERM is blocked during a fork.
-
-
-def _hold_sigterm() -> None:
-    if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-
-def _release_sigterm_in_parent() -> None:
-    if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
-        try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        except KeyboardInterrupt:  # Python would drop it here
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-
-
-def _release_sigterm_in_child() -> None:
-    if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-os.register_at_fork(
-    before=_hold_sigterm,
-    after_in_parent=_release_sigterm_in_parent,
-    after_in_child=_release_sigterm_in_child,
-)

@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        '--data', type=Path, required=True, metavar='DIR', help='a folder in COCO or VOC layout'
+        '--data', type=Path, required=True, metavar='DIR', help='a folder of any layout of train.py'
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(

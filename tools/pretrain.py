@@ -111,9 +111,6 @@ def configure(args: argparse.Namespace) -> Config:
     cfg.resume = args.resume is not None
     cfg.load_from = args.resume or args.init
     cfg.default_hooks.preflight.init = 'pretrained' if args.init else 'random'
-    if args.resume == 'latest':
-        latest = work_dir.last_checkpoint(Path(cfg.work_dir))
-        cfg.load_from = latest and str(latest)
     cfg.launcher = 'none'
     fit_to_runner(cfg)
     return cfg
@@ -133,9 +130,14 @@ def main(args: argparse.Namespace) -> None:
     from mmscratch.data import unlabelled_images
     from mmscratch.hooks.named_errors_hook import NamedErrorsHook
     from mmscratch.samplers.subset import read_ids
+    from mmscratch.weights import resumption
 
     pipeline = cfg.train_dataloader.dataset.pipeline
     images = unlabelled_images.check(args.images, pipeline)
+    note = ''
+    if args.resume == 'latest':
+        latest, note = resumption.newest_whole(Path(cfg.work_dir))
+        cfg.load_from = latest and str(latest)
     work_dir.claim(Path(cfg.work_dir), args.config, args.resume)
     if (subset := cfg.train_dataloader.sampler.get('subset')) is not None:
         images = subset if isinstance(subset, int) else len(read_ids(subset))
@@ -147,10 +149,12 @@ def main(args: argparse.Namespace) -> None:
     if cfg.model.queue_length is None:
         cfg.model.queue_length = queue_length(images, args.batch_size)
     threads = cpu_threads.fit(cfg, args.cfg_options)
+    work_dir.lock(Path(cfg.work_dir))
     runner = Runner.from_cfg(cfg)
     runner.register_hook(NamedErrorsHook())
     for line in (
         threads,
+        *filter(None, [note]),
         f'{args.method}: {images:,} images, {args.batch_size} images/step, '
         f'views of {pipeline[-1].size} pixels, queue of {cfg.model.queue_length}, '
         f'lr {cfg.optim_wrapper.optimizer.lr:g}',

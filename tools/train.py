@@ -1,7 +1,7 @@
 """Train a detector.
 
     python tools/train.py configs/scratch/mask_rcnn_r18_gn_600i_shapes.py
-    python tools/train.py CONFIG --data DIR          # your own images in COCO or VOC layout
+    python tools/train.py CONFIG --data DIR          # your own images, in README's layouts
     python tools/train.py CONFIG --init FILE         # begin with these weights
     python tools/train.py CONFIG --init FILE --freeze    # and train neck and heads alone
     python tools/train.py CONFIG --scale 0.5         # on images of half the size
@@ -35,6 +35,7 @@ from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.data import layouts
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
+from mmscratch.weights import resumption
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
@@ -164,10 +165,6 @@ def configure(args: argparse.Namespace) -> Config:
     cfg.resume = args.resume is not None
     if cfg.resume or (was_resumed and not args.init):
         cfg.load_from = args.resume
-    if args.resume == 'latest':
-        latest = work_dir.last_checkpoint(Path(cfg.work_dir), out_dir_of(cfg))
-        # without one the claim on the folder fails
-        cfg.load_from = latest and str(latest)
     if args.amp:
         import torch
 
@@ -205,6 +202,11 @@ def main(args: argparse.Namespace) -> None:
     cfg = configure(args)
     config_check.check_keys(cfg)
     plan = batch_plan.plan_batch(cfg, distributed.world_size(args.launcher), args.batch)
+    note = ''
+    if args.resume == 'latest':
+        latest, note = resumption.newest_whole(Path(cfg.work_dir), out_dir_of(cfg))
+        # without one the claim on the folder fails
+        cfg.load_from = latest and str(latest)
     reports = []
     if distributed.is_main_process(args.launcher):
         if not args.trial:
@@ -213,13 +215,20 @@ def main(args: argparse.Namespace) -> None:
     layouts.share_parsed_files(cfg)
     distributed.prepare_for_cpu(cfg)
     threads = cpu_threads.fit(cfg, args.cfg_options)
+    if distributed.is_main_process(args.launcher) and not args.trial:
+        work_dir.lock(Path(cfg.work_dir), out_dir_of(cfg))
 
     from mmscratch.benchmark import trial
 
     with trial.prepared(cfg) if args.trial else contextlib.nullcontext():
         runner = build_runner(cfg)
         lines = [line for report in reports for line in report.lines()]
-        lines += [backend.describe(), threads, *([trial.NOTE] if args.trial else [])]
+        lines += [
+            backend.describe(),
+            threads,
+            *filter(None, [note]),
+            *([trial.NOTE] if args.trial else []),
+        ]
         for line in lines:
             print_log(line, logger='current')
         # MMDetection makes millions of objects of a large JSON, none of them garbage

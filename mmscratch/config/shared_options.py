@@ -39,7 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--data',
         type=Path,
         metavar='DIR',
-        help='use this folder in COCO or PASCAL VOC layout in place of the data of the config',
+        help='use this folder in place of the data of the config: COCO, PASCAL VOC, YOLO, LabelMe, '
+        'or an export of Roboflow, CVAT or Label Studio',
     )
     parser.add_argument(
         '--channels',

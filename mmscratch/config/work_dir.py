@@ -1,14 +1,19 @@
-"""The folder of a run's outputs. No run overwrites another."""
+"""The folder of a run's outputs. No run overwrites another, and no file is ever half of one."""
 
+import fcntl
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from mmscratch.errors import InputError
 
 # Files that a run overwrites in place.
 WRITTEN = ('*.pth', 'last_checkpoint', 'init_stats.json', 'curves.png', 'pictures/*')
+
+_locks: list[IO[str]] = []
 
 
 def default_work_dir(
@@ -49,7 +54,7 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
     Raises:
         InputError: ``work_dir`` is a file, or contains the run of another config; the run would
             save into a folder that contains a run, and ``resume`` is None or a checkpoint of
-            another folder; ``resume`` is ``'latest'``, and there is no ``last_checkpoint``.
+            another folder; ``resume`` is ``'latest'``, and there is no checkpoint.
     """
     if work_dir.exists() and not work_dir.is_dir():
         raise InputError(f'{work_dir} is a file: name another folder with --work-dir')
@@ -75,14 +80,39 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
             'overwrite: continue it with --resume alone, or name another folder with --work-dir'
         )
     unlink_from_others({work_dir, folder}, config.name)
-    # without last_checkpoint a run would begin at iteration 0
-    if resume == 'latest' and not (work_dir / 'last_checkpoint').exists():
+    # a run would begin at iteration 0
+    if resume == 'latest' and not saved:
         raise InputError(
-            f'{work_dir} holds a run ({traces[0].name}), but no last_checkpoint: name the one to '
-            'go on from with --resume CHECKPOINT'
+            f'{work_dir} holds a run ({traces[0].name}), but no checkpoint to go on from: name one '
+            'with --resume CHECKPOINT'
             if traces
             else f'{work_dir} holds no run to go on with: correct --work-dir, or leave out --resume'
         )
+
+
+def lock(work_dir: Path, out_dir: str | None = None) -> None:
+    """Make the folder, and keep all other processes from training in it, until this one ends.
+
+    What a killed run has left half written is removed.
+
+    Raises:
+        InputError: another run is in the folder.
+    """
+    for folder in {work_dir, checkpoint_folder(work_dir, out_dir)}:
+        folder.mkdir(parents=True, exist_ok=True)
+        # open until the end of the process, and of its workers, which end with it
+        _locks.append((folder / 'lock').open('w'))
+        try:
+            fcntl.flock(_locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f'{folder}: a run is in this folder right now; wait for its end, stop it, or name '
+                'another folder with --work-dir'
+            ) from None
+        except OSError:
+            continue  # the file system has no locks
+        for unfinished in folder.glob('*.tmp'):
+            unfinished.unlink(missing_ok=True)
 
 
 def last_checkpoint(work_dir: Path, out_dir: str | None = None) -> Path | None:
@@ -103,6 +133,13 @@ def last_checkpoint(work_dir: Path, out_dir: str | None = None) -> Path | None:
     return checkpoint_folder(work_dir, out_dir) / name
 
 
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints that a run can be resumed from, the newest first."""
+    numbered = ((re.fullmatch(r'(?:iter|epoch)_(\d+)', f.stem), f) for f in folder.glob('*.pth'))
+    files = [(int(match[1]), file) for match, file in numbered if match]
+    return [file for _, file in sorted(files, reverse=True)]
+
+
 def checkpoint_folder(work_dir: Path, out_dir: str | None = None) -> Path:
     """The folder of ``CheckpointHook``: ``work_dir``, or a folder of its name in ``out_dir``.
 
@@ -121,3 +158,35 @@ def unlink_from_others(folders: set[Path], config: str) -> None:
             copy = file.with_name(f'{file.name}.tmp')
             shutil.copy2(file, copy)
             copy.replace(file)
+
+
+def write(file: Path, content: bytes) -> None:
+    """Write a file aside, flush it to the disk, and move it into its place in a single step.
+
+    Whatever happens, the file is the old one or the new one, whole.
+
+    Raises:
+        InputError: the disk is full or read-only, or the folder is gone.
+    """
+    aside = file.with_name(f'{file.name}.tmp')
+    try:
+        with aside.open('wb') as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        aside.replace(file)
+        # the new name too
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        free = shutil.disk_usage(file.parent).free / 2**20 if file.parent.is_dir() else 0
+        raise InputError(
+            f'{file}: cannot be written ({error.strerror}): it needs {len(content) / 2**20:,.0f} '
+            f'MiB, and {free:,.0f} MiB are free; earlier files are as they were: make space, or '
+            'see to the folder, then go on with --resume'
+        ) from None
+    finally:
+        aside.unlink(missing_ok=True)

@@ -165,11 +165,11 @@ def _check_files(
     With `decode` each is decoded by the pipeline, too.
     """
     names = [image['file_name'] for image in images]
-    missing = _missing(names, image_dir)
-    if missing:
+    absent = missing(names, image_dir)
+    if absent:
         raise InputError(
-            f'{file}: {len(missing)} of {len(names)} images are not in {image_dir}, the first is '
-            f"'{missing[0]}'{_hint(missing[0], image_dir)}; add the files, or correct file_name "
+            f'{file}: {len(absent)} of {len(names)} images are not in {image_dir}, the first is '
+            f"'{absent[0]}'{_hint(absent[0], image_dir)}; add the files, or correct file_name "
             f'(it is relative to that folder)'
         )
     paths = [image_dir / name for name in names]
@@ -196,7 +196,7 @@ def _check_files(
     return dict(zip(names, facts))
 
 
-def _missing(names: Sequence[str], image_dir: Path) -> list[str]:
+def missing(names: Sequence[str], image_dir: Path) -> list[str]:
     """Names without a file. One listing a folder: a stat of each file is slow on network disks."""
     parts = [os.path.split(name) for name in names]
     present = {}

@@ -23,8 +23,14 @@ _UNKNOWN_SIGMA = 0.05
 
 
 def recognises(root: Path) -> bool:
-    """Always: this is the last layout, and its errors say what is missing."""
-    return True
+    """Whether there are annotation files of both splits."""
+    return any(
+        all(file.is_file() for file in _files(root, suffix).values()) for suffix in _SUFFIXES
+    )
+
+
+def _files(root: Path, suffix: str) -> dict[str, Path]:
+    return {s: root / 'annotations' / f'instances_{s}{suffix}.json' for s in SPLITS}
 
 
 def find(root: Path) -> dict[str, dict[str, Any]]:
@@ -41,7 +47,7 @@ def find(root: Path) -> dict[str, dict[str, Any]]:
             f'{root}: no such folder; give --data a folder in COCO or PASCAL VOC layout'
         )
     for suffix in _SUFFIXES:
-        files = {s: root / 'annotations' / f'instances_{s}{suffix}.json' for s in SPLITS}
+        files = _files(root, suffix)
         if all(file.is_file() for file in files.values()):
             break
     else:
@@ -68,8 +74,10 @@ def find(root: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def use(cfg: Config, root: Path) -> None:
+def use(cfg: Config, root: Path, folder: dict[str, dict[str, Any]]) -> None:
     """Make `cfg` train and evaluate on a folder; classes and head sizes follow the annotations.
+
+    `folder` says what the data sets read, as :func:`find` does.
 
     A config with masks becomes its box-only twin where no annotation has a segmentation. Number,
     names and mirror pairs of keypoints follow the annotations too; for a config with keypoints
@@ -77,7 +85,6 @@ def use(cfg: Config, root: Path) -> None:
     InputError for faults of the annotation files, and for a config that cannot use such data.
     Boxes and images are not checked.
     """
-    folder = find(root)
     keypoints = repoint.keypoint_datasets(cfg)
     if keypoints:
         folder = _with_keypoint_files(folder)

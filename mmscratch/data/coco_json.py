@@ -129,6 +129,16 @@ def _identity(file: str | os.PathLike) -> _Identity:
 
 
 def _read(file: Path) -> CocoJson:
+    content, sha256 = parse(file)
+    return CocoJson(content, file, sha256)
+
+
+def parse(file: Path) -> tuple[dict[str, Any], str]:
+    """The content of a file that has COCO's sections, unchecked, and the SHA-256 of the file.
+
+    Raises:
+        InputError: the file is no JSON, or lacks a section.
+    """
     content = file.read_bytes()
     collects = gc.isenabled()
     # The collector would go through millions of new objects again and again; none is garbage.
@@ -144,7 +154,7 @@ def _read(file: Path) -> CocoJson:
                 # nor look at them later; each is freed with its last reference all the same
                 gc.freeze()
             gc.enable()
-    return CocoJson(_sections(data, file), file, hashlib.sha256(content).hexdigest())
+    return _sections(data, file), hashlib.sha256(content).hexdigest()
 
 
 def _read_slowly(file: Path, content: bytes) -> Any:

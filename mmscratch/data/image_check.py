@@ -194,7 +194,7 @@ def needed(package: str, path: Path | str) -> ModuleType:
 
 def look_at_all(paths: Sequence[Path], threads: int = 4) -> list[ImageFacts]:
     """The facts of each path, in order, with a progress bar for a large set."""
-    with _any_size(), ThreadPool(threads) as pool:
+    with any_size(), ThreadPool(threads) as pool:
         # in chunks: a task an image, or more threads, cost more than most headers
         facts = pool.imap(look_at, paths, chunksize=64)
         return list(ProgressBar(facts, 'checking images', len(paths), leave=False, delay=1))
@@ -206,7 +206,7 @@ def folded(name: str) -> str:
 
 
 @contextmanager
-def _any_size() -> Iterator[None]:
+def any_size() -> Iterator[None]:
     """Pillow refuses to open images of 179 megapixels or more; their headers are harmless."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:

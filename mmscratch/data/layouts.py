@@ -1,13 +1,12 @@
 """The one door for data: use a folder of any layout, check what a config reads.
 
-A new layout is a module with ``recognises(root)`` and ``use(cfg, root)``, named in ``LAYOUTS``. If
-it has a data set of its own, ``_check_dataset`` names its check.
+COCO and PASCAL VOC are read as they are. All other layouts are kept as COCO by ``exports``.
 """
 
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,62 @@ from mmscratch.data import (
     voc_folder,
 )
 from mmscratch.data.data_report import DataReport
+from mmscratch.data.exports import cache
 from mmscratch.errors import InputError
 
-# The first that recognises a folder counts; COCO's takes the rest and says what is missing.
-LAYOUTS = (voc_folder, coco_folder)
+_KNOWN = (
+    'COCO (annotations/instances_{train,val}.json, train/, val/), Roboflow '
+    '(train/_annotations.coco.json, valid/), CVAT (annotations/instances_default.json, images/), '
+    'Label Studio (result.json, images/), one COCO JSON and its images, YOLO (data.yaml, or '
+    'images/ and labels/), LabelMe (a JSON beside each image), PASCAL VOC (Annotations/*.xml, '
+    'JPEGImages/, ImageSets/Main/)'
+)
+
+
+def find(root: str | os.PathLike) -> dict[str, dict[str, Any]]:
+    """Find the data of a folder of any layout.
+
+    Returns:
+        What the data sets of 'train' and of 'val' read: data_root, ann_file, data_prefix.
+        ``ann_file`` is a COCO JSON, or a list of names in PASCAL VOC layout.
+
+    Raises:
+        InputError: the folder has no layout that is known, or its files are at fault.
+    """
+    root = Path(root)
+    if voc_folder.recognises(root):
+        return voc_folder.find(root)
+    if coco_folder.recognises(root):
+        return coco_folder.find(root)
+    if export := cache.recognise(root):
+        return cache.keep(export)
+    if any(root.glob('annotations/instances_*.json')):
+        return coco_folder.find(root)  # which says what is missing
+    raise InputError(f'{_describe(root)} in one of these layouts: {_KNOWN}')
+
+
+def find_coco(root: Path) -> dict[str, dict[str, Any]]:
+    """Find data whose annotations are a COCO JSON, as all are but those in PASCAL VOC layout.
+
+    Raises:
+        InputError: as of :func:`find`, or the folder is in that layout.
+    """
+    if voc_folder.recognises(root):
+        raise InputError(f'{root}: is in PASCAL VOC layout, which does not do here; give another')
+    return find(root)
+
+
+def _describe(root: Path) -> str:
+    """What is wrong with a folder of no layout that is known."""
+    if not root.is_dir():
+        return f'{root}: no such folder; give --data a folder'
+    for below in sorted(path for path in root.iterdir() if path.is_dir()):
+        with contextlib.suppress(InputError):
+            if cache.recognise(below):
+                return (
+                    f'{root}: no layout that is known, but {below} has one: give that, or a folder'
+                )
+    return f'{root}: no layout that is known; {repoint.describe_folder(root)}; give a folder'
 
 
 def use_folder(cfg: Config, root: str | os.PathLike, **options: Any) -> None:
@@ -44,12 +95,26 @@ def use_folder(cfg: Config, root: str | os.PathLike, **options: Any) -> None:
         check(cfg)
 
     Raises:
-        InputError: the folder has none of the ``LAYOUTS``, its annotation files are at fault, or
+        InputError: the folder has no layout that is known, its annotation files are at fault, or
             the config cannot use such data.
     """
     root = Path(root)
-    next(layout for layout in LAYOUTS if layout.recognises(root)).use(cfg, root)
+    if voc_folder.recognises(root):
+        voc_folder.use(cfg, root)
+    else:
+        folder = find(root)
+        with _sources_named(map(repoint.annotation_path, folder.values())):
+            coco_folder.use(cfg, root, folder)
     sensor.fit(cfg, **options)
+
+
+@contextlib.contextmanager
+def _sources_named(files: Iterable[Path]) -> Iterator[None]:
+    """Let messages about files that ``exports`` keeps tell what they were made from."""
+    try:
+        yield
+    except InputError as fault:
+        raise InputError(cache.name_sources(str(fault), files)) from None
 
 
 def check(
@@ -77,6 +142,8 @@ def check(
         except InputError as fault:
             faults.append(str(fault))
 
+    read = [dataset for split in splits for dataset in repoint.datasets(cfg, split)]
+    files = [repoint.annotation_path(dataset) for dataset in read]
     reports: dict[str, list[DataReport]] = {split: [] for split in splits}
     for split, found in reports.items():
         for dataset in repoint.datasets(cfg, split):
@@ -92,7 +159,7 @@ def check(
         with collected():
             val.compare_with(train)
     if faults:
-        raise InputError('; '.join(dict.fromkeys(faults)))
+        raise InputError(cache.name_sources('; '.join(dict.fromkeys(faults)), files))
     for split in {'val', 'test'}.intersection(splits):
         for report in reports[split]:
             note_crowded_images(cfg, split, report)
@@ -109,7 +176,10 @@ def _check_dataset(
     if name in ('VOCDataset', 'VOCWithDifficult', 'VocWithDifficultDataset'):
         voc_check.check_archive(dataset)
     elif str(dataset.get('ann_file')).endswith('.json'):
-        return coco_check.check(dataset, drop_bad_boxes, decode)
+        report = coco_check.check(dataset, drop_bad_boxes, decode)
+        if source := cache.source_of(report.annotation_file):
+            report.notes += source.lines(report.annotation_file)
+        return report
     return None
 
 

@@ -20,7 +20,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
-from mmscratch.data import coco_folder, coco_json, repoint
+from mmscratch.data import coco_folder, coco_json, layouts, repoint
 from mmscratch.data.coco_json import CocoJson
 from mmscratch.data.image_check import look_at_all
 from mmscratch.data.progress_bar import ProgressBar
@@ -66,7 +66,7 @@ def plan(root: Path, checkpoint: Path, meta: Mapping[str, Any], given: str | Non
         InputError: the teacher was trained on other annotations, its subset is not known, or it
             has seen images that are not labelled.
     """
-    reads = coco_folder.find(root)['train']
+    reads = layouts.find_coco(root)['train']
     content = coco_json.load(repoint.annotation_path(reads))
     proof = meta.get('preflight') or {}
     trained_on = [a['sha256'] for a in proof.get('annotations', []) if a.get('split') == 'train']
@@ -158,7 +158,7 @@ def held_out(root: Path, planned: Plan, val: bool) -> HeldOut:
     content, ids, folder = planned.content, planned.held_out, planned.image_dir
     which = 'labelled images that the teacher has not seen'
     if val:
-        reads = coco_folder.find(root)['val']
+        reads = layouts.find_coco(root)['val']
         content, folder = coco_json.load(repoint.annotation_path(reads)), _image_dir(reads)
         ids, which = [row['id'] for row in content['images']], 'validation images'
     names = {row['id']: row['file_name'] for row in content['images']}
@@ -403,7 +403,7 @@ def write(
                 dict(id=number, image_id=row['id'], category_id=ids[name], bbox=box, area=area)
                 | dict(iscrowd=0, score=score, pseudo=1, **mask)
             )
-    val = coco_folder.find(root)['val']
+    val = layouts.find_coco(root)['val']
     train_file, val_file = (f'annotations/instances_{split}.json' for split in coco_folder.SPLITS)
     links = {
         'train/data': planned.image_dir,

@@ -9,6 +9,7 @@ from mmscratch.hooks.mean_over_ranks_hook import MeanOverRanksHook
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.hooks.pretraining_hook import PretrainingHook
 from mmscratch.hooks.run_report_hook import RunReportHook
+from mmscratch.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from mmscratch.hooks.start_cascade_hook import StartCascadeHook
 from mmscratch.hooks.subset_record_hook import SubsetRecordHook
 from mmscratch.hooks.val_loss_hook import ValLossHook

@@ -1,6 +1,5 @@
 """Check a training run before its first step, and record the result in its checkpoints."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmcv.cnn import is_norm
 from mmdet.registry import HOOKS
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -18,15 +16,22 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmscratch.config.sections import as_list, walk_paths
-from mmscratch.data.annotation_file import AnnotationFile, annotation_files, class_faults, few
+from mmscratch.data.annotation_file import (
+    AnnotationFile,
+    annotation_files,
+    class_faults,
+    few,
+    first_difference,
+)
 from mmscratch.errors import InputError
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
 from mmscratch.loops.resumed_schedule import follow_config
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step, loaded_file
 from mmscratch.loops.schedule_faults import schedule_faults
+from mmscratch.weights.checkpoint import hash_of_tensors
 from mmscratch.weights.initialization import describe, initialization, kind_of, link, trained_on
 
-CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset')
+CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset', 'data')
 PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
 
 
@@ -44,20 +49,23 @@ class PreflightHook(Hook):
     - ``norm_eval``: a norm layer is in eval mode while the model trains. Not checked with
       ``init='pretrained'``.
     - ``classes``: the class names of training data, validation data and their COCO JSON files, and
-      the sizes of the heads, disagree
+      the sizes of the heads, disagree; or a run is resumed with other names, or another order, than
+      it began with
     - ``schedule``: the run never saves or never validates; a learning-rate drop never comes;
       ``save_best`` or ``monitor`` names a number that validation does not yield; or a resumed run
       had another learning rate so far. If it was the same, the run continues with the drops and the
       end of the present config.
     - ``batch``: a run is resumed with another number of images a step than it began with. Another
       split of them into GPUs, images per GPU and accumulation is no fault; the log states it.
-    - ``subset``: a run is resumed on other images than it began with
+    - ``subset``: a run is resumed on other images than it began with, or with others repeated
+    - ``data``: a run is resumed with other annotation files than it began with. If this is allowed,
+      the checkpoints' entry gets their checksums too, in ``changed_annotations``.
 
     The result is the entry ``preflight`` in every checkpoint's meta, in plain types: init, allowed
     checks and their faults, seed, SHA-256 of the weights at step 0, SHA-256 of the annotation
     files, the subset, GPUs and images of a step, versions. ``initialization`` says what the run
     began with (:mod:`mmscratch.weights.initialization`). ``parent`` is the entry of the
-    checkpoint that ``load_from`` named. A resumed run keeps its entry unchanged.
+    checkpoint that ``load_from`` named. A resumed run keeps its entry.
 
     Args:
         init: ``'random'`` for a run from scratch, ``'pretrained'`` for one that loads weights.
@@ -93,6 +101,7 @@ class PreflightHook(Hook):
         self._loaded: tuple[str, str | None, list[str], dict] | None = None
         self._parent: dict | None = None
         self._other_past: list[str] = []
+        self._classes: list[str] = []
         self._proof: dict | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -101,6 +110,9 @@ class PreflightHook(Hook):
         self._parent = (checkpoint.get('meta') or {}).get('preflight')
         if runner._resume:
             states = checkpoint.get('param_schedulers')
+            meta = (checkpoint.get('meta') or {}).get('dataset_meta')
+            # several data sets have a list of them
+            self._classes = list((meta.get('classes') if isinstance(meta, dict) else None) or ())
             self._other_past = follow_config(runner.param_schedulers, states)
         else:
             names = list(checkpoint.get('state_dict', checkpoint))
@@ -149,6 +161,8 @@ class PreflightHook(Hook):
             found['batch'] = self._batch_faults(runner)
             found['frozen'] = self._freezing_faults(runner)
             found['subset'] = self._subset_faults(runner)
+            found['classes'] += self._class_faults(runner)
+            found['data'] = self._data_faults(runner, files)
             file = loaded_file(runner)
             found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
             # another batch, or a count of forward passes, has another schedule too
@@ -221,26 +235,57 @@ class PreflightHook(Hook):
             f'{loaded_file(runner)} began with {first}, this is {second}: resume with the same '
             'data, subset and subset_seed, or start anew'
         )
-        return [fault] if first != second else []
+        faults = [fault] if first != second else []
+        repeats = getattr(_sampler(runner), 'repeat_threshold', None)
+        if (before := (self._parent or {}).get('repeat_threshold', repeats)) != repeats:
+            faults.append(
+                f'{loaded_file(runner)} began with repeat_threshold={before}, this has {repeats}: '
+                'resume with the same, or start anew'
+            )
+        return faults
+
+    def _data_faults(self, runner: Runner, files: list[AnnotationFile]) -> list[str]:
+        """Compare the annotation files with those of the start, or of the last allowed change."""
+        parent = self._parent or {}
+        states = [dict(annotations=parent.get('annotations', []))]
+        began = _checksums([*states, *parent.get('changed_annotations', [])][-1]['annotations'])
+        now = _checksums(_plain(files))
+        return [
+            f'the annotations of the {split} set are not those that {loaded_file(runner)} was '
+            'trained with: put the files back, or start anew'
+            for split in began.keys() & now.keys()
+            if began[split] != now[split]
+        ]
+
+    def _class_faults(self, runner: Runner) -> list[str]:
+        """Compare the class names, in their order, with the checkpoint's."""
+        now = list(getattr(runner.train_dataloader.dataset, 'metainfo', {}).get('classes') or ())
+        began = self._classes
+        if not began or not now or began == now:
+            return []
+        return [
+            f'{loaded_file(runner)} was trained with other classes: {first_difference(began, now)}'
+            f'; give the data the names and the order of the start: {few(began)}'
+        ]
 
     def _established(self, runner: Runner, files: list[AnnotationFile], waived: list[str]) -> dict:
         """Collect the checkpoints' entry; a resumed run keeps the one of its checkpoint."""
         if runner.iter > 0 and self._parent is not None:
-            before = [annotation['sha256'] for annotation in self._parent['annotations']]
-            if [file.sha256 for file in files] != before:
-                runner.logger.warning(
-                    'preflight: the annotation files changed since the start of the run; its '
-                    'checkpoints keep the first checksums'
-                )
-            return self._parent
+            if not self._data_faults(runner, files):
+                return self._parent
+            change = dict(iteration=runner.iter, annotations=_plain(files))
+            changes = [*self._parent.get('changed_annotations', []), change]
+            return {**self._parent, 'changed_annotations': changes}
+        weights = bare_model(runner).state_dict()
         proof = dict(
             init=self.init,
             allowed=self.allow,
             waived=waived,
             seed=int(runner.seed),
-            initial_weights_sha256=None if runner.iter > 0 else hash_of_weights(bare_model(runner)),
-            annotations=[dict(split=f.split, file=f.file, sha256=f.sha256) for f in files],
+            initial_weights_sha256=None if runner.iter > 0 else hash_of_tensors(weights),
+            annotations=_plain(files),
             subset=_subset(runner),
+            repeat_threshold=getattr(_sampler(runner), 'repeat_threshold', None),
             batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
             resolution_factor=runner.cfg.get('resolution_factor', 1.0),
@@ -327,21 +372,27 @@ def warn_of_reverted_sync_bn(runner: Runner) -> None:
         )
 
 
-def hash_of_weights(model: nn.Module) -> str:
-    """Return the SHA-256 of names, dtypes, shapes and bytes of the state dict, sorted by name."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
-        # viewed as bytes, since numpy has no bfloat16
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+def _plain(files: list[AnnotationFile]) -> list[dict[str, str | None]]:
+    return [dict(split=file.split, file=file.file, sha256=file.sha256) for file in files]
+
+
+def _checksums(annotations: list[dict]) -> dict[str, list[str]]:
+    """Of each split; the images of a pre-training have none."""
+    sums: dict[str, list[str]] = {}
+    for annotation in annotations:
+        if annotation['sha256']:
+            sums.setdefault(annotation.get('split', ''), []).append(annotation['sha256'])
+    return sums
+
+
+def _sampler(runner: Runner) -> Any:
+    loader = runner.train_dataloader
+    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
 
 
 def _subset(runner: Runner) -> dict | None:
     """Describe the sampler's subset; None if all images take part."""
-    loader = runner.train_dataloader
-    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
-    subset = getattr(sampler, 'subset', None)
+    subset = getattr(_sampler(runner), 'subset', None)
     if subset is None or subset.sha256 is None:
         return None
     return dict(sha256=subset.sha256, size=len(subset.indices), seed=subset.seed)
@@ -349,8 +400,7 @@ def _subset(runner: Runner) -> dict | None:
 
 def _teacher(runner: Runner) -> dict | None:
     """The teacher of the pseudo labels, as tools/data/pseudo_labels.py has written it."""
-    loader = runner.train_dataloader
-    file = getattr(getattr(loader.batch_sampler, 'sampler', loader.sampler), 'labelled', None) or ''
+    file = getattr(_sampler(runner), 'labelled', None) or ''
     # other files of ids tell of no teacher
     content = json.loads(Path(file).read_text()) if file.endswith('.json') else None
     return content.get('teacher') if isinstance(content, dict) else None

@@ -3,7 +3,11 @@
 import contextlib
 import copy
 import itertools
-from collections.abc import Generator, Iterator
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -13,7 +17,26 @@ from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch.nn import Module
 from torch.utils.data import BatchSampler, DataLoader
 
+from mmscratch.errors import InputError
+from mmscratch.loops.runner_state import loaded_file
 from mmscratch.loops.seeded_dataset import SeededDataset, derive_seed
+
+
+def _start_worker(initialize: Callable[[int], None] | None, number: int) -> None:
+    """Keep a worker for the last step if a batch system sends SIGTERM to all processes.
+
+    It ends at that of its parent.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if initialize:
+        initialize(number)
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 @LOOPS.register_module()
@@ -68,9 +91,22 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         self.batch_sampler = cast(BatchSampler, dataloader.batch_sampler)
         self.accumulation = accumulation
         self._seed_at_start = runner.seed
+        self._in_step = False
 
     def run(self) -> Module:
-        """Train from iteration ``self.iter`` to the end."""
+        """Train from iteration ``self.iter`` to the end.
+
+        If a batch cannot be loaded, or a validation fails, the last step is whole, and hooks with a
+        method ``on_data_fault`` are called.
+
+        Raises:
+            InputError: the checkpoint is from behind the end.
+        """
+        if self.iter > self.max_iters:
+            raise InputError(
+                f'{loaded_file(self.runner)}: is of iteration {self.iter:,}, and this run ends at '
+                f'{self.max_iters:,}: resume it with the config and options of its start'
+            )
         sampler: Any = self.batch_sampler.sampler
         if getattr(sampler, 'seed', None) == self._seed_at_start:
             sampler.seed = self.runner.seed
@@ -82,13 +118,20 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
             wrapper._accumulative_counts = self.accumulation
             passes = (count * self.accumulation for count in (self.iter, self.max_iters))
             wrapper.initialize_count_status(self.runner.model, *passes)
+        began = self._iter
         # The workers end with the training, not whenever the garbage is collected.
         with contextlib.closing(self._data_batches(self._iter)) as self.dataloader_iterator:
-            return super().run()
+            try:
+                return super().run()
+            except Exception:
+                if self._iter > began and not self._in_step:
+                    self.runner.call_hook('on_data_fault')
+                raise
 
     def run_iter(self, data_batch: dict) -> None:
         """Take one optimizer step; ``data_batch`` is the batch of its first pass."""
         runner = self.runner
+        self._in_step = True
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=data_batch)
         batches = [data_batch]
         losses: list[dict[str, torch.Tensor]] = []
@@ -106,6 +149,7 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
             'after_train_iter', batch_idx=self._iter, data_batch=data_batch, outputs=outputs
         )
         self._iter += 1
+        self._in_step = False
 
     def _data_batches(self, past: int) -> Generator[Any, None, None]:
         # The parent's run() draws and drops one batch for each past iteration.
@@ -117,8 +161,27 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
             batch_sampler=self.keyed_batches(
                 self.batch_sampler, past, self.accumulation, get_rank(), get_world_size()
             ),
+            worker_init_fn=partial(_start_worker, loader.worker_init_fn),
         )
-        yield from loader
+        batches = iter(loader)
+        with self._late_worker_faults():
+            for batch in batches:
+                yield batch
+                # of a worker that has died during the step
+                torch._C._error_if_any_worker_fails()
+
+    @contextlib.contextmanager
+    def _late_worker_faults(self) -> Iterator[None]:
+        """Let no death of a worker interrupt a step: torch raises it wherever the process is."""
+        tell = signal.getsignal(signal.SIGCHLD)
+        if not callable(tell):  # no workers
+            yield
+            return
+        signal.signal(signal.SIGCHLD, lambda *args: None if self._in_step else tell(*args))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGCHLD, tell)
 
     @staticmethod
     def keyed_batches(

@@ -8,6 +8,7 @@ from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
 
 from mmscratch.samplers.pass_order import pass_order
+from mmscratch.samplers.repeat_factors import pass_length, repeat_factors, repeated
 from mmscratch.samplers.subset import select_subset
 
 
@@ -18,7 +19,8 @@ class FiniteSubsetSampler(DefaultSampler):
     Rank r of W takes the draws r, r + W, ... of the epoch's order. This order is that of the same
     pass of :class:`~mmscratch.samplers.InfiniteSubsetSampler`. With ``round_up`` the order is
     repeated from its start until every rank has the same number of images. ``len()`` is the number
-    of draws of this rank. ``subset`` and ``subset_seed`` are those of the infinite sampler.
+    of draws of this rank. ``subset``, ``subset_seed`` and ``repeat_threshold`` are those of the
+    infinite sampler; with the latter images of rare classes occur several times.
 
     Example:
         >>> val_dataloader = dict(
@@ -33,15 +35,24 @@ class FiniteSubsetSampler(DefaultSampler):
         round_up: bool = True,
         subset: int | str | None = None,
         subset_seed: int = 0,
+        repeat_threshold: float | None = None,
     ) -> None:
         super().__init__(dataset, shuffle, seed, round_up)
         self.subset = select_subset(dataset, subset, subset_seed)
-        self.subset_size = self.total_size = len(self.subset.indices)
+        self.size = self.subset_size = len(self.subset.indices)
+        self.repeat_threshold, self.factors = repeat_threshold, None
+        if repeat_threshold is not None:
+            self.factors = repeat_factors(dataset, self.subset.indices, repeat_threshold)
+            self.size = pass_length(self.factors)
+        self.total_size = self.size
         if round_up:
-            self.total_size = math.ceil(self.subset_size / self.world_size) * self.world_size
+            self.total_size = math.ceil(self.size / self.world_size) * self.world_size
         self.num_samples = len(range(self.rank, self.total_size, self.world_size))
 
     def __iter__(self) -> Iterator[int]:
-        draws = np.arange(self.rank, self.total_size, self.world_size) % self.subset_size
-        order = pass_order(self.subset_size, self.shuffle, self.seed, self.epoch)
-        return iter(self.subset.indices[order[draws]].tolist())
+        draws = np.arange(self.rank, self.total_size, self.world_size) % self.size
+        indices = self.subset.indices
+        if self.factors is not None:
+            indices = indices[repeated(self.factors, self.seed, self.epoch)]
+        order = pass_order(self.size, self.shuffle, self.seed, self.epoch)
+        return iter(indices[order[draws]].tolist())

@@ -40,7 +40,7 @@ class Claim:
     def verdict(self, results: Results) -> Verdict:
         """What the judge says; one seed of any run decides nothing."""
         verdict = self.judge(results)
-        if min(len(results[run.name]) for run in self.of_seeds([0])) < 2:
+        if any(len(results[run.name]) < 2 for run in self.of_seeds([0])):
             return Verdict(OPEN, f'{verdict.numbers} (one seed)')
         return verdict
 

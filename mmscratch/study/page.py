@@ -17,6 +17,8 @@ from mmscratch.study.seed_statistics import Gap, Results, final, interval, sprea
 from mmscratch.study.verdict import HOLDS
 
 MOST_SEEDS = 20
+# Names of runs in a sentence
+MOST_NAMED = 6
 RUNS = 'runs'  # the folder of the results, beside the page
 COLORS = {'scratch': 'tab:blue', 'pretrained': 'tab:orange'}
 NAMES = {'scratch': 'random initialization', 'pretrained': 'pre-trained'}
@@ -92,7 +94,9 @@ def write(folder: Path, study: Study) -> None:
         if results:
             sections += [f'*Cost:* {cost(results)}, those shared with other claims included.', '']
         if missing := [name for name in wanted if name not in results]:
-            sections += [f'Not run yet: {", ".join(missing)}.', '']
+            named = missing if len(missing) <= MOST_NAMED else missing[: MOST_NAMED - 1]
+            more = f' and {len(missing) - len(named)} more' if len(named) < len(missing) else ''
+            sections += [f'Not run yet: {", ".join(named)}{more}.', '']
             summary.append(f'| {claim.number} | {claim.title} | not run yet |')
             continue
         if claim.figure:

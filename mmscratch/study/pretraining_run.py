@@ -1,5 +1,6 @@
 """A pre-training without labels, as a run of a study."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any, ClassVar
 
 from mmengine.config import Config
 
-from mmscratch.data import coco_folder, voc_folder
 from mmscratch.study.run import Run
 from mmscratch.visualization.curves import read_scalars
 from mmscratch.weights import checkpoint
@@ -61,12 +61,19 @@ class PretrainingRun(Run):
 
 
 def images_of(root: Path) -> Path:
-    """The folder of the training images; in PASCAL VOC layout that of all images.
+    """The folder of the training images; where one folder has all images, that of all.
 
     Raises:
         InputError: the folder has no layout that is known.
     """
-    if voc_folder.recognises(root):
-        return Path(voc_folder.find(root)['train']['data_root'], 'JPEGImages')
-    train = coco_folder.find(root)['train']
-    return Path(train['data_root'], train['data_prefix']['img'])
+    # imports torch, which a job of Slurm does not need to start its process
+    from mmscratch.data import coco_json, layouts, repoint
+
+    train = layouts.find(root)['train']
+    if not train['ann_file'].endswith('.json'):
+        return Path(train['data_root'], 'JPEGImages')
+    folder = Path(train['data_root'], train['data_prefix']['img'])
+    if train['data_prefix']['img']:
+        return folder
+    names = [row['file_name'] for row in coco_json.load(repoint.annotation_path(train))['images']]
+    return folder / os.path.commonpath([os.path.dirname(name) for name in names])

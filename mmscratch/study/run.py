@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from mmengine.config import Config
 
-from mmscratch.data.coco_folder import find
+from mmscratch.config import work_dir
 from mmscratch.errors import InputError
 
 # The parts of a config that decide the result of a run.
@@ -182,7 +182,7 @@ class Run:
         command += ['--seed', str(self.seed)]
         if self.weights:
             command += ['--init', str(folder(self.weights) / self.weights.output(self))]
-        if (folder(self) / 'last_checkpoint').exists():
+        if work_dir.saved_checkpoints(folder(self)):
             command.append('--resume')
         elif self.parent:
             command += ['--resume', str(folder(self.parent) / self.parent.output(self))]
@@ -222,12 +222,12 @@ class Run:
     def _objects_per_image(self) -> float | None:
         """Of the whole training set; None in PASCAL VOC layout."""
         # imports torch, too
-        from mmscratch.data import voc_folder
+        from mmscratch.data import layouts
 
         root = self.data.root
-        if root and voc_folder.recognises(root):
+        dataset = layouts.find(root)['train'] if root else self.load().train_dataloader.dataset
+        if not dataset['ann_file'].endswith('.json'):
             return None
-        dataset = find(root)['train'] if root else self.load().train_dataloader.dataset
         coco = json.loads(Path(dataset['data_root'], dataset['ann_file']).read_text())
         return round(len(coco['annotations']) / len(coco['images']), 3)
 

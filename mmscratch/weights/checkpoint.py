@@ -4,7 +4,7 @@ A checkpoint of MMEngine contains more than torch's safe loader accepts: the mes
 ``HistoryBuffer``, its numpy arrays, and numpy scalars among the metrics. Importing this module
 allows exactly these (``CHECKPOINT_GLOBALS``). It also puts :func:`load` and :func:`load_url` in
 place of MMEngine's loaders, so that ``resume``, ``load_from`` and MMDetection's inferencers refuse
-all other objects and name them.
+all other objects and name them. They also refuse a file whose content is not what was saved.
 """
 
 import codecs
@@ -18,8 +18,9 @@ import struct
 import urllib.error
 import urllib.parse
 import zipfile
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from types import NoneType
 from typing import Any, cast
@@ -35,6 +36,9 @@ from mmscratch.weights import safetensors_file
 
 # The first bytes of a file of torch.save before torch 1.6, which writes a zip since.
 OLD_HEAD = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+
+# Key in meta of the SHA-256 of all tensors.
+HASH = 'tensors_sha256'
 
 
 def history_method(owner: type, name: str) -> Callable:
@@ -149,6 +153,9 @@ def load(
     or as a release (:mod:`mmscratch.weights.safetensors_file`). The attribute ``path`` of what is
     returned is the file on this machine, also where MMEngine was given a URL or a package.
 
+    A zip's pickle has a checksum, and the tensors have one (``HASH``) if a run of this package or
+    ``publish.py`` has saved the file.
+
     Raises:
         InputError: the file does not exist, is damaged, is no checkpoint, or contains another
             object. Such an object is not created.
@@ -164,18 +171,64 @@ def load(
         with refusals(filename):
             with open(filename, 'rb') as file:
                 is_old = file.read(len(OLD_HEAD)) == OLD_HEAD
-            if not is_old and not zipfile.is_zipfile(filename):
-                raise EOFError
+            if not is_old:
+                _check_pickle(filename)
             checkpoint = torch.load(filename, map_location=map_location, weights_only=True)
     if not isinstance(checkpoint, dict):
         raise InputError(
             f'{filename}: holds a {type(checkpoint).__name__}, not a checkpoint or weights by '
             'name; give the file of a model'
         )
+    meta = checkpoint.get('meta')
+    # removed, since the tensors may be changed and saved again
+    saved = meta.pop(HASH, None) if isinstance(meta, dict) else None
+    if saved and saved != hash_of_tensors(checkpoint):
+        raise InputError(
+            f'{filename}: is damaged: its tensors are not those that were saved (meta.{HASH}); '
+            'copy it again, or take an earlier one'
+        )
     # MMEngine passes on the content alone; an OrderedDict takes attributes, as of a state dict
     loaded = OrderedDict(checked(checkpoint, filename))
     vars(loaded)['path'] = filename
     return loaded
+
+
+def _check_pickle(filename: str) -> None:
+    """Raise EOFError unless the file is a zip whose pickle, tensors aside, has its checksum."""
+    try:
+        with zipfile.ZipFile(filename) as archive:
+            for name in archive.namelist():
+                if name.endswith('/data.pkl'):
+                    with archive.open(name) as opened:
+                        while opened.read(2**20):
+                            pass
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError):
+        raise EOFError from None
+
+
+def hash_of_tensors(content: Mapping[str, Any]) -> str:
+    """The SHA-256 of names, dtypes, shapes and bytes of all tensors, sorted by name.
+
+    Args:
+        content: a state dict, or a checkpoint, whose tensors may lie in dicts and lists. The name
+            of such a tensor is its keys, joined by dots.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(_tensors(content), key=lambda named: named[0]):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+        # viewed as bytes, since numpy has no bfloat16
+        data: Any = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _tensors(value: Any, name: str = '') -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, Mapping | list | tuple):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            yield from _tensors(item, f'{name}.{key}' if name else str(key))
 
 
 def checked(checkpoint: dict, file: str) -> dict:
@@ -217,6 +270,7 @@ _PROOF: dict[str, Any] = {
     'init': str,
     'allowed': [str],
     'annotations': [{'sha256': str | None}],
+    'changed_annotations?': [{'annotations': [{'sha256': str | None}]}],
     'batch?': {'gpus': int, 'images_per_gpu': int | None, 'accumulation': int},
     'subset?': ({'sha256': str}, NoneType),
     'pretraining?': _SEEN,

@@ -100,6 +100,7 @@ def publish(
 
     text = run.cfg.pretty_text
     content = dict(meta=dict(cfg=text, **run.meta), state_dict=loaded['state_dict'])
+    content['meta'][checkpoint.HASH] = checkpoint.hash_of_tensors(content)
     title = run.config_name.removesuffix(f'_{run.data}') + f'_{run.data}'
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out_dir) as folder:

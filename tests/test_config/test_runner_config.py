@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 
 import mmscratch.hooks  # noqa: F401  (registers them)
-from mmscratch.config.runner_config import fit_to_runner
+from mmscratch.config.runner_config import WAIT_SECONDS, fit_to_runner
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_WORKERS = dict(
@@ -26,6 +26,10 @@ def test_options_of_workers_follow_their_number(runtime, split):
         fit_to_runner(cfg)
         expected = dict(num_workers=number, batch_size=1, **left)
         assert cfg[f'{split}_dataloader'] == expected
+    # no wait is endless
+    cfg[f'{split}_dataloader'] = dict(num_workers=2)
+    fit_to_runner(cfg)
+    assert cfg[f'{split}_dataloader'].timeout == WAIT_SECONDS
     # PyTorch takes none where no number is said
     cfg[f'{split}_dataloader'] = dict(batch_size=1, persistent_workers=True)
     fit_to_runner(cfg)

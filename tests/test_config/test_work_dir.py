@@ -1,9 +1,19 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from mmscratch.config.work_dir import checkpoint_folder, claim, default_work_dir, last_checkpoint
+from mmscratch.config.work_dir import (
+    checkpoint_folder,
+    claim,
+    default_work_dir,
+    last_checkpoint,
+    lock,
+    saved_checkpoints,
+    write,
+)
 from mmscratch.errors import InputError
 
 
@@ -40,14 +50,13 @@ def test_a_run_is_not_written_over(tmp_path, trace):
     claim(tmp_path, Path('a.py'), resume=str(tmp_path / 'iter_200.pth'))
 
 
-@pytest.mark.parametrize('trace', ['iter_200.pth', 'metrics.json'])
-def test_a_run_is_resumed_where_it_was_or_not_at_all(tmp_path, trace):
+def test_a_run_is_resumed_where_it_was_or_not_at_all(tmp_path):
     with pytest.raises(InputError, match='holds no run to go on with: correct --work-dir'):
         claim(tmp_path / 'typo', Path('a.py'), resume='latest')
-    (tmp_path / trace).touch()
-    with pytest.raises(InputError, match=rf'{trace}.*no last_checkpoint.*--resume CHECKPOINT'):
+    (tmp_path / 'metrics.json').touch()
+    with pytest.raises(InputError, match=r'metrics\.json.*no checkpoint.*--resume CHECKPOINT'):
         claim(tmp_path, Path('a.py'), resume='latest')
-    (tmp_path / 'last_checkpoint').touch()
+    (tmp_path / 'iter_200.pth').touch()
     claim(tmp_path, Path('a.py'), resume='latest')
 
 
@@ -57,7 +66,7 @@ def test_a_named_checkpoint_may_begin_a_folder(tmp_path):
 
 def test_another_configs_run_is_not_resumed(tmp_path):
     (tmp_path / 'a.py').touch()
-    (tmp_path / 'last_checkpoint').touch()
+    (tmp_path / 'iter_200.pth').touch()
     claim(tmp_path, Path('configs/a.py'), resume='latest')
     with pytest.raises(InputError, match=r'run of a\.py, not of b\.py'):
         claim(tmp_path, Path('configs/b.py'), resume='latest')
@@ -128,3 +137,52 @@ def test_a_folder_of_links_becomes_one_of_copies(tmp_path, link):
         assert not (b / name).is_symlink()
         assert not (b / name).samefile(a / name)
     assert (b / 'notes.txt').samefile(a / 'iter_2.pth')
+
+
+def test_the_newest_checkpoint_is_that_of_the_highest_iteration(tmp_path):
+    for name in ('iter_900.pth', 'iter_1000.pth', 'best_x_iter_2000.pth', 'backbone.pth'):
+        (tmp_path / name).touch()
+    assert [file.name for file in saved_checkpoints(tmp_path)] == ['iter_1000.pth', 'iter_900.pth']
+
+
+@pytest.mark.parametrize('step', ['fsync', 'replace'])
+def test_a_file_is_the_old_one_or_the_new_one(tmp_path, monkeypatch, step):
+    file = tmp_path / 'iter_2.pth'
+    write(file, b'old')
+
+    def full(*args):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os if step == 'fsync' else Path, step, full)
+        with pytest.raises(InputError, match=rf'^{file}: .*No space left.*needs 3 MiB.*--resume$'):
+            write(file, bytes(3 << 20))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'old']
+    write(file, b'new')
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'new']
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path):
+    with pytest.raises(InputError, match=r'No such file or directory.*see to the folder'):
+        write(tmp_path / 'gone/iter_2.pth', b'new')
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_run_in_the_folder_is_refused(tmp_path):
+    """Until the first has ended; what it was writing is removed then."""
+    folder = tmp_path / 'run'
+    script = (
+        'import sys, pathlib; from mmscratch.config.work_dir import lock; '
+        f'lock(pathlib.Path({str(folder)!r})); print("locked", flush=True); sys.stdin.read()'
+    )
+    first = subprocess.Popen(
+        [sys.executable, '-c', script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert first.stdout.readline() == b'locked\n'
+    (folder / 'iter_2.pth.tmp').touch()
+    with pytest.raises(InputError, match=f'{folder}: a run is in this folder right now'):
+        lock(folder)
+    assert (folder / 'iter_2.pth.tmp').exists()
+    first.communicate()
+    lock(folder)
+    assert [path.name for path in folder.iterdir()] == ['lock']

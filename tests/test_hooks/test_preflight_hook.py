@@ -16,7 +16,6 @@ from mmscratch.evaluation import AccuracyMetric, FullCocoMetric
 from mmscratch.hooks import InitHook, PreflightHook
 from mmscratch.hooks.preflight_hook import (
     frozen_faults,
-    hash_of_weights,
     norm_faults,
     pretrained_keys,
 )
@@ -24,6 +23,7 @@ from mmscratch.hooks.val_loss_hook import ValLossHook
 from mmscratch.loops import ResumableIterBasedTrainLoop
 from mmscratch.samplers import InfiniteSubsetSampler
 from mmscratch.weights import checkpoint
+from mmscratch.weights.checkpoint import hash_of_tensors
 
 
 def proof_of(file):
@@ -71,7 +71,7 @@ def test_hash_is_of_the_weights_at_step_0_after_the_fill(make_runner, tmp_path):
     runner.optim_wrapper['optimizer']['lr'] = 0.0
     runner.train()
     proof = proof_of(tmp_path / 'run' / 'iter_2.pth')
-    assert proof['initial_weights_sha256'] == hash_of_weights(runner.model)
+    assert proof['initial_weights_sha256'] == hash_of_tensors(runner.model.state_dict())
 
 
 def test_hash_depends_on_names_shapes_and_values_only():
@@ -84,14 +84,14 @@ def test_hash_depends_on_names_shapes_and_values_only():
         + b'weight torch.float32 (3, 2)\n'
         + layer.weight.numpy().tobytes()
     ).hexdigest()
-    assert hash_of_weights(layer) == expected
+    assert hash_of_tensors(layer.state_dict()) == expected
     turned = nn.Linear(3, 2).requires_grad_(False)
     turned.weight[:] = layer.weight.reshape(2, 3)
     turned.bias[:] = 0
-    assert hash_of_weights(turned) != expected
-    assert hash_of_weights(nn.BatchNorm1d(2).to(torch.bfloat16)) != expected
+    assert hash_of_tensors(turned.state_dict()) != expected
+    assert hash_of_tensors(nn.BatchNorm1d(2).to(torch.bfloat16).state_dict()) != expected
     layer.weight[2, 1] = 5.000001
-    assert hash_of_weights(layer) != expected
+    assert hash_of_tensors(layer.state_dict()) != expected
 
 
 def test_hash_follows_the_seed(make_runner, tmp_path):
@@ -288,13 +288,29 @@ def test_older_checkpoints_do_not_tell_their_batch(make_runner, tmp_path):
     split(longer(make_runner, PreflightHook()), accumulation=2).train()
 
 
-def test_changed_annotations_are_told_on_resume(make_runner, coco, tmp_path, log_of):
+def test_changed_annotations_are_refused_on_resume_or_recorded(make_runner, coco, tmp_path):
     make_runner(PreflightHook()).train()
-    old = proof_of(tmp_path / 'run' / 'iter_2.pth')
-    runner = longer(make_runner, PreflightHook(), train=coco(objects=('cat', 'dog')))
-    runner.train()
-    assert 'the annotation files changed since the start of the run' in log_of(runner)
-    assert proof_of(tmp_path / 'run' / 'iter_4.pth')['annotations'] == old['annotations']
+    file = tmp_path / 'run' / 'iter_2.pth'
+    old = proof_of(file)
+    fault = refusal(longer(make_runner, PreflightHook(), train=coco(objects=('cat', 'dog'))))
+    assert 'the annotations of the train set are not those that' in fault
+    assert "allow=['data']" in fault
+    allowing = PreflightHook(allow=['data'])
+    longer(make_runner, allowing, train=coco(objects=('cat', 'dog'))).train()
+    new = proof_of(tmp_path / 'run' / 'iter_4.pth')
+    [change] = new.pop('changed_annotations')
+    assert new == old
+    assert change['iteration'] == 2
+    assert change['annotations'][0]['sha256'] != old['annotations'][0]['sha256']
+    assert change['annotations'][1] == old['annotations'][1]
+
+
+def test_classes_in_another_order_are_refused_on_resume(make_runner, coco):
+    make_runner(PreflightHook()).train()
+    turned = ('dog', 'cat', 'horse')
+    data = {split: coco(split, classes=turned, names=turned) for split in ('train', 'val')}
+    fault = refusal(longer(make_runner, PreflightHook(allow=['data']), **data))
+    assert "number 0 is 'cat' and 'dog'; give the data the names and the order" in fault
 
 
 # frozen, norm_eval
@@ -625,6 +641,16 @@ def test_resume_wants_the_same_images(make_runner, coco, tmp_path, first, second
     names = [f'subset {"[0-9a-f]" * 12}' if subset else 'all images' for subset in (first, second)]
     assert re.search(rf'iter_2\.pth began with {names[0]}, this is {names[1]}: ', message)
     on(longer(make_runner, PreflightHook()), first).train()
+
+
+def test_resume_wants_the_same_images_repeated(make_runner, coco):
+    def on(runner, **options):
+        runner._train_dataloader['sampler'].update(type=InfiniteSubsetSampler, **options)
+        return runner
+
+    on(make_runner(PreflightHook()), repeat_threshold=0.9).train()
+    message = refusal(on(longer(make_runner, PreflightHook())))
+    assert 'began with repeat_threshold=0.9, this has None: resume with the same' in message
 
 
 def test_the_proof_tells_what_the_run_began_with(make_runner, some_weights, tmp_path, log_of):

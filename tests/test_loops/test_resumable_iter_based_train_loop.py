@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -16,14 +17,17 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-import mmscratch.weights.checkpoint  # noqa: F401  (lets mmengine load what it has saved)
-from mmscratch.hooks import MeanOverRanksHook
+from mmscratch.config.work_dir import saved_checkpoints
+from mmscratch.errors import InputError
+from mmscratch.hooks import MeanOverRanksHook, SafeCheckpointHook
 from mmscratch.loops import ResumableIterBasedTrainLoop
+from mmscratch.loops.seeded_dataset import current_step
 from mmscratch.samplers import (
     AspectRatioGroupedBatchSampler,
     FiniteSubsetSampler,
     InfiniteSubsetSampler,
 )
+from mmscratch.weights import checkpoint
 
 keyed_batches = ResumableIterBasedTrainLoop.keyed_batches
 
@@ -41,7 +45,9 @@ class Images(Dataset):
         return self.size
 
     def get_data_info(self, index):
-        return dict(img_id=index, width=40 - 20 * (index % 2), height=30)
+        # two objects are of a rare class
+        objects = [dict(bbox_label=label) for label in (0, index in (4, 7))]
+        return dict(img_id=index, width=40 - 20 * (index % 2), height=30, instances=objects)
 
     def __getitem__(self, index):
         with open(self.loads, 'a') as file:
@@ -73,6 +79,8 @@ class MeanRecorder(Recorder):
 
 SAMPLERS = {
     'infinite': dict(type=InfiniteSubsetSampler, subset=11),
+    'repeats': dict(type=InfiniteSubsetSampler, subset=11, repeat_threshold=0.9),
+    'repeated epochs': dict(type=FiniteSubsetSampler, subset=11, repeat_threshold=0.9),
     'epochs': dict(type=FiniteSubsetSampler, subset=11),
     'mmengine': dict(type=InfiniteSampler),
 }
@@ -91,6 +99,7 @@ def run(
     hooks=(),
     model=Recorder,
     options=None,
+    images=Images,
     **loader,
 ):
     """Train; the runner, and which images were loaded."""
@@ -100,7 +109,7 @@ def run(
         model=model(),
         work_dir=str(work_dir),
         train_dataloader=dict(
-            dataset=Images(20, str(loads)),
+            dataset=images(20, str(loads)),
             sampler=SAMPLERS[sampler],
             batch_size=batch_size,
             num_workers=workers,
@@ -110,7 +119,7 @@ def run(
         train_cfg=train_cfg,
         custom_hooks=list(hooks),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=5, by_epoch=False)),
+        default_hooks=dict(checkpoint=dict(type=SafeCheckpointHook, interval=5, by_epoch=False)),
         log_processor=dict(by_epoch=False),
         randomness=dict(seed=seed),
         default_scope='mmengine',
@@ -159,6 +168,42 @@ def test_no_past_image_is_loaded(straight_run):
     assert set(future[:6]) <= set(loaded)
     # a worker may be ahead of the other when training ends
     assert Counter(loaded) <= Counter(future)
+
+
+class Broken(Images):
+    """The images of the seventh step cannot be loaded."""
+
+    def __getitem__(self, index):
+        if current_step.get() == 6:
+            raise OSError('is cut short')
+        return super().__getitem__(index)
+
+
+class Killing(Images):
+    """The system kills the worker that loads the seventh step."""
+
+    def __getitem__(self, index):
+        if current_step.get() == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(('images', 'told'), [(Broken, 'is cut short'), (Killing, r'\(pid \d+\)')])
+def test_steps_before_a_fault_of_the_data_are_not_lost(straight_run, tmp_path, images, told):
+    with pytest.raises((OSError, RuntimeError), match=told):
+        run(tmp_path, 8, workers=2, images=images)
+    number = int(saved_checkpoints(tmp_path)[0].stem.removeprefix('iter_'))
+    assert number == 6 or images is Killing  # which happens while earlier steps are trained
+    resumed, _ = run(tmp_path, 8, resume_at=number)
+    assert resumed.model.seen == straight_run[0][number:]
+
+
+def test_a_checkpoint_from_behind_the_end_is_refused(straight_run, tmp_path):
+    state = checkpoint.load(straight_run[1] / 'iter_5.pth')
+    state['meta']['iter'] = 10**15
+    torch.save(state, tmp_path / f'iter_{10**15}.pth')
+    with pytest.raises(InputError, match=r'is of iteration 1,000,000,000,000,000, .* ends at 8'):
+        run(tmp_path, 8, resume_at=10**15)
 
 
 def test_an_unseeded_run_resumes_in_its_own_order(tmp_path):

@@ -1,14 +1,18 @@
 """The infinite and the finite sampler, by hand-worked tables and by their properties."""
 
 import json
+import math
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmscratch.errors import InputError
 from mmscratch.samplers import FiniteSubsetSampler, InfiniteSubsetSampler
 from mmscratch.samplers.pass_order import pass_order
+from mmscratch.samplers.repeat_factors import repeat_factors
 
 
 class Images:
@@ -214,3 +218,90 @@ def test_a_share_that_cannot_be(tmp_path, indices, share, message):
         InfiniteSubsetSampler(
             Images(6), labelled=labelled_ids(tmp_path, *indices), labelled_share=share
         )
+
+
+class Labelled(Images):
+    """Class 0 is on all images, 1 on every fourth, 2 on the last, whose only other object is 1's.
+
+    A crowd of class 3 does not count.
+    """
+
+    def get_data_info(self, index):
+        labels = [0] + [1] * (index % 4 == 0) + [1, 2] * (index == self.n - 1)
+        instances = [dict(bbox_label=label, ignore_flag=0) for label in labels]
+        instances.append(dict(bbox_label=3, ignore_flag=1))
+        return super().get_data_info(index) | dict(instances=instances)
+
+
+# Of 16 images class 1 is on 0, 4, 8, 12, 15 and class 2 on 15: sqrt(0.5 * 16 / 5), sqrt(0.5 * 16)
+def test_repeat_factors_of_lvis():
+    factors = repeat_factors(Labelled(16), np.arange(16), 0.5)
+    expected = [1.6**0.5 if i % 4 == 0 else 1 for i in range(15)] + [8**0.5]
+    np.testing.assert_allclose(factors, expected)
+    # shares are those of the images that are drawn from: class 1 is on 0 and 15 of four images
+    np.testing.assert_allclose(
+        repeat_factors(Labelled(16), np.array([0, 1, 2, 15]), 0.6), [1.2**0.5, 1, 1, 2.4**0.5]
+    )
+    assert repeat_factors(Labelled(16), np.arange(16), 0.01).tolist() == [1] * 16
+
+
+def test_each_pass_repeats_by_the_factors():
+    sampler = InfiniteSubsetSampler(Labelled(16), seed=5, repeat_threshold=0.5)
+    factors = sampler.factors
+    length = math.ceil(factors.sum())
+    assert len(sampler) == length == 19
+    drawn = np.array(take(sampler, 400 * length)).reshape(400, length)
+    counts = np.array([np.bincount(one, minlength=16) for one in drawn])
+    assert (counts >= np.floor(factors)).all()
+    assert (counts <= np.ceil(factors)).all()
+    # the fraction that a pass is rounded up by goes to the rare ones
+    np.testing.assert_allclose(counts.mean(0), factors, atol=0.11)
+    assert len({tuple(one) for one in counts}) > 3
+
+
+# Golden: a change here changes the order of every run that is resumed.
+def test_order_of_repeated_images_for_ever():
+    sampler = InfiniteSubsetSampler(Labelled(8), seed=0, repeat_threshold=0.5)
+    first, second = [2, 6, 5, 3, 0, 0, 1, 7, 4, 7], [7, 4, 0, 7, 1, 4, 3, 2, 5, 6]
+    assert take(sampler, 22) == [*first, *second, 4, 2]
+    plain = InfiniteSubsetSampler(Labelled(8), shuffle=False, seed=0, repeat_threshold=0.5)
+    assert take(plain, 20) == [*sorted(first), *sorted(second)]
+
+
+def test_without_a_rare_class_the_order_is_the_plain_one():
+    repeating = InfiniteSubsetSampler(Labelled(9), seed=2, subset=4, repeat_threshold=1e-3)
+    assert take(repeating, 40) == take(InfiniteSubsetSampler(Labelled(9), seed=2, subset=4), 40)
+
+
+def test_epochs_repeat_as_passes_do():
+    infinite = InfiniteSubsetSampler(Labelled(16), seed=2, subset=12, repeat_threshold=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.dataset.sampler.get_dist_info', lambda: (1, 2))
+        odd = FiniteSubsetSampler(Labelled(16), seed=2, subset=12, repeat_threshold=0.5)
+    together = take(infinite, 3 * len(infinite))
+    for epoch in range(3):
+        odd.set_epoch(epoch)
+        one = together[len(infinite) * epoch : len(infinite) * (epoch + 1)]
+        assert list(odd) == (one + one[:1])[1::2]
+        assert len(odd) == len(list(odd))
+
+
+def test_repeats_keep_the_share_of_labelled_images(tmp_path):
+    sampler = InfiniteSubsetSampler(
+        Labelled(16), seed=1, labelled=labelled_ids(tmp_path, 0, 1, 2, 15), repeat_threshold=0.5
+    )
+    drawn = take(sampler, 600)
+    assert all(i in (0, 1, 2, 15) for i in drawn[1::2])
+    counts = Counter(drawn)
+    assert counts[15] > 2 * counts[1]
+
+
+@pytest.mark.parametrize('threshold', [0, -1, 1.5, True])
+def test_a_threshold_that_is_none(threshold):
+    with pytest.raises(InputError, match='repeat_threshold='):
+        InfiniteSubsetSampler(Labelled(6), repeat_threshold=threshold)
+
+
+def test_images_without_objects_have_no_rare_class():
+    with pytest.raises(InputError, match='no image has an object'):
+        InfiniteSubsetSampler(Images(6), repeat_threshold=0.5)

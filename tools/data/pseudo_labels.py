@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('checkpoint', type=Path, help='the teacher, in its work directory')
     parser.add_argument(
-        '--data', type=Path, required=True, metavar='DIR', help="the teacher's data, in COCO layout"
+        '--data', type=Path, required=True, metavar='DIR', help="the teacher's data"
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR2', help='folder to write')
     parser.add_argument(

@@ -24,5 +24,6 @@ STUDY = Study(
     CLAIMS,
     _introduction,
     {kind: partial(figures.draw_predictions, kind=kind) for kind in plan.ARMS},
-    {kind: partial(judges.table, kind=kind) for kind in plan.ARMS},
+    {kind: partial(judges.table, kind=kind) for kind in plan.ARMS}
+    | {'schedules': judges.table_of_schedules},
 )

@@ -3,9 +3,8 @@
 import functools
 from dataclasses import dataclass
 from statistics import mean
-from typing import Any
 
-from mmscratch.study.calibration import plan
+from mmscratch.study.calibration import plan, schedules
 from mmscratch.study.decide import answer, learning_curve
 from mmscratch.study.decide.answer import Interval
 from mmscratch.study.decide.evidence import PAPERS_LIMIT
@@ -41,7 +40,7 @@ class Prediction:
     @property
     def held(self) -> bool:
         """Whether the interval has the measured gap in it."""
-        return self.gap.low <= self.measured <= self.gap.high
+        return self.gap.holds(self.measured)
 
 
 def predictions(results: Results, kind: str) -> list[Prediction]:
@@ -116,14 +115,41 @@ def _is_right(sure: float, prediction: Prediction) -> bool:
     return (sure > 0.5) == (prediction.measured > 0)
 
 
+def covers_schedules(_: Results) -> Verdict:
+    """Whether the intervals for longer schedules hold what was measured often enough."""
+    found = schedules.predictions()
+    gaps = mean(each.gap.holds(each.measured) for each in found)
+    alone = mean(each.scratch.holds(each.measured_scratch) for each in found)
+    numbers = (
+        f'of {len(found)} predictions {100 * gaps:.0f} % of the intervals hold the measured gap, '
+        f'{100 * alone:.0f} % the measured AP from scratch'
+    )
+    return Verdict(HOLDS if min(gaps, alone) >= COVERED else FAILS, numbers)
+
+
 def table(results: Results, kind: str) -> list[str]:
     """A row a prediction, in Markdown."""
-    rows: list[list[Any]] = [
+    rows = [
         [each.data, f'{each.images:,}', each.arm, f'{each.gap.middle:+.1f}']
         + [f'{each.gap.low:+.1f} to {each.gap.high:+.1f}', f'{each.measured:+.1f}']
         + ['yes' if each.held else '**no**', f'{each.sure:.2f}']
         for each in predictions(results, kind)
     ]
     head = ['data', 'images', 'against scratch', 'predicted', '80 % interval', 'measured']
-    head += ['holds it', 'sure that it is ahead']
+    return _markdown([*head, 'holds it', 'sure that it is ahead'], rows)
+
+
+def table_of_schedules(_: Results) -> list[str]:
+    """A row a prediction, in Markdown."""
+    rows = [
+        [each.study, each.data, ', '.join(map(str, each.seen)), str(each.length)]
+        + [f'{each.gap.low:+.1f} to {each.gap.high:+.1f}', f'{each.measured:+.1f}']
+        + [f'{each.scratch}', f'{each.measured_scratch:.1f}']
+        for each in schedules.predictions()
+    ]
+    head = ['study', 'data', 'N of Nx, seen', 'predicted', '80 % interval of the gap', 'measured']
+    return _markdown([*head, '80 % interval of scratch', 'measured'], rows)
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:
     return ['| ' + ' | '.join(row) + ' |' for row in (head, ['---'] * len(head), *rows)]

@@ -36,6 +36,10 @@ class Interval:
     middle: float
     high: float
 
+    def holds(self, value: float) -> bool:
+        """Whether a value is within."""
+        return self.low <= value <= self.high
+
     def __str__(self) -> str:
         return f'{self.low:.1f} to {self.high:.1f}'
 
@@ -103,7 +107,7 @@ def curves_of_iterations(plan: Plan, results: Results) -> LearningCurves | None:
             for result in results.get(plan.name(arm.name, part, n), [])
         ]
         if {o.arm for o in seen} == {arm.name for arm in plan.arms}:
-            return learning_curve.fit(seen)
+            return learning_curve.fit(seen, learning_curve.ITERATIONS)
     return None
 
 
@@ -179,7 +183,8 @@ def sentence(plan: Plan, comparison: Comparison, hours: float) -> str:
     wide = max(abs(gap.low - gap.middle), abs(gap.high - gap.middle))
     factor = (wide / max(abs(gap.middle), ALIKE / 2)) ** 2
     if factor < MOST_HOURS:
-        more = f'about {max(1.0, hours * (factor - 1)):.0f} more hours would'
+        needed = max(1, round(hours * (factor - 1)))
+        more = f'about {needed} more hour{"s" * (needed > 1)} would'
     else:
         more = 'more seeds would hardly, since the two are close'
     return (

@@ -1,7 +1,9 @@
 """Detections of several initializations on the same validation images, beside the truth."""
 
+import contextlib
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import cv2
 import numpy as np
 from mmdet.evaluation import bbox_overlaps
 from mmdet.registry import DATASETS
+from mmengine.logging import MMLogger
 from numpy.typing import NDArray
 
 from mmscratch.data.transforms import LoadImageFromFile
@@ -46,11 +49,25 @@ def of(folder: Path, checkpoints: Mapping[str, Path]) -> dict[str, Any]:
     if lost := [str(file) for file in checkpoints.values() if not file.is_file()]:
         return dict(missing=f'there is no {lost[0]} any more')
     try:
-        content = dict(checkpoints=names, score=SCORE, **_draw(checkpoints))
+        with _quiet():
+            content = dict(checkpoints=names, score=SCORE, **_draw(checkpoints))
     except (InputError, OSError) as error:
         return dict(missing=str(error))
     kept.write_text(json.dumps(content))
     return content
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines that loading a checkpoint and annotations prints."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('ERROR')
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _draw(checkpoints: Mapping[str, Path]) -> dict[str, Any]:

@@ -1,18 +1,10 @@
-"""Average precision against the number of images, fitted and carried on, with its uncertainty.
+"""Average precision against images or iterations, fitted and carried on, with its uncertainty.
 
-The error of a detector falls with its training images as a power of their number, towards a rest
-that more images don't remove (Hestness et al. 2017, arXiv 1712.00409; Mahmood et al. 2022,
-arXiv 2207.01725)::
-
-    100 - AP = a + b * n ** -c
-
-The same law describes AP against iterations.
-
-Three or four numbers of images with two or three seeds don't determine three parameters an arm.
-Therefore the parameters have prior distributions, and those of the arms are alike: the arms share
-detector and data. Samples of the posterior are found by randomized maximum likelihood (Oliver et
-al. 1996): observations and centres of the priors are moved at random within their deviations, and
-each time the best fit is a sample.
+Three or four numbers of images with two or three seeds don't determine the three parameters of a
+law for each arm. Therefore the parameters have prior distributions. Those of the arms are alike,
+since the arms share detector and data. Samples of the posterior are found by randomized maximum
+likelihood (Oliver et al. 1996): observations and centres of the priors are moved at random within
+their deviations, and each time the best fit is a sample.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,15 +16,77 @@ from scipy.optimize import least_squares
 
 # Prior of the deviation of a seed, in AP, and of how many seeds' worth this is known
 SEED_DEVIATION, SEED_FREEDOM = 1.2, 3
-# Priors, each a mean and a deviation: of the logit of the error at the most images; of the logit of
-# the share of that error which no images remove; of the logarithm of the exponent
-ERROR, REST, EXPONENT = (0.0, 2.0), (0.5, 1.5), (np.log(0.5), 0.6)
-# Deviations of an arm from what is common to the arms
-REST_OF_ARM, EXPONENT_OF_ARM = 0.7, 0.4
 # The law is not the truth: so many points of AP may a difference of two arms deviate from it, at
 # e times as many images as were measured (or one e-th of the fewest)
 MISFIT = 0.8
 DRAWS = 400
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Law:
+    """A law with three parameters, and their priors: each a mean and a deviation.
+
+    Args:
+        level: prior of the logit of the law's first share, of each arm.
+        bound: prior of the logit of its second share, common to the arms.
+        exponent: prior of the logarithm of its exponent, common to the arms.
+        bound_of_arm: deviation of an arm from the common ``bound``.
+        exponent_of_arm: deviation of an arm from the common ``exponent``.
+    """
+
+    level: tuple[float, float]
+    bound: tuple[float, float]
+    exponent: tuple[float, float]
+    bound_of_arm: float
+    exponent_of_arm: float
+
+    def ap(self, level: Values, bound: Values, exponent: Values, ratio: Values | float) -> Values:
+        """AP in percent at ``ratio`` times the largest amount that was measured."""
+        raise NotImplementedError
+
+
+class PowerLaw(Law):
+    """The error falls as a power of the images, towards a rest that more images don't remove.
+
+    See Hestness et al. 2017 (arXiv 1712.00409) and Mahmood et al. 2022 (arXiv 2207.01725)::
+
+        100 - AP = a + b * n ** -c
+
+    ``level`` is the AP at the most images, ``bound`` the share of the error there that stays.
+    """
+
+    def ap(self, level: Values, bound: Values, exponent: Values, ratio: Values | float) -> Values:
+        """AP in percent at ``ratio`` times the most images."""
+        rest = _share(bound)
+        return 100 * (1 - _share(-level) * (rest + (1 - rest) * ratio ** -np.exp(exponent)))
+
+
+class LogLogistic(Law):
+    """AP against iterations begins slowly, rises, and approaches a ceiling::
+
+        AP = ceiling / (1 + (h / n) ** k)
+
+    This is the law of Alabdulmohsin et al. 2022 (arXiv 2209.06640) with their exponent alpha = 1:
+    the power law holds near the ceiling, and a detector that has hardly begun to learn is far from
+    it. ``level`` is the share of the ceiling that the longest schedule reaches, ``bound`` the
+    ceiling.
+    """
+
+    def ap(self, level: Values, bound: Values, exponent: Values, ratio: Values | float) -> Values:
+        """AP in percent at ``ratio`` times the longest schedule."""
+        return 100 * _share(bound) / (1 + np.exp(-level) * ratio ** -np.exp(exponent))
+
+
+def _share(logit: Values) -> Values:
+    return 1 / (1 + np.exp(-logit))
+
+
+# The priors of ITERATIONS are wide enough for the runs of this project's studies: see
+# results/calibration/README.md.
+IMAGES = PowerLaw((0.0, 2.0), (0.5, 1.5), (np.log(0.5), 0.6), 0.7, 0.4)
+ITERATIONS = LogLogistic((1.0, 2.0), (0.0, 1.0), (np.log(2.0), 0.6), 0.5, 0.4)
 
 
 @dataclass(frozen=True)
@@ -55,27 +109,26 @@ class LearningCurves:
     """Samples of the curves of all arms.
 
     Args:
+        law: that the curves follow.
         arms: in the order of the samples.
         fewest: of the amounts that were measured.
         most: of these.
-        error: of each draw and arm at ``most``, as a share.
-        rest: of each draw and arm, the share of ``error`` that stays.
-        exponent: of each draw and arm.
+        parameters: level, bound and exponent of each draw and arm.
         misfit: of each draw and arm, in deviations.
     """
 
+    law: Law
     arms: tuple[str, ...]
     fewest: int
     most: int
-    error: NDArray[np.float64] = field(repr=False)
-    rest: NDArray[np.float64] = field(repr=False)
-    exponent: NDArray[np.float64] = field(repr=False)
-    misfit: NDArray[np.float64] = field(repr=False)
+    parameters: Values = field(repr=False)
+    misfit: Values = field(repr=False)
 
     def ap(self, arm: str, amount: float) -> NDArray[np.float64]:
         """AP in percent of each draw: the mean over seeds, not the AP of one run."""
         i = self.arms.index(arm)
-        curve = _curve(self.error[:, i], self.rest[:, i], self.exponent[:, i], amount / self.most)
+        level, bound, exponent = self.parameters[..., i]
+        curve = self.law.ap(level, bound, exponent, amount / self.most)
         outside = max(np.log(amount / self.most), np.log(self.fewest / amount), 0.0)
         # two arms deviate from each other by the square root of 2 more
         return np.clip(curve + self.misfit[:, i] * outside * MISFIT / np.sqrt(2), 0, 100)
@@ -99,20 +152,14 @@ class LearningCurves:
         return np.where(stays.any(axis=0), first, np.inf)
 
 
-def _curve(error, rest, exponent, ratio):  # type: ignore[no-untyped-def]
-    """AP in percent at ``ratio`` times the most images measured."""
-    return 100 * (1 - error * (rest + (1 - rest) * ratio**-exponent))
-
-
-def _logistic(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1 / (1 + np.exp(-x))
-
-
-def fit(observations: Iterable[Observation], draws: int = DRAWS, seed: int = 0) -> LearningCurves:
+def fit(
+    observations: Iterable[Observation], law: Law = IMAGES, draws: int = DRAWS, seed: int = 0
+) -> LearningCurves:
     """Sample curves that agree with the observations.
 
     Args:
         observations: of at least one amount and one seed for each arm; the more the narrower.
+        law: that the curves follow.
         draws: samples.
         seed: of the samples; the same observations and seed give the same ones.
 
@@ -126,38 +173,26 @@ def fit(observations: Iterable[Observation], draws: int = DRAWS, seed: int = 0) 
     which = np.array([arms.index(o.arm) for o in observations])
     amounts = np.array([o.amount for o in observations], float)
     seen = np.array([o.ap for o in observations])
-    most = amounts.max()
-    ratio = amounts / most
-    # common rest and exponent, then error, rest and exponent of each arm
-    centre = np.concatenate([[REST[0], EXPONENT[0]], np.repeat([ERROR[0], 0.0, 0.0], len(arms))])
-    deviation = np.concatenate(
-        [[REST[1], EXPONENT[1]], np.repeat([ERROR[1], REST_OF_ARM, EXPONENT_OF_ARM], len(arms))]
+    ratio = amounts / amounts.max()
+    # common bound and exponent, then level, bound and exponent of each arm
+    each = len(arms)
+    centre = np.array([law.bound[0], law.exponent[0], *[law.level[0]] * each, *[0.0] * 2 * each])
+    deviation = np.repeat(
+        [law.bound[1], law.exponent[1], law.level[1], law.bound_of_arm, law.exponent_of_arm],
+        [1, 1, each, each, each],
     )
 
-    def parameters(theta):  # type: ignore[no-untyped-def]
-        error, rest, exponent = theta[2:].reshape(3, -1)
-        return _logistic(error), _logistic(theta[0] + rest), np.exp(theta[1] + exponent)
+    def parameters(theta: Values) -> Values:
+        level, bound, exponent = theta[2:].reshape(3, -1)
+        return np.stack([level, theta[0] + bound, theta[1] + exponent])
 
-    def residuals(theta, target, prior, sigma):  # type: ignore[no-untyped-def]
-        error, rest, exponent = (values[which] for values in parameters(theta))
-        fitted = _curve(error, rest, exponent, ratio)
+    def residuals(theta: Values, target: Values, prior: Values, sigma: float) -> Values:
+        level, bound, exponent = parameters(theta)[:, which]
+        fitted = law.ap(level, bound, exponent, ratio)
         return np.concatenate([(fitted - target) / sigma, (theta - prior) / deviation])
 
-    def jacobian(theta, target, prior, sigma):  # type: ignore[no-untyped-def]
-        error, rest, exponent = (values[which] for values in parameters(theta))
-        power = ratio**-exponent
-        of_error = -error * (1 - error) * (rest + (1 - rest) * power)
-        of_rest = -error * (1 - power) * rest * (1 - rest)
-        of_exponent = error * (1 - rest) * power * np.log(ratio) * exponent
-        rows = np.zeros((len(ratio), len(centre)))
-        rows[:, 0], rows[:, 1] = of_rest, of_exponent
-        every = np.arange(len(ratio))
-        for k, values in enumerate((of_error, of_rest, of_exponent)):
-            rows[every, 2 + k * len(arms) + which] = values
-        return np.concatenate([100 * rows / sigma, np.diag(1 / deviation)])
-
     random = np.random.default_rng(seed)
-    best = least_squares(residuals, centre, jacobian, args=(seen, centre, SEED_DEVIATION)).x
+    best = least_squares(residuals, centre, args=(seen, centre, SEED_DEVIATION)).x
     squares, freedom = _within_groups(observations)
     samples = []
     for _ in range(draws):
@@ -165,11 +200,12 @@ def fit(observations: Iterable[Observation], draws: int = DRAWS, seed: int = 0) 
         sigma = np.sqrt((SEED_FREEDOM * SEED_DEVIATION**2 + squares) / weight)
         target = seen + sigma * random.standard_normal(len(seen))
         prior = centre + deviation * random.standard_normal(len(centre))
-        theta = least_squares(residuals, best, jacobian, method='lm', args=(target, prior, sigma)).x
-        samples.append(np.stack(parameters(theta)))
-    error, rest, exponent = np.stack(samples, axis=1)
+        theta = least_squares(residuals, best, method='lm', args=(target, prior, sigma)).x
+        samples.append(parameters(theta))
     misfit = random.standard_normal((draws, len(arms)))
-    return LearningCurves(arms, int(amounts.min()), int(most), error, rest, exponent, misfit)
+    return LearningCurves(
+        law, arms, int(amounts.min()), int(amounts.max()), np.stack(samples, axis=1), misfit
+    )
 
 
 def _within_groups(observations: Sequence[Observation]) -> tuple[float, int]:

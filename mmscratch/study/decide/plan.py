@@ -300,5 +300,5 @@ def describe(plan: Plan) -> str:
     parts = ', '.join(f'{n:,}' for n in plan.parts)
     return (
         f'{len(plan.arms)} initializations on {parts} images, {lengths} iterations, '
-        f'{plan.seeds} seeds'
+        f'{plan.seeds} seed{"s" * (plan.seeds > 1)}'
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmscratch.config import stop_signals
 from mmscratch.errors import InputError
 from mmscratch.study.launchers.task import Task
 
@@ -21,8 +22,8 @@ FOLDER = 'slurm'
 MINUTES = 240
 # The time limit may end a run that often: it is put into the queue again.
 MOST_TIMEOUTS = 20
-# Exit status of a tool that was stopped by SIGTERM
-STOPPED = (130, -signal.SIGTERM)
+# Exit status of a tool that was stopped by a signal
+STOPPED = (stop_signals.RESUMABLE, stop_signals.INTERRUPTED, -signal.SIGTERM)
 # Within this time Slurm ends a job that it has sent SIGTERM, or puts it into the queue again.
 GRACE_SECONDS = 120
 

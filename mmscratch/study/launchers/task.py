@@ -38,8 +38,7 @@ class Task:
         would be in the way.
         """
         before = self.seconds()
-        last = work_dir.last_checkpoint(self.folder)
-        if last is None or not last.is_file():
+        if not work_dir.saved_checkpoints(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open('w') as log:

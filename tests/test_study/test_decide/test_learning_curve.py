@@ -31,7 +31,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
             for n in (25, 50, 100)
             for _ in range(2)
         ]
-        low, high = np.quantile(fit(seen, 100).gap('imagenet', 'scratch', 400), (0.1, 0.9))
+        low, high = np.quantile(fit(seen, draws=100).gap('imagenet', 'scratch', 400), (0.1, 0.9))
         truth = ap(arms['imagenet'], 4) - ap(arms['scratch'], 4)
         held.append(low <= truth <= high)
         widths.append(high - low)
@@ -50,7 +50,7 @@ def observations(gap: float = 10.0, spread: float = 0.5) -> list[Observation]:
 
 def test_more_seeds_narrow_the_interval_and_more_images_widen_it():
     def width(seen, amount):
-        low, high = np.quantile(fit(seen).gap('imagenet', 'scratch', amount), (0.1, 0.9))
+        low, high = np.quantile(fit(seen, draws=200).gap('imagenet', 'scratch', amount), (0.1, 0.9))
         return high - low
 
     few, many = observations(), observations() * 4
@@ -80,5 +80,5 @@ def test_the_crossing_is_where_the_gap_ends():
 
 def test_the_order_of_runs_changes_nothing():
     seen = observations()
-    one, other = fit(seen, 20), fit(seen[::-1], 20)
+    one, other = fit(seen, draws=20), fit(seen[::-1], draws=20)
     assert np.array_equal(one.ap('scratch', 5000), other.ap('scratch', 5000))

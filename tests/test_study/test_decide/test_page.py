@@ -249,7 +249,7 @@ def test_a_detection_is_right_once_and_of_its_class():
     assert judged[0][:6] == [0, 0, 10, 9, 0, 0.9]
 
 
-def test_examples_are_drawn_from_checkpoints(tmp_path, monkeypatch):
+def test_examples_are_drawn_from_checkpoints(tmp_path, monkeypatch, capfd):
     """The truth is that of the validation images that the checkpoint's config names."""
     monkeypatch.chdir(ROOT)
     (tmp_path / 'annotations').mkdir()
@@ -275,7 +275,9 @@ def test_examples_are_drawn_from_checkpoints(tmp_path, monkeypatch):
     torch.manual_seed(0)
     torch.save(dict(meta=meta, state_dict=MODELS.build(cfg.model).state_dict()), file)
     monkeypatch.setattr(examples, 'SCORE', 0.0)
+    capfd.readouterr()
     drawn = examples.of(tmp_path, dict(scratch=file))
+    assert capfd.readouterr().out == ''
     assert [image['name'] for image in drawn['images']] == ['1.png', '2.png']
     assert drawn['images'][0]['truth'] == [[4, 5, 24, 15, 0]]
     assert drawn['images'][1]['truth'] == [[8, 5, 28, 15, 0]]

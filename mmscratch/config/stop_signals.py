@@ -1,0 +1,130 @@
+"""What a signal does to a tool: it ends it at once, or a training run saves first.
+
+Ctrl-C, SIGTERM of a batch system, SIGUSR1 of Slurm's ``--signal`` and SIGHUP of a closed terminal
+mean the same. A signal that the caller ignores, as ``nohup`` does SIGHUP, stays ignored.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+# Exit status of a run that has saved its last step: EX_TEMPFAIL of sysexits.h, "try again later".
+RESUMABLE = 75
+# Exit status of a tool that ended at once.
+INTERRUPTED = 130
+# Within so many seconds of the first, signals are the same request: a terminal sends Ctrl-C to a
+# launcher and to its processes, and the launcher passes it on.
+TOGETHER = 3.0
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
+
+_received: signal.Signals | None = None
+_since = 0.0
+_saves = _ending = False
+
+
+class Stopped(KeyboardInterrupt):
+    """A run has saved its last step, on request. The message is a line for the user."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        # a launcher that sees the first process end sends SIGTERM to the others
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Handle ``SIGNALS`` within: the first raises KeyboardInterrupt, unless :func:`save_first`."""
+    global _received, _saves, _ending
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        for number, handler in before.items():
+            if handler != signal.SIG_IGN:
+                signal.signal(number, _handle)
+        yield
+    finally:
+        _received, _saves, _ending = None, False, False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def save_first(is_able: bool) -> None:
+    """From now on the first signal is a request (:func:`requested`), and a second ends at once.
+
+    Args:
+        is_able: False to have the first one end the tool again.
+    """
+    global _saves
+    _saves = is_able
+
+
+def requested() -> str:
+    """The name of the signal that has asked this process to stop, or nothing."""
+    return _received.name if _received else ''
+
+
+def is_ending() -> bool:
+    """Whether a signal has raised KeyboardInterrupt."""
+    return _ending
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    global _received, _since, _ending
+    now = time.monotonic()
+    if _received is None:
+        _received, _since = signal.Signals(number), now
+        if _saves:
+            return
+    # a process that is ending anyway is not disturbed
+    elif now - _since < TOGETHER:
+        return
+    _ending = True
+    raise KeyboardInterrupt
+
+
+# A forked worker inherits the handlers. SIGTERM must kill it; the others reach its parent as well,
+# which may still need it. The parent may be killed, and then the worker ends too.
+# Python forgets a signal that arrives during a fork, and drops an exception that is raised there. A
+# pool would then wait for its workers for ever. So the signals are blocked during a fork.
+
+
+def _is_handled() -> bool:
+    return signal.getsignal(signal.SIGTERM) is _handle
+
+
+def _hold() -> None:
+    if _is_handled():
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _release_in_parent() -> None:
+    global _received
+    if _is_handled():
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        except KeyboardInterrupt:  # Python would drop it here
+            number, _received = _received, None
+            threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+
+
+def _release_in_child() -> None:
+    if _is_handled():
+        for number in SIGNALS:
+            is_end = number == signal.SIGTERM
+            signal.signal(number, signal.SIG_DFL if is_end else signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+os.register_at_fork(
+    before=_hold, after_in_parent=_release_in_parent, after_in_child=_release_in_child
+)

@@ -1,0 +1,180 @@
+"""COCO JSON as Roboflow, CVAT and Label Studio write it, or any one of them with its images."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from mmscratch.data import coco_check, coco_json
+from mmscratch.data.coco_json import CocoJson, Rows
+from mmscratch.data.data_report import refuse_other_classes
+from mmscratch.data.exports.export import Content, Export, split_of
+from mmscratch.errors import InputError
+
+_ROBOFLOW = '_annotations.coco.json'
+_STUDIO = 'result.json'
+# COCO's own layout without its other half, which is a mistake; CVAT writes instances_Train
+_HALVES = [[f'instances_{s}{year}'] for s in ('train', 'val') for year in ('', '2014', '2017')]
+# a folder with more JSON files has one an image
+_MOST = 12
+
+
+def recognise(root: Path) -> 'CocoExport | None':
+    """Recognise COCO files by their names and keys.
+
+    Raises:
+        InputError: there are several, and their names do not tell which are to train on.
+    """
+    by_split = {split_of(file.parent.name): file for file in sorted(root.glob(f'*/{_ROBOFLOW}'))}
+    if by_split:
+        return _settled(root, 'COCO of Roboflow', by_split)
+    for folder in (root, root / 'annotations'):
+        files = sorted(folder.glob('*.json'))
+        # CVAT writes captions and keypoints under other names
+        instances = [file for file in files if file.name.startswith('instances_')]
+        if not instances:
+            files = files if len(files) <= _MOST else []
+            files = [file for file in files if file.name == _STUDIO or _is_coco(file)]
+        files = instances or files
+        if not files:
+            continue
+        name = 'COCO of Label Studio' if files[0].name == _STUDIO else 'COCO'
+        if folder != root and instances:
+            name = 'COCO of CVAT'
+        by_split = {split_of(file.stem) * (len(files) > 1): file for file in files}
+        if folder != root and [file.stem for file in instances] in _HALVES:
+            return None
+        found = _settled(root, name, by_split)
+        if found is None or len(by_split) < len(files):
+            raise InputError(
+                f'{folder}: holds {len(files)} COCO files, '
+                f'{", ".join(file.name for file in files)}; leave one, or call them train.json and '
+                'val.json'
+            )
+        return found
+    return None
+
+
+def top_level_keys(file: Path) -> set[str]:
+    """The keys of a JSON file's object; none if it is not one. Values are not parsed."""
+    try:
+        return {*msgspec.json.decode(file.read_bytes(), type=dict[str, msgspec.Raw])}
+    except (OSError, msgspec.MsgspecError, ValueError):
+        return set()
+
+
+def _is_coco(file: Path) -> bool:
+    return top_level_keys(file) >= {'images', 'annotations', 'categories'}
+
+
+def _settled(root: Path, layout: str, files: dict[str, Path]) -> 'CocoExport | None':
+    export = CocoExport(root, layout)
+    export.sources = export.settle_splits(files)
+    export.labels = list(export.sources.values())
+    return export if export.sources else None
+
+
+class CocoExport(Export):
+    """A COCO JSON a split, or one in all; ids, RLE, crowds and keypoints stay as they are."""
+
+    def read(self) -> dict[str, Content]:
+        """Read the files, find their images, and mend what tools are known to write."""
+        files = {split: coco_json.load(file) for split, file in self.sources.items()}
+        if 'val' in files:
+            train, val = files['train'], files['val']
+            refuse_other_classes(val.file, val.classes, train.file, train.classes)
+        groups = self._groups(list(files.values()))
+        contents = {}
+        for split, content in files.items():
+            names = self._locate(content)
+            contents[split] = dict(
+                content,
+                images=[dict(row, file_name=name) for row, name in zip(content['images'], names)],
+                annotations=self._without_false_crowds(content['annotations']),
+                categories=[row for row in content['categories'] if row['name'] not in groups],
+            )
+            coco_json.release(content.file)
+        return contents
+
+    def _groups(self, files: Sequence[CocoJson]) -> set[str]:
+        """Names of categories without objects that others call their supercategory.
+
+        Roboflow's first category is one, and not a class.
+        """
+        parents = {
+            row.get('supercategory')
+            for row in files[0]['categories']
+            if row.get('supercategory') != row['name']
+        }
+        used = {name for file in files for name, n in coco_json.count_objects(file).items() if n}
+        groups = {*files[0].classes} & parents - used
+        if groups:
+            names = ', '.join(sorted(groups))
+            self.notes.append(f'left out, since it has no objects and groups the others: {names}')
+        return groups
+
+    def _locate(self, content: CocoJson) -> list[str]:
+        """The images' paths from the root: as ``file_name`` says, or by their last parts."""
+        names = [row['file_name'] for row in content['images']]
+        spellings = [
+            names,
+            [name.replace('\\', '/') for name in names],
+            # Label Studio may write the path in its own store
+            [PurePosixPath(name.replace('\\', '/')).name for name in names],
+        ]
+        split = split_of(content.file.stem) or split_of(content.file.parent.name)
+        below = [self.root / 'images', self.root]
+        named = [path for top in below for path in _folders(top) if split_of(path.name) == split]
+        folders = [content.file.parent, *below, self.root / 'images/default']
+        folders += [path for path in named if split]
+        # a JSON of all images may have them in the only folder beside it
+        folders += [path for path in _folders(self.root) if path != self.root / 'annotations']
+        missing: dict[Path, list[str]] = {}
+        for spelled in spellings:
+            if len(set(spelled)) < len(spelled):
+                continue
+            for folder in dict.fromkeys(folders):
+                lacking = coco_check.missing(spelled, folder)
+                if not lacking:
+                    return [self.relative(folder / name) for name in spelled]
+                missing.setdefault(folder, lacking)
+        folder = min(missing, key=lambda folder: len(missing[folder]))
+        lacking = missing[folder]
+        raise InputError(
+            f'{content.file}: {len(lacking)} of {len(names)} images are not in {folder}, the first '
+            f"is '{lacking[0]}'; put them there, or correct file_name"
+        )
+
+    def _without_false_crowds(self, rows: Rows) -> Rows:
+        """Take masks of CVAT, which marks all as crowds, for single objects.
+
+        Its exporter is Datumaro's (``convert_instance`` in coco/exporter.py). CVAT's rows have the
+        attribute 'occluded', and 'is_crowd' if the labels have it.
+        """
+        mended = [dict(row, iscrowd=0) if _is_mask_of_cvat(row) else row for row in rows]
+        if changed := sum(new is not row for new, row in zip(mended, rows)):
+            self.notes.append(
+                f'{changed} masks count as single objects: CVAT writes iscrowd=1 for every mask'
+            )
+        return mended
+
+
+def _is_mask_of_cvat(row: Mapping[str, Any]) -> bool:
+    attributes = row.get('attributes')
+    return bool(
+        row.get('iscrowd')
+        and isinstance(row.get('segmentation'), dict)
+        and isinstance(attributes, dict)
+        and 'occluded' in attributes
+        and not attributes.get('is_crowd')
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
+    return [root / name for name in names]

@@ -1,0 +1,210 @@
+"""LabelMe's JSON files, one an image."""
+
+import base64
+import binascii
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import msgspec
+import numpy as np
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+from mmscratch.data.exports.coco_export import top_level_keys
+from mmscratch.data.exports.export import (
+    Content,
+    Export,
+    LabelledImage,
+    LabelledObject,
+    split_of,
+    to_coco,
+)
+from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
+from mmscratch.errors import InputError
+
+_OUTLINES = ('polygon', 'oriented_rectangle', 'rotation')
+_KINDS = (*_OUTLINES, 'rectangle', 'circle', 'mask')
+_CORNERS = 64  # of a polygon in place of a circle
+
+
+class _Shape(msgspec.Struct):
+    label: str
+    points: list[tuple[float, float]]
+    shape_type: str | None = 'polygon'
+    group_id: int | str | None = None
+    mask: str | None = None
+
+
+class _Annotation(msgspec.Struct):
+    """A file; its ``imageData``, a copy of the image, is not read."""
+
+    shapes: list[_Shape]
+    image: str = msgspec.field(name='imagePath')
+    width: int | None = msgspec.field(name='imageWidth', default=None)
+    height: int | None = msgspec.field(name='imageHeight', default=None)
+
+
+def recognise(root: Path) -> 'LabelMeExport | None':
+    """Recognise the keys of the first JSON of a folder, at any depth."""
+    files = list(_json_files(root))
+    first = {file.parent: file for file in reversed(files)}
+    if any({'shapes', 'imagePath'} <= top_level_keys(file) for file in first.values()):
+        return LabelMeExport(root, files)
+    return None
+
+
+def _json_files(root: Path) -> Iterator[Path]:
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith('.'))
+        yield from (Path(folder, name) for name in sorted(names) if name.endswith('.json'))
+
+
+class LabelMeExport(Export):
+    """Shapes of a group, of one label in one image, are one object of several parts.
+
+    Points and lines are no objects.
+    """
+
+    def __init__(self, root: Path, files: list[Path]) -> None:
+        super().__init__(root, 'LabelMe')
+        found: dict[str, list[Path]] = {}
+        for file in files:
+            parts = file.relative_to(root).parts[:-1]
+            found.setdefault(next(filter(None, map(split_of, parts)), ''), []).append(file)
+        self.splits = self.settle_splits(found) or {'all': files}
+        self.labels = [file for files in self.splits.values() for file in files]
+        self.sources = dict.fromkeys(self.splits, root)
+
+    def read(self) -> dict[str, Content]:
+        """Read all files; classes are the labels of all shapes, sorted."""
+        read = {file: self._read(file) for file in self.labels}
+        annotations = {file: found for file, found in read.items() if found}
+        paths = {file: self._image_of(file, found) for file, found in annotations.items()}
+        unsized = [
+            file for file, found in annotations.items() if not (found.width and found.height)
+        ]
+        for file, fact in zip(unsized, look_at_all([paths[file] for file in unsized])):
+            if fact.fault:
+                raise InputError(f'{paths[file]} {fact.fault}; replace it, or remove {file}')
+            annotations[file].width, annotations[file].height = fact.width, fact.height
+        labelled: dict[str, list[LabelledImage]] = {}
+        left_out: dict[str, int] = {}
+        for split, files in self.splits.items():
+            labelled[split] = []
+            for file in filter(annotations.__contains__, files):
+                found = annotations[file]
+                image = LabelledImage(
+                    self.relative(paths[file]), found.width or 0, found.height or 0
+                )
+                groups: dict[tuple, list[_Shape]] = {}
+                for number, shape in enumerate(found.shapes):
+                    kind = shape.shape_type or 'polygon'
+                    if kind not in _KINDS:
+                        left_out[kind] = left_out.get(kind, 0) + 1
+                        continue
+                    alone = shape.group_id is None
+                    key = ('', number) if alone else (shape.label, shape.group_id)
+                    groups.setdefault(key, []).append(shape)
+                image.objects = [_object(file, image, shapes) for shapes in groups.values()]
+                labelled[split].append(image)
+        if left_out:
+            kinds = ', '.join(f'{count} {kind}' for kind, count in sorted(left_out.items()))
+            self.notes.append(f'shapes that are no objects are left out: {kinds}')
+        self._note_unlabelled(paths.values())
+        classes = {i.name for images in labelled.values() for im in images for i in im.objects}
+        if not classes:
+            raise InputError(f'{self.root}: no shape in its {len(read)} JSON files; label objects')
+        return to_coco(labelled, sorted(classes))
+
+    def _read(self, file: Path) -> _Annotation | None:
+        """The content of a file; None if it is another kind of JSON."""
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=_Annotation)
+        except (OSError, msgspec.MsgspecError, UnicodeError) as error:
+            keys = top_level_keys(file)
+            if keys and not {'shapes', 'imagePath'} <= keys:
+                return None
+            raise InputError(
+                f'{file}: cannot be read ({error}); open the image in LabelMe and save it again'
+            ) from None
+
+    def _image_of(self, file: Path, found: _Annotation) -> Path:
+        """The image beside a file, or where ``imagePath`` says."""
+        named = PurePosixPath(found.image.replace('\\', '/'))
+        places = [file.parent / named, file.parent / named.name, self.root / 'images' / named.name]
+        places += [file.with_suffix(suffix) for suffix in IMAGE_SUFFIXES]
+        for place in places:
+            if place.is_file():
+                return Path(os.path.normpath(place))
+        raise InputError(
+            f"{file}: its image '{found.image}' is not in {places[0].parent}; put it there, or "
+            'remove this file'
+        )
+
+    def _note_unlabelled(self, images: Iterable[Path]) -> None:
+        """Note images without a file: nobody has said that they have no objects."""
+        labelled = set(images)
+        folders = sorted({path.parent for path in labelled})
+        odd = [
+            path
+            for folder in folders
+            for path in sorted(folder.iterdir())
+            if path.suffix.lower() in IMAGE_SUFFIXES and path not in labelled
+        ]
+        if odd:
+            self.notes.append(
+                f'{len(odd)} images have no JSON and are left out, the first is {odd[0]}; save '
+                'those without objects in LabelMe, too'
+            )
+
+
+def _object(file: Path, image: LabelledImage, shapes: Sequence[_Shape]) -> LabelledObject:
+    """The object of a group of shapes; it has a mask if each of them has."""
+    name = shapes[0].label
+    polygons, masks, corners = [], [], []
+    for shape in shapes:
+        points = np.array(shape.points, float).reshape(-1, 2)
+        kind = shape.shape_type or 'polygon'
+        if len(points) < (3 if kind in _OUTLINES else 2):
+            raise InputError(
+                f"{file}: a {kind} of '{name}' has {len(points)} points; draw it again"
+            )
+        if kind == 'circle':
+            centre, rim = points[:2]
+            angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
+            turned = np.stack([np.cos(angles), np.sin(angles)], 1)
+            points = centre + np.linalg.norm(rim - centre) * turned
+        if kind == 'mask':
+            masks.append(_mask(file, shape, image))
+        elif kind != 'rectangle':
+            polygons.append(points)
+        corners.append(points)
+    if masks and len(masks) + len(polygons) == len(shapes):
+        size = image.height, image.width
+        parts = [part.ravel().tolist() for part in polygons]
+        rles = [*masks, *(mask_utils.frPyObjects(parts, *size) if parts else [])]
+        merged = mask_utils.merge(rles)
+        box = mask_utils.toBbox(merged).tolist()
+        return LabelledObject(name, box, dict(merged, counts=merged['counts'].decode()))
+    if len(polygons) == len(shapes):
+        return LabelledObject.of_polygons(name, polygons)
+    box = LabelledObject.of_polygons(name, corners).box
+    return LabelledObject(name, box)
+
+
+def _mask(file: Path, shape: _Shape, image: LabelledImage) -> dict:
+    """The RLE of a shape whose ``mask`` is a PNG of the part from its first point on."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(shape.mask or ''))) as png:
+            part = np.asarray(png.convert('1'))
+    except (OSError, binascii.Error) as error:
+        raise InputError(
+            f"{file}: a mask of '{shape.label}' cannot be read ({error}); draw it again"
+        ) from None
+    whole = np.zeros((image.height, image.width), np.uint8, order='F')
+    left, top = (int(value) for value in shape.points[0])
+    target = whole[top : top + part.shape[0], left : left + part.shape[1]]
+    target[:] = part[: target.shape[0], : target.shape[1]]
+    return mask_utils.encode(whole)

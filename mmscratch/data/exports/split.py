@@ -1,0 +1,75 @@
+"""Divides images into those to train on and those to validate on."""
+
+import random
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from mmscratch.data.exports.export import Content
+
+SEED = 0
+SHARE = 0.2  # of the images, to validate on
+
+
+def stratified(
+    groups: Sequence[int], classes: Sequence[Collection[Any]], share: float, seed: int
+) -> list[bool]:
+    """Which images are to validate on, with about the same share of each class.
+
+    Iterative stratification (Sechidis et al., "On the Stratification of Multi-Label Data", 2011,
+    algorithm 1), of groups: the class with the fewest groups left is dealt first, each to the side
+    that lacks most of it. A class in two groups or more is on both sides where others allow it.
+
+    Args:
+        groups: of each image; images of a group stay together.
+        classes: of each image; an image without one counts as of a class of its own.
+        share: of the images that are to validate on, between 0 and 1.
+        seed: of the order of the groups.
+    """
+    counts: dict[int, Counter] = {}
+    for group, names in zip(groups, classes):
+        counts.setdefault(group, Counter()).update({'all images', *(('class', n) for n in names)})
+        if not names:
+            counts[group]['empty'] += 1
+    total: Counter = Counter()
+    holding: Counter = Counter()
+    for count in counts.values():
+        total.update(count)
+        holding.update(count.keys())
+    # a class in two groups can be on both sides
+    held_out = {key: max(share * n, float(holding[key] > 1)) for key, n in total.items()}
+    lacking = {True: held_out, False: {key: n - held_out[key] for key, n in total.items()}}
+    order = sorted(counts)
+    random.Random(seed).shuffle(order)
+    left = {key: [g for g in order if key in counts[g]] for key in total if key != 'all images'}
+    side: dict[int, bool] = {}
+    while left:
+        rarest = min(left, key=lambda key: (len(left[key]), str(key)))
+        for group in left.pop(rarest):
+            if group in side:
+                continue
+            wants = [(lacking[s][rarest], lacking[s]['all images']) for s in (False, True)]
+            side[group] = wants[1] > wants[0]
+            for key, n in counts[group].items():
+                lacking[side[group]][key] -= n
+        left = {k: rest for k, gs in left.items() if (rest := [g for g in gs if g not in side])}
+    return [side[group] for group in groups]
+
+
+def divide(content: Content, groups: Sequence[int]) -> dict[str, Content]:
+    """The contents of 'train' and 'val'; `groups` are of the images, see :func:`stratified`."""
+    names = {row['id']: row['name'] for row in content['categories']}
+    found: dict[Any, set[str]] = {row['id']: set() for row in content['images']}
+    for row in content['annotations']:
+        found[row['image_id']].add(names[row['category_id']])
+    held_out = dict(zip(found, stratified(groups, list(found.values()), SHARE, SEED)))
+    return {
+        split: dict(
+            content,
+            images=[row for row in content['images'] if held_out[row['id']] == is_val],
+            annotations=[
+                row for row in content['annotations'] if held_out[row['image_id']] == is_val
+            ],
+        )
+        for split, is_val in (('train', False), ('val', True))
+    }

@@ -1,0 +1,309 @@
+"""YOLO's text files, as Ultralytics describes them: boxes, polygons, oriented boxes.
+
+Numbers are shares of the sides of an image as it is loaded, EXIF rotation included.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mmscratch.data.exports.export import (
+    Content,
+    Export,
+    LabelledImage,
+    LabelledObject,
+    split_of,
+    to_coco,
+)
+from mmscratch.data.image_check import look_at_all
+from mmscratch.data.unlabelled_images import find_images
+from mmscratch.errors import InputError
+
+_KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
+# a box a little beyond its image has shares beyond 0..1; pixels are farther out
+_LARGEST = 2.0
+
+
+def recognise(root: Path) -> 'YoloExport | None':
+    """Recognise data.yaml, or images/ and labels/, alone or in a folder for each split."""
+    if found := _description(root):
+        return YoloExport(root, *found)
+    pairs = [root, *(path for path in sorted(root.iterdir()) if split_of(path.name))]
+    if any((path / 'images').is_dir() and any((path / 'labels').rglob('*.txt')) for path in pairs):
+        return YoloExport(root)
+    return None
+
+
+def _description(root: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The YAML that names classes and splits, and its content.
+
+    Raises:
+        InputError: there are several, or data.yaml cannot be read.
+    """
+    found = {}
+    for file in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
+        try:
+            content = yaml.safe_load(file.read_bytes())
+        except (yaml.YAMLError, UnicodeError, OSError) as error:
+            if file.stem != 'data':
+                continue
+            reason = ' '.join(str(error).split())
+            raise InputError(f'{file}: cannot be read ({reason}); write it anew') from None
+        if isinstance(content, dict) and 'names' in content and _KEYS.keys() & content.keys():
+            found[file] = content
+    named = [file for file in found if file.stem == 'data'] or list(found)
+    if len(named) > 1:
+        raise InputError(
+            f'{root}: {len(named)} files describe data in YOLO layout: '
+            f'{", ".join(file.name for file in named)}; leave one, or call it data.yaml'
+        )
+    return (named[0], found[named[0]]) if named else None
+
+
+class YoloExport(Export):
+    """Images and a text file of labels for each; an image without one has no objects."""
+
+    def __init__(
+        self, root: Path, file: Path | None = None, content: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(root, 'YOLO')
+        self.file = file
+        self.content = content or {}
+        found = self._described() if file else self._undescribed()
+        self.splits = self.settle_splits({key: images for key, images in found.items() if images})
+        if not self.splits:
+            cure = "name the images after 'train:'" if file else 'put images into images/'
+            raise InputError(f'{file or root}: no images to train on; {cure}')
+        self.sources = {split: file or root / 'labels' for split in self.splits}
+        self.images = [image for images in self.splits.values() for image in images]
+        self.label_of = {image: _label_file(image) for image in self.images}
+        self.names_file = file or next(
+            (
+                path
+                for name in ('classes.txt', 'labels/classes.txt')
+                if (path := root / name).is_file()
+            ),
+            None,
+        )
+        self.labels += [self.names_file] if self.names_file else []
+        self.labels += [label for label in self.label_of.values() if label.is_file()]
+
+    def _described(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for split, keys in _KEYS.items():
+            entry = next((self.content[key] for key in keys if self.content.get(key)), None)
+            entries = entry if isinstance(entry, list) else [entry] if entry else []
+            if split == 'test' and found['val']:
+                # not used, and often not there
+                places = [place for item in entries for place in self._places(str(item))]
+                found['test'] = [place for place in places if place.exists()]
+                continue
+            images = [image for item in entries for image in self._images_at(split, str(item))]
+            found[split] = list(dict.fromkeys(images))
+        return found
+
+    def _images_at(self, split: str, entry: str) -> Iterator[Path]:
+        """The images of a folder, or of a list of them."""
+        path = next((path for path in self._places(entry) if path.exists()), None)
+        if path is None:
+            raise InputError(
+                f'{self.file}: {split}: {entry} is neither below the folder of this file nor below '
+                f"its 'path'; correct it, or remove '{split}'"
+            )
+        if path.is_dir():
+            yield from find_images(path)
+            return
+        self.labels.append(path)
+        try:
+            lines = [line.strip() for line in path.read_text('utf-8-sig').splitlines()]
+        except UnicodeError:
+            raise InputError(f'{path}: is not UTF-8 text; write one image a line') from None
+        missing = []
+        for line in filter(None, lines):
+            places = [path.parent / line, *self._places(line)]
+            image = next((image for image in places if image.is_file()), None)
+            if image is None:
+                missing.append(line)
+            else:
+                yield image
+        if missing:
+            raise InputError(
+                f'{path}: {len(missing)} of {len(lines)} images are not there, the first is '
+                f'{missing[0]}; write paths from the folder of the list'
+            )
+
+    def _places(self, entry: str) -> Iterator[Path]:
+        """Where a path of the YAML or of a list may lead to."""
+        assert self.file
+        path = Path(entry.replace('\\', '/'))
+        # 'path' is often that of another machine; Roboflow writes ../train/images for train/images,
+        # and Darknet data/... for paths from the folder
+        for base in (self.file.parent / str(self.content.get('path') or ''), self.file.parent):
+            yield base / path
+            if path.parts[:1] in (('..',), ('data',)):
+                yield base / Path(*path.parts[1:])
+
+    def _undescribed(self) -> dict[str, list[Path]]:
+        """Images by the first folder that names a split; '' for those of none."""
+        found: dict[str, list[Path]] = {}
+        for image in find_images(self.root):
+            parts = image.relative_to(self.root).parts[:-1]
+            if 'images' in parts:
+                found.setdefault(next(filter(None, map(split_of, parts)), ''), []).append(image)
+        return found
+
+    def read(self) -> dict[str, Content]:
+        """Read sizes of images, and labels."""
+        facts = dict(zip(self.images, look_at_all(self.images)))
+        if faults := [f'{path} {fact.fault}' for path, fact in facts.items() if fact.fault]:
+            raise InputError(
+                f'{faults[0]}; {len(faults)} of {len(facts)} images are unusable: replace or '
+                'remove them'
+            )
+        texts = {image: _text(self.label_of[image]) for image in facts}
+        self._check_presence(texts)
+        parsed: dict[Path, list[tuple[int, list[float]]]] = {}
+        wrong: list[str] = []
+        for image, text in texts.items():
+            parsed[image] = []
+            for number, line in enumerate((text or '').splitlines(), 1):
+                if not line.strip():
+                    continue
+                values, fault = self._values(line)
+                if fault:
+                    wrong.append(f'line {number} of {self.label_of[image]}, {line!r}: {fault}')
+                else:
+                    parsed[image].append((int(values[0]), values[1:]))
+        if wrong:
+            raise InputError(f'{len(wrong)} labels are no good, the first is {wrong[0]}')
+        classes = self._classes(parsed)
+        for image, rows in parsed.items():
+            if beyond := [label for label, _ in rows if label >= len(classes)]:
+                raise InputError(
+                    f'{self.label_of[image]}: class {beyond[0]}, but {self.names_file} names '
+                    f'{len(classes)}, from 0 on; add the name, or correct the label'
+                )
+        labelled = {
+            split: [
+                LabelledImage(
+                    self.relative(image),
+                    facts[image].width,
+                    facts[image].height,
+                    [
+                        _object(classes[label], values, facts[image].width, facts[image].height)
+                        for label, values in parsed[image]
+                    ],
+                )
+                for image in images
+            ]
+            for split, images in self.splits.items()
+        }
+        return to_coco(labelled, classes)
+
+    def _check_presence(self, texts: Mapping[Path, str | None]) -> None:
+        """Refuse images of which none has labels; note empty images, and labels without image."""
+        without = [image for image, text in texts.items() if text is None]
+        if len(without) == len(texts):
+            raise InputError(
+                f'{self.label_of[without[0]]}: no such file, nor labels of any of {len(texts)} '
+                "images; put them there: an image's path with labels/ for images/, and .txt"
+            )
+        if without:
+            self.notes.append(
+                f'{len(without)} images have no file of labels, so no objects; the first is '
+                f'{without[0]}'
+            )
+        known = {*self.label_of.values(), *self.labels}
+        folders = sorted({label.parent for label in self.label_of.values()})
+        files = [file for folder in folders for file in sorted(folder.glob('*.txt'))]
+        if odd := [file for file in files if file not in known and file.name != 'classes.txt']:
+            self.notes.append(
+                f'WARNING: {len(odd)} files of labels have no image, the first is {odd[0]}'
+            )
+
+    def _values(self, line: str) -> tuple[list[float], str]:
+        """The numbers of a line, keypoints left out, and what is wrong with them, '' if nothing."""
+        try:
+            values = [float(text) for text in line.split()]
+        except ValueError:
+            return [], 'write numbers'
+        if not all(map(math.isfinite, values)):
+            return [], 'write finite numbers'
+        shape = self.content.get('kpt_shape')
+        if isinstance(shape, list) and len(values) == 5 + math.prod(map(int, shape)):
+            values = values[:5]
+        if len(values) < 5 or len(values) == 6 or len(values) % 2 == 0:
+            return [], (
+                f'{len(values)} numbers; write the class and x, y, width, height, or the class and '
+                '3 or more points of a polygon'
+            )
+        if values[0] < 0 or values[0] != int(values[0]):
+            return [], 'the first number is no class; write 0, 1, 2 ...'
+        if max(map(abs, values[1:])) > _LARGEST:
+            return [], 'the numbers look like pixels; write shares of the sides of the image'
+        return values, ''
+
+    def _classes(self, parsed: Mapping[Path, Sequence[tuple[int, Any]]]) -> list[str]:
+        """Class names in the order of their numbers."""
+        if self.file:
+            return _names(self.content['names'], self.file)
+        if self.names_file:
+            lines = (_text(self.names_file) or '').splitlines()
+            return [line.strip() for line in lines if line.strip()]
+        highest = max((label for rows in parsed.values() for label, _ in rows), default=0)
+        self.notes.append(
+            f'{self.root}: no data.yaml or classes.txt names the classes: called 0 to {highest}'
+        )
+        return [str(number) for number in range(highest + 1)]
+
+
+def _names(names: Any, file: Path) -> list[str]:
+    """The class names of data.yaml, a list or a dict by number."""
+    if isinstance(names, dict):
+        try:
+            numbered = {int(key): name for key, name in names.items()}
+        except (TypeError, ValueError):
+            numbered = {}
+        if sorted(numbered) != list(range(len(names))):
+            raise InputError(
+                f'{file}: names has the keys {", ".join(map(str, names))}; number the classes '
+                'from 0 on, without a gap'
+            )
+        names = [numbered[number] for number in range(len(numbered))]
+    if not isinstance(names, list) or not names:
+        raise InputError(f'{file}: names is {names!r}; write a list of the class names')
+    return [str(name) for name in names]
+
+
+def _label_file(image: Path) -> Path:
+    """The text file of an image: in labels/ in place of the last images/, else beside it."""
+    parts = image.parts
+    beside = image.with_suffix('.txt')
+    if 'images' not in parts[:-1]:
+        return beside
+    last = len(parts) - 1 - parts[::-1].index('images')
+    swapped = Path(*parts[:last], 'labels', *parts[last + 1 :]).with_suffix('.txt')
+    return beside if not swapped.is_file() and beside.is_file() else swapped
+
+
+def _text(file: Path) -> str | None:
+    """The text of a file, None if there is none."""
+    try:
+        return file.read_text('utf-8-sig')
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeError) as error:
+        raise InputError(f'{file}: cannot be read ({error}); write it as UTF-8 text') from None
+
+
+def _object(name: str, values: Sequence[float], width: int, height: int) -> LabelledObject:
+    """An object of shares: x, y of the centre, width, height of a box; or points of a polygon."""
+    pixels = np.array(values).reshape(-1, 2) * (width, height)
+    if len(pixels) > 2:
+        return LabelledObject.of_polygons(name, [pixels])
+    centre, extent = pixels
+    return LabelledObject(name, [*(centre - extent / 2), *extent])

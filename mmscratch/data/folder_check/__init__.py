@@ -1,0 +1,1 @@
+"""The check of a folder of data that ``tools/data/check.py`` makes: its page, and its repair."""

@@ -1,0 +1,55 @@
+"""Groups of images that are copies, or nearly."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mmscratch.data.folder_check.pixels import HASH_SIDE, Pixels
+from mmscratch.data.progress_bar import ProgressBar
+
+NEAR = 40  # bits of 256
+_ROWS = 256  # compared with all others at once, which bounds the memory
+
+
+def copies(images: Sequence[Pixels]) -> list[list[int]]:
+    """Groups of two or more numbers of images whose files are the same."""
+    groups = defaultdict(list)
+    for number, pixels in enumerate(images):
+        if not pixels.fault:
+            groups[pixels.digest].append(number)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def near_ones(images: Sequence[Pixels], near: int = NEAR) -> list[list[int]]:
+    """Groups of two or more numbers of images that nearly equal another one of the group.
+
+    Two images nearly equal each other if their perceptual hashes differ in at most ``near`` of 256
+    bits. Of images with the same hash the first stands for all, so that the copies of a file cost
+    no more than a look.
+    """
+    of_hash = defaultdict(list)
+    for number, pixels in enumerate(images):
+        if pixels.phash is not None:
+            of_hash[pixels.phash].append(number)
+    if not of_hash:
+        return []
+    hashes = np.frombuffer(b''.join(of_hash), np.uint8).reshape(len(of_hash), -1)
+    # a product of -1 and 1 is 256 less twice the bits that differ; exact, and BLAS is fast
+    signs = np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
+    least = HASH_SIDE**2 - 2 * near
+    labels = np.arange(len(signs))
+    starts = range(0, len(signs), _ROWS)
+    for start in ProgressBar(starts, 'comparing images', leave=False, delay=1):
+        row, other = np.nonzero(signs[start : start + _ROWS] @ signs[start:].T >= least)
+        row, other = row[row < other], other[row < other]
+        if row.size:
+            edges = np.unique(np.stack([labels[start + row], labels[start + other]]), axis=1)
+            graph = coo_array((np.ones(edges.shape[1], bool), edges), shape=(len(signs),) * 2)
+            labels = connected_components(graph, directed=False)[1][labels]
+    groups: dict[int, list[int]] = defaultdict(list)
+    for label, numbers in zip(labels.tolist(), of_hash.values()):
+        groups[label] += numbers
+    return [sorted(group) for group in groups.values() if len(group) > 1]

@@ -1,0 +1,286 @@
+"""What is in a folder of data, what is wrong with it, and a copy without that."""
+
+import difflib
+import itertools
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmscratch.data import coco_json, layouts
+from mmscratch.data.folder_check import duplicates, repair, self_test, split, statistics
+from mmscratch.data.folder_check.finding import STOPS, Finding, Findings
+from mmscratch.data.folder_check.pixels import look_at_all
+from mmscratch.data.folder_check.statistics import Statistics, kind_of
+from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.errors import InputError
+
+_MOST_OBJECTS = 100  # of a class in an image, which COCO's metric counts
+_RARE = 1e-3  # of the training images: LVIS's threshold of repeat-factor sampling
+_ALIKE = 0.9  # difflib's ratio of two class names
+CHANGES = 'changes.txt'
+
+
+class FolderCheck:
+    """Looks at all images and objects of a folder of any layout.
+
+    Args:
+        root: the folder.
+        config: of a detector. Its own check of the folder says whether training would start; its
+            augmentation is shown.
+        near: bits of 256 in which the perceptual hashes of images that nearly equal each other
+            differ at most; below 0 none are looked for.
+
+    Attributes:
+        splits: sound; images and objects that cannot be used are taken out.
+        findings: all that was found.
+        statistics: of each split.
+        groups: names of images that are copies of each other, or nearly, as (split, name).
+        ap: that of the ground truth against itself, by split, metric and class.
+        refusal: what ``tools/train.py`` would say and stop, '' if it would start.
+        cfg: the config as it reads the folder; None if that fails.
+
+    Raises:
+        InputError: the folder has no layout, or an annotation file cannot be read at all.
+    """
+
+    def __init__(self, root: Path, config: Path, near: int = duplicates.NEAR) -> None:
+        self.root, self.config, self.near = root, config, near
+        self.findings = Findings()
+        self.cfg, self.refusal = self._try_training(root)
+        self.splits = split.read(layouts.find(root), self.findings)
+        for each in self.splits:
+            repair.tidy_images(each, self.findings)
+        for name in split.unlisted(self.splits):
+            self.findings.add('unlisted', '', name)
+        repair.tidy_classes(self.splits, self.findings)
+        self._look_at_images()
+        for each in self.splits:
+            repair.tidy_objects(each, self.findings)
+        self.statistics: dict[str, Statistics] = {s.name: statistics.of(s) for s in self.splits}
+        self.leaving: dict[str, set[str]] = {each.name: set() for each in self.splits}
+        self.groups: dict[str, list[list[tuple[str, str]]]] = {'same': [], 'near': []}
+        self._find_duplicates()
+        self._look_at_classes()
+        self._look_at_kinds()
+        self.ap = {each.name: self_test.ap_of_truth(each) for each in self.splits}
+        for name, metrics in self.ap.items():
+            for label in dict.fromkeys(itertools.chain.from_iterable(metrics.values())):
+                low = min(values.get(label, 1.0) for values in metrics.values())
+                if low < 1 - 1e-6:
+                    self.findings.add('self', name, f'{label}: {low:.3f}')
+
+    def _try_training(self, root: Path) -> tuple[Config | None, str]:
+        """The config that reads a folder, and why training would not start."""
+        cfg: Config | None = Config.fromfile(self.config)
+        try:
+            layouts.use_folder(cfg, root)
+        except InputError as error:
+            return None, str(error)
+        try:
+            layouts.check(cfg)
+        except InputError as error:
+            return cfg, str(error)
+        finally:
+            coco_json.keep([])
+        return cfg, ''
+
+    def _look_at_images(self) -> None:
+        paths = [each.path(row) for each in self.splits for row in each.images]
+        found = iter(look_at_all(paths))
+        for each in self.splits:
+            each.pixels = {row['file_name']: next(found) for row in each.images}
+
+    def _find_duplicates(self) -> None:
+        members = [(each, row['file_name']) for each in self.splits for row in each.images]
+        pixels = [each.pixels[name] for each, name in members]
+        objects = {each.name: each.objects() for each in self.splits}
+        count = {
+            (each.name, row['file_name']): len(objects[each.name][row['id']])
+            for each in self.splits
+            for row in each.images
+        }
+        order = {each.name: number for number, each in enumerate(self.splits)}
+        near = duplicates.near_ones(pixels, self.near) if self.near >= 0 else []
+        if 2 * max(map(len, near), default=0) > len(pixels):
+            self.findings.add('still', '', f'{max(map(len, near)):,} of {len(pixels):,} images')
+            near = []
+        for kind, groups in (('same', duplicates.copies(pixels)), ('near', near)):
+            for numbers in groups:
+                group = [(members[n][0].name, members[n][1]) for n in numbers]
+                last = max(group, key=lambda each: order[each[0]])
+                best: dict[str, tuple[str, str]] = {}
+                for each in group:
+                    if count[each] > count.get(best.get(each[0], ('', '')), -1):
+                        best[each[0]] = each
+                for name, image in group:
+                    if image in self.leaving[name]:
+                        continue
+                    told = f'{image} ({count[name, image]} objects)'
+                    if order[name] < order[last[0]]:
+                        other = f'{last[0]}: {last[1]} ({count[last]})'
+                        self.findings.add(
+                            'leak' if kind == 'same' else 'near leak', name, f'{told} and {other}'
+                        )
+                        self.leaving[name].add(image)
+                    elif (name, image) != best[name]:
+                        other = f'{best[name][1]} ({count[best[name]]})'
+                        self.findings.add(
+                            'copy' if kind == 'same' else 'near', name, f'{told} and {other}'
+                        )
+                        if kind == 'same':
+                            self.leaving[name].add(image)
+                if kind == 'same' or len({pixels[n].digest for n in numbers}) > 1:
+                    self.groups[kind].append(group)
+
+    def _look_at_classes(self) -> None:
+        first = self.splits[0]
+        for each in self.splits:
+            stats = self.statistics[each.name]
+            if not stats.objects.sum():
+                self.findings.add('no objects', each.name, str(each.file))
+            for label, count in zip(each.classes, stats.objects):
+                elsewhere = {
+                    other.name: int(self.statistics[other.name].objects[number])
+                    for other in self.splits
+                    for number in [other.classes.index(label)]
+                }
+                if not count and any(elsewhere.values()):
+                    there = ', '.join(f'{n} in {name}' for name, n in elsewhere.items() if n)
+                    self.findings.add('missing class', each.name, f'{label} ({there})')
+            for row, most in zip(each.images, stats.most):
+                if most > _MOST_OBJECTS:
+                    self.findings.add('crowded', each.name, f'{row["file_name"]} ({most})')
+            for row, number in zip(each.images, stats.a_image):
+                if not number:
+                    self.findings.add('empty', each.name, row['file_name'])
+        for left, right in _alike(first.classes):
+            self.findings.add('alike', '', f'{left!r} and {right!r}')
+        stats = self.statistics[first.name]
+        for label, number in zip(first.classes, stats.images_with):
+            if 0 < number < _RARE * stats.images:
+                self.findings.add('rare', first.name, f'{label} ({number})')
+
+    def _look_at_kinds(self) -> None:
+        kinds: Counter[str] = Counter()
+        for stats in self.statistics.values():
+            kinds.update(stats.kinds)
+        usual = max(kinds, key=lambda kind: kinds[kind], default='')
+        for each in self.splits:
+            for row in each.images:
+                pixels = each.pixels[row['file_name']]
+                if kind_of(pixels) != usual:
+                    self.findings.add('kinds', each.name, f'{row["file_name"]}: {kind_of(pixels)}')
+                if pixels.phash is None:
+                    self.findings.add('flat', each.name, row['file_name'])
+
+    @property
+    def stops(self) -> list[Finding]:
+        """The findings that stop training."""
+        return self.findings.by_severity()[STOPS]
+
+    def lines(self) -> Iterator[str]:
+        """The check for the terminal."""
+        for each in self.splits:
+            stats = self.statistics[each.name]
+            sizes = ', '.join(
+                f'{n:,} {size}' for n, size in zip(stats.sizes.sum(0), statistics.SIZES)
+            )
+            kinds = ', '.join(f'{n:,} of {kind}' for kind, n in stats.kinds.most_common())
+            yield (
+                f'{each.name}: {stats.images:,} images ({kinds}), {stats.objects.sum():,} objects '
+                f'({sizes}), {(stats.objects > 0).sum()} of {len(each.classes)} classes'
+            )
+        for severity, found in self.findings.by_severity().items():
+            if found:
+                yield f'{severity}:'
+                yield from (f'  {finding.line()}' for finding in found)
+        yield self.verdict()
+
+    def verdict(self) -> str:
+        """Whether training would start, and what else to look at."""
+        stops, spoils, _ = map(len, self.findings.by_severity().values())
+        if self.refusal or stops:
+            return f'Training would not start: {_number(max(stops, 1), "fault")}.'
+        if spoils:
+            return f'Training would start, and {_number(spoils, "finding")} would spoil results.'
+        return 'Training would start, and nothing was found that spoils results.'
+
+    def fix(self, out: Path) -> Iterator[str]:
+        """Write a repaired copy in COCO layout, and say what changed.
+
+        ``changes.txt`` of the copy has the same lines. Images are copied, not linked.
+
+        Args:
+            out: a folder that is not there, or empty.
+
+        Raises:
+            InputError: the folder holds something, or cannot be written.
+        """
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f'--fix {out}: exists and is not empty; name a new folder')
+        lines = []
+        for each in self.splits:
+            repair.leave_out(each, self.leaving[each.name])
+            lines.append(
+                f'{each.name}: {len(each.images):,} images and {len(each.annotations):,} objects '
+                'are in the copy'
+            )
+        for finding in self.findings.sorted():
+            if finding.repair:
+                lines.append(f'{finding.line()}: {finding.repair}')
+            elif finding.severity == STOPS:
+                lines.append(f'{finding.line()}: NOT repaired')
+        try:
+            self._write(out)
+            (out / CHANGES).write_text(''.join(f'{line}\n' for line in lines))
+        except OSError as error:
+            raise InputError(f'--fix {out}: cannot be written ({error.strerror})') from None
+        yield from lines
+        _, refusal = self._try_training(out)
+        yield (
+            f'training would not start on the copy: {refusal}'
+            if refusal
+            else ('the copy passes the check that training begins with')
+        )
+
+    def _write(self, out: Path) -> None:
+        (out / 'annotations').mkdir(parents=True)
+        for each in self.splits:
+            bar = ProgressBar(each.images, f'copying {each.name}', leave=False, delay=1)
+            for row in bar:
+                source = each.path(row)
+                # a name may lead out of the folder
+                parts = [part for part in Path(row['file_name']).parts if part not in ('..', '/')]
+                row['file_name'] = str(Path(*parts))
+                target = out / each.name / row['file_name']
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+            content = dict(
+                images=each.images, annotations=each.annotations, categories=each.categories
+            )
+            file = out / 'annotations' / f'instances_{each.name}.json'
+            file.write_text(json.dumps(content))
+
+
+def _number(count: int, what: str) -> str:
+    return f'{count:,} {what}{"s" * (count > 1)}'
+
+
+def _alike(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of class names that may mean the same, such as 'stop sign' and 'stop_signs'."""
+    keys = [re.sub(r'[\W_]+', '', name.casefold()) for name in names]
+    for (left, a), (right, b) in itertools.combinations(zip(names, keys), 2):
+        # types that are numbered are meant to differ
+        if a == b or a == f'{b}s' or b == f'{a}s':
+            yield left, right
+        elif re.sub(r'\d+', '', a) != re.sub(r'\d+', '', b):
+            matcher = difflib.SequenceMatcher(None, a, b)
+            # the quick ones are upper bounds
+            ratios = matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio
+            if all(ratio() >= _ALIKE for ratio in ratios):
+                yield left, right

@@ -1,0 +1,111 @@
+"""One look at every image: whether it decodes, its channels and bits, what it resembles."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import imagehash
+import numpy as np
+from PIL import Image
+
+from mmscratch.config import cpu_threads
+from mmscratch.data import image_check
+from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.errors import describe
+
+HASH_SIDE = 16  # of the perceptual hash: 256 bits
+_SIDE = 4 * HASH_SIDE  # pixels that imagehash looks at
+_GREY = 0.02  # of the range of values: what compression makes of equal channels
+_AT_A_TIME = 4096  # images whose tasks exist at once
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """What an image file holds.
+
+    Attributes:
+        width, height: in pixels, as loaded (EXIF rotation included).
+        channels, depth: such as 3 and 'uint8'.
+        grey: whether all channels are the same.
+        digest: of the file's bytes; equal for copies of a file alone.
+        phash: the packed bits of the perceptual hash; None for an image of a single colour.
+        fault: why it cannot be loaded, '' if it can.
+    """
+
+    width: int = 0
+    height: int = 0
+    channels: int = 0
+    depth: str = ''
+    grey: bool = True
+    digest: bytes = b''
+    phash: bytes | None = None
+    fault: str = ''
+
+
+def look_at_all(paths: Sequence[Path]) -> list[Pixels]:
+    """Decode each image once; with a progress bar. Few images are in memory at a time."""
+    found: list[Pixels] = []
+    with (
+        image_check.any_size(),
+        ThreadPoolExecutor(cpu_threads.cores()) as pool,
+        ProgressBar(total=len(paths), desc='looking at images', leave=False, delay=1) as bar,
+    ):
+        for start in range(0, len(paths), _AT_A_TIME):
+            for pixels in pool.map(look_at, paths[start : start + _AT_A_TIME]):
+                found.append(pixels)
+                bar.update()
+    return found
+
+
+def look_at(path: Path) -> Pixels:
+    """Decode one image."""
+    if not path.is_file():
+        return Pixels(fault='is missing')
+    facts = image_check.look_at(path)
+    if facts.fault:
+        return Pixels(fault=facts.fault)
+    try:
+        content = path.read_bytes()
+        image = decode(content)
+        if image is None:
+            return Pixels(fault='cannot be decoded')
+        small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+        small = small.reshape(_SIDE, _SIDE, -1).astype(np.float32)
+        return Pixels(
+            facts.width,
+            facts.height,
+            small.shape[2],
+            str(image.dtype),
+            bool(np.ptp(small[..., :3], axis=2).max() <= _GREY * np.ptp(small)),
+            hashlib.blake2b(content, digest_size=16).digest(),
+            perceptual_hash(small),
+        )
+    except (OSError, cv2.error) as error:
+        return Pixels(fault=f'cannot be decoded ({describe(error)})')
+
+
+def decode(content: bytes) -> np.ndarray | None:
+    """The values of a file, (H, W) or (H, W, channels); None if it cannot be decoded."""
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def perceptual_hash(small: np.ndarray) -> bytes | None:
+    """256 bits that stay nearly the same when an image is resized, compressed or made grey.
+
+    They are imagehash's ``phash`` of the mean over the channels, stretched to 0..255. Copies that
+    were resized, compressed anew, made grey or brighter differ in up to 40 bits, photographs of
+    different things in 78 or more (measured on the three data sets of ``make real``).
+
+    Args:
+        small: the image at 64 x 64 pixels, (64, 64, channels).
+    """
+    grey = small.mean(-1)
+    low, high = grey.min(), grey.max()
+    if not high > low:
+        return None
+    grey = ((grey - low) * (255 / (high - low))).round().astype(np.uint8)
+    bits = imagehash.phash(Image.fromarray(grey), hash_size=HASH_SIDE).hash
+    return np.packbits(bits).tobytes()

@@ -1,0 +1,97 @@
+"""Signals, sent to processes that have nothing else to do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mmscratch.config import stop_signals
+
+SCRIPT = """
+import multiprocessing, os, signal, sys, time
+from mmscratch.config import stop_signals
+from mmscratch.errors import one_line_errors
+
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+with one_line_errors():
+    stop_signals.save_first(sys.argv[1] == 'save')
+    worker = multiprocessing.get_context('fork').Process(target=work, daemon=True)
+    worker.start()
+    while not stop_signals.requested():
+        time.sleep(0.01)
+    print('asked by', stop_signals.requested(), flush=True)
+    time.sleep(0 if sys.argv[1] == 'save' else 600)
+    raise stop_signals.Stopped('saved')
+"""
+
+
+def start(mode: str, **options) -> tuple[subprocess.Popen, int]:
+    """The process, and the number of its worker."""
+    process = subprocess.Popen(
+        [sys.executable, '-c', SCRIPT, mode],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+    return process, int(process.stdout.readline())
+
+
+def ends(pid: int) -> bool:
+    for _ in range(300):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_run_is_asked_and_says_that_it_can_go_on():
+    process, worker = start('save')
+    # ignored by the worker, as if the whole group had got it
+    os.kill(worker, signal.SIGUSR1)
+    process.send_signal(signal.SIGUSR1)
+    assert process.communicate() == ('asked by SIGUSR1\n', 'saved\n')
+    assert process.returncode == stop_signals.RESUMABLE
+    assert ends(worker)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP])
+def test_a_tool_ends_at_once_in_one_line(number):
+    process, worker = start('end')
+    process.send_signal(number)
+    assert process.communicate() == ('', 'interrupted\n')
+    assert process.returncode == stop_signals.INTERRUPTED
+    assert ends(worker)
+
+
+def test_nohup_stays_and_workers_end_with_a_killed_parent():
+    process, worker = start('end', preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert ends(worker)
+
+
+def test_a_second_signal_ends_at_once_unless_it_is_the_first_passed_on(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, 'monotonic', lambda: now)
+    with stop_signals.handled():
+        stop_signals.save_first(True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert stop_signals.requested() == 'SIGINT'
+        assert not stop_signals.is_ending()
+        now += 5
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop_signals.is_ending()

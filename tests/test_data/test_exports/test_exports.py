@@ -1,0 +1,230 @@
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmscratch.data import coco_json, layouts, repoint
+from mmscratch.data.exports import cache
+from mmscratch.errors import InputError
+from mmscratch.study.pretraining_run import images_of
+
+from .conftest import CLASSES, DATA, SPLIT, WHOLE, Drawn, draw, with_polygons
+
+CONFIG = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
+SHORT = [
+    'train_cfg.max_iters=2',
+    'train_cfg.val_interval=2',
+    'param_scheduler.0.end=1',
+    'param_scheduler.1.milestones=[1]',
+    'param_scheduler.1.end=2',
+    'train_dataloader.batch_size=2',
+    'auto_scale_lr.base_batch_size=2',
+    'train_dataloader.num_workers=0',
+    'val_dataloader.num_workers=0',
+]
+
+
+def read(root: Path) -> dict[str, dict]:
+    """What detectors see of each split: by image its size, and its objects' class, box, outline."""
+    found = {}
+    for split, reads in layouts.find(root).items():
+        content = coco_json.load(repoint.annotation_path(reads))
+        names = {row['id']: row['name'] for row in content['categories']}
+        objects: dict[int, list] = {row['id']: [] for row in content['images']}
+        for row in content['annotations']:
+            outline = [x for part in row.get('segmentation') or [] for x in part]
+            assert not row['iscrowd']
+            objects[row['image_id']].append(
+                (names[row['category_id']], row['bbox'], outline, row['area'])
+            )
+        found[split] = {
+            os.path.basename(row['file_name']): (row['width'], row['height'], objects[row['id']])
+            for row in content['images']
+        }
+        folder = Path(reads['data_root'], reads['data_prefix']['img'])
+        assert all((folder / row['file_name']).is_file() for row in content['images'])
+        assert content.classes == tuple(CLASSES)
+    return found
+
+
+def expected(data: list[Drawn]) -> dict[str, tuple]:
+    found = {}
+    for image in data:
+        objects = []
+        for name, points in image.objects:
+            xs, ys = zip(*points)
+            bbox = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+            area = bbox[2] * bbox[3]
+            outline = [] if len(points) == 4 else [x for point in points for x in point]
+            objects.append((name, bbox, outline, area / 2 if outline else area))
+        found[os.path.basename(image.name)] = image.width, image.height, objects
+    return found
+
+
+@pytest.mark.parametrize('polygons', [False, True])
+@pytest.mark.parametrize('name', SPLIT)
+def test_every_export_is_the_same_data(make_export, name, polygons):
+    """Equal to the digit: names with spaces, umlauts, sub-folders, turned and empty images."""
+    data = with_polygons() if polygons else DATA
+    found = read(make_export(name, data))
+    for split in ('train', 'val'):
+        assert found[split] == expected([image for image in data if image.split == split])
+
+
+@pytest.mark.parametrize('name', WHOLE)
+def test_a_folder_without_a_split_is_divided(make_export, name):
+    root = make_export(name)
+    found = read(root)
+    assert found['train'] | found['val'] == expected(DATA)
+    # a fifth of the images, and each class that can be on both sides
+    assert not found['train'].keys() & found['val'].keys()
+    assert {len(found['val'])} <= {1, 2}
+    assert {item[0] for *_, items in found['val'].values() for item in items} == {*CLASSES}
+    written = json.loads((root / '.mmscratch/split.json').read_text())
+    assert {os.path.basename(x) for x in written['val']} == found['val'].keys()
+    assert {os.path.basename(x) for x in written['train']} == found['train'].keys()
+
+
+def test_all_layouts_are_divided_alike(make_export):
+    found = [read(make_export(name, folder=name))['val'].keys() for name in WHOLE]
+    assert found == [found[0]] * len(found)
+
+
+def test_a_config_trains_on_every_layout_alike(make_export):
+    """What the detector gets is the same, sample for sample."""
+    from mmdet.registry import DATASETS
+
+    loaded, samples = Config.fromfile(CONFIG), []
+    for name in SPLIT:
+        cfg = copy.deepcopy(loaded)
+        root = make_export(name, folder=name)
+        layouts.use_folder(cfg, root)
+        train, val = layouts.check(cfg, decode=True)
+        assert (train.images, val.images) == (4, 2)
+        found = []
+        for key in ('train_dataloader', 'test_dataloader'):
+            dataset = DATASETS.build(dict(cfg[key].dataset, pipeline=[]))
+            assert dataset.metainfo['classes'] == tuple(CLASSES)
+            for index in range(len(dataset)):
+                sample = dataset.get_data_info(index)
+                image = os.path.basename(sample['img_path'])
+                boxes = [(i['bbox'], i['bbox_label']) for i in sample['instances']]
+                found.append((key, image, sample['height'], sample['width'], boxes))
+        samples.append(found)
+    assert samples == [samples[0]] * len(samples)
+    assert len(samples[0]) == 5
+
+
+def test_train_and_evaluate_by_data_alone(make_export, tmp_path):
+    """A YOLO folder with a space in its name, from the command line to the AP."""
+    root, work_dir = make_export('yolo'), tmp_path / 'run'
+    command = [sys.executable, 'tools/train.py', CONFIG, '--data', root, '--work-dir', work_dir]
+    done = subprocess.run(
+        [*command, '--cfg-options', *SHORT], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (log,) = work_dir.glob('*/*.log')
+    assert f'made from {root}/data.yaml (YOLO; SHA-256 of all labels: ' in log.read_text()
+    last = json.loads((work_dir / 'metrics.json').read_text())['history'][-1]
+    assert last['iteration'] == 2
+    assert 0 <= last['bbox_mAP'] <= 1
+
+
+@pytest.fixture
+def kept(make_export):
+    """A YOLO folder, and what is kept of it."""
+    root = make_export('yolo')
+    return root, repoint.annotation_path(layouts.find(root)['train'])
+
+
+def test_a_fresh_cache_is_used_and_a_stale_one_written_anew(kept):
+    root, file = kept
+    before = file.stat().st_mtime_ns, file.read_bytes()
+    layouts.find(root)
+    assert file.stat().st_mtime_ns == before[0]
+    # a label
+    label = root / 'labels/train/1.txt'
+    label.write_text('1 0.5 0.5 0.25 0.5\n')
+    assert read(root)['train']['1.jpg'] == (48, 40, [('star', [18, 10, 12, 20], [], 240)])
+    # an image of another size under the same name
+    draw(Drawn('1.jpg', 'train', 96, 40, []), root / 'images/train/1.jpg')
+    assert read(root)['train']['1.jpg'][:2] == (96, 40)
+    # a new image
+    draw(Drawn('9.jpg', 'train', 30, 30, []), root / 'images/train/9.jpg')
+    assert read(root)['train']['9.jpg'] == (30, 30, [])
+    # a kept file that somebody has changed
+    sound = file.read_bytes()
+    file.write_bytes(sound.replace(b'star', b'moon'))
+    layouts.find(root)
+    assert file.read_bytes() == sound
+
+
+def test_of_several_processes_one_writes(make_export, monkeypatch):
+    root, written = make_export('yolo'), []
+    write = cache._write
+    monkeypatch.setattr(
+        cache, '_write', lambda *args: (time.sleep(0.1), write(*args), written.append(1))
+    )
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(layouts.find, [root] * 4))
+    assert found == [found[0]] * 4
+    assert written == [1]
+
+
+def test_a_folder_that_cannot_be_written_is_kept_in_the_users_cache(
+    make_export, tmp_path, monkeypatch
+):
+    root = make_export('yolo')
+    (root / '.mmscratch').write_text('in the way, since permissions do not stop root')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    reads = layouts.find(root)['train']
+    file = repoint.annotation_path(reads)
+    assert file.parent.parent == tmp_path / 'cache/mmscratch/layouts'
+    assert cache.source_of(file).name(file) == str(root / 'data.yaml')
+    assert read(root)['train'] == expected([image for image in DATA if image.split == 'train'])
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+    with pytest.raises(InputError, match=r'\.mmscratch: cannot be written .*XDG_CACHE_HOME'):
+        layouts.find(root)
+
+
+def test_faults_tell_what_to_correct(kept):
+    """Not the file that is kept, but the one that it was made from."""
+    root, file = kept
+    (root / 'labels/train/1.txt').write_text('0 0.5 0.5 0 0.1\n')
+    cfg = Config.fromfile(CONFIG)
+    layouts.use_folder(cfg, root)
+    with pytest.raises(InputError) as fault:
+        layouts.check(cfg)
+    assert str(fault.value).startswith(f'{root}/data.yaml (kept as {file}): 1 of 4 boxes')
+    assert "'images/train/1.jpg'" in str(fault.value)
+    assert '\n' not in str(fault.value)
+    cfg.drop_bad_boxes = True
+    train, _ = layouts.check(cfg)
+    assert f'{file}: made from {root}/data.yaml (YOLO; SHA-256' in '\n'.join(train.lines())
+
+
+def test_unknown_folders(make_export, tmp_path):
+    root = make_export('yolo')
+    with pytest.raises(
+        InputError, match=rf'{tmp_path}: no layout that is known, but {root} has one'
+    ):
+        layouts.find(tmp_path)
+    empty = tmp_path / 'other'
+    (empty / 'pictures').mkdir(parents=True)
+    with pytest.raises(InputError, match=r'holds pictures/; give a folder in one of .*LabelMe \('):
+        layouts.find(empty)
+    with pytest.raises(InputError, match=r'nowhere: no such folder; .*Roboflow'):
+        layouts.find(tmp_path / 'nowhere')
+
+
+def test_images_to_pretrain_on_leave_out_those_to_validate_on(make_export):
+    root = make_export('yolo')
+    assert images_of(root) == root / 'images/train'

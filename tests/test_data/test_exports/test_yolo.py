@@ -1,0 +1,145 @@
+import os
+
+import pytest
+
+from mmscratch.data import coco_json, layouts, repoint
+from mmscratch.data.exports import cache
+from mmscratch.errors import InputError
+
+from .conftest import Drawn, draw
+
+
+def load(root, split='train'):
+    file = repoint.annotation_path(layouts.find(root)[split])
+    return coco_json.load(file), cache.source_of(file).notes
+
+
+@pytest.mark.parametrize(
+    ('line', 'fault'),
+    [
+        ('0 0.5 0.5 0.2', '4 numbers; write the class and x, y, width, height'),
+        ('0 0.5 0.5 0.2 0.2 0.9', '6 numbers'),
+        ('0 0.5 0.5 0.2 0.2 0.9 0.1 0.4', '8 numbers'),
+        ('disc 0.5 0.5 0.2 0.2', 'write numbers'),
+        ('0 0.5 nan 0.2 0.2', 'write finite numbers'),
+        ('0.5 0.5 0.5 0.2 0.2', 'the first number is no class'),
+        ('0 20 30 10 10', 'the numbers look like pixels'),
+    ],
+)
+def test_bad_lines(make_export, line, fault):
+    root = make_export('yolo')
+    file = root / 'labels/train/1.txt'
+    file.write_text(f'{file.read_text()}\n{line}\n')
+    expected = f"1 labels are no good, the first is line 3 of {file}, '{line}': {fault}"
+    with pytest.raises(InputError) as error:
+        layouts.find(root)
+    assert str(error.value).startswith(expected)
+
+
+def test_unknown_class(make_export):
+    root = make_export('yolo')
+    (root / 'labels/train/1.txt').write_text('2 0.5 0.5 0.2 0.2\n')
+    with pytest.raises(InputError, match=r'1\.txt: class 2, but .*data\.yaml names 2, from 0 on'):
+        layouts.find(root)
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'fault'),
+    [
+        ('  1: star', '  2: star', r'names has the keys 0, 2; number the classes from 0 on'),
+        ('val: images/val', 'val: images/nowhere', r'val: images/nowhere is neither below'),
+        ('names:', 'names: [', r'data\.yaml: cannot be read \(while parsing'),
+        ('train: images/train', 'train:', r"no images to train on; name the images after 'train:'"),
+    ],
+)
+def test_bad_descriptions(make_export, old, new, fault):
+    root = make_export('yolo')
+    file = root / 'data.yaml'
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(InputError, match=fault) as error:
+        layouts.find(root)
+    assert '\n' not in str(error.value)
+
+
+def test_a_list_of_missing_images(make_export):
+    root = make_export('yolo_lists')
+    with (root / 'train.txt').open('a') as file:
+        file.write('images/gone.jpg\n')
+    with pytest.raises(
+        InputError, match=r'train\.txt: 1 of 5 images are not there, .* images/gone'
+    ):
+        layouts.find(root)
+
+
+def test_labels_elsewhere(make_export):
+    """All images without objects are a mistake, some are not."""
+    root = make_export('yolo')
+    assert load(root)[1] == [
+        '1 images have no file of labels, so no objects; the first is '
+        f'{root}/images/train/4_leer.jpg'
+    ]
+    (root / 'labels').rename(root / 'Labels')
+    with pytest.raises(
+        InputError, match=r'labels/train/1\.txt: no such file, nor labels of any of 6'
+    ):
+        layouts.find(root)
+
+
+def test_labels_without_image(make_export):
+    root = make_export('yolo')
+    (root / 'images/train/1.jpg').unlink()
+    expected = f'WARNING: 1 files of labels have no image, the first is {root}/labels/train/1.txt'
+    assert expected in load(root)[1]
+
+
+def test_broken_image(make_export):
+    root = make_export('yolo')
+    (root / 'images/val/5_turned.jpg').write_bytes(b'no image')
+    with pytest.raises(
+        InputError, match=r'5_turned\.jpg is not an image .* 1 of 6 images are unus'
+    ):
+        layouts.find(root)
+
+
+def test_keypoints_are_left_out(make_export):
+    root = make_export('yolo')
+    with (root / 'data.yaml').open('a') as file:
+        file.write('kpt_shape: [2, 3]\n')
+    (root / 'labels/train/1.txt').write_text('0 0.5 0.5 0.25 0.5 0.1 0.1 2 0.2 0.2 1\n')
+    row = load(root)[0]['annotations'][0]
+    assert row['bbox'] == [18, 10, 12, 20]
+    assert 'segmentation' not in row
+
+
+def test_classes_without_names(make_export):
+    root = make_export('yolo_flat')
+    (root / 'labels/classes.txt').unlink()
+    content, notes = load(root)
+    assert content.classes == ('0', '1')
+    assert f'{root}: no data.yaml or classes.txt names the classes: called 0 to 1' in notes
+
+
+def test_images_outside_of_the_folder(make_export, tmp_path):
+    """As a YAML may name them; links to folders count as where they stand."""
+    root = make_export('yolo')
+    draw(Drawn('8.jpg', 'train', 40, 40, []), tmp_path / 'far/images/8.jpg')
+    os.symlink(tmp_path / 'far', tmp_path / 'link')
+    file = root / 'data.yaml'
+    file.write_text(
+        file.read_text().replace('images/train\n', f'[images/train, {tmp_path}/link/images]\n')
+    )
+    reads = layouts.find(root)['train']
+    names = [row['file_name'] for row in load(root)[0]['images']]
+    assert names[0] == '../far/images/8.jpg'
+    assert (root / reads['data_prefix']['img'] / names[0]).is_file()
+
+
+def test_a_file_of_another_name(make_export):
+    root = make_export('yolo')
+    (root / 'data.yaml').rename(root / 'pets.yaml')
+    assert len(load(root)[0]['images']) == 4
+    (root / 'other.yaml').write_bytes((root / 'pets.yaml').read_bytes())
+    with pytest.raises(
+        InputError, match=r'2 files describe data .* other\.yaml, pets\.yaml; leave'
+    ):
+        layouts.find(root)
