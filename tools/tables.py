@@ -250,6 +250,26 @@ def real_table() -> str:
     return markdown(summary.rows(results), 'lrrrr')
 
 
+def sensors_table() -> str:
+    """What tools/analysis/sensors.py trained: an arm a row, its mean, lowest and highest."""
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for file in sorted((ROOT / 'results/sensors').glob('*_seed*.json')):
+        arms.setdefault(file.stem.rpartition('_seed')[0], []).append(json.loads(file.read_text()))
+    rows = [['first layer, other layers', 'seeds', 'iterations', 'box AP', 'mask AP']]
+    words = {
+        'widened': 'widened, pre-trained',
+        'random_first': 'random, pre-trained',
+        'scratch': 'random, random',
+    }
+    for arm, text in words.items():
+        runs = arms.get(arm, [])
+        if runs:
+            seeds = ', '.join(str(run['seed']) for run in runs)
+            aps = [spread(percent(runs, MEASURED[kind])) for kind in ('box', 'mask')]
+            rows.append([text, seeds, str(runs[0]['last']['iteration']), *aps])
+    return markdown(rows, 'llrrr')
+
+
 def fast_table(kind: str) -> str:
     """Of the fast recipe: its runs beside 6x, the recipes that were tried, or multiply-adds."""
     if kind == 'cost':
@@ -281,6 +301,7 @@ def tables() -> list[tuple[str, str, Any]]:
         ('README.md', '<!-- table of operators: tools/tables.py -->', operators_table),
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
         ('README.md', '<!-- table of real images: tools/tables.py -->', real_table),
+        ('results/sensors/README.md', '<!-- table of sensors: tools/tables.py -->', sensors_table),
         ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ]
     line = '<!-- table of the demo: tools/tables.py -->'

@@ -34,9 +34,10 @@ _TAIL = 1024
 _EXIF_ORIENTATION = 0x0112
 _TURNED = range(5, 9)  # The orientations that swap width and height.
 _PNG_BITS = 24  # Where the header has them, after the size of the image; the colour type follows.
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette's colours have three
-# Tags of TIFF: width, height, BitsPerSample, SamplesPerPixel, SampleFormat.
-_TIFF_SIZE, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_FORMAT = (256, 257), 258, 277, 339
+# As OpenCV loads them, by colour type: a palette has colours, and grey with alpha is colour too.
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
+# Tags of TIFF: width, height, BitsPerSample, SamplesPerPixel, PlanarConfiguration, SampleFormat.
+_TIFF_SIZE, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_PLANES, _TIFF_FORMAT = (256, 257), 258, 277, 284, 339
 _TIFF_KINDS = {1: 'uint', 2: 'int', 3: 'float'}
 
 
@@ -60,6 +61,11 @@ class ImageFacts:
     fault: str = ''
     not_for_opencv: str = ''
 
+    @property
+    def kind(self) -> str:
+        """Such as ``5 channels of uint16``."""
+        return f'{self.channels} channel{"s" * (self.channels > 1)} of {self.dtype}'
+
 
 def look_at(path: Path) -> ImageFacts:
     """Read the header and the end of one file; no pixel is decoded (about 0.1 ms)."""
@@ -77,7 +83,7 @@ def look_at(path: Path) -> ImageFacts:
     except UnidentifiedImageError:
         return ImageFacts(fault=f'is not an image ({path.stat().st_size} bytes)')
     except InputError as error:
-        return ImageFacts(fault=str(error))
+        return ImageFacts(fault=str(error).removeprefix(f'{path} '))
     except (OSError, SyntaxError, ValueError, LookupError, struct.error) as error:
         return ImageFacts(fault=f'cannot be read ({error})')
 
@@ -125,13 +131,16 @@ def _tiff(file: BinaryIO) -> ImageFacts:
         width, height = (int(directory[tag]) for tag in _TIFF_SIZE)
         bits = max(directory.get(_TIFF_BITS, (1,)))
         kind = directory.get(_TIFF_FORMAT, (1,))[0]
-        pages[place] = (width, height, bits, directory.get(_TIFF_SAMPLES, 1), kind)
+        form = (directory.get(_TIFF_SAMPLES, 1), kind, directory.get(_TIFF_PLANES, 1))
+        pages[place] = (width, height, bits, *form)
         place = directory.next
     forms = list(pages.values())
-    width, height, bits, samples, kind = forms[0]
+    width, height, bits, samples, kind, planes = forms[0]
     channels = samples * forms.count(forms[0])
     dtype = _dtype(_TIFF_KINDS.get(kind, f'format {kind} of '), bits)
-    foreign = '' if channels <= 4 else f'{channels} channels'
+    # OpenCV loads the first page, and mistakes other bands for one
+    is_foreign = channels > samples or samples not in (1, 3, 4) or (planes == 2 and samples > 1)
+    foreign = f'{channels} channels in pages or bands' if is_foreign else ''
     return _facts(width, height, channels, dtype, bits, foreign)
 
 

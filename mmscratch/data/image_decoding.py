@@ -20,7 +20,7 @@ from mmscratch.config import cpu_threads
 from mmscratch.config.sections import type_name
 from mmscratch.data.image_check import ImageFacts, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
-from mmscratch.errors import describe
+from mmscratch.errors import InputError, describe
 
 
 def check_images(
@@ -31,7 +31,7 @@ def check_images(
     The arguments are those of :func:`decode_all`. Without ``decode`` only files are looked at.
     """
     facts = look_at_all(paths)
-    if not any(step.get('channels') for step in pipeline):
+    if not any(step.get('channels') for step in pipeline if _loads(step)):
         facts = [replace(fact, fault=fact.fault or fact.not_for_opencv) for fact in facts]
     else:  # all bits are loaded
         facts = [replace(fact, bits=8) for fact in facts]
@@ -55,7 +55,7 @@ def decode_all(
         paths: image files below it.
         pipeline: of the data set.
     """
-    step = next((s for s in pipeline if type_name(s) == 'LoadImageFromFile'), None)
+    step = next(filter(_loads, pipeline), None)
     if step is None:
         return [''] * len(paths)
     load = TRANSFORMS.build(dict(step))
@@ -69,6 +69,8 @@ def decode_all(
     def fault_of(path: str) -> str:
         try:
             load.transform(dict(img_path=path))
+        except InputError as error:
+            return str(error).removeprefix(f'{path}: ')
         except AssertionError:  # mmcv's, which says no more
             return 'cannot be decoded'
         except Exception as error:
@@ -87,6 +89,10 @@ def decode_all(
         if sound:
             _remember(memory, {**known, **sound})
     return [faults.get(str(path), '') for path in paths]
+
+
+def _loads(step: Mapping[str, Any]) -> bool:
+    return type_name(step) == 'LoadImageFromFile'
 
 
 def _memory(folder: Path, step: Mapping[str, Any]) -> Path:

@@ -63,7 +63,12 @@ def fit(
     paths = _image_paths(cfg)
     some = _spread(paths, HEADERS)
     found = [(path, fact) for path, fact in zip(some, look_at_all(some)) if not fact.fault]
-    if not found or (channels is None and _is_colour(cfg, found)):
+    if not found or (channels is None and _is_colour(found)):
+        if shown:
+            raise InputError(
+                f'--shown-channels: {found[0][0] if found else "the images"}: is shown in its '
+                'colours, as one of 8 bits; leave the option out, or give --channels too'
+            )
         return
     dtype, count = _kind(found, channels)
     chosen = list(channels or range(1, count + 1))
@@ -82,8 +87,8 @@ def fit(
     if measure:
         mean, std, told = _measured(_spread(paths, MEASURED), step, len(paths))
     print_log(
-        f'{found[0][0].parent}: images of {count} channel{"s" * (count > 1)} of {dtype} (headers '
-        f'of {len(found)}); the network takes {", ".join(map(str, chosen))}; {told}',
+        f'{found[0][0].parent}: images of {found[0][1].kind} (headers of {len(found)}); '
+        f'the network takes {", ".join(map(str, chosen))}; {told}',
         logger='current',
         level=logging.INFO,
     )
@@ -116,7 +121,7 @@ def _spread(paths: Sequence[Path], number: int) -> list[Path]:
     return [paths[i] for i in chosen if paths[i].is_file()]
 
 
-def _is_colour(cfg: Config, found: Sequence[tuple[Path, ImageFacts]]) -> bool:
+def _is_colour(found: Sequence[tuple[Path, ImageFacts]]) -> bool:
     """Whether images are loaded as three channels of 8 bits: colour, or grey thrice."""
     facts = [fact for _, fact in found]
     if any(fact.dtype != 'uint8' or fact.not_for_opencv for fact in facts):
@@ -124,19 +129,16 @@ def _is_colour(cfg: Config, found: Sequence[tuple[Path, ImageFacts]]) -> bool:
     counts = {fact.channels for fact in facts}
     if counts <= {1, 3}:
         return True
-    if counts != {2} and counts != {4}:
-        # colour and grey, some with alpha
-        return max(counts) <= 4
-    last = max(counts)
+    if counts != {4}:  # colour and grey, some with alpha; or two bands of a TIFF
+        return counts <= {1, 3, 4}
     from mmscratch.data.transforms import LoadImageFromFile
 
-    load = LoadImageFromFile(channels=[last])
+    load = LoadImageFromFile(channels=[4])
     values = {int(value) for path, _ in found[:8] for value in np.unique(load.image(path))}
     if len(values) > 1:
         return False
     print_log(
-        f'{found[0][0].parent}: channel {last} is {values.pop()} everywhere, and is left out, as '
-        'alpha is',
+        f'{found[0][0].parent}: channel 4 is {values.pop()} everywhere, and is left out as alpha',
         logger='current',
         level=logging.INFO,
     )
@@ -151,10 +153,8 @@ def _kind(
     for path, other in found:
         if other.dtype != fact.dtype or (not channels and other.channels != fact.channels):
             raise InputError(
-                f'{path}: has {other.channels} channels of {other.dtype}, and {first} '
-                f'{fact.channels} of {fact.dtype}; convert them to one kind'
-                + ', or choose common ones with --channels'
-                * (other.dtype == fact.dtype)
+                f'{path}: has {other.kind}, and {first} {fact.kind}; convert them to one kind'
+                + ', or choose common ones with --channels' * (other.dtype == fact.dtype)
             )
     if fact.dtype not in _DTYPES:
         raise InputError(

@@ -100,7 +100,7 @@ class Inferencer(DetInferencer):
     def visualize(
         self, inputs: list, preds: list[DetDataSample], img_out_dir: str = '', **kwargs: Any
     ) -> list | None:
-        """Draw as MMDetection does; what the eye or OpenCV cannot read as a PNG of its channels."""
+        """Draw as MMDetection does, and a sensor's image as a PNG of the channels to be shown."""
         if not self.loader.channels or not isinstance(inputs[0], str | Path):
             return super().visualize(inputs, preds, img_out_dir=img_out_dir, **kwargs)
         drawn: list = []

@@ -352,3 +352,16 @@ def test_every_kind_says_how_much_it_matters():
         'spoils results',
         'good to know',
     }
+
+
+def test_images_of_sensors_are_looked_at(tmp_path):
+    pixels = np.random.default_rng(0).random((150, 200, 5), np.float32)
+    np.save(tmp_path / 'a.npy', pixels)
+    found = look_at(tmp_path / 'a.npy')
+    assert (found.width, found.height, found.channels, found.depth) == (200, 150, 5, 'float32')
+    assert not found.fault
+    assert found.phash
+    np.save(tmp_path / 'a.npy', pixels[..., 0].astype(np.int64))
+    assert not look_at(tmp_path / 'a.npy').fault
+    (tmp_path / 'a.npy').write_bytes(b'\x93NUMPY')
+    assert look_at(tmp_path / 'a.npy').fault

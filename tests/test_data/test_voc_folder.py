@@ -380,11 +380,10 @@ def test_the_report(folder):
     assert [one.images for one in layouts.check(cfg, ['test'])] == [2]
 
 
-def test_16_bits_are_told(folder):
+def test_one_image_of_16_bits_among_those_of_8_is_refused(folder):
     Image.new('I;16', (WIDTH, HEIGHT)).save(folder / 'JPEGImages/two.png')
-    train, val = layouts.check(point(folder))
-    assert any(note.startswith('1 images have 16 bits a channel') for note in train.notes)
-    assert 'bits a channel' not in ' '.join(val.notes)
+    with pytest.raises(InputError, match=r'two\.png: has 1 channel of uint16, and'):
+        point(folder)
 
 
 def test_copies_under_two_names_are_told(folder):

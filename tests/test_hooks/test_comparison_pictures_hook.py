@@ -16,7 +16,7 @@ from mmscratch.visualization import KeypointVisualizer
 def runner(tmp_path) -> SimpleNamespace:
     visualizer = KeypointVisualizer.get_instance('pictures')
     visualizer.dataset_meta = dict(classes=('disc',), palette=[(255, 0, 0)])
-    return SimpleNamespace(rank=0, iter=5, work_dir=str(tmp_path))
+    return SimpleNamespace(rank=0, iter=5, work_dir=str(tmp_path), cfg={})
 
 
 def sample(folder, name: str, scores: list[float]) -> DetDataSample:

@@ -9,6 +9,7 @@ import mmscratch.weights.checkpoint  # noqa: F401  (for mmengine to load its own
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook, WeightsHook
 from mmscratch.hooks.weights_hook import matched_weights
+from mmscratch.weights.weight_names import adapted_conv
 
 NO_STEP = dict(optimizer=dict(type='SGD', lr=0.0))
 
@@ -176,3 +177,41 @@ def test_bn_for_a_model_with_gn_offers_syncbn(make_runner, tmp_path, classifier,
     config = str(tmp_path / 'rcnn_r50_gn_2x.py')
     with pytest.raises(InputError, match=rf'only 60% .* BN normalizes .* {offered}$'):
         matched_weights(classifier, model, 'resnet.pth', config, complete=False)
+
+
+@pytest.mark.parametrize('channels', [2, 5])
+def test_the_first_layer_is_adapted_to_the_images_channels(
+    make_runner, tmp_path, classifier, log_of, channels
+):
+    model = make_runner().model
+    model.backbone.conv1 = torch.nn.Conv2d(channels, 8, 3, bias=False)
+    found = matched_weights(classifier, model, 'resnet.pth', 'config.py', complete=False)
+    wanted, how = adapted_conv(classifier['conv1.weight'], channels)
+    torch.testing.assert_close(found.weights['backbone.conv1.weight'], wanted)
+    assert how in found.describe()
+
+
+def test_a_first_layer_that_would_stay_random_is_refused(make_runner, classifier):
+    """As with weights for two channels, of a model that takes five."""
+    model = make_runner().model
+    model.backbone.conv1 = torch.nn.Conv2d(5, 8, 3, bias=False)
+    # the other layers alone would be share enough
+    classifier |= {f'layer.{i}.weight': torch.rand(1) for i in range(9)}
+    for i in range(9):
+        model.backbone.register_parameter(f'x{i}', torch.nn.Parameter(torch.rand(1)))
+    classifier = {n.replace('layer.', 'x').removesuffix('.weight') if 'layer' in n else n: v
+                  for n, v in classifier.items()}  # fmt: skip
+    classifier['conv1.weight'] = torch.rand(8, 2, 3, 3)
+    args = (classifier, model, 'two.pth', 'config.py', False)
+    with pytest.raises(
+        InputError, match=r'first convolution .* \(8, 2, 3, 3\) in the file'
+    ) as error:
+        matched_weights(*args)
+    assert '\n' not in str(error.value)
+    found = matched_weights(*args, random_first_layer=True)
+    assert 'backbone.conv1.weight' not in found.weights
+    # also one that fits
+    classifier['conv1.weight'] = torch.rand(8, 3, 3, 3)
+    found = matched_weights(*args, random_first_layer=True)
+    assert 'backbone.conv1.weight' not in found.weights
+    assert 'conv1.weight left random (random_first_layer)' in found.describe()

@@ -20,7 +20,7 @@ from torch import nn
 
 from mmscratch.models import TimmBackbone
 from mmscratch.weights import checkpoint
-from mmscratch.weights.weight_names import match_weights
+from mmscratch.weights.weight_names import adapted_conv, match_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -449,3 +449,40 @@ def test_a_vggs_convolutions_alone_are_complete_as_the_backbone_of_a_detector():
     assert (found.share, found.unexpected, len(found.weights)) == (1.0, [], 26)
     # but not where the whole model has to match, as in a test
     assert match_weights(state, model.state_dict(), whole=True).missing
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4, 5, 6])
+def test_the_first_convolution_is_adapted_as_by_timm(channels):
+    adapt_input_conv = pytest.importorskip('timm.models').adapt_input_conv
+    weight = torch.rand(8, 3, 3, 3)
+    found, how = adapted_conv(weight, channels)
+    torch.testing.assert_close(found, adapt_input_conv(channels, weight.clone()))
+    assert f'from 3 channels to {channels}' in how
+
+
+def test_only_a_run_that_begins_adapts_and_keeps_its_normalization():
+    model = {
+        'data_preprocessor.mean': torch.zeros(5, 1, 1),
+        'backbone.conv1.weight': torch.zeros(8, 5, 3, 3),
+        'backbone.conv2.weight': torch.zeros(8, 8, 3, 3),
+    }
+    file = {
+        'data_preprocessor.mean': torch.ones(5, 1, 1),
+        'backbone.conv1.weight': torch.rand(8, 3, 3, 3),
+        'backbone.conv2.weight': torch.rand(8, 8, 3, 3),
+    }
+    found = match_weights(file, model, whole=True, adapt=True)
+    assert set(found.weights) == {'backbone.conv1.weight', 'backbone.conv2.weight'}
+    wanted, _ = adapted_conv(file['backbone.conv1.weight'], 5)
+    assert torch.equal(found.weights['backbone.conv1.weight'], wanted)
+    assert (found.missing, found.mismatched) == ([], [])
+    assert 'backbone.conv1.weight widened from 3 channels to 5' in found.describe()
+    resumed = match_weights(file, model, whole=True)
+    assert 'data_preprocessor.mean' in resumed.weights
+    assert 'backbone.conv1.weight' not in resumed.weights
+    # weights of BGR images: the first three channels are red, green and blue
+    caffe = torch.rand(8, 3, 3, 3)
+    found = match_weights({'conv1_w': caffe}, model, rgb=True, adapt=True)
+    assert found.is_flipped
+    wanted, _ = adapted_conv(caffe.flip(1), 5)
+    assert torch.equal(found.weights['backbone.conv1.weight'], wanted)

@@ -14,10 +14,10 @@ from mmengine.dataset import Compose
 from pycocotools import mask as mask_utils
 
 from mmscratch.config.sections import type_name
-from mmscratch.data import repoint
-from mmscratch.data.folder_check.pixels import decode
+from mmscratch.data import image_check, repoint
 from mmscratch.data.folder_check.self_test import as_rle
 from mmscratch.data.folder_check.split import Split
+from mmscratch.data.transforms import LoadImageFromFile
 from mmscratch.visualization import html_page
 
 IMAGES = 6
@@ -147,12 +147,10 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _shown(split: Split, image: dict[str, Any]) -> np.ndarray:
-    content = split.path(image).read_bytes()
-    if split.pixels[image['file_name']].channels > 4:
-        return _visible(np.asarray(decode(content)))
-    # turns the image as its EXIF data say, and drops alpha
-    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-    return _visible(np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), flags)))
+    path, pixels = split.path(image), split.pixels[image['file_name']]
+    is_colour = pixels.depth == 'uint8' and not image_check.look_at(path).not_for_opencv
+    channels = None if is_colour else range(1, pixels.channels + 1)
+    return LoadImageFromFile(channels=channels).picture(path)[..., ::-1]
 
 
 def _visible(image: np.ndarray) -> np.ndarray:

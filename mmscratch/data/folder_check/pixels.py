@@ -6,15 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import imagehash
+import mmcv
 import numpy as np
 from PIL import Image
 
 from mmscratch.config import cpu_threads
 from mmscratch.data import image_check
 from mmscratch.data.progress_bar import ProgressBar
-from mmscratch.errors import describe
+from mmscratch.data.transforms.load_image_from_file import read
+from mmscratch.errors import InputError, describe
 
 HASH_SIDE = 16  # of the perceptual hash: 256 bits
 _SIDE = 4 * HASH_SIDE  # pixels that imagehash looks at
@@ -69,11 +70,10 @@ def look_at(path: Path) -> Pixels:
         return Pixels(fault=facts.fault)
     try:
         content = path.read_bytes()
-        image = decode(content)
-        if image is None:
-            return Pixels(fault='cannot be decoded')
-        small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-        small = small.reshape(_SIDE, _SIDE, -1).astype(np.float32)
+        image = read(path, content)
+        values = image if image.dtype == np.uint8 else image.astype(np.float32)
+        # as patched by mmscratch.ops.channels, for any number of channels
+        small = mmcv.imresize(values, (_SIDE, _SIDE), interpolation='area').astype(np.float32)
         return Pixels(
             facts.width,
             facts.height,
@@ -83,13 +83,10 @@ def look_at(path: Path) -> Pixels:
             hashlib.blake2b(content, digest_size=16).digest(),
             perceptual_hash(small),
         )
-    except (OSError, cv2.error) as error:
+    except InputError as error:
+        return Pixels(fault=str(error).removeprefix(f'{path}: ').partition(';')[0])
+    except Exception as error:  # of whatever library reads the format
         return Pixels(fault=f'cannot be decoded ({describe(error)})')
-
-
-def decode(content: bytes) -> np.ndarray | None:
-    """The values of a file, (H, W) or (H, W, channels); None if it cannot be decoded."""
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def perceptual_hash(small: np.ndarray) -> bytes | None:

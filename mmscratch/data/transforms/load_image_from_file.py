@@ -19,6 +19,7 @@ from mmscratch.errors import InputError
 
 # of the values shown in pictures, darker and brighter ones are black and white
 _PERCENTILES = (0.5, 99.5)
+_PNG_COLOUR = 25  # where its header has the colour type; 4 and 6 have alpha
 LOADER_OPTIONS = ('channels', 'dtype', 'shown')
 
 
@@ -83,7 +84,10 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         Each of the channels ``shown`` that has not 8 bits is stretched to black and white.
         """
         if self.channels is None:
-            return mmcv.imread(str(path), channel_order='rgb')
+            colour = mmcv.imread(str(path), channel_order='rgb')
+            if colour is None:
+                raise InputError(f'{path}: cannot be decoded; write it again')
+            return colour
         image = self._of_file(path, self.shown)
         if image.dtype != np.uint8:
             low, high = np.percentile(image, _PERCENTILES, axis=(0, 1))
@@ -96,18 +100,19 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             raise InputError(
                 f'{path}: has values of {image.dtype}, and others have {self.dtype}; convert it'
             )
-        if max(channels) > image.shape[2]:
+        count = image.shape[2]
+        if max(channels) > count:
             raise InputError(
-                f'{path}: has {image.shape[2]} channels, and channel {max(channels)} is asked '
-                'for; replace it, or choose with --channels'
+                f'{path}: has {count} channel{"s" * (count > 1)}, and channel {max(channels)} is '
+                'asked for; replace it, or choose with --channels'
             )
         image = image[..., [channel - 1 for channel in channels]]
         if image.dtype != np.uint8:
             image = image.astype(np.float32)
             if not np.isfinite(image).all():
                 raise InputError(
-                    f'{path}: {np.count_nonzero(~np.isfinite(image))} values are NaN, infinite or '
-                    'beyond float32; replace them, such as by the least value'
+                    f'{path}: has {np.count_nonzero(~np.isfinite(image))} values that are NaN, '
+                    'infinite or beyond float32; replace them, such as by the least value'
                 )
         return np.ascontiguousarray(image)
 
@@ -133,7 +138,10 @@ def read(path: str | Path, content: bytes) -> np.ndarray:
     elif content[128:132] == b'DICM':
         image = _dicom(path, content)
     else:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        # "unchanged" keeps alpha, and does not turn images as their EXIF data say
+        has_alpha = content[1:4] == b'PNG' and content[_PNG_COLOUR] in (4, 6)
+        flags = cv2.IMREAD_UNCHANGED if has_alpha else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         if image is None:
             raise InputError(f'{path}: cannot be decoded; write it again')
         if image.ndim == 3:  # OpenCV has blue first, and alpha last

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS, TRANSFORMS
+from PIL import Image
 
 import mmscratch.register_all  # noqa: F401
 from mmscratch.data.image_check import look_at
@@ -92,6 +93,28 @@ def test_without_channels_it_is_mmcvs(tmp_path, name, form):
     np.testing.assert_array_equal(picture, results[1]['img'][..., ::-1])
 
 
+def test_images_are_turned_as_they_say(tmp_path):
+    """As without channels: annotations are of the turned image."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.add.outer(np.arange(48), np.arange(40)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'a.jpg', exif=exif, quality=100)
+    loaded = LoadImageFromFile(channels=[1]).image(tmp_path / 'a.jpg')
+    facts = look_at(tmp_path / 'a.jpg')
+    assert loaded.shape == (facts.height, facts.width, 1) == (40, 48, 1)
+    np.testing.assert_array_equal(loaded[..., 0], cv2.imread(str(tmp_path / 'a.jpg'), 0))
+
+
+@pytest.mark.parametrize('form', ['tif of pages', 'tif of planes'])
+def test_a_tiff_of_which_opencv_loads_a_part_is_none_of_its(tmp_path, form):
+    """Three pages of 8 bits are no colour image, and OpenCV loads the first."""
+    file = write(tmp_path, form, values(3, 'uint8'))
+    assert look_at(file).not_for_opencv == (
+        'has 3 channels in pages or bands, which OpenCV cannot load'
+    )
+    assert not look_at(write(tmp_path, 'tif of bands', values(3, 'uint8'))).not_for_opencv
+
+
 def test_pages_of_another_form_are_no_channels(tmp_path):
     """Such as the thumbnail of a camera, or the smaller copies of a pyramid."""
     tifffile = pytest.importorskip('tifffile')
@@ -135,7 +158,7 @@ def test_dicom_is_rescaled_as_it_says(tmp_path, photometric):
             dict(channels=[1], dtype='uint8'),
             'has values of uint16, and',
         ),
-        (np.full((2, 2), np.nan), dict(channels=[1]), '4 values are NaN, infinite or beyond'),
+        (np.full((2, 2), np.nan), dict(channels=[1]), 'has 4 values that are NaN, infinite'),
     ],
 )
 def test_what_differs_is_refused_in_a_line(tmp_path, pixels, step, message):
