@@ -213,7 +213,8 @@ class FolderCheck:
     def fix(self, out: Path) -> Iterator[str]:
         """Write a repaired copy in COCO layout, and say what changed.
 
-        ``changes.txt`` of the copy has the same lines. Images are copied, not linked.
+        ``changes.txt`` of the copy says the same, and names the first thousand of each kind. Images
+        are copied, not linked.
 
         Args:
             out: a folder that is not there, or empty.
@@ -230,14 +231,15 @@ class FolderCheck:
                 f'{each.name}: {len(each.images):,} images and {len(each.annotations):,} objects '
                 'are in the copy'
             )
-        for finding in self.findings.sorted():
-            if finding.repair:
-                lines.append(f'{finding.line()}: {finding.repair}')
-            elif finding.severity == STOPS:
-                lines.append(f'{finding.line()}: NOT repaired')
+        changes = [f for f in self.findings.sorted() if f.repair or f.severity == STOPS]
+        lines += [finding.change() for finding in changes]
         try:
             self._write(out)
-            (out / CHANGES).write_text(''.join(f'{line}\n' for line in lines))
+            listed = [f'{line}\n' for line in lines]
+            for finding in changes:
+                listed.append(f'\n{finding.change()}\n')
+                listed += [f'  {each}\n' for first in finding.first.values() for each in first]
+            (out / CHANGES).write_text(''.join(listed))
         except OSError as error:
             raise InputError(f'--fix {out}: cannot be written ({error.strerror})') from None
         yield from lines

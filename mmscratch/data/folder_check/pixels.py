@@ -19,6 +19,7 @@ from mmscratch.errors import describe
 HASH_SIDE = 16  # of the perceptual hash: 256 bits
 _SIDE = 4 * HASH_SIDE  # pixels that imagehash looks at
 _GREY = 0.02  # of the range of values: what compression makes of equal channels
+MISSING = 'is missing'
 _AT_A_TIME = 4096  # images whose tasks exist at once
 
 
@@ -63,7 +64,7 @@ def look_at_all(paths: Sequence[Path]) -> list[Pixels]:
 def look_at(path: Path) -> Pixels:
     """Decode one image."""
     if not path.is_file():
-        return Pixels(fault='is missing')
+        return Pixels(fault=MISSING)
     facts = image_check.look_at(path)
     if facts.fault:
         return Pixels(fault=facts.fault)

@@ -16,6 +16,7 @@ from pycocotools import mask as mask_utils
 
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.folder_check.finding import Findings
+from mmscratch.data.folder_check.pixels import MISSING
 from mmscratch.data.folder_check.split import Split
 from mmscratch.data.mask_table import MaskTable, whole_polygons
 from mmscratch.errors import InputError
@@ -50,8 +51,10 @@ def tidy_objects(split: Split, findings: Findings) -> None:
     for row in split.images:
         pixels = split.pixels[row['file_name']]
         if pixels.fault:
-            kind = 'missing' if pixels.fault == 'is missing' else 'broken'
-            findings.add(kind, split.name, f'{row["file_name"]}, which {pixels.fault}')
+            if pixels.fault == MISSING:
+                findings.add('missing', split.name, row['file_name'])
+            else:
+                findings.add('broken', split.name, f'{row["file_name"]}, which {pixels.fault}')
             continue
         said, true = (row.get('width'), row.get('height')), (pixels.width, pixels.height)
         if said != true and said != (None, None):
