@@ -206,8 +206,8 @@ def test_copies_and_leaks(make_coco, tmp_path):
         'leak': {'train': 1},
         'near leak': {'train': 1},
     }
-    assert check.findings['copy'].examples == ['a.jpg (1 objects) and b.jpg (2)']
-    assert check.findings['near leak'].examples == ['c.jpg (1 objects) and val: e.jpg (1)']
+    assert check.findings['copy'].examples == ['a.jpg (1 objects) and train/b.jpg (2)']
+    assert check.findings['near leak'].examples == ['c.jpg (1 objects) and val/e.jpg (1)']
     assert 'near' not in result
     page.write(check, tmp_path / 'page.html')
     assert (tmp_path / 'page.html').read_text().count('Nearly equal') == 1

@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
 
@@ -23,6 +24,15 @@ _MOST_OBJECTS = 100  # of a class in an image, which COCO's metric counts
 _RARE = 1e-3  # of the training images: LVIS's threshold of repeat-factor sampling
 _ALIKE = 0.9  # difflib's ratio of two class names
 CHANGES = 'changes.txt'
+
+
+class _Member(NamedTuple):
+    """An image of a group: the number and the name of its split, its name, its objects."""
+
+    order: int
+    split: str
+    name: str
+    objects: int
 
 
 class FolderCheck:
@@ -96,46 +106,43 @@ class FolderCheck:
             each.pixels = {row['file_name']: next(found) for row in each.images}
 
     def _find_duplicates(self) -> None:
-        members = [(each, row['file_name']) for each in self.splits for row in each.images]
-        pixels = [each.pixels[name] for each, name in members]
-        objects = {each.name: each.objects() for each in self.splits}
-        count = {
-            (each.name, row['file_name']): len(objects[each.name][row['id']])
-            for each in self.splits
-            for row in each.images
-        }
-        order = {each.name: number for number, each in enumerate(self.splits)}
+        members, pixels = [], []
+        for order, each in enumerate(self.splits):
+            objects = each.objects()
+            for row in each.images:
+                name = row['file_name']
+                members.append(_Member(order, each.name, name, len(objects[row['id']])))
+                pixels.append(each.pixels[name])
         near = duplicates.near_ones(pixels, self.near) if self.near >= 0 else []
         if 2 * max(map(len, near), default=0) > len(pixels):
             self.findings.add('still', '', f'{max(map(len, near)):,} of {len(pixels):,} images')
             near = []
-        for kind, groups in (('same', duplicates.copies(pixels)), ('near', near)):
-            for numbers in groups:
-                group = [(members[n][0].name, members[n][1]) for n in numbers]
-                last = max(group, key=lambda each: order[each[0]])
-                best: dict[str, tuple[str, str]] = {}
-                for each in group:
-                    if count[each] > count.get(best.get(each[0], ('', '')), -1):
-                        best[each[0]] = each
-                for name, image in group:
-                    if image in self.leaving[name]:
-                        continue
-                    told = f'{image} ({count[name, image]} objects)'
-                    if order[name] < order[last[0]]:
-                        other = f'{last[0]}: {last[1]} ({count[last]})'
-                        self.findings.add(
-                            'leak' if kind == 'same' else 'near leak', name, f'{told} and {other}'
-                        )
-                        self.leaving[name].add(image)
-                    elif (name, image) != best[name]:
-                        other = f'{best[name][1]} ({count[best[name]]})'
-                        self.findings.add(
-                            'copy' if kind == 'same' else 'near', name, f'{told} and {other}'
-                        )
-                        if kind == 'same':
-                            self.leaving[name].add(image)
-                if kind == 'same' or len({pixels[n].digest for n in numbers}) > 1:
-                    self.groups[kind].append(group)
+        for numbers in duplicates.copies(pixels):
+            self._judge('same', [members[n] for n in numbers])
+        for numbers in near:
+            # copies have been told
+            if len({pixels[n].digest for n in numbers}) > 1:
+                self._judge('near', [members[n] for n in numbers])
+
+    def _judge(self, kind: str, group: list[_Member]) -> None:
+        """Tell of a group of images that resemble each other, and which of them a copy lacks."""
+        self.groups[kind].append([(member.split, member.name) for member in group])
+        last = max(group, key=lambda member: member.order)
+        best = {member.order: member for member in sorted(reversed(group), key=lambda m: m.objects)}
+        for member in group:
+            leaks = member.order < last.order
+            other = last if leaks else best[member.order]
+            if member is other or member.name in self.leaving[member.split]:
+                continue
+            found = dict(same=('copy', 'leak'), near=('near', 'near leak'))[kind][leaks]
+            self.findings.add(
+                found,
+                member.split,
+                f'{member.name} ({member.objects} objects) and '
+                f'{other.split}/{other.name} ({other.objects})',
+            )
+            if found != 'near':
+                self.leaving[member.split].add(member.name)
 
     def _look_at_classes(self) -> None:
         first = self.splits[0]
