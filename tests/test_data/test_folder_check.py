@@ -75,6 +75,7 @@ def spoil(split, data):
     if split == 'val':
         data['categories'].reverse()
         return
+    data['categories'][0]['keypoints'] = ['tip']
     data['categories'].append(dict(id=9, name='Star '))
     first, second, third, fourth = data['annotations']
     first['bbox'] = [-10.0, 5.0, 30.0, 30.0]  # 20 of 30 pixels are inside
@@ -141,12 +142,15 @@ def test_all_faults_are_told_at_once_and_repaired(make_coco, tmp_path):
     # masks that are missing cannot be made up: the copy says the one thing that is left
     assert '2 of 7 annotations have no segmentation' in lines[-1]
     data = json.loads((tmp_path / 'fixed/annotations/instances_train.json').read_text())
-    assert data['categories'] == [dict(id=1, name='star'), dict(id=2, name='disc')]
+    assert data['categories'] == [
+        dict(id=7, name='star', keypoints=['tip']),
+        dict(id=3, name='disc'),
+    ]
     rows = {row['id']: row for row in data['annotations']}
     assert sorted(rows) == [10, 11, 20, 21, 55, 56, 58]
     assert rows[10]['bbox'] == [0, 5, 20, 30]
     assert rows[21]['area'] == 600
-    assert [row['category_id'] for row in rows.values()] == [1, 1, 1, 2, 1, 1, 1]
+    assert [row['category_id'] for row in rows.values()] == [7, 7, 7, 3, 7, 7, 7]
     assert [(row['file_name'], row['width']) for row in data['images']] == [
         ('1.png', 48),
         ('2.png', 48),

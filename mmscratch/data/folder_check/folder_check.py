@@ -150,14 +150,10 @@ class FolderCheck:
             stats = self.statistics[each.name]
             if not stats.objects.sum():
                 self.findings.add('no objects', each.name, str(each.file))
-            for label, count in zip(each.classes, stats.objects):
-                elsewhere = {
-                    other.name: int(self.statistics[other.name].objects[number])
-                    for other in self.splits
-                    for number in [other.classes.index(label)]
-                }
-                if not count and any(elsewhere.values()):
-                    there = ', '.join(f'{n} in {name}' for name, n in elsewhere.items() if n)
+            for k, label in enumerate(each.classes):
+                counts = {name: other.objects[k] for name, other in self.statistics.items()}
+                if not counts[each.name] and any(counts.values()):
+                    there = ', '.join(f'{n} in {name}' for name, n in counts.items() if n)
                     self.findings.add('missing class', each.name, f'{label} ({there})')
             for row, most in zip(each.images, stats.most):
                 if most > _MOST_OBJECTS:
@@ -221,7 +217,7 @@ class FolderCheck:
         """Write a repaired copy in COCO layout, and say what changed.
 
         ``changes.txt`` of the copy says the same, and names the first thousand of each kind. Images
-        are copied, not linked.
+        are copied, not linked. Afterwards ``splits`` have what the copy has.
 
         Args:
             out: a folder that is not there, or empty.
@@ -251,17 +247,15 @@ class FolderCheck:
             raise InputError(f'--fix {out}: cannot be written ({error.strerror})') from None
         yield from lines
         _, refusal = self._try_training(out)
-        yield (
-            f'training would not start on the copy: {refusal}'
-            if refusal
-            else ('the copy passes the check that training begins with')
-        )
+        if refusal:
+            yield f'training would not start on the copy: {refusal}'
+        else:
+            yield 'the copy passes the check that training begins with'
 
     def _write(self, out: Path) -> None:
         (out / 'annotations').mkdir(parents=True)
         for each in self.splits:
-            bar = ProgressBar(each.images, f'copying {each.name}', leave=False, delay=1)
-            for row in bar:
+            for row in ProgressBar(each.images, f'copying {each.name}', leave=False, delay=1):
                 source = each.path(row)
                 # a name may lead out of the folder
                 parts = [part for part in Path(row['file_name']).parts if part not in ('..', '/')]
@@ -282,14 +276,17 @@ def _number(count: int, what: str) -> str:
 
 def _alike(names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Pairs of class names that may mean the same, such as 'stop sign' and 'stop_signs'."""
-    keys = [re.sub(r'[\W_]+', '', name.casefold()) for name in names]
-    for (left, a), (right, b) in itertools.combinations(zip(names, keys), 2):
-        # types that are numbered are meant to differ
-        if a == b or a == f'{b}s' or b == f'{a}s':
-            yield left, right
-        elif re.sub(r'\d+', '', a) != re.sub(r'\d+', '', b):
-            matcher = difflib.SequenceMatcher(None, a, b)
-            # the quick ones are upper bounds
-            ratios = matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio
-            if all(ratio() >= _ALIKE for ratio in ratios):
-                yield left, right
+    keys = [re.sub(r'[\W_]+', '', name.casefold()) or name for name in names]
+    # types that are numbered are meant to differ
+    letters = [re.sub(r'\d+', '', key) for key in keys]
+    for i, j in itertools.combinations(range(len(names)), 2):
+        a, b = keys[i], keys[j]
+        same = a in (b, f'{b}s') or b == f'{a}s'
+        if same or (letters[i] != letters[j] and _ratio(a, b) >= _ALIKE):
+            yield names[i], names[j]
+
+
+def _ratio(a: str, b: str) -> float:
+    """Difflib's, or a larger bound of it that needs no work."""
+    bound = 2 * min(len(a), len(b)) / (len(a) + len(b))
+    return bound if bound < _ALIKE else difflib.SequenceMatcher(None, a, b).ratio()
