@@ -75,6 +75,7 @@ def spoil(split, data):
     if split == 'val':
         data['categories'].reverse()
         return
+    data['categories'][0]['keypoints'] = ['tip']
     data['categories'].append(dict(id=9, name='Star '))
     first, second, third, fourth = data['annotations']
     first['bbox'] = [-10.0, 5.0, 30.0, 30.0]  # 20 of 30 pixels are inside
@@ -133,19 +134,23 @@ def test_all_faults_are_told_at_once_and_repaired(make_coco, tmp_path):
     assert check.verdict().startswith('Training would not start: 12 faults.')
     lines = list(check.fix(tmp_path / 'fixed'))
     assert digest(root) == before
-    told = (tmp_path / 'fixed' / CHANGES).read_text().splitlines()
-    assert told == lines[:-1]
-    assert any('objects have no mask' in line and 'NOT repaired' in line for line in told)
-    assert any('images are missing: 1 in train' in line for line in told)
+    told = (tmp_path / 'fixed' / CHANGES).read_text()
+    assert told.startswith(''.join(f'{line}\n' for line in lines[:-1]))
+    assert 'others have one: 2 in train; in the copy: STILL SO' in told
+    assert 'images are missing: 1 in train; in the copy: left out, with their objects' in lines
+    assert '\n  lost.png\n' in told
     # masks that are missing cannot be made up: the copy says the one thing that is left
     assert '2 of 7 annotations have no segmentation' in lines[-1]
     data = json.loads((tmp_path / 'fixed/annotations/instances_train.json').read_text())
-    assert data['categories'] == [dict(id=1, name='star'), dict(id=2, name='disc')]
+    assert data['categories'] == [
+        dict(id=7, name='star', keypoints=['tip']),
+        dict(id=3, name='disc'),
+    ]
     rows = {row['id']: row for row in data['annotations']}
     assert sorted(rows) == [10, 11, 20, 21, 55, 56, 58]
     assert rows[10]['bbox'] == [0, 5, 20, 30]
     assert rows[21]['area'] == 600
-    assert [row['category_id'] for row in rows.values()] == [1, 1, 1, 2, 1, 1, 1]
+    assert [row['category_id'] for row in rows.values()] == [7, 7, 7, 3, 7, 7, 7]
     assert [(row['file_name'], row['width']) for row in data['images']] == [
         ('1.png', 48),
         ('2.png', 48),
@@ -205,8 +210,8 @@ def test_copies_and_leaks(make_coco, tmp_path):
         'leak': {'train': 1},
         'near leak': {'train': 1},
     }
-    assert check.findings['copy'].examples == ['a.jpg (1 objects) and b.jpg (2)']
-    assert check.findings['near leak'].examples == ['c.jpg (1 objects) and val: e.jpg (1)']
+    assert check.findings['copy'].examples == ['a.jpg (1 objects) and train/b.jpg (2)']
+    assert check.findings['near leak'].examples == ['c.jpg (1 objects) and val/e.jpg (1)']
     assert 'near' not in result
     page.write(check, tmp_path / 'page.html')
     assert (tmp_path / 'page.html').read_text().count('Nearly equal') == 1

@@ -43,8 +43,8 @@ KINDS = {
     ),
     'short mask': (SPOILS, 'masks have polygons of fewer than 3 points', 'without these polygons'),
     'empty mask': (SPOILS, 'masks cover no pixel of their image', ''),
-    'leak': (SPOILS, 'training images are the same files as others', _LEFT_OUT),
-    'near leak': (SPOILS, 'training images nearly equal others', _LEFT_OUT),
+    'leak': (SPOILS, 'images are the same files as validation or test images', _LEFT_OUT),
+    'near leak': (SPOILS, 'images nearly equal validation or test images', _LEFT_OUT),
     'copy': (SPOILS, 'images are copies of another one of their split', 'kept once'),
     'missing class': (SPOILS, 'classes have objects in other splits alone', ''),
     'alike': (SPOILS, 'pairs of class names are almost alike', ''),
@@ -78,16 +78,17 @@ KINDS = {
     ),
     'unlisted': (NOTE, 'image files in the folder have no annotation', 'left out'),
 }
-EXAMPLES = 3  # of a kind in a split
+# of a kind in a split are kept for a repaired copy's list, and shown
+KEPT, SHOWN = 1000, 3
 
 
 @dataclass
 class Finding:
-    """So many of a kind in each split; ``examples`` are the first of each."""
+    """So many of a kind in each split; ``first`` are the first of each."""
 
     kind: str
     counts: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)
+    first: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def severity(self) -> str:
@@ -105,9 +106,18 @@ class Finding:
         counts = (f'{n:,}{split and " in "}{split}' for split, n in self.counts.items())
         return f'{KINDS[self.kind][1]}: {", ".join(counts)}'
 
+    @property
+    def examples(self) -> list[str]:
+        """A few of each split."""
+        return [each for found in self.first.values() for each in found[:SHOWN]]
+
     def line(self) -> str:
         """For the terminal."""
         return f'{self.sentence}, such as {self.examples[0]}'
+
+    def change(self) -> str:
+        """What a repaired copy has instead, or has still."""
+        return f'{self.sentence}; in the copy: {self.repair or "STILL SO"}'
 
 
 class Findings(dict[str, Finding]):
@@ -117,8 +127,8 @@ class Findings(dict[str, Finding]):
         """Count one more; '' is no split."""
         finding = self.setdefault(kind, Finding(kind))
         finding.counts[split] += 1
-        if finding.counts[split] <= EXAMPLES:
-            finding.examples.append(example)
+        if finding.counts[split] <= KEPT:
+            finding.first.setdefault(split, []).append(example)
 
     def sorted(self) -> list[Finding]:
         """What matters most first, in the order of ``KINDS``."""

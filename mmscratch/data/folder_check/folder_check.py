@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
 
@@ -23,6 +24,15 @@ _MOST_OBJECTS = 100  # of a class in an image, which COCO's metric counts
 _RARE = 1e-3  # of the training images: LVIS's threshold of repeat-factor sampling
 _ALIKE = 0.9  # difflib's ratio of two class names
 CHANGES = 'changes.txt'
+
+
+class _Member(NamedTuple):
+    """An image of a group: the number and the name of its split, its name, its objects."""
+
+    order: int
+    split: str
+    name: str
+    objects: int
 
 
 class FolderCheck:
@@ -96,46 +106,43 @@ class FolderCheck:
             each.pixels = {row['file_name']: next(found) for row in each.images}
 
     def _find_duplicates(self) -> None:
-        members = [(each, row['file_name']) for each in self.splits for row in each.images]
-        pixels = [each.pixels[name] for each, name in members]
-        objects = {each.name: each.objects() for each in self.splits}
-        count = {
-            (each.name, row['file_name']): len(objects[each.name][row['id']])
-            for each in self.splits
-            for row in each.images
-        }
-        order = {each.name: number for number, each in enumerate(self.splits)}
+        members, pixels = [], []
+        for order, each in enumerate(self.splits):
+            objects = each.objects()
+            for row in each.images:
+                name = row['file_name']
+                members.append(_Member(order, each.name, name, len(objects[row['id']])))
+                pixels.append(each.pixels[name])
         near = duplicates.near_ones(pixels, self.near) if self.near >= 0 else []
         if 2 * max(map(len, near), default=0) > len(pixels):
             self.findings.add('still', '', f'{max(map(len, near)):,} of {len(pixels):,} images')
             near = []
-        for kind, groups in (('same', duplicates.copies(pixels)), ('near', near)):
-            for numbers in groups:
-                group = [(members[n][0].name, members[n][1]) for n in numbers]
-                last = max(group, key=lambda each: order[each[0]])
-                best: dict[str, tuple[str, str]] = {}
-                for each in group:
-                    if count[each] > count.get(best.get(each[0], ('', '')), -1):
-                        best[each[0]] = each
-                for name, image in group:
-                    if image in self.leaving[name]:
-                        continue
-                    told = f'{image} ({count[name, image]} objects)'
-                    if order[name] < order[last[0]]:
-                        other = f'{last[0]}: {last[1]} ({count[last]})'
-                        self.findings.add(
-                            'leak' if kind == 'same' else 'near leak', name, f'{told} and {other}'
-                        )
-                        self.leaving[name].add(image)
-                    elif (name, image) != best[name]:
-                        other = f'{best[name][1]} ({count[best[name]]})'
-                        self.findings.add(
-                            'copy' if kind == 'same' else 'near', name, f'{told} and {other}'
-                        )
-                        if kind == 'same':
-                            self.leaving[name].add(image)
-                if kind == 'same' or len({pixels[n].digest for n in numbers}) > 1:
-                    self.groups[kind].append(group)
+        for numbers in duplicates.copies(pixels):
+            self._judge('same', [members[n] for n in numbers])
+        for numbers in near:
+            # copies have been told
+            if len({pixels[n].digest for n in numbers}) > 1:
+                self._judge('near', [members[n] for n in numbers])
+
+    def _judge(self, kind: str, group: list[_Member]) -> None:
+        """Tell of a group of images that resemble each other, and which of them a copy lacks."""
+        self.groups[kind].append([(member.split, member.name) for member in group])
+        last = max(group, key=lambda member: member.order)
+        best = {member.order: member for member in sorted(reversed(group), key=lambda m: m.objects)}
+        for member in group:
+            leaks = member.order < last.order
+            other = last if leaks else best[member.order]
+            if member is other or member.name in self.leaving[member.split]:
+                continue
+            found = dict(same=('copy', 'leak'), near=('near', 'near leak'))[kind][leaks]
+            self.findings.add(
+                found,
+                member.split,
+                f'{member.name} ({member.objects} objects) and '
+                f'{other.split}/{other.name} ({other.objects})',
+            )
+            if found != 'near':
+                self.leaving[member.split].add(member.name)
 
     def _look_at_classes(self) -> None:
         first = self.splits[0]
@@ -143,14 +150,10 @@ class FolderCheck:
             stats = self.statistics[each.name]
             if not stats.objects.sum():
                 self.findings.add('no objects', each.name, str(each.file))
-            for label, count in zip(each.classes, stats.objects):
-                elsewhere = {
-                    other.name: int(self.statistics[other.name].objects[number])
-                    for other in self.splits
-                    for number in [other.classes.index(label)]
-                }
-                if not count and any(elsewhere.values()):
-                    there = ', '.join(f'{n} in {name}' for name, n in elsewhere.items() if n)
+            for k, label in enumerate(each.classes):
+                counts = {name: other.objects[k] for name, other in self.statistics.items()}
+                if not counts[each.name] and any(counts.values()):
+                    there = ', '.join(f'{n} in {name}' for name, n in counts.items() if n)
                     self.findings.add('missing class', each.name, f'{label} ({there})')
             for row, most in zip(each.images, stats.most):
                 if most > _MOST_OBJECTS:
@@ -213,7 +216,8 @@ class FolderCheck:
     def fix(self, out: Path) -> Iterator[str]:
         """Write a repaired copy in COCO layout, and say what changed.
 
-        ``changes.txt`` of the copy has the same lines. Images are copied, not linked.
+        ``changes.txt`` of the copy says the same, and names the first thousand of each kind. Images
+        are copied, not linked. Afterwards ``splits`` have what the copy has.
 
         Args:
             out: a folder that is not there, or empty.
@@ -230,29 +234,28 @@ class FolderCheck:
                 f'{each.name}: {len(each.images):,} images and {len(each.annotations):,} objects '
                 'are in the copy'
             )
-        for finding in self.findings.sorted():
-            if finding.repair:
-                lines.append(f'{finding.line()}: {finding.repair}')
-            elif finding.severity == STOPS:
-                lines.append(f'{finding.line()}: NOT repaired')
+        changes = [f for f in self.findings.sorted() if f.repair or f.severity == STOPS]
+        lines += [finding.change() for finding in changes]
         try:
             self._write(out)
-            (out / CHANGES).write_text(''.join(f'{line}\n' for line in lines))
+            listed = [f'{line}\n' for line in lines]
+            for finding in changes:
+                listed.append(f'\n{finding.change()}\n')
+                listed += [f'  {each}\n' for first in finding.first.values() for each in first]
+            (out / CHANGES).write_text(''.join(listed))
         except OSError as error:
             raise InputError(f'--fix {out}: cannot be written ({error.strerror})') from None
         yield from lines
         _, refusal = self._try_training(out)
-        yield (
-            f'training would not start on the copy: {refusal}'
-            if refusal
-            else ('the copy passes the check that training begins with')
-        )
+        if refusal:
+            yield f'training would not start on the copy: {refusal}'
+        else:
+            yield 'the copy passes the check that training begins with'
 
     def _write(self, out: Path) -> None:
         (out / 'annotations').mkdir(parents=True)
         for each in self.splits:
-            bar = ProgressBar(each.images, f'copying {each.name}', leave=False, delay=1)
-            for row in bar:
+            for row in ProgressBar(each.images, f'copying {each.name}', leave=False, delay=1):
                 source = each.path(row)
                 # a name may lead out of the folder
                 parts = [part for part in Path(row['file_name']).parts if part not in ('..', '/')]
@@ -273,14 +276,17 @@ def _number(count: int, what: str) -> str:
 
 def _alike(names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Pairs of class names that may mean the same, such as 'stop sign' and 'stop_signs'."""
-    keys = [re.sub(r'[\W_]+', '', name.casefold()) for name in names]
-    for (left, a), (right, b) in itertools.combinations(zip(names, keys), 2):
-        # types that are numbered are meant to differ
-        if a == b or a == f'{b}s' or b == f'{a}s':
-            yield left, right
-        elif re.sub(r'\d+', '', a) != re.sub(r'\d+', '', b):
-            matcher = difflib.SequenceMatcher(None, a, b)
-            # the quick ones are upper bounds
-            ratios = matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio
-            if all(ratio() >= _ALIKE for ratio in ratios):
-                yield left, right
+    keys = [re.sub(r'[\W_]+', '', name.casefold()) or name for name in names]
+    # types that are numbered are meant to differ
+    letters = [re.sub(r'\d+', '', key) for key in keys]
+    for i, j in itertools.combinations(range(len(names)), 2):
+        a, b = keys[i], keys[j]
+        same = a in (b, f'{b}s') or b == f'{a}s'
+        if same or (letters[i] != letters[j] and _ratio(a, b) >= _ALIKE):
+            yield names[i], names[j]
+
+
+def _ratio(a: str, b: str) -> float:
+    """Difflib's, or a larger bound of it that needs no work."""
+    bound = 2 * min(len(a), len(b)) / (len(a) + len(b))
+    return bound if bound < _ALIKE else difflib.SequenceMatcher(None, a, b).ratio()

@@ -5,10 +5,10 @@ labels that are missing stay missing, and are told.
 """
 
 import itertools
-import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,12 @@ from pycocotools import mask as mask_utils
 
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.folder_check.finding import Findings
+from mmscratch.data.folder_check.pixels import MISSING
 from mmscratch.data.folder_check.split import Split
 from mmscratch.data.mask_table import MaskTable, whole_polygons
 from mmscratch.errors import InputError
 
+_FARTHEST = 1e9  # a number of pixels is no larger
 _DOUBLE = 0.9  # IoU of two boxes of a class that may be of the same object
 
 
@@ -50,11 +52,14 @@ def tidy_objects(split: Split, findings: Findings) -> None:
     for row in split.images:
         pixels = split.pixels[row['file_name']]
         if pixels.fault:
-            kind = 'missing' if pixels.fault == 'is missing' else 'broken'
-            findings.add(kind, split.name, f'{row["file_name"]}, which {pixels.fault}')
+            if pixels.fault == MISSING:
+                findings.add('missing', split.name, row['file_name'])
+            else:
+                findings.add('broken', split.name, f'{row["file_name"]}, which {pixels.fault}')
             continue
         said, true = (row.get('width'), row.get('height')), (pixels.width, pixels.height)
-        if said != true and said != (None, None):
+        # an XML file may leave the size out
+        if said != true and (said != (None, None) or split.file.suffix == '.json'):
             findings.add(
                 'size', split.name, f'{row["file_name"]}: {_size(said)}, the file is {_size(true)}'
             )
@@ -153,17 +158,18 @@ def _tidy_masks(split: Split, findings: Findings) -> None:
     rows = split.annotations
     if not any(row.get('segmentation') for row in rows):
         return
-    for row in _malformed(split, rows):
+    images = {row['id']: row for row in split.images}
+    for row in _malformed(images, rows, split.file):
         findings.add('bad mask', split.name, f'that of annotation {row["id"]}')
         del row['segmentation']
     table = MaskTable(split.images, rows, split.file)
     if table.normalised.any():
-        sizes = {row['id']: (row['width'], row['height']) for row in split.images}
         for number in table.normalised.nonzero()[0]:
             row = rows[number]
+            sides = [images[row['image_id']][side] for side in ('width', 'height')]
             findings.add('normalised', split.name, f'the mask of annotation {row["id"]}')
             row['segmentation'] = [
-                [x * side for x, side in zip(part, itertools.cycle(sizes[row['image_id']]))]
+                [x * side for x, side in zip(part, itertools.cycle(sides))]
                 for part in row['segmentation']
             ]
         table = MaskTable(split.images, rows, split.file)
@@ -178,15 +184,15 @@ def _tidy_masks(split: Split, findings: Findings) -> None:
                 findings.add('no mask', split.name, f'annotation {row["id"]}')
 
 
-def _malformed(split: Split, rows: Rows) -> Rows:
-    """The rows whose segmentation is no mask."""
+def _malformed(images: dict[int, dict[str, Any]], rows: Rows, file: Path) -> Rows:
+    """The rows whose segmentation is no mask; halves are asked until single ones are known."""
     try:
-        MaskTable(split.images, rows, split.file)
+        MaskTable([images[row['image_id']] for row in rows], rows, file)
     except InputError:
         if len(rows) == 1:
             return rows
         half = len(rows) // 2
-        return _malformed(split, rows[:half]) + _malformed(split, rows[half:])
+        return _malformed(images, rows[:half], file) + _malformed(images, rows[half:], file)
     return []
 
 
@@ -201,8 +207,7 @@ def tidy_classes(splits: Sequence[Split], findings: Findings) -> None:
     chosen: dict[str, str] = {}
     for split in splits:
         for name in split.classes:
-            same = chosen.setdefault(_key(name), name)
-            if objects[name] > objects[same]:
+            if objects[name] > objects[chosen.setdefault(_key(name), name)]:
                 chosen[_key(name)] = name
     first = splits[0].classes
     for split in splits[1:]:
@@ -210,17 +215,24 @@ def tidy_classes(splits: Sequence[Split], findings: Findings) -> None:
             odd = sorted({*split.classes} ^ {*first}) or ['another order']
             for name in odd:
                 findings.add('lists', split.name, repr(name))
-    numbers = {key: number for number, key in enumerate(chosen, 1)}
+    # a class keeps the id and the other entries (keypoints, for one) of the first split that has it
+    rows: dict[str, dict[str, Any]] = {}
+    unused = itertools.count(1 + max((r['id'] for s in splits for r in s.categories), default=0))
+    for row in (row for split in splits for row in split.categories):
+        if (key := _key(row['name'])) not in rows:
+            taken = any(row['id'] == other['id'] for other in rows.values())
+            number = next(unused) if taken else row['id']
+            rows[key] = dict(row, id=number, name=chosen[key].strip())
     for split in splits:
         known: dict[Any, int] = {}
         for row in split.categories:
-            known[row['id']] = numbers[_key(row['name'])]
-            name = chosen[_key(row['name'])].strip()
-            if row['name'] != name:
-                findings.add('names', split.name, f'{row["name"]!r} and {name!r}')
+            same = rows[_key(row['name'])]
+            known[row['id']] = same['id']
+            if row['name'] != same['name']:
+                findings.add('names', split.name, f'{row["name"]!r} and {same["name"]!r}')
         for row in split.annotations:
             row['category_id'] = known.get(row.get('category_id'))
-        split.categories = [dict(id=numbers[k], name=name.strip()) for k, name in chosen.items()]
+        split.categories = list(rows.values())
 
 
 def _sound_categories(split: Split, findings: Findings) -> Rows:
@@ -250,7 +262,10 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # NaN is in no range
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FARTHEST
+    )
 
 
 def _is_box(box: Any) -> bool:
