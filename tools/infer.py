@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cv2
 
+from mmscratch.config import work_dir
 from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, one_line_errors
@@ -132,6 +133,7 @@ def main() -> None:
     args = parse_args()
     if args.config and not args.config.is_file():
         raise InputError(f'{args.config}: no such config file; correct --config')
+    work_dir.require_writable(args.out, '--out')
     images = find_images(args.inputs)
     facts = look_at_all([Path(image) for image in images])
     usable = [image for image, fact in zip(images, facts) if not fact.fault]

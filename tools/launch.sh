@@ -2,7 +2,7 @@
 # Start a tool under torchrun: launch.sh PROCESSES TOOL [arguments]. Used by dist_train.sh and dist_test.sh.
 set -euo pipefail
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "${PYTHON:-python}" "$(dirname "$0")/launch.py" \
     --nnodes="${NNODES:-1}" \
     --node-rank="${NODE_RANK:-0}" \
     --master-addr="${MASTER_ADDR:-127.0.0.1}" \

@@ -74,6 +74,7 @@ def main() -> None:
         augment(cfg)
     reports = []
     if distributed.is_main_process(args.launcher):
+        work_dir.require_writable(Path(cfg.work_dir), '--work-dir')
         checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
         reports = layouts.check(cfg, ['test'])
     layouts.share_parsed_files(cfg, ['test'])

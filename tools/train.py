@@ -16,6 +16,7 @@ metrics.json, curves.png, pictures/, the last and the best checkpoint.
 import argparse
 import contextlib
 import gc
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from mmscratch.config import (
     distributed,
     schedule_length,
     shared_options,
+    stop_signals,
     work_dir,
 )
 from mmscratch.config.runner_config import fit_to_runner
@@ -57,6 +59,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', type=Path)
     shared_options.add_options(parser)
     shared_options.add_resume_option(parser)
+    parser.add_argument(
+        '--requeue',
+        action='store_true',
+        help='in a batch script of Slurm: go on from the last checkpoint if there is one, and put '
+        'the job into the queue again when a signal stops the run (sbatch --signal=USR1@120)',
+    )
     parser.add_argument(
         '--init',
         metavar='FILE',
@@ -123,6 +131,8 @@ def parse_args() -> argparse.Namespace:
         parser.error('--iterations is at least 1')
     if args.seed is not None and not 0 <= args.seed < 2**32:
         parser.error('--seed is 0 to 4294967295')
+    if args.requeue and 'SLURM_JOB_ID' not in os.environ:
+        parser.error('--requeue is for a job of Slurm, and SLURM_JOB_ID is not set')
     if args.trial and args.resume:
         parser.error('--trial tries a run from its start: leave out --resume')
     return args
@@ -162,6 +172,9 @@ def configure(args: argparse.Namespace) -> Config:
         cfg.default_hooks.frozen_backbone = dict(type='FrozenBackboneHook')
     # a resumed run has dumped its checkpoint as load_from, which is no initialization
     was_resumed = cfg.get('resume')
+    folder = work_dir.checkpoint_folder(Path(cfg.work_dir), out_dir_of(cfg))
+    if args.requeue and args.resume is None and work_dir.saved_checkpoints(folder):
+        args.resume = 'latest'
     cfg.resume = args.resume is not None
     if cfg.resume or (was_resumed and not args.init):
         cfg.load_from = args.resume
@@ -189,10 +202,12 @@ def build_runner(cfg: Config) -> 'Runner':
 
     from mmscratch.hooks.named_errors_hook import NamedErrorsHook
     from mmscratch.hooks.own_folder_hook import OwnFolderHook
+    from mmscratch.hooks.rank_watch_hook import RankWatchHook
 
     runner = Runner.from_cfg(cfg)
     runner.register_hook(OwnFolderHook())
     runner.register_hook(NamedErrorsHook())
+    runner.register_hook(RankWatchHook())
     # mmengine logs the rate and the decay of every parameter, two lines each
     runner.logger.addFilter(lambda record: 'paramwise_options' not in record.getMessage())
     return runner
@@ -240,7 +255,12 @@ def main(args: argparse.Namespace) -> None:
         if args.trial:
             trial.run(runner, cfg, plan, build_runner)
         else:
-            runner.train()
+            try:
+                runner.train()
+            except stop_signals.Stopped:
+                if args.requeue and distributed.is_main_process(args.launcher):
+                    stop_signals.requeue()
+                raise
     distributed.leave()
 
 

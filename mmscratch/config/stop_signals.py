@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -74,6 +75,18 @@ def requested() -> str:
 def is_ending() -> bool:
     """Whether a signal has raised KeyboardInterrupt."""
     return _ending
+
+
+def requeue() -> None:
+    """Put this job of Slurm into the queue again, and say so on stderr."""
+    command = ['scontrol', 'requeue', os.environ['SLURM_JOB_ID']]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+        fault = done.stderr.strip() if done.returncode else ''
+    except OSError as error:
+        fault = str(error)
+    said = f'{" ".join(command)}: ' + (fault or 'the job is in the queue again')
+    print(said, file=sys.stderr, flush=True)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

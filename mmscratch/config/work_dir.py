@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+import tempfile
 from pathlib import Path
 from typing import IO
 
@@ -52,12 +53,15 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
         out_dir: as for :func:`checkpoint_folder`.
 
     Raises:
-        InputError: ``work_dir`` is a file, or contains the run of another config; the run would
-            save into a folder that contains a run, and ``resume`` is None or a checkpoint of
-            another folder; ``resume`` is ``'latest'``, and there is no checkpoint.
+        InputError: nothing can be written there; ``work_dir`` is a file, or contains the run of
+            another config; the run would save into a folder that contains a run, and ``resume`` is
+            None or a checkpoint of another folder; ``resume`` is ``'latest'``, and there is no
+            checkpoint.
     """
     if work_dir.exists() and not work_dir.is_dir():
         raise InputError(f'{work_dir} is a file: name another folder with --work-dir')
+    for place in (work_dir, checkpoint_folder(work_dir, out_dir)):
+        require_writable(place, '--work-dir')
     configs = sorted(path.name for path in work_dir.glob('*.py'))
     if configs and configs != [config.name]:
         raise InputError(
@@ -88,6 +92,27 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
             if traces
             else f'{work_dir} holds no run to go on with: correct --work-dir, or leave out --resume'
         )
+
+
+def require_writable(folder: Path, option: str) -> None:
+    """Refuse a folder in which nothing can be written; it need not exist yet.
+
+    Args:
+        folder: where outputs will go.
+        option: what names another folder.
+
+    Raises:
+        InputError: the disk is full or read-only, or the folder is another user's.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b'1')
+    except OSError as error:
+        raise InputError(
+            f'{folder}: nothing can be written there ({error.strerror}): name another folder with '
+            f'{option}'
+        ) from None
 
 
 def lock(work_dir: Path, out_dir: str | None = None) -> None:

@@ -20,6 +20,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 import mmscratch
+from mmscratch.config import work_dir
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step
 from mmscratch.visualization import draw_curves
@@ -76,11 +77,15 @@ class RunReportHook(Hook):
         if runner.iter == 0:
             return
         file = Path(runner.work_dir) / 'metrics.json'
-        if file.exists():
+        try:
             report = json.loads(file.read_text())
             # only the entry of the best one has its per-class numbers
             entries = {e['iteration']: e for e in (*report['history'], report['best'])}
             self._history = [e for e in entries.values() if e['iteration'] <= runner.iter]
+        except FileNotFoundError:
+            pass
+        except (ValueError, TypeError, LookupError):
+            runner.logger.warning(f'{file}: is damaged; the validations before are left out of it')
         # the main process decides: the others may not see its folder
         missing = [all(entry['iteration'] != runner.iter for entry in self._history)]
         broadcast_object_list(missing)
@@ -142,7 +147,7 @@ class RunReportHook(Hook):
 
     @master_only
     def _write(self, runner: Runner) -> None:
-        work_dir = Path(runner.work_dir)
+        folder = Path(runner.work_dir)
         report = {
             'last': self._history[-1],
             'best': max(self._history, key=_quality),
@@ -159,8 +164,8 @@ class RunReportHook(Hook):
                 began = report['initialization'] = hook.proof.get('initialization')
                 counts = report['pixels_seen'], began and began['pixels_before']
                 report['pixels_seen_total'] = None if None in counts else sum(counts)
-        self._dump(report, work_dir / 'metrics.json')
-        draw_curves(work_dir, work_dir / 'curves.png')
+        self._dump(report, folder / 'metrics.json')
+        draw_curves(folder, folder / 'curves.png')
 
     def _circumstances(self, runner: Runner) -> dict:
         return {
@@ -177,10 +182,7 @@ class RunReportHook(Hook):
     @staticmethod
     @master_only
     def _dump(report: dict, file: Path) -> None:
-        # a single move, so that a run that is stopped here keeps the older file
-        unfinished = file.with_suffix('.tmp')
-        unfinished.write_text(json.dumps(report, indent=2) + '\n')
-        unfinished.replace(file)
+        work_dir.write(file, (json.dumps(report, indent=2) + '\n').encode())
 
 
 def _validates_now(runner: Runner) -> bool:

@@ -164,22 +164,35 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
             worker_init_fn=partial(_start_worker, loader.worker_init_fn),
         )
         batches = iter(loader)
-        with self._late_worker_faults():
+        with self._late_worker_faults() as tell_late:
             for batch in batches:
                 yield batch
-                # of a worker that has died during the step
-                torch._C._error_if_any_worker_fails()
+                tell_late()
 
     @contextlib.contextmanager
-    def _late_worker_faults(self) -> Iterator[None]:
-        """Let no death of a worker interrupt a step: torch raises it wherever the process is."""
-        tell = signal.getsignal(signal.SIGCHLD)
-        if not callable(tell):  # no workers
-            yield
-            return
-        signal.signal(signal.SIGCHLD, lambda *args: None if self._in_step else tell(*args))
+    def _late_worker_faults(self) -> Iterator[Callable[[], None]]:
+        """Let no death of a worker interrupt a step: torch raises it wherever the process is.
+
+        Yields:
+            What raises it after the step.
+        """
+        tell: Any = signal.getsignal(signal.SIGCHLD)
+        late = []
+
+        def defer(*args: Any) -> None:
+            if self._in_step:
+                late.append(args)
+            else:
+                tell(*args)
+
+        def tell_late() -> None:
+            while late:
+                tell(*late.pop())
+
+        if callable(tell):  # there are workers
+            signal.signal(signal.SIGCHLD, defer)
         try:
-            yield
+            yield tell_late
         finally:
             signal.signal(signal.SIGCHLD, tell)
 

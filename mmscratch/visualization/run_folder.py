@@ -98,10 +98,7 @@ def _read_numbers(run: RunFolder) -> None:
         run.missing.append('no metrics.json, which the first validation writes')
     except (ValueError, KeyError, TypeError) as error:
         run.missing.append(f'no numbers: metrics.json is damaged ({error})')
-    try:
-        run.records = read_scalars(run.path)
-    except (ValueError, KeyError, TypeError) as error:
-        run.missing.append(f'no curves of training: a scalars.json is damaged ({error})')
+    run.records = read_scalars(run.path)
 
 
 def _read_config(run: RunFolder) -> None:

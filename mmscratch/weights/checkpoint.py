@@ -152,6 +152,7 @@ def load(
     A ``.pkl`` is read as Detectron's (:func:`load_pickle`). A ``.safetensors`` is read as weights,
     or as a release (:mod:`mmscratch.weights.safetensors_file`). The attribute ``path`` of what is
     returned is the file on this machine, also where MMEngine was given a URL or a package.
+    The attribute ``tensors_sha256`` is the hash that the file had, if any.
 
     A zip's pickle has a checksum, and the tensors have one (``HASH``) if a run of this package or
     ``publish.py`` has saved the file.
@@ -189,7 +190,7 @@ def load(
         )
     # MMEngine passes on the content alone; an OrderedDict takes attributes, as of a state dict
     loaded = OrderedDict(checked(checkpoint, filename))
-    vars(loaded)['path'] = filename
+    vars(loaded).update({'path': filename, HASH: saved})
     return loaded
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from mmscratch.config import work_dir
 from mmscratch.config.sections import walk
 from mmscratch.errors import InputError
 from mmscratch.visualization import read_scalars
@@ -90,6 +91,7 @@ def publish(
             other than plain types; the run has not ended; metrics.json is of another run; a name is
             no file name; or ``out_dir`` contains different files of these names.
     """
+    work_dir.require_writable(out_dir, 'OUT_DIR')
     loaded = checkpoint.load(file)
     check_weights(file, loaded)
     run = run_of(file, loaded['meta'], name)

@@ -37,13 +37,14 @@ def test_options_of_workers_follow_their_number(runtime, split):
 
 
 def test_hooks_that_are_none_are_disabled(runtime):
+    from mmdet.registry import HOOKS
     from mmengine.registry import init_default_scope
     from mmengine.runner import Runner
 
     init_default_scope('mmdet')
     for name in (*runtime.default_hooks, 'runtime_info'):
         cfg = copy.deepcopy(runtime)
-        kinds = {hook: node.type for hook, node in cfg.default_hooks.items()}
+        kinds = {hook: HOOKS.get(node.type).__name__ for hook, node in cfg.default_hooks.items()}
         kinds['runtime_info'] = 'RuntimeInfoHook'
         cfg.default_hooks[name] = None
         fit_to_runner(cfg)

@@ -95,3 +95,23 @@ def test_a_second_signal_ends_at_once_unless_it_is_the_first_passed_on(monkeypat
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
         assert stop_signals.is_ending()
+
+
+@pytest.mark.parametrize(
+    ('line', 'told'),
+    [
+        ('echo "$@" > {}', 'the job is in the queue again'),
+        ('echo no such job >&2; exit 1', 'no such job'),
+        (None, 'No such file or directory'),
+    ],
+)
+def test_a_job_of_slurm_is_queued_again(tmp_path, monkeypatch, capsys, line, told):
+    if line:
+        tool = tmp_path / 'scontrol'
+        tool.write_text(f'#!/bin/sh\n{line.format(tmp_path / "asked")}\n')
+        tool.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.setenv('SLURM_JOB_ID', '12')
+    stop_signals.requeue()
+    assert told in capsys.readouterr().err
+    assert 'queue again' not in told or (tmp_path / 'asked').read_text() == 'requeue 12\n'

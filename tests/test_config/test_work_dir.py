@@ -11,6 +11,7 @@ from mmscratch.config.work_dir import (
     default_work_dir,
     last_checkpoint,
     lock,
+    require_writable,
     saved_checkpoints,
     write,
 )
@@ -186,3 +187,13 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path):
     first.communicate()
     lock(folder)
     assert [path.name for path in folder.iterdir()] == ['lock']
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(tmp_path, monkeypatch):
+    require_writable(tmp_path / 'new/run', '--work-dir')
+    assert not list(tmp_path.iterdir())
+    # as on a read-only disk
+    with pytest.raises(
+        InputError, match=r'^/proc/run: nothing can be written there \(.*--work-dir$'
+    ):
+        claim(Path('/proc/run'), Path('a.py'), resume=None)

@@ -104,6 +104,10 @@ def test_a_validation_that_was_stopped_is_made_up_for(make_runner, tmp_path, mon
     monkeypatch.setattr(Stopped, 'stops', False)
     train(resume=True)
     assert [e['iteration'] for e in json.loads(report.read_text())['history']] == [2]
+    # and again if it was cut, which stops no run
+    report.write_text(report.read_text()[:50])
+    train(resume=True)
+    assert [e['iteration'] for e in json.loads(report.read_text())['history']] == [2]
     # and is not repeated once it is there
     monkeypatch.setattr(Stopped, 'stops', True)
     train(resume=True)

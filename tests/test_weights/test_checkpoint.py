@@ -553,3 +553,34 @@ def test_a_state_of_another_kind_is_told(tmp_path, runtime):
 def test_what_is_no_state_at_all_is_left_out(tmp_path, value):
     torch.save(dict(meta=value, message_hub=value, state_dict={}), tmp_path / 'a.pth')
     assert checkpoint.load(tmp_path / 'a.pth') == dict(state_dict={})
+
+
+@pytest.mark.parametrize(
+    ('where', 'said'),
+    [
+        (b'\x07\x07\x07\x07', 'its tensors are not those that were saved'),
+        (b'learning', 'is damaged'),
+    ],
+    ids=['tensor', 'pickle'],
+)
+def test_a_flipped_byte_is_refused(tmp_path, where, said):
+    """Neither torch nor its zip reader notices it."""
+    file = tmp_path / 'a.pth'
+    content = dict(
+        meta=dict(iter=5),
+        state_dict={'w': torch.full((64,), 7, dtype=torch.uint8)},
+        optimizer=dict(state={0: [torch.ones(2)]}, rate='learning'),
+    )
+    content['meta']['tensors_sha256'] = checkpoint.hash_of_tensors(content)
+    torch.save(content, file)
+    loaded = checkpoint.load(file)
+    assert loaded['meta'] == dict(iter=5)
+    # what is changed and saved again has no old hash
+    loaded['state_dict']['w'][0] = 0
+    torch.save(loaded, tmp_path / 'b.pth')
+    checkpoint.load(tmp_path / 'b.pth')
+    whole = bytearray(file.read_bytes())
+    whole[whole.index(where)] ^= 1
+    file.write_bytes(whole)
+    assert torch.load(file, weights_only=True)
+    assert said in refusal(file)

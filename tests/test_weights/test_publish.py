@@ -18,6 +18,7 @@ from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
 from mmscratch.weights import checkpoint
 from mmscratch.weights.publish import publish, released_config
+from mmscratch.weights.verification import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
@@ -98,7 +99,7 @@ def test_torch_alone_loads_it(released):
     )
     printed = python('-c', code, released)
     kept = ['cfg', 'dataset_meta', 'epoch', 'experiment_name', 'images_seen', 'iter']
-    kept += ['mmengine_version', 'pixels_seen', 'preflight', 'seed', 'time']
+    kept += ['mmengine_version', 'pixels_seen', 'preflight', 'seed', 'tensors_sha256', 'time']
     assert printed.strip() == f"['meta', 'state_dict'] {kept}"
 
 
@@ -144,6 +145,37 @@ def test_both_files_hold_the_same(released):
     assert others['state_dict'].keys() == weights['state_dict'].keys()
     for name, value in weights['state_dict'].items():
         assert torch.equal(others['state_dict'][name], value)
+
+
+def test_it_is_verified(released, tmp_path):
+    for suffix in SUFFIXES:
+        lines = verify(released.with_suffix(suffix))
+        assert [line.partition(':')[0] for line in lines] == [
+            *('file', 'tensors', 'weights', 'config', 'proof')
+        ]
+        assert lines[1].endswith('as the file says')
+    renamed = tmp_path / 'a-00000000.pth'
+    renamed.write_bytes(released.read_bytes())
+    with pytest.raises(InputError, match='its name says 00000000: download it again'):
+        verify(renamed)
+    content = torch.load(released, weights_only=True)
+    content['meta']['cfg'] = '__import__("os").mkdir("ran")'
+    torch.save(content, tmp_path / 'program.pth')
+    with pytest.raises(InputError, match=r'program\.pth'):
+        verify(tmp_path / 'program.pth')
+
+
+def test_evaluation_verifies_its_numbers(released, shapes, tmp_path):
+    """Of a copy whose metrics.json tells one that is wrong."""
+    printed = python('tools/verify.py', released, '--data', shapes)
+    assert re.search(r'^bbox_mAP: 0\.\d+, the release says 0\.\d+$', printed, re.M)
+    copy = tmp_path / released.name
+    copy.write_bytes(released.read_bytes())
+    report = json.loads(released.with_suffix('.metrics.json').read_text())
+    report['history'][-1]['segm_mAP'] += 0.01
+    copy.with_suffix('.metrics.json').write_text(json.dumps(report))
+    error = python('tools/verify.py', copy, '--data', shapes, expect=2)
+    assert re.search(r'^error: .*: segm_mAP is another; ', error, re.M)
 
 
 @pytest.mark.parametrize('suffix', SUFFIXES)

@@ -1,0 +1,85 @@
+"""Check that a checkpoint is what was saved, and that its config is data."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from mmscratch.errors import InputError
+from mmscratch.weights import checkpoint, checkpoint_config
+from mmscratch.weights.publish import ROOT, check_weights, released_config
+
+# Two evaluations of the same weights differ by no more, in AP from 0 to 1: other hardware rounds
+# otherwise, and detections of nearly equal scores change places.
+TOLERANCE = 0.001
+
+
+def verify(file: Path) -> list[str]:
+    """Check the file's name, tensors, weights and config.
+
+    Returns:
+        A line for each check that passed, or that the file has nothing for.
+
+    Raises:
+        InputError: a check failed.
+    """
+    loaded = checkpoint.load(file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    named = re.search(r'-([0-9a-f]{8})\.pth$', file.name)
+    if named and not digest.startswith(named[1]):
+        raise InputError(
+            f'{file}: its SHA-256 begins with {digest[:8]}, its name says {named[1]}: download it '
+            'again from where you trust it'
+        )
+    lines = [f'file: SHA-256 {digest}{", as its name says" if named else ""}']
+    saved = vars(loaded)[checkpoint.HASH]
+    lines.append(
+        f'tensors: SHA-256 {saved}, as the file says' if saved else 'tensors: the file has no hash'
+    )
+    check_weights(file, loaded)
+    lines.append(f'weights: {len(loaded["state_dict"])} tensors, all finite')
+    checkpoint_config.refuse_foreign_types(
+        checkpoint_config.config_of(loaded, str(file)), str(file)
+    )
+    lines.append('config: nothing but data and names of registered classes')
+    proof = loaded['meta'].get('preflight')
+    began = (proof or {}).get('initialization') or {}
+    lines.append(f'proof: began with {began.get("arm", "what it does not say")}, not verified here')
+    return lines
+
+
+def evaluate(file: Path, data: Path) -> list[str]:
+    """Evaluate a release on a data set, and compare the numbers with its ``.metrics.json``.
+
+    The config is the one in the file. It was read as data.
+
+    Raises:
+        InputError: there are no numbers of this iteration, or others come out.
+    """
+    loaded = checkpoint.load(file)
+    report = file.with_suffix('.metrics.json')
+    if not report.is_file():
+        raise InputError(f'{report}: no such file; put the metrics of the release beside it')
+    history = json.loads(report.read_text())['history']
+    iteration = loaded['meta'].get('iter')
+    told = next((entry for entry in history if entry['iteration'] == iteration), None)
+    if told is None:
+        raise InputError(f'{report}: has no validation of iteration {iteration}')
+    with tempfile.TemporaryDirectory(prefix='mmscratch-verify-') as folder:
+        config = Path(folder) / 'config.py'
+        config.write_text(released_config(loaded['meta']['cfg'], str(file)).pretty_text)
+        command = [sys.executable, ROOT / 'tools/test.py', config, file, '--data', data]
+        done = subprocess.run(
+            [*map(str, command), '--work-dir', folder], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise InputError(done.stderr.strip().splitlines()[-1].removeprefix('error: '))
+        found = json.loads((Path(folder) / 'test_metrics.json').read_text())['test']
+    names = [name for name in found if name.endswith('_mAP') and name in told]
+    lines = [f'{name}: {found[name]:.4f}, the release says {told[name]:.4f}' for name in names]
+    if wrong := [name for name in names if abs(found[name] - told[name]) > TOLERANCE]:
+        raise InputError(f'{file}: {wrong[0]} is another; {"; ".join(lines)}')
+    return lines
