@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cv2
 
-from mmscratch.config import work_dir
+from mmscratch.config import shared_options, work_dir
 from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, one_line_errors
@@ -46,6 +46,7 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help="of an image (default: max_per_img of the model's config)",
     )
+    shared_options.add_tile_options(parser)
     parser.add_argument('--device', help='such as cuda:0 or cpu; default: a GPU if there is one')
     return parser.parse_args()
 
@@ -147,6 +148,8 @@ def main() -> None:
         device=args.device,
         show_progress=False,
         max_detections=args.max_detections,
+        tiles=args.tiles,
+        overlap=args.overlap,
     )
     skipped = 0
     # one call an image: the inferencer collects the pictures of a call in memory

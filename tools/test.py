@@ -1,6 +1,7 @@
 """Evaluate a checkpoint: the numbers go to the log and to test_metrics.json, COCO's per class too.
 
 python tools/test.py CONFIG CHECKPOINT [--data DIR] [--tta]
+python tools/test.py CONFIG CHECKPOINT --data DIR --tiles 640    # whole images, tile by tile
 tools/dist_test.sh CONFIG CHECKPOINT 8
 """
 
@@ -12,7 +13,9 @@ from mmengine.logging import print_log
 
 from mmscratch.config import config_check, cpu_threads, distributed, shared_options, work_dir
 from mmscratch.config.runner_config import fit_to_runner
+from mmscratch.config.sections import as_list
 from mmscratch.data import layouts, repoint
+from mmscratch.data.tiles import tiled_pipeline
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.weights import checkpoint
 
@@ -24,7 +27,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path)
     shared_options.add_options(parser)
-    parser.add_argument(
+    views = parser.add_mutually_exclusive_group()
+    shared_options.add_tile_options(parser, views)
+    views.add_argument(
         '--tta',
         action='store_true',
         help='test-time augmentation: merge boxes and masks over scales and flips; takes about as '
@@ -42,7 +47,7 @@ def configure(args: argparse.Namespace) -> Config:
         args.config, args.data, channels=args.channels
     )
     if args.work_dir is None:
-        folder /= 'test_tta' if args.tta else 'test'
+        folder /= 'test_tta' if args.tta else 'test_tiles' if args.tiles else 'test'
     cfg.work_dir = str(folder)
     cfg.load_from = str(args.checkpoint)
     fit_to_runner(cfg)
@@ -66,12 +71,30 @@ def augment(cfg: Config) -> None:
         dataset['pipeline'] = cfg.tta_pipeline
 
 
+def use_tiles(cfg: Config, size: int, overlap: float) -> None:
+    """Test on tiles, whose detections are merged and evaluated on whole images.
+
+    Raises:
+        InputError: the evaluator is VOC's, which takes the truth from the data set.
+    """
+    if not all(metric.get('ann_file') for metric in as_list(cfg.test_evaluator)):
+        raise InputError(f"{cfg.filename}: --tiles needs COCO's metric and a folder in COCO layout")
+    cfg.model = ConfigDict(type='TiledModel', module=cfg.model)
+    cfg.test_dataloader.batch_size = 1
+    # it draws the truth, which is not loaded
+    cfg.get('default_hooks', {}).pop('visualization', None)
+    for dataset in repoint.datasets(cfg, 'test'):
+        dataset['pipeline'] = list(tiled_pipeline(dataset['pipeline'], size, overlap))
+
+
 def main() -> None:
     args = parse_args()
     cfg = configure(args)
     config_check.check_keys(cfg)
     if args.tta:
         augment(cfg)
+    if args.tiles:
+        use_tiles(cfg, args.tiles, args.overlap)
     reports = []
     if distributed.is_main_process(args.launcher):
         work_dir.require_writable(Path(cfg.work_dir), '--work-dir')

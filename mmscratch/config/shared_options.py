@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 
@@ -85,6 +86,25 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', type=Path, metavar='DIR', help='where the outputs go')
     parser.add_argument(
         '--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE'
+    )
+
+
+def add_tile_options(parser: argparse.ArgumentParser, group: Any = None) -> None:
+    """Add ``--tiles`` and ``--overlap``; the former to a group of options if there is one."""
+    (group or parser).add_argument(
+        '--tiles',
+        type=int,
+        metavar='PX',
+        help='detect on tiles of this side and merge what is found, for images much larger than '
+        'those of training. Take the size of the training tiles (tools/data/tiles.py)',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=float,
+        default=0.2,
+        metavar='F',
+        help="least share of a tile's side that neighbours have in common, such that the largest "
+        'object fits in (default 0.2)',
     )
 
 

@@ -4,8 +4,8 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Sequence
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 

@@ -12,5 +12,6 @@ from mmscratch.hooks.run_report_hook import RunReportHook
 from mmscratch.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from mmscratch.hooks.start_cascade_hook import StartCascadeHook
 from mmscratch.hooks.subset_record_hook import SubsetRecordHook
+from mmscratch.hooks.train_ap_hook import TrainApHook
 from mmscratch.hooks.val_loss_hook import ValLossHook
 from mmscratch.hooks.weights_hook import WeightsHook

@@ -21,10 +21,13 @@ from torch import nn
 
 import mmscratch
 from mmscratch.config import work_dir
+from mmscratch.evaluation.learning_state import learning_state
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step
 from mmscratch.visualization import draw_curves
 
+# the first of them that a validation yields decides which one is best
+QUALITIES = ('keypoints_mAP', 'bbox_mAP', 'voc_mAP', 'accuracy')
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'hotcoco')
 
 
@@ -40,6 +43,9 @@ class RunReportHook(Hook):
     is null if one of them is unknown (:mod:`mmscratch.weights.initialization`).
     The best validation is the one with the highest keypoint AP; without keypoints the highest box
     AP, or VOC mAP, or accuracy. A test writes ``test_metrics.json``.
+
+    ``verdict`` says whether the run still learns, has reached a plateau or overfits
+    (:func:`mmscratch.evaluation.learning_state.learning_state`).
 
     MMEngine saves a checkpoint before the validation of its iteration. If that validation was
     interrupted, the resumed run begins with it.
@@ -117,6 +123,7 @@ class RunReportHook(Hook):
         """Log the table of the last validation."""
         if self._history:
             runner.logger.info('\n' + metrics_table(self._history[-1]))
+            runner.logger.info(self._state())
 
     def _count_pixels(self, module: nn.Module, args: tuple, output: Any) -> None:
         """Add the pixels of a batch; validation calls the preprocessor in eval mode."""
@@ -145,12 +152,24 @@ class RunReportHook(Hook):
         running = 0.0 if self._since is None else time.monotonic() - self._since
         return self._seconds + running
 
+    def _state(self) -> str:
+        """Whether the run still learns, by the number that decides which validation is best."""
+        kind = next((kind for kind in QUALITIES if kind in self._history[-1]), QUALITIES[0])
+        entries = [entry for entry in self._history if kind in entry]
+        is_watched = all(f'train_{kind}' in entry for entry in entries)
+        return learning_state(
+            [entry['iteration'] for entry in entries],
+            [entry[kind] for entry in entries],
+            [entry[f'train_{kind}'] for entry in entries] if is_watched else None,
+        )
+
     @master_only
     def _write(self, runner: Runner) -> None:
         folder = Path(runner.work_dir)
         report = {
             'last': self._history[-1],
             'best': max(self._history, key=_quality),
+            'verdict': self._state(),
             'history': [_without_classes(e) for e in self._history[:-1]] + self._history[-1:],
             'iterations': runner.iter,
             'train_seconds': round(self._seconds, 1),
@@ -165,7 +184,7 @@ class RunReportHook(Hook):
                 counts = report['pixels_seen'], began and began['pixels_before']
                 report['pixels_seen_total'] = None if None in counts else sum(counts)
         self._dump(report, folder / 'metrics.json')
-        draw_curves(folder, folder / 'curves.png')
+        draw_curves(folder, folder / 'curves.png', report['verdict'])
 
     def _circumstances(self, runner: Runner) -> dict:
         return {
@@ -222,8 +241,7 @@ def metrics_table(numbers: dict[str, float]) -> str:
 
 def _quality(entry: dict) -> float:
     """Return the metric that decides which validation is best; higher is better."""
-    kinds = ('keypoints_mAP', 'bbox_mAP', 'voc_mAP', 'accuracy')
-    return next((entry[kind] for kind in kinds if kind in entry), -1)
+    return next((entry[kind] for kind in QUALITIES if kind in entry), -1)
 
 
 def _short_names(metrics: dict[str, float] | None) -> dict[str, float]:

@@ -18,6 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from mmscratch.errors import InputError
 from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook
 from mmscratch.hooks.start_cascade_hook import StartCascadeHook
+from mmscratch.hooks.train_ap_hook import TrainApHook
 from mmscratch.hooks.val_loss_hook import ValLossHook
 from mmscratch.loops.runner_state import bare_model
 
@@ -149,7 +150,7 @@ class TrialHook(Hook):
             if isinstance(hook, ComparisonPicturesHook):
                 # in the first batch, which isn't counted
                 hook.num_images = 1
-            elif isinstance(hook, ValLossHook) and hook._loader is not None:
+            elif isinstance(hook, ValLossHook | TrainApHook) and hook._loader is not None:
                 self._val_loaders.append(_FirstBatches(hook._loader))
                 hook._loader = cast(DataLoader, self._val_loaders[-1])
 

@@ -12,6 +12,7 @@ from mmscratch.models.repaired_ssd_head import RepairedSSDHead
 from mmscratch.models.sensor_data_preprocessor import SensorDataPreprocessor
 from mmscratch.models.simple_feature_pyramid import SimpleFeaturePyramid
 from mmscratch.models.single_mask_cascade_roi_head import SingleMaskCascadeRoIHead
+from mmscratch.models.tiled_model import TiledModel
 from mmscratch.models.timm_backbone import TimmBackbone
 from mmscratch.models.two_views_preprocessor import TwoViewsPreprocessor
 from mmscratch.models.vgg import VGG

@@ -41,6 +41,7 @@ WATCHERS = (
     'sampler_seed',
     'subset',
     'timer',
+    'train_ap',
     'val_loss',
     'visualization',
     'weights',

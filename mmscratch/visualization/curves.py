@@ -6,6 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mmscratch.evaluation.learning_state import train_name
+
 
 def read_scalars(work_dir: Path) -> list[dict]:
     """The records of ``work_dir/*/vis_data/scalars.json``, training and validation, by iteration.
@@ -34,12 +36,13 @@ def _record(line: str) -> dict | None:
         return None
 
 
-def draw_curves(work_dir: Path, out: Path) -> None:
+def draw_curves(work_dir: Path, out: Path, title: str = '') -> None:
     """Write ``out`` (PNG): losses, learning rate and AP over the same axis of iterations."""
     records = read_scalars(work_dir)
     train = [record for record in records if 'loss' in record]
     val = [record for record in records if 'loss' not in record]
     figure = Figure(figsize=(7, 8), layout='constrained')
+    figure.suptitle(title, fontsize='medium')
     loss_axes, lr_axes, ap_axes = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.2, 3])
     # the losses of a cascade's later stages begin when the cascade does
     names = dict.fromkeys(name for record in train for name in record if 'loss' in name)
@@ -74,13 +77,23 @@ def draw_curves(work_dir: Path, out: Path) -> None:
             if points:
                 name = f'{label} {suffix.replace("mAP_", "AP").replace("mAP", "AP")}'
                 ap_axes.plot(*zip(*points), style, color=color, label=name, marker='.')
+        both = [
+            (record['step'], record[f'{prefix}mAP'], record[name])
+            for record in val
+            if (name := train_name(f'{prefix}mAP')) in record
+        ]
+        if both:
+            steps, low, high = zip(*both)
+            ap_axes.plot(steps, high, '-.', color=color, label=f'{label} AP, training images')
+            ap_axes.fill_between(steps, low, high, color=color, alpha=0.15, label=f'{label} gap')
+    is_watched = bool(ap_axes.collections)
     # of a pre-training, which validates nothing
     spreads = dict.fromkeys(name for record in train for name in record if 'spread' in name)
     for name in spreads:
         points = [(record['step'], record[name]) for record in train if name in record]
         ap_axes.plot(*zip(*points), label=name)
     is_classifier = any('classifier/accuracy' in record for record in val)
-    ap_axes.set_ylabel('accuracy' if is_classifier else 'validation AP')
+    ap_axes.set_ylabel('accuracy' if is_classifier else 'AP' if is_watched else 'validation AP')
     ap_axes.set_ylim(0, 1)
     if spreads:
         ap_axes.set_ylabel('spread of embeddings, 0: collapse')

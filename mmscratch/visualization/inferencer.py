@@ -7,21 +7,23 @@ from typing import Any
 
 import mmcv
 import mmengine
-from mmcv.transforms import Compose
 from mmdet.apis import DetInferencer
 from mmdet.datasets.transforms import InferencerLoader
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
 import mmscratch.register_all  # noqa: F401
 from mmscratch.config.detection_limit import set_max_detections
 from mmscratch.config.sections import type_name
+from mmscratch.data.tiles import tiled_pipeline
 from mmscratch.data.transforms.load_image_from_file import LOADER_OPTIONS, loader_of
 from mmscratch.errors import InputError, describe
 from mmscratch.hooks.weights_hook import matched_weights
+from mmscratch.models.tiled_model import TiledModel
 from mmscratch.weights import checkpoint_config
 
 
@@ -49,15 +51,26 @@ class Inferencer(DetInferencer):
 
     Args:
         max_detections: an image, from 11 on; default: ``max_per_img`` of the config.
+        tiles: side in pixels of the tiles on which to detect, whose detections are merged
+            (:class:`mmscratch.models.TiledModel`); None: on whole images.
+        overlap: share of a tile's side that neighbours have in common.
         kwargs: those of ``DetInferencer``.
     """
 
     palette: Any
 
     def __init__(
-        self, model: Any = None, *args: Any, max_detections: int | None = None, **kwargs: Any
+        self,
+        model: Any = None,
+        *args: Any,
+        max_detections: int | None = None,
+        tiles: int | None = None,
+        overlap: float = 0.2,
+        **kwargs: Any,
     ) -> None:
         self.max_detections = max_detections
+        self.tiles = tiles
+        self.overlap = overlap
         with contextlib.nullcontext() if model else checkpoint_config.no_imports():
             super().__init__(model, *args, **kwargs)
 
@@ -82,16 +95,23 @@ class Inferencer(DetInferencer):
             # else MMDetection builds the config's data set, which may read any file, to ask it
             self.palette = (dataset_meta if loaded else {}).get('palette') or 'random'
         self._load_weights_to_model(model, loaded, cfg)
+        if self.tiles:
+            dataset_meta, model = model.dataset_meta, TiledModel(model)
+            model.dataset_meta, model.cfg = dataset_meta, cfg
         return model.to(device).eval()
 
     def _init_pipeline(self, cfg: ConfigDict) -> Compose:
-        """The test pipeline, which takes a path, or an array [H, W, C] of the model's channels."""
+        """The test pipeline of a path, or of an array [H, W, C] of the model's channels."""
         # of the loaders that MMDetection puts there, that of arrays knows no channels
         self.loader = loader_of(cfg)
         for step in cfg.test_dataloader.dataset.pipeline:
             for key in LOADER_OPTIONS if type_name(step) == 'LoadImageFromFile' else ():
                 step.pop(key, None)
         pipeline = super()._init_pipeline(cfg)
+        if self.tiles:
+            # the parent has changed these steps in place
+            steps = cfg.test_dataloader.dataset.pipeline
+            pipeline = Compose(list(tiled_pipeline(steps, self.tiles, self.overlap)))
         for transform in pipeline.transforms:
             if isinstance(transform, InferencerLoader) and self.loader.channels:
                 transform.from_file = self.loader
@@ -126,7 +146,12 @@ class Inferencer(DetInferencer):
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> dict[str, Any]:
         """What is written of one image, to ``preds/<its name>.json`` below ``pred_out_dir``."""
+        instances = data_sample.pred_instances
+        # of a TiledModel
+        runs = instances.pop('masks') if isinstance(instances.get('masks'), list) else None
         result = super().pred2dict(data_sample)
+        if runs is not None:
+            result['masks'] = [dict(each, counts=each['counts'].decode()) for each in runs]
         classes = self.model.dataset_meta['classes']
         result['names'] = [classes[label] for label in result['labels']]
         if 'keypoints' in data_sample.pred_instances:

@@ -12,6 +12,7 @@ from mmdet.structures.mask import BaseInstanceMasks, mask2bbox
 from mmdet.visualization import DetLocalVisualizer
 from mmdet.visualization.palette import get_palette
 from mmengine.structures import InstanceData
+from pycocotools import mask as mask_utils
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 Colour = tuple[int, int, int]
@@ -62,7 +63,11 @@ class KeypointVisualizer(DetLocalVisualizer):
         count = max(labels, default=0) + 1
         if 'masks' in instances:
             colours = _colours(self.mask_color or palette, count)
-            for label, mask in zip(labels, bitmaps(instances.masks)):
+            masks = instances.masks
+            # RLE, of large images: one bitmap at a time
+            runs = isinstance(masks, list)
+            each = (mask_utils.decode(rle) > 0 for rle in masks) if runs else bitmaps(masks)
+            for label, mask in zip(labels, each):
                 self._draw_mask(drawn, mask, colours[label])
         colours = _colours(self.bbox_color or palette, count)
         # SOLO and its like have masks alone, with boxes of zeros

@@ -50,7 +50,7 @@ def page(runs: Runs, score: float = 0.5) -> str:
         facts=_facts(runs),
         chains=[describe(run.proof) if run.proof else '' for run in runs],
         comparisons=list(_comparisons(runs)),
-        training=list(_training(runs)),
+        training=[*_training(runs), *_gaps(runs)],
         tables=_tables(runs),
         curves=list(_mean_curves(curves)),
         areas=_areas(curves),
@@ -123,6 +123,7 @@ def _facts(runs: Runs) -> list[list[Any]]:
         'pixels seen': number('pixels_seen'),
         'pixels seen, earlier trainings included': number('pixels_seen_total'),
         'hours of training': hours,
+        'verdict': lambda run: run.metrics.get('verdict', '–'),
         'parameters': number('parameters'),
         'seed': number('seed'),
         'hardware': lambda run: run.metrics.get('hardware', '–'),
@@ -189,6 +190,24 @@ def _training(runs: Runs) -> Figures:
                 'lr': 'Learning rate.',
             }[key]
             yield svg(figure, f'training-{key}', text), text
+
+
+def _gaps(runs: Runs) -> Figures:
+    """How much higher AP is on training images, of runs that have measured it."""
+    for key in QUALITIES:
+        figure, ax = new_figure()
+        for i, run in enumerate(runs):
+            points = [
+                (entry['iteration'], 100 * (entry[f'train_{key}'] - entry[key]))
+                for entry in run.history
+                if f'train_{key}' in entry
+            ]
+            if points:
+                ax.plot(*zip(*points), color=f'C{i % 8}', marker=MARKERS[i % 8], markersize=4)
+        if ax.lines:
+            ax.set(xlabel='iterations', ylabel=f'gap of {title(key)}')
+            text = f'{title(key)} on training images, less that on validation images.'
+            yield svg(figure, f'gap-{key}', text), text
 
 
 def _tables(runs: Runs) -> dict[str, list[list[str]]]:

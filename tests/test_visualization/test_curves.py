@@ -151,3 +151,23 @@ def test_the_spread_of_a_pretraining_has_the_place_of_ap(tmp_path, monkeypatch):
     axes = saved[0].axes[-1]
     assert axes.get_ylabel() == 'spread of embeddings, 0: collapse'
     assert [line.get_ydata().tolist() for line in axes.lines] == [[0.1, 0.2]]
+
+
+def test_the_gap_between_training_and_validation(tmp_path, monkeypatch):
+    records = [
+        train(10, 3.0),
+        {'step': 10, 'coco/bbox_mAP': 0.1},  # before the hook was added
+        {'step': 20, 'coco/bbox_mAP': 0.3, 'train_bbox_mAP': 0.4},
+        {'step': 30, 'coco/bbox_mAP': 0.2, 'train_bbox_mAP': 0.9},
+    ]
+    write(tmp_path, 't', records)
+    figures = []
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, *args, **kwargs: figures.append(figure))
+    draw_curves(tmp_path, tmp_path / 'curves.png', 'overfitting since iteration 20')
+    axes = figures[0].axes[2]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines['box AP, training images'].get_xydata().tolist() == [[20, 0.4], [30, 0.9]]
+    (gap,) = axes.collections
+    corners = gap.get_paths()[0].vertices.tolist()
+    assert all(corner in corners for corner in ([20, 0.3], [20, 0.4], [30, 0.2], [30, 0.9]))
+    assert figures[0].get_suptitle() == 'overfitting since iteration 20'

@@ -104,3 +104,15 @@ def test_names_of_numbers():
     ]
     assert title('voc_mAP') == 'VOC mAP'
     assert title('accuracy') == 'accuracy'
+
+
+def test_the_gap_to_training_images(tmp_path):
+    watched, plain = run(tmp_path / 'a', {10: 0.4, 20: 0.41}), run(tmp_path / 'b', {10: 0.4})
+    for entry in watched.history:
+        entry['train_bbox_mAP'] = 0.9
+    watched.metrics['verdict'] = 'plateau since iteration 10'
+    text = page([watched, plain])
+    assert text.count('id="gap-bbox_mAP-figure_1"') == 1
+    assert 'box AP on training images, less that on validation images.' in text
+    assert rows(text)['verdict'] == ['plateau since iteration 10', '–']
+    assert 'gap-' not in page([plain])

@@ -1,4 +1,4 @@
-"""Data transforms: resizing that never enlarges or grows over the run, keypoints; faster forms.
+"""Data transforms: resizing that never enlarges or grows, tiles, keypoints; faster forms.
 
 ``LoadImageFromFile``, ``LoadAnnotations`` and ``PackDetInputs`` are registered in place of mmcv's
 and MMDetection's. The import also corrects mmcv's transforms for images with a side of at most one
@@ -13,6 +13,7 @@ from mmscratch.data.transforms.pack_keypoint_inputs import PackKeypointInputs
 from mmscratch.data.transforms.progressive_resize import ProgressiveResize
 from mmscratch.data.transforms.scale_fitted import ScaleFitted
 from mmscratch.data.transforms.shrink_to_fit import ShrinkToFit
+from mmscratch.data.transforms.tile_views import TileViews
 from mmscratch.data.transforms.two_views import TwoViews
 from mmscratch.ops import channels, narrow_images
 

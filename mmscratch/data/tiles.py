@@ -1,0 +1,208 @@
+"""Tiles of large images: where they lie, and a data set of them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from mmscratch.data import coco_folder, coco_json, repoint
+from mmscratch.data.coco_json import CocoJson, Rows
+from mmscratch.data.late_masks import Cut, LateMasks
+from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.errors import InputError
+
+Box = tuple[int, int, int, int]  # x, y, width, height in pixels
+
+
+def tiles(width: int, height: int, size: int, overlap: float) -> list[Box]:
+    """The tiles of an image, row by row.
+
+    Args:
+        width: of the image in pixels.
+        height: likewise.
+        size: side of a tile; an image with a shorter side has tiles of that side.
+        overlap: least share of a tile's side that its neighbour has too, from 0 to below 1. An
+            object of up to ``size * overlap`` pixels is whole in one tile at least.
+    """
+    return [
+        (x, y, min(size, width), min(size, height))
+        for y in _starts(height, size, overlap)
+        for x in _starts(width, size, overlap)
+    ]
+
+
+def _starts(length: int, size: int, overlap: float) -> list[int]:
+    """Evenly from 0 to the last tile, which ends with the image."""
+    if length <= size:
+        return [0]
+    number = 1 + -(-(length - size) // max(1, int(size * (1 - overlap))))
+    return [round(i * (length - size) / (number - 1)) for i in range(number)]
+
+
+def check_tiles(size: int, overlap: float) -> None:
+    """Raise :class:`InputError` if these make no tiles."""
+    if size < 32 or not 0 <= overlap < 1:
+        raise InputError(
+            f'tiles of {size} pixels with overlap {overlap:g}: give 32 pixels or more, and an '
+            'overlap from 0 to below 1'
+        )
+
+
+def convert(
+    root: Path, out: Path, size: int, overlap: float = 0.2, least_visible: float = 0.3
+) -> dict[str, tuple[int, int]]:
+    """Cut the images of a folder in COCO layout; ``out`` is such a folder, of tiles.
+
+    Boxes and masks end at a tile's border. An object of which a tile shows a smaller share than
+    ``least_visible`` is a crowd there: not trained on, and not counted. Keypoints are left out.
+    Tiles without an object are written for validation alone; training would drop them.
+
+    Args:
+        root: the folder.
+        out: the folder to write, new or empty. Tiles are PNG files.
+        size: side of a tile in pixels.
+        overlap: as in :func:`tiles`.
+        least_visible: share of the mask's pixels, or of the box's area.
+
+    Returns:
+        Of each split the number of images and of tiles.
+
+    Raises:
+        InputError: for options out of range; for a file that cannot be used; if ``out`` has files.
+    """
+    check_tiles(size, overlap)
+    if not 0 <= least_visible <= 1:
+        raise InputError(f'--least-visible {least_visible:g}: give a share from 0 to 1')
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f'{out}: has files already; name a new folder')
+    counts = {}
+    for split, reads in coco_folder.find(root).items():
+        content = coco_json.load(repoint.annotation_path(reads))
+        folder = root / reads['data_prefix']['img']
+        images, annotations = _cut_split(
+            content, folder, out / split, (size, overlap), least_visible, split == 'train'
+        )
+        record = dict(
+            info=dict(tiles=dict(size=size, overlap=overlap, least_visible=least_visible))
+            | dict(source_sha256=content.sha256),
+            images=images,
+            annotations=annotations,
+            categories=[dict(id=row['id'], name=row['name']) for row in content['categories']],
+        )
+        file = out / 'annotations' / f'instances_{split}.json'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(record) + '\n')
+        counts[split] = len(content['images']), len(images)
+        coco_json.release(content.file)
+    return counts
+
+
+def _cut_split(
+    content: CocoJson,
+    source: Path,
+    target: Path,
+    size_and_overlap: tuple[int, float],
+    least_visible: float,
+    with_objects: bool,
+) -> tuple[Rows, Rows]:
+    """Write the tiles of a split; return their entries, and those of their objects."""
+    objects: dict[Any, Rows] = {}
+    for row in content['annotations']:
+        objects.setdefault(row['image_id'], []).append(row)
+    images: Rows = []
+    annotations: Rows = []
+    for row in ProgressBar(content['images'], f'{target.name} images', len(content['images'])):
+        own = objects.get(row['id'], [])
+        # keeps 16 bits and a single channel, and turns as EXIF says, as training does
+        image = cv2.imread(
+            str(source / row['file_name']), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+        )
+        height, width = row['height'], row['width']
+        if image is None or image.shape[:2] != (height, width):
+            found = 'cannot be read' if image is None else f'has {image.shape[1::-1]} pixels'
+            raise InputError(
+                f'{source / row["file_name"]}: {found}, and {content.file} says {(width, height)}; '
+                'correct one of them'
+            )
+        cuts = [_cut(each, height, width) for each in own]
+        for tile in tiles(width, height, *size_and_overlap):
+            seen = [
+                part
+                for each, cut in zip(own, cuts)
+                if (part := _part(each, cut, tile, least_visible))
+            ]
+            if with_objects and not any(part['iscrowd'] == 0 for part in seen):
+                continue
+            x, y, w, h = tile
+            name = Path(row['file_name'])
+            name = name.with_name(f'{name.stem}_{x}_{y}.png')
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(target / name), image[y : y + h, x : x + w])
+            number = len(images) + 1
+            images.append(dict(id=number, file_name=name.as_posix(), width=w, height=h))
+            for part in seen:
+                annotations.append(dict(part, id=len(annotations) + 1, image_id=number))
+    return images, annotations
+
+
+def _cut(annotation: dict[str, Any], height: int, width: int) -> Cut | None:
+    """The mask's pixels, and where they lie; None without a mask."""
+    segmentation = annotation.get('segmentation')
+    if not segmentation:
+        return None
+    return LateMasks.from_segmentations([segmentation], height, width).cuts[0]
+
+
+def _part(
+    annotation: dict[str, Any], cut: Cut | None, tile: Box, least_visible: float
+) -> dict[str, Any] | None:
+    """What a tile shows of an object, in pixels of the tile; None if that is nothing."""
+    left, top, width, height = tile
+    x, y, w, h = annotation['bbox']
+    x1, y1 = max(x - left, 0), max(y - top, 0)
+    x2, y2 = min(x + w - left, width), min(y + h - top, height)
+    if x2 <= x1 or y2 <= y1:
+        return None
+    box = [x1, y1, x2 - x1, y2 - y1]
+    share = box[2] * box[3] / (w * h)
+    part = dict(category_id=annotation['category_id'], bbox=box, iscrowd=annotation['iscrowd'])
+    if cut is not None:
+        mask = np.zeros((height, width), np.uint8, order='F')
+        _paste(mask, cut, left, top)
+        share = mask.sum() / max(cut.pixels.sum(), 1)
+        if not share:
+            return None
+        rle = mask_utils.encode(mask)
+        if share < 1:
+            part['bbox'] = mask_utils.toBbox(rle).tolist()
+        part['segmentation'] = dict(rle, counts=rle['counts'].decode())
+    if share < least_visible:
+        part['iscrowd'] = 1
+    return dict(part, area=float(annotation['area'] * share))
+
+
+def _paste(mask: np.ndarray, cut: Cut, left: int, top: int) -> None:
+    """Write the cut into a mask whose corner is at (left, top) of the image."""
+    height, width = mask.shape
+    h, w = cut.pixels.shape
+    x1, y1 = max(cut.x - left, 0), max(cut.y - top, 0)
+    x2, y2 = min(cut.x + w - left, width), min(cut.y + h - top, height)
+    if x2 > x1 and y2 > y1:
+        dx, dy = left - cut.x, top - cut.y
+        mask[y1:y2, x1:x2] = cut.pixels[y1 + dy : y2 + dy, x1 + dx : x2 + dx]
+
+
+def tiled_pipeline(pipeline: list[dict], size: int, overlap: float) -> Iterator[dict]:
+    """A test pipeline that yields an image as tiles, each with the rest of the pipeline.
+
+    Annotations are not loaded: the evaluator reads those of whole images from its file.
+    """
+    check_tiles(size, overlap)
+    load, *rest = pipeline
+    yield load
+    rest = [step for step in rest if not str(step['type']).endswith('Annotations')]
+    yield dict(type='TileViews', size=size, overlap=overlap, transforms=rest)
