@@ -5,9 +5,9 @@ r"""Cut large images into tiles to train on, with their boxes and masks.
     python tools/test.py CONFIG CHECKPOINT --data path/to/folder --tiles 640
     python tools/infer.py CHECKPOINT IMAGES --tiles 640
 
-The folder has any layout of train.py but PASCAL VOC's, the new one has COCO's. Boxes and masks end at
-the tiles' borders. The test detects on tiles, merges, and evaluates whole images. A tile should fit
-into the size that the config gives images, or it is shrunk.
+The folder has any layout of train.py but PASCAL VOC's, the new one has COCO's. Boxes and masks end
+at the tiles' borders. The test detects on tiles, merges, and evaluates whole images. A tile should
+fit into the size that the config gives images, or it is shrunk.
 """
 
 import argparse
