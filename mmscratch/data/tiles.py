@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from mmscratch.data import coco_folder, coco_json, repoint
+from mmscratch.data import coco_json, layouts, repoint
 from mmscratch.data.coco_json import CocoJson, Rows
 from mmscratch.data.late_masks import Cut, LateMasks
 from mmscratch.data.progress_bar import ProgressBar
@@ -55,7 +55,7 @@ def check_tiles(size: int, overlap: float) -> None:
 def convert(
     root: Path, out: Path, size: int, overlap: float = 0.2, least_visible: float = 0.3
 ) -> dict[str, tuple[int, int]]:
-    """Cut the images of a folder in COCO layout; ``out`` is such a folder, of tiles.
+    """Cut the images of a folder; ``out`` is a folder in COCO layout, of tiles.
 
     Boxes and masks end at a tile's border. An object of which a tile shows a smaller share than
     ``least_visible`` is a crowd there: not trained on, and not counted. Keypoints are left out.
@@ -80,7 +80,7 @@ def convert(
     if out.exists() and any(out.iterdir()):
         raise InputError(f'{out}: has files already; name a new folder')
     counts = {}
-    for split, reads in coco_folder.find(root).items():
+    for split, reads in layouts.find_coco(root).items():
         content = coco_json.load(repoint.annotation_path(reads))
         folder = root / reads['data_prefix']['img']
         images, annotations = _cut_split(
@@ -138,7 +138,8 @@ def _cut_split(
             if with_objects and not any(part['iscrowd'] == 0 for part in seen):
                 continue
             x, y, w, h = tile
-            name = Path(row['file_name'])
+            # images of an export may lie outside of its folder
+            name = Path(*(part for part in Path(row['file_name']).parts if part != '..'))
             name = name.with_name(f'{name.stem}_{x}_{y}.png')
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(target / name), image[y : y + h, x : x + w])

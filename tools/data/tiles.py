@@ -5,9 +5,9 @@ r"""Cut large images into tiles to train on, with their boxes and masks.
     python tools/test.py CONFIG CHECKPOINT --data path/to/folder --tiles 640
     python tools/infer.py CHECKPOINT IMAGES --tiles 640
 
-The folder has COCO layout, and so has the new one. Boxes and masks end at the tiles' borders. The
-test detects on tiles, merges, and evaluates whole images. A tile should fit into the size that the
-config gives images, or it is shrunk.
+The folder has any layout of train.py but PASCAL VOC's, the new one has COCO's. Boxes and masks end
+at the tiles' borders. The test detects on tiles, merges, and evaluates whole images. A tile should
+fit into the size that the config gives images, or it is shrunk.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('data', type=Path, help='folder in COCO layout')
+    parser.add_argument('data', type=Path, help='folder of any layout of train.py, but PASCAL VOC')
     parser.add_argument('out', type=Path, help='folder to write, new or empty')
     parser.add_argument(
         '--size', type=int, required=True, metavar='PX', help="a tile's side in pixels"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmscratch.data import coco_json, layouts, pseudo_labels, repoint
+from mmscratch.data import coco_json, layouts, pseudo_labels, repoint, tiles
 from mmscratch.data.exports import cache
 from mmscratch.errors import InputError
 from mmscratch.study.pretraining_run import images_of
@@ -245,3 +245,13 @@ def test_pseudo_labels_beside_an_export(kept, tmp_path):
         (tmp_path / 'voc' / name).mkdir(parents=True)
     with pytest.raises(InputError, match='in PASCAL VOC layout, which does not do here'):
         pseudo_labels.plan(tmp_path / 'voc', tmp_path / 'iter_9.pth', meta, None)
+
+
+def test_tiles_of_an_export(kept, tmp_path):
+    root, _ = kept
+    counts = tiles.convert(root, tmp_path / 'tiles', size=32)
+    assert [images for images, _ in counts.values()] == [4, 2]
+    cfg = Config.fromfile(CONFIG)
+    layouts.use_folder(cfg, tmp_path / 'tiles')
+    train, val = layouts.check(cfg)
+    assert [report.images for report in (train, val)] == [n for _, n in counts.values()]
