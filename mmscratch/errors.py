@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import multiprocessing
+import os
 import re
 import sys
 import tempfile
@@ -78,6 +79,12 @@ def _end(line: str, status: int) -> NoReturn:
     # one that hangs would be waited for
     for worker in multiprocessing.active_children():
         worker.kill()
+    torch = sys.modules.get('torch')
+    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        # see mmscratch.config.distributed.leave
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(status)
     sys.exit(status)
 
 

@@ -818,5 +818,13 @@ def test_the_suites_of_loading_and_start_try_themselves_out(tmp_path):
     assert record['worker_mb'][0]['own'] > 0
 
 
+def test_a_run_survives_a_fault_of_the_campaign(tmp_path):
+    out = tmp_path / 'campaign.json'
+    # one begins in the first second
+    python('analysis/torture.py', '--seconds', '1', '--out', out)
+    [row] = json.loads(out.read_text())['faults']
+    assert (row['tries'], row['survived']) == (1, 1), row
+
+
 def test_committed_tables_are_fresh():
     python('tables.py', '--check')

@@ -34,6 +34,7 @@ from mmscratch.benchmark import (
     recipes,
     start,
     steps,
+    torture,
 )
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
@@ -282,6 +283,11 @@ def fast_table(kind: str) -> str:
     return markdown(recipes.run_rows(measured), 'llrrrrr')
 
 
+def reliability_table() -> str:
+    content = json.loads((ROOT / 'results/reliability/campaign.json').read_text())
+    return markdown(torture.table_rows(content), 'lrrrr')
+
+
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
@@ -302,6 +308,11 @@ def tables() -> list[tuple[str, str, Any]]:
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
         ('README.md', '<!-- table of real images: tools/tables.py -->', real_table),
         ('results/sensors/README.md', '<!-- table of sensors: tools/tables.py -->', sensors_table),
+        (
+            'results/reliability/README.md',
+            '<!-- table of faults: tools/tables.py -->',
+            reliability_table,
+        ),
         ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ]
     line = '<!-- table of the demo: tools/tables.py -->'

@@ -322,7 +322,7 @@ def _half(content: bytes, chance: random.Random) -> bytes:
 LAST = f'iter_{ITERATIONS}.pth'
 FAULTS = (
     Fault('`kill -9` at a random moment', during=_kill),
-    Fault('the same with 2 loader workers', workers=2, during=_kill),
+    Fault('`kill -9` with 2 loader workers', workers=2, during=_kill),
     Fault('`kill -9` in the middle of a checkpoint', prepare=partial(_at_save, _die_in_the_middle)),
     Fault(
         '`kill -9` before a checkpoint is flushed',
@@ -334,7 +334,7 @@ FAULTS = (
     ),
     Fault('`kill -9` after that', prepare=partial(_at_save, _die_after_move)),
     Fault('SIGTERM, SIGINT, SIGUSR1 or SIGHUP at a random moment', during=_signal),
-    Fault('the same with 2 loader workers', workers=2, during=_signal),
+    Fault('such a signal with 2 loader workers', workers=2, during=_signal),
     Fault('the disk is full in a checkpoint', prepare=partial(_at_save, _disk_is_full)),
     Fault('a loader worker is killed', workers=2, during=_kill_worker),
     Fault(
@@ -354,10 +354,13 @@ FAULTS = (
 def campaign_rows(
     campaign: Campaign, seconds: float, tries: int
 ) -> Iterator[tuple[Fault, dict[str, Any]]]:
-    """Attempt each fault in turn, until each had so many tries, or the time is over."""
+    """Attempt all faults, in another order each time, until there were so many tries of each.
+
+    None begins when ``seconds`` are over.
+    """
     stop = time.monotonic() + seconds
     for _ in range(tries):
-        for fault in FAULTS:
+        for fault in campaign.random.sample(FAULTS, len(FAULTS)):
             if time.monotonic() > stop:
                 return
             yield fault, campaign.attempt(fault)
@@ -388,8 +391,17 @@ def add(rows: dict[int, dict[str, Any]], fault: Fault, attempt: dict[str, Any]) 
     row['failures'] += [attempt['said']] if 'said' in attempt else []
 
 
-def save(file: Path, rows: dict[int, dict[str, Any]], circumstances: dict[str, Any]) -> None:
+def read(file: Path) -> tuple[dict[int, dict[str, Any]], list[dict[str, str]]]:
+    """The rows of an earlier campaign, and the circumstances of each of its parts."""
+    if not file.is_file():
+        return {}, []
+    content = json.loads(file.read_text())
+    names = [fault.name for fault in FAULTS]
+    return {names.index(row['fault']): row for row in content['faults']}, content['parts']
+
+
+def save(file: Path, rows: dict[int, dict[str, Any]], parts: list[dict[str, str]]) -> None:
     """Write the rows, in the order of the table."""
-    content = {**circumstances, 'faults': [rows[number] for number in sorted(rows)]}
+    content = {'parts': parts, 'faults': [rows[number] for number in sorted(rows)]}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=1) + '\n')

@@ -3,7 +3,7 @@
     python tools/analysis/torture.py --seconds 600 --out results/reliability/campaign.json
 
 A run is the small config for 12 steps, on a CPU. It survives if it ends with the same bits in
-weights and optimizer, and no process has left a traceback.
+weights and optimizer, and no process has left a traceback. What FILE has already is added to.
 """
 
 import argparse
@@ -40,14 +40,15 @@ def main() -> None:
         hardware=f'{cpu_threads.cores()} CPU cores ({platform.machine()})',
         torch=torch.__version__,
     )
-    rows: dict[int, dict] = {}
+    rows, parts = torture.read(args.out)
+    parts.append(facts)
     with tempfile.TemporaryDirectory(prefix='mmscratch-torture-') as folder:
         campaign = torture.Campaign(Path(folder), args.seed)
         total = args.tries * len(torture.FAULTS)
         attempts = torture.campaign_rows(campaign, args.seconds, args.tries)
         for fault, attempt in ProgressBar(attempts, 'faults', total):
             torture.add(rows, fault, attempt)
-            torture.save(args.out, rows, facts)
+            torture.save(args.out, rows, parts)
     failed = sum(row['tries'] - row['survived'] for row in rows.values())
     for row in torture.table_rows({'faults': [rows[number] for number in sorted(rows)]}):
         print(' | '.join(row))
