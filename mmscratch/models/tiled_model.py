@@ -135,4 +135,6 @@ def whole_rle(mask: np.ndarray, x: int, y: int, height: int, width: int) -> dict
     # RLE goes down the columns: where 0 becomes 1, and 1 becomes 0
     edges = np.flatnonzero(np.diff(strip.ravel(), prepend=False, append=False))
     runs = np.diff((x + first) * height + edges, prepend=0, append=height * width)
-    return mask_utils.frPyObjects(dict(size=[height, width], counts=runs.tolist()), height, width)
+    # none follows a mask that ends in the last pixel
+    counts = runs[: -1 if runs[-1] == 0 else None].tolist()
+    return mask_utils.frPyObjects(dict(size=[height, width], counts=counts), height, width)
