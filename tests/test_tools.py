@@ -460,6 +460,20 @@ def test_test_time_augmentation(trained, shapes, tmp_path):
     assert all(detection['segmentation']['size'] == [96, 96] for detection in found)
 
 
+def test_testing_on_tiles(trained, shapes, tmp_path):
+    """On tiles larger than the images all is found as without tiles, on smaller ones more."""
+    found = {}
+    for name, tiles in (('plain', []), ('one', ['--tiles', '128']), ('four', ['--tiles', '64'])):
+        options = ['model.test_cfg.rcnn.score_thr=0.0', 'model.test_cfg.rcnn.max_per_img=20']
+        options += [f'test_evaluator.outfile_prefix={tmp_path}/{name}', SHORT[-1]]
+        arguments = [CONFIG, trained / 'iter_4.pth', '--data', shapes, '--work-dir', tmp_path]
+        python('test.py', *arguments, *tiles, '--cfg-options', *options)
+        found[name] = json.loads((tmp_path / f'{name}.segm.json').read_text())
+    assert found['plain'] == found['one']
+    assert len(found['four']) > len(found['one']) == 4 * 20
+    assert all(detection['segmentation']['size'] == [96, 96] for detection in found['four'])
+
+
 def test_testing_judges_the_boxes_and_class_names_of_its_data(trained, shapes, tmp_path):
     data = tmp_path / 'data'
     shutil.copytree(shapes, data)

@@ -65,10 +65,11 @@ class TiledModel(BaseTTAModel):
     def _merge(self, samples: list[DetDataSample]) -> DetDataSample:
         height, width = samples[0].whole_shape
         parts, masks = [], []
+        has_masks = 'masks' in samples[0].pred_instances
         for number, sample in enumerate(samples):
             x, y, w, h = sample.tile
             part = sample.pred_instances.cpu()
-            if 'masks' in part:
+            if has_masks:
                 masks += [(mask, x, y) for mask in part.pop('masks').numpy()]
             inner = torch.tensor([x > 0, y > 0, x + w < width, y + h < height])
             at_border = torch.cat(
@@ -85,7 +86,7 @@ class TiledModel(BaseTTAModel):
         # by score, as a detector leaves them
         kept = kept[found.scores[kept].argsort(descending=True, stable=True)]
         found = found[kept]
-        if masks:
+        if has_masks:
             found.masks = [
                 whole_rle(mask, x, y, height, width)
                 for mask, x, y in (masks[k] for k in kept.tolist())
@@ -134,4 +135,6 @@ def whole_rle(mask: np.ndarray, x: int, y: int, height: int, width: int) -> dict
     # RLE goes down the columns: where 0 becomes 1, and 1 becomes 0
     edges = np.flatnonzero(np.diff(strip.ravel(), prepend=False, append=False))
     runs = np.diff((x + first) * height + edges, prepend=0, append=height * width)
-    return mask_utils.frPyObjects(dict(size=[height, width], counts=runs.tolist()), height, width)
+    # none follows a mask that ends in the last pixel
+    counts = runs[: -1 if runs[-1] == 0 else None].tolist()
+    return mask_utils.frPyObjects(dict(size=[height, width], counts=counts), height, width)

@@ -108,6 +108,18 @@ def test_whole_objects_come_back(picture):
     assert numbers['coco/bbox_mAP'] == numbers['coco/segm_mAP'] == 1
 
 
+def test_an_empty_image(tmp_path):
+    init_default_scope('mmdet')
+    cv2.imwrite(str(tmp_path / 'black.png'), np.zeros((80, 80, 3), np.uint8))
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='PackDetInputs', meta_keys=())]
+    views = Compose(list(tiled_pipeline(pipeline, 64, 0)))(
+        dict(img_path=str(tmp_path / 'black.png'))
+    )
+    (sample,) = TiledModel(Finder()).test_step(pseudo_collate([views]))
+    assert len(sample.pred_instances.bboxes) == 0
+    assert sample.pred_instances.masks == []
+
+
 def test_what_is_merged():
     def one(box, score, label=0, number=0, cut=False):
         return InstanceData(
@@ -132,7 +144,7 @@ def test_what_is_merged():
     assert merged(found[:0], 0.5).tolist() == []
 
 
-@pytest.mark.parametrize('place', [(0, 0), (3, 5), (6, 4)])
+@pytest.mark.parametrize('place', [(0, 0), (3, 4), (6, 5)])
 def test_runs_of_the_whole_image(place):
     x, y = place
     rng = np.random.RandomState(0)
