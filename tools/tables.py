@@ -264,10 +264,12 @@ def sensors_table() -> str:
     }
     for arm, text in words.items():
         runs = arms.get(arm, [])
+        cells = ['not run', '-', '-', '-']
         if runs:
             seeds = ', '.join(str(run['seed']) for run in runs)
             aps = [spread(percent(runs, MEASURED[kind])) for kind in ('box', 'mask')]
-            rows.append([text, seeds, str(runs[0]['last']['iteration']), *aps])
+            cells = [seeds, str(runs[0]['last']['iteration']), *aps]
+        rows.append([text, *cells])
     return markdown(rows, 'llrrr')
 
 
