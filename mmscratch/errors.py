@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import tempfile
 import traceback
@@ -76,7 +77,8 @@ def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
 def _end(line: str, status: int) -> NoReturn:
     if line:
         print(line, file=sys.stderr, flush=True)
-    # one that hangs would be waited for
+    # one that hangs would be waited for; of a killed one torch would tell with a traceback
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in multiprocessing.active_children():
         worker.kill()
     torch = sys.modules.get('torch')

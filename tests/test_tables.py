@@ -67,14 +67,15 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
     (tmp_path / 'results/speed/fast.json').write_text(json.dumps(fast))
     # their rows have tests of their own
     monkeypatch.setattr(tables, 'demo_table', str)
+    monkeypatch.setattr(tables, 'reliability_table', str)
     monkeypatch.setattr(tables, 'cpu_table', lambda name, make: name)
     monkeypatch.setattr(tables.recipes, 'cost_rows', lambda files: [['config', *'abc']])
     (tmp_path / 'model-index.yml').write_text('Import: [configs/scratch/metafile.yml]\n')
     index(tmp_path, [entry('scratch/a'), entry('pretrained/a'), entry('scratch/b')])
-    (tmp_path / 'configs/dsod').mkdir()
     monkeypatch.setattr(tables, 'ROOT', tmp_path)
     for name, begin, _ in tables.tables():
         file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
         text = file.read_text() if file.exists() else 'Text above.\n'
         file.write_text(f'{text}{begin}\n{tables.END}\nText below.\n')
     monkeypatch.setattr(tables, 'config_cells', lambda cfg: ['1.00', '2.0', '8', '600', '1', '2'])
@@ -158,7 +159,8 @@ def test_table_follows_the_order_of_the_index(tables, checkout):
 
 def test_check_finds_what_is_stale_and_writes_nothing(tables, checkout, monkeypatch):
     before = {name: (checkout / name).read_text() for name, *_ in tables.tables()}
-    readmes = ('', 'configs/dsod/', 'results/speed/', 'configs/scratch/')
+    folders = ('results/sensors/', 'results/reliability/', 'configs/dsod/', 'results/speed/')
+    readmes = ('', *folders, 'configs/scratch/')
     files = ' and '.join(rf'{folder}README\.md' for folder in readmes)
     with pytest.raises(SystemExit, match=f'stale table in {files}:'):
         run(tables, monkeypatch, '--check')

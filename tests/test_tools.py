@@ -178,7 +178,7 @@ def test_a_config_that_a_resumed_run_has_dumped_begins_anew(configured, tmp_path
     assert (cfg.resume, cfg.load_from) == (False, None)
     assert configured(file, '--init', 'own.pth').load_from == 'own.pth'
     cfg = configured(file, '--resume')
-    assert (cfg.resume, cfg.load_from) == (True, None)
+    assert (cfg.resume, cfg.load_from) == (True, 'latest')
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What a model, a run, loading and evaluation cost, and whether a model or installation works."""
+"""What a model, a run, loading and evaluation cost; whether a model or installation works."""

@@ -16,19 +16,31 @@ from mmscratch.config import stop_signals
 from mmscratch.errors import one_line_errors
 
 def work():
-    print(os.getpid(), flush=True)
     time.sleep(600)
 
 with one_line_errors():
     stop_signals.save_first(sys.argv[1] == 'save')
     worker = multiprocessing.get_context('fork').Process(target=work, daemon=True)
     worker.start()
+    print(worker.pid, flush=True)
     while not stop_signals.requested():
         time.sleep(0.01)
     print('asked by', stop_signals.requested(), flush=True)
     time.sleep(0 if sys.argv[1] == 'save' else 600)
     raise stop_signals.Stopped('saved')
 """
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_ignored():
+    """A shell lets the commands that it runs in the background ignore Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in stop_signals.SIGNALS}
+    for number in before:
+        handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def start(mode: str, **options) -> tuple[subprocess.Popen, int]:
@@ -58,7 +70,7 @@ def test_a_run_is_asked_and_says_that_it_can_go_on():
     # ignored by the worker, as if the whole group had got it
     os.kill(worker, signal.SIGUSR1)
     process.send_signal(signal.SIGUSR1)
-    assert process.communicate() == ('asked by SIGUSR1\n', 'saved\n')
+    assert process.communicate(timeout=60) == ('asked by SIGUSR1\n', 'saved\n')
     assert process.returncode == stop_signals.RESUMABLE
     assert ends(worker)
 
@@ -67,7 +79,7 @@ def test_a_run_is_asked_and_says_that_it_can_go_on():
 def test_a_tool_ends_at_once_in_one_line(number):
     process, worker = start('end')
     process.send_signal(number)
-    assert process.communicate() == ('', 'interrupted\n')
+    assert process.communicate(timeout=60) == ('', 'interrupted\n')
     assert process.returncode == stop_signals.INTERRUPTED
     assert ends(worker)
 
@@ -78,7 +90,7 @@ def test_nohup_stays_and_workers_end_with_a_killed_parent():
     time.sleep(0.2)
     assert process.poll() is None
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)
     assert ends(worker)
 
 
