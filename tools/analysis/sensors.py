@@ -18,7 +18,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import cv2
@@ -29,6 +28,7 @@ from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
 
 CONFIG = 'configs/scratch/mask_rcnn_r18_gn_fast_shapes.py'
+WORK = Path('work_dirs/sensors')
 ARMS = ('widened', 'random_first', 'scratch')
 # small, for runs of minutes on one core: all three alike
 SMALL = [
@@ -85,15 +85,15 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='default 0')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder, 'channel5')
-        draw(data)
-        for seed in args.seeds:
-            for arm in ARMS:
-                file = args.out / f'{arm}_seed{seed}.json'
-                if not file.exists():
-                    train(arm, seed, args.init, data, Path(folder, file.stem))
-                    shutil.copy(Path(folder, file.stem, 'metrics.json'), file)
+    data = WORK / 'channel5'
+    shutil.rmtree(WORK, ignore_errors=True)  # of a run that was interrupted
+    draw(data)
+    for seed in args.seeds:
+        for arm in ARMS:
+            file = args.out / f'{arm}_seed{seed}.json'
+            if not file.exists():
+                train(arm, seed, args.init, data, WORK / file.stem)
+                shutil.copy(WORK / file.stem / 'metrics.json', file)
 
 
 if __name__ == '__main__':
