@@ -15,7 +15,7 @@ from mmscratch.config import config_check, cpu_threads, distributed, shared_opti
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.config.sections import as_list
 from mmscratch.data import layouts, repoint
-from mmscratch.data.tiles import tiled_pipeline
+from mmscratch.data.transforms.tile_views import tiled_pipeline
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.weights import checkpoint
 

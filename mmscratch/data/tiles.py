@@ -1,7 +1,6 @@
-"""Tiles of large images: where they lie, and a data set of them."""
+"""A data set of the tiles of large images."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +10,12 @@ from pycocotools import mask as mask_utils
 
 from mmscratch.data import coco_json, layouts, repoint
 from mmscratch.data.coco_json import CocoJson, Rows
+from mmscratch.data.image_check import look_at
 from mmscratch.data.late_masks import Cut, LateMasks
 from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.data.transforms.load_image_from_file import read
+from mmscratch.data.transforms.tile_views import Box, check_tiles, tiles
 from mmscratch.errors import InputError
-
-Box = tuple[int, int, int, int]  # x, y, width, height in pixels
-
-
-def tiles(width: int, height: int, size: int, overlap: float) -> list[Box]:
-    """The tiles of an image, row by row.
-
-    Args:
-        width: of the image in pixels.
-        height: likewise.
-        size: side of a tile; an image with a shorter side has tiles of that side.
-        overlap: least share of a tile's side that its neighbour has too, from 0 to below 1. An
-            object of up to ``size * overlap`` pixels is whole in one tile at least.
-    """
-    return [
-        (x, y, min(size, width), min(size, height))
-        for y in _starts(height, size, overlap)
-        for x in _starts(width, size, overlap)
-    ]
-
-
-def _starts(length: int, size: int, overlap: float) -> list[int]:
-    """Evenly from 0 to the last tile, which ends with the image."""
-    if length <= size:
-        return [0]
-    number = 1 + -(-(length - size) // max(1, int(size * (1 - overlap))))
-    return [round(i * (length - size) / (number - 1)) for i in range(number)]
-
-
-def check_tiles(size: int, overlap: float) -> None:
-    """Raise :class:`InputError` if these make no tiles."""
-    if size < 32 or not 0 <= overlap < 1:
-        raise InputError(
-            f'tiles of {size} pixels with overlap {overlap:g}: give 32 pixels or more, and an '
-            'overlap from 0 to below 1'
-        )
 
 
 def convert(
@@ -63,7 +29,7 @@ def convert(
 
     Args:
         root: the folder.
-        out: the folder to write, new or empty. Tiles are PNG files.
+        out: the folder to write, new or empty. Tiles are PNG files, or ``.npy`` of a sensor.
         size: side of a tile in pixels.
         overlap: as in :func:`tiles`.
         least_visible: share of the mask's pixels, or of the box's area.
@@ -117,10 +83,7 @@ def _cut_split(
     annotations: Rows = []
     for row in ProgressBar(content['images'], f'{target.name} images', len(content['images'])):
         own = objects.get(row['id'], [])
-        # keeps 16 bits and a single channel, and turns as EXIF says, as training does
-        image = cv2.imread(
-            str(source / row['file_name']), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
-        )
+        image = _load(source / row['file_name'])
         height, width = row['height'], row['width']
         if image is None or image.shape[:2] != (height, width):
             found = 'cannot be read' if image is None else f'has {image.shape[1::-1]} pixels'
@@ -140,14 +103,32 @@ def _cut_split(
             x, y, w, h = tile
             # images of an export may lie outside of its folder
             name = Path(*(part for part in Path(row['file_name']).parts if part != '..'))
-            name = name.with_name(f'{name.stem}_{x}_{y}.png')
+            name = name.with_name(f'{name.stem}_{x}_{y}')
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(target / name), image[y : y + h, x : x + w])
+            name = Path(f'{name}{_save(target / name, image[y : y + h, x : x + w])}')
             number = len(images) + 1
             images.append(dict(id=number, file_name=name.as_posix(), width=w, height=h))
             for part in seen:
                 annotations.append(dict(part, id=len(annotations) + 1, image_id=number))
     return images, annotations
+
+
+def _load(file: Path) -> np.ndarray | None:
+    """The image as it was stored: (H, W), (H, W, 3) in BGR, or a sensor's (H, W, channels)."""
+    facts = look_at(file)
+    if facts.not_for_opencv or facts.channels not in (1, 3):
+        return read(file, file.read_bytes())
+    # keeps 16 bits and a single channel, and turns as EXIF says, as training does
+    return cv2.imread(str(file), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+
+
+def _save(file: Path, pixels: np.ndarray) -> str:
+    """Write a tile: PNG, or an array of NumPy where PNG has no such values; return the suffix."""
+    if pixels.dtype in (np.uint8, np.uint16) and (pixels.ndim == 2 or pixels.shape[2] == 3):
+        cv2.imwrite(f'{file}.png', pixels)
+        return '.png'
+    np.save(f'{file}.npy', pixels)
+    return '.npy'
 
 
 def _cut(annotation: dict[str, Any], height: int, width: int) -> Cut | None:
@@ -195,15 +176,3 @@ def _paste(mask: np.ndarray, cut: Cut, left: int, top: int) -> None:
     if x2 > x1 and y2 > y1:
         dx, dy = left - cut.x, top - cut.y
         mask[y1:y2, x1:x2] = cut.pixels[y1 + dy : y2 + dy, x1 + dx : x2 + dx]
-
-
-def tiled_pipeline(pipeline: list[dict], size: int, overlap: float) -> Iterator[dict]:
-    """A test pipeline that yields an image as tiles, each with the rest of the pipeline.
-
-    Annotations are not loaded: the evaluator reads those of whole images from its file.
-    """
-    check_tiles(size, overlap)
-    load, *rest = pipeline
-    yield load
-    rest = [step for step in rest if not str(step['type']).endswith('Annotations')]
-    yield dict(type='TileViews', size=size, overlap=overlap, transforms=rest)

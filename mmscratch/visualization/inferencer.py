@@ -19,8 +19,8 @@ from torch import nn
 import mmscratch.register_all  # noqa: F401
 from mmscratch.config.detection_limit import set_max_detections
 from mmscratch.config.sections import type_name
-from mmscratch.data.tiles import tiled_pipeline
 from mmscratch.data.transforms.load_image_from_file import LOADER_OPTIONS, loader_of
+from mmscratch.data.transforms.tile_views import tiled_pipeline
 from mmscratch.errors import InputError, describe
 from mmscratch.hooks.weights_hook import matched_weights
 from mmscratch.models.tiled_model import TiledModel

@@ -10,7 +10,8 @@ import pytest
 from pycocotools import mask as mask_utils
 
 from mmscratch.data.coco_check import check
-from mmscratch.data.tiles import convert, tiles
+from mmscratch.data.tiles import convert
+from mmscratch.data.transforms.tile_views import tiles
 from mmscratch.errors import InputError
 
 
@@ -68,6 +69,20 @@ def read(root: Path, split='train') -> tuple[dict, dict[str, list[dict]]]:
     for row in content['annotations']:
         objects[names[row['image_id']]].append(row)
     return {image['file_name']: image for image in content['images']}, objects
+
+
+def test_a_sensors_channels_are_kept(tmp_path):
+    write(tmp_path / 'whole')
+    pixels = np.random.RandomState(1).rand(60, 100, 5).astype(np.float32)
+    for split in ('train', 'val'):
+        file = tmp_path / 'whole' / 'annotations' / f'instances_{split}.json'
+        file.write_text(file.read_text().replace('.png', '.npy'))
+        np.save(tmp_path / 'whole' / split / 'a b' / 'é.npy', pixels)
+        np.save(tmp_path / 'whole' / split / 'empty.npy', pixels[:, :50])
+    convert(tmp_path / 'whole', tmp_path / 'cut', 60, overlap=0.2, least_visible=0.3)
+    images, _ = read(tmp_path / 'cut')
+    assert list(images) == ['a b/é_0_0.npy', 'a b/é_40_0.npy']
+    assert np.array_equal(np.load(tmp_path / 'cut/train/a b/é_40_0.npy'), pixels[:, 40:])
 
 
 def test_boxes_and_masks_end_at_the_border(tmp_path):

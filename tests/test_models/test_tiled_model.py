@@ -16,7 +16,7 @@ from pycocotools import mask as mask_utils
 from torch import nn
 
 import mmscratch.register_all  # noqa: F401
-from mmscratch.data.tiles import tiled_pipeline, tiles
+from mmscratch.data.transforms.tile_views import tiled_pipeline, tiles
 from mmscratch.evaluation import FullCocoMetric
 from mmscratch.models.tiled_model import TiledModel, merged, whole_rle
 from mmscratch.visualization.inferencer import Inferencer
