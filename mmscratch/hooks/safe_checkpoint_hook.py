@@ -15,6 +15,9 @@ from mmscratch.config.stop_signals import Stopped
 from mmscratch.errors import InputError
 from mmscratch.weights.checkpoint import HASH, hash_of_tensors
 
+# Several processes stop after steps that this divides.
+STEPS_TOGETHER = 10
+
 
 @register_backend('local', force=True, prefixes='')
 class AtomicLocalBackend(LocalBackend):
@@ -48,8 +51,9 @@ class SafeCheckpointHook(CheckpointHook):
     - ``meta.tensors_sha256`` is the SHA-256 of all tensors in the file, which
       :func:`mmscratch.weights.checkpoint.load` checks.
     - A signal (:mod:`mmscratch.config.stop_signals`) lets the run finish its step, saves a
-      checkpoint and ends the run with status 75. All processes stop after the same step. A second
-      signal ends it at once, as the first does in a loop of epochs.
+      checkpoint and ends the run with status 75. Several processes stop after the same step, the
+      next that ``STEPS_TOGETHER`` divides. A second signal ends the run at once, as the first does
+      in a loop of epochs.
     - If an image cannot be loaded, or a loader's worker dies, the last step is saved.
     """
 
@@ -82,7 +86,9 @@ class SafeCheckpointHook(CheckpointHook):
             Stopped: the run was asked to stop.
         """
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if _is_asked():
+        # several processes have to ask each other, for which a GPU would wait at every step
+        is_due = get_world_size() == 1 or (runner.iter + 1) % STEPS_TOGETHER == 0
+        if is_due and _is_asked():
             self._stop(runner, runner.iter + 1)
 
     def after_val_iter(
