@@ -14,7 +14,7 @@ from mmscratch.errors import InputError
 # Files that a run overwrites in place.
 WRITTEN = ('*.pth', 'last_checkpoint', 'init_stats.json', 'curves.png', 'pictures/*')
 
-_locks: list[IO[str]] = []
+_locks: dict[Path, IO[str]] = {}
 
 
 def default_work_dir(
@@ -125,11 +125,14 @@ def lock(work_dir: Path, out_dir: str | None = None) -> None:
     """
     for folder in {work_dir, checkpoint_folder(work_dir, out_dir)}:
         folder.mkdir(parents=True, exist_ok=True)
+        if folder.resolve() in _locks:
+            continue
         # open until the end of the process, and of its workers, which end with it
-        _locks.append((folder / 'lock').open('w'))
+        opened = _locks[folder.resolve()] = (folder / 'lock').open('w')
         try:
-            fcntl.flock(_locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            del _locks[folder.resolve()]
             raise InputError(
                 f'{folder}: a run is in this folder right now; wait for its end, stop it, or name '
                 'another folder with --work-dir'

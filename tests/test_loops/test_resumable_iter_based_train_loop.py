@@ -188,7 +188,9 @@ class Killing(Images):
         return super().__getitem__(index)
 
 
-@pytest.mark.parametrize(('images', 'told'), [(Broken, 'is cut short'), (Killing, r'\(pid \d+\)')])
+@pytest.mark.parametrize(
+    ('images', 'told'), [(Broken, 'is cut short'), (Killing, r'\(pid(\(s\))? \d+\)')]
+)
 def test_steps_before_a_fault_of_the_data_are_not_lost(straight_run, tmp_path, images, told):
     with pytest.raises((OSError, RuntimeError), match=told):
         run(tmp_path, 8, workers=2, images=images)
