@@ -1,1 +1,1 @@
-"""A user's images: COCO and VOC folders, their check, data sets, transforms; drawn SHAPES."""
+"""A user's images: folders of any layout, their check, data sets, transforms; drawn SHAPES."""

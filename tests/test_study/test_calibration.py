@@ -74,7 +74,7 @@ def test_the_table_has_a_row_a_prediction():
 
 
 def test_schedules_are_told_from_shorter_ones():
-    found = schedules.predictions(ROOT / 'results')
+    found = schedules.predictions()
     assert {each.study for each in found} == {'miniature', 'real'}
     for each in found:
         assert each.seen[-1] < each.length <= 2 * each.seen[-1]

@@ -15,7 +15,7 @@ from typing import Any
 from mmscratch.study import miniature, real
 from mmscratch.study.decide import answer, learning_curve
 from mmscratch.study.decide.answer import FURTHEST_ITERATIONS, Interval
-from mmscratch.study.decide.learning_curve import Observation
+from mmscratch.study.decide.learning_curve import ITERATIONS, Law, Observation
 from mmscratch.study.page import collect
 from mmscratch.study.seed_statistics import Results, final
 
@@ -52,13 +52,13 @@ class Prediction:
 
 
 @functools.cache
-def predictions(results: Path = Path('results')) -> list[Prediction]:
+def predictions(law: Law = ITERATIONS, results: Path = Path('results')) -> list[Prediction]:
     """Of all schedules up to twice as long as the longest of two or more that are seen."""
     return [
         prediction
         for study in STUDIES
         for data, arms in _by_data(collect(study.claims, results / study.name)).items()
-        for prediction in _of_data(study.name, data, arms)
+        for prediction in _of_data(study.name, data, arms, law)
     ]
 
 
@@ -73,14 +73,14 @@ def _by_data(results: Results) -> dict[str, dict[str, dict[int, list[float]]]]:
 
 
 def _of_data(
-    study: str, data: str, arms: dict[str, dict[int, list[float]]]
+    study: str, data: str, arms: dict[str, dict[int, list[float]]], law: Law
 ) -> Iterator[Prediction]:
     lengths = sorted(set.intersection(*map(set, arms.values())))
     for number in range(2, len(lengths)):
         seen = tuple(lengths[:number])
         curves = learning_curve.fit(
             (Observation(arm, n, ap) for arm in arms for n in seen for ap in arms[arm][n]),
-            learning_curve.ITERATIONS,
+            law,
         )
         for n in lengths[number:]:
             if n <= FURTHEST_ITERATIONS * seen[-1]:

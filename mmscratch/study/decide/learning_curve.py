@@ -7,6 +7,7 @@ likelihood (Oliver et al. 1996): observations and centres of the priors are move
 their deviations, and each time the best fit is a sample.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -25,7 +26,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Law:
+class Law(ABC):
     """A law with three parameters, and their priors: each a mean and a deviation.
 
     Args:
@@ -42,9 +43,9 @@ class Law:
     bound_of_arm: float
     exponent_of_arm: float
 
+    @abstractmethod
     def ap(self, level: Values, bound: Values, exponent: Values, ratio: Values | float) -> Values:
         """AP in percent at ``ratio`` times the largest amount that was measured."""
-        raise NotImplementedError
 
 
 class PowerLaw(Law):
