@@ -20,7 +20,7 @@ from mmscratch.study.decide.arm import Arm
 from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Executor
 from mmscratch.study.launchers import Launcher
-from mmscratch.study.pretraining_run import images_of
+from mmscratch.study.pretraining_run import PretrainingRun, images_of
 from mmscratch.study.run import Data, Run, in_order
 from mmscratch.study.seed_statistics import Results
 from mmscratch.visualization.curves import read_scalars
@@ -157,16 +157,19 @@ class Decision:
             label, why = next(iter(failed.items()))
             raise InputError(f'{label}: {why}')
         step: dict[str, list[float]] = defaultdict(list)
-        rest = []
+        pretraining, rest = 0.0, []
         for run in runs:
             result = run.result(self.executor.results)
             assert result
             times = [r['time'] for r in read_scalars(self.executor.folder(run)) if 'loss' in r]
-            name = run.name.removeprefix('probe_')
-            step[name].append(median(times[2:]))
-            rest.append(result['process_seconds'] - sum(times))
+            if isinstance(run, PretrainingRun):
+                pretraining = median(times[2:])
+            else:
+                step[run.name.removeprefix('probe_')].append(median(times[2:]))
+                rest.append(result['process_seconds'] - sum(times))
         self.executor.tidy(runs)
-        return Cost({name: mean(values) for name, values in step.items()}, mean(rest))
+        steps = {name: mean(values) for name, values in step.items()}
+        return Cost(steps, mean(rest), pretraining)
 
     def results(self, plan: Plan) -> Results:
         """The results so far, by the names of the runs."""

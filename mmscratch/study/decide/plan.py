@@ -42,6 +42,13 @@ ENOUGH, LEAST = 0.5, 0.15
 # Share of the budget that is planned; machines have slow hours
 PLANNED = 0.85
 PROBE_ITERATIONS = 12
+# of an iteration each
+_TIMES: Options = (('default_hooks.logger.interval', 1), ('log_processor.window_size', 1))
+# several runs share the cores
+_TRAINED_IN_PROCESS: Options = (
+    ('train_dataloader.num_workers', 0),
+    ('train_dataloader.persistent_workers', False),
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,12 @@ class Cost:
     Args:
         step: of an iteration, by arm.
         rest: of start, validation and saving.
+        pretraining: of an iteration of the pre-training on the images alone.
     """
 
     step: Mapping[str, float]
     rest: float
+    pretraining: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,8 @@ class Plan:
             arguments=self._arguments(arm),
         )
         if arm.name == OWN:
-            run = replace(run, weights=self._pretraining(arm, seed))
+            iterations = self.lengths[-1] * self.one
+            run = replace(run, weights=self._pretraining(arm, seed, iterations))
         schedule, longest = self.schedule, self.lengths[-1]
         if len(self.lengths) == 1:
             name = self.name(arm.name, part, longest)
@@ -133,12 +143,17 @@ class Plan:
     def _arguments(self, arm: Arm) -> tuple[str, ...]:
         return arm.arguments + (('--scale', f'{self.scale:g}') if self.scale else ())
 
-    def _pretraining(self, arm: Arm, seed: int) -> PretrainingRun:
-        """On all images, as long as the longest schedule."""
-        iterations = self.lengths[-1] * self.one
-        arguments = ('--iterations', str(iterations))
+    def _pretraining(
+        self, arm: Arm, seed: int, iterations: int, options: Options = ()
+    ) -> PretrainingRun:
+        """On all images, without labels."""
         return PretrainingRun(
-            f'{OWN}_pretraining', arm.config, seed, self.data, arguments=arguments
+            f'{OWN}_pretraining',
+            arm.config,
+            seed,
+            self.data,
+            (*_TRAINED_IN_PROCESS, *options),
+            arguments=('--iterations', str(iterations)),
         )
 
 
@@ -154,12 +169,14 @@ def probes(plan: Plan, jobs: int) -> list[Run]:
                 ('param_scheduler.1.milestones', []),
                 ('param_scheduler.1.end', PROBE_ITERATIONS),
                 ('default_hooks.checkpoint.interval', PROBE_ITERATIONS),
-                ('default_hooks.logger.interval', 1),
-                ('log_processor.window_size', 1),
+                *_TIMES,
             )
             name = f'probe_{arm.name}'
             run = Run(name, arm.config, seed, plan.data, options, arguments=plan._arguments(arm))
             runs.append(run)
+            if arm.name == OWN and not seed:
+                own = plan._pretraining(arm, seed, PROBE_ITERATIONS, _TIMES)
+                runs.append(replace(own, name='probe_pretraining'))
     return runs
 
 
@@ -169,9 +186,7 @@ def _options(arm: Arm, one: int, part: int, seed: int) -> Options:
         ('default_hooks.logger.interval', 10),
         ('default_hooks.checkpoint.save_best', None),
         ('default_hooks.visualization.num_images', 4),
-        # several runs share the cores
-        ('train_dataloader.num_workers', 0),
-        ('train_dataloader.persistent_workers', False),
+        *_TRAINED_IN_PROCESS,
         ('val_dataloader.num_workers', 0),
         ('val_dataloader.persistent_workers', False),
         ('train_dataloader.sampler.subset', part),
@@ -288,10 +303,9 @@ def seconds_of(plan: Plan, cost: Cost) -> float:
     each = len(plan.parts) * plan.seeds
     rest = starts * cost.rest
     total = sum(each * (steps * cost.step[arm.name] + rest) for arm in plan.arms)
-    own = [arm for arm in plan.arms if arm.name == OWN]
-    return total + len(own) * plan.seeds * longest * plan.one * sum(cost.step.values()) / len(
-        plan.arms
-    )
+    if any(arm.name == OWN for arm in plan.arms):
+        total += plan.seeds * longest * plan.one * cost.pretraining
+    return total
 
 
 def describe(plan: Plan) -> str:

@@ -8,7 +8,8 @@ import pytest
 from mmscratch.errors import InputError
 from mmscratch.study.decide import arm, plan
 from mmscratch.study.decide.plan import Cost, lay_out, parts_of, seconds_of
-from mmscratch.study.run import Data
+from mmscratch.study.pretraining_run import PretrainingRun
+from mmscratch.study.run import Data, in_order
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = Path('configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py')
@@ -45,6 +46,21 @@ def test_the_cost_is_that_of_the_runs():
     steps = sum(run.iterations for run in (*runs.values(), *trunks.values()))
     starts = len(runs) + len(trunks)
     assert seconds_of(made, COST) == pytest.approx(steps * 0.5 + starts * 15)
+
+
+def test_pre_training_on_own_images_costs_what_its_probe_says():
+    arms = arm.resolve(['scratch', 'own'], CONFIG)
+    data = Data('own', 'sha', Path('own'))
+    cost = Cost(dict(scratch=0.5, own=0.5), rest=15, pretraining=4.0)
+    made = lay_out(arms, data, 1000, 1000, 1200, cost, 10 * 3600, 2)
+    without = seconds_of(made, Cost(cost.step, cost.rest))
+    own = [run for run in in_order(made.runs()) if isinstance(run, PretrainingRun)]
+    assert len(own) == made.seeds
+    iterations = sum(int(run.arguments[-1]) for run in own)
+    assert seconds_of(made, cost) - without == pytest.approx(4 * iterations)
+
+    probes = plan.probes(made, jobs=2)
+    assert [run.name for run in probes] == ['probe_scratch', 'probe_own', 'probe_pretraining']
 
 
 def test_a_budget_that_tells_nothing_is_refused():
