@@ -26,7 +26,7 @@ def test_the_data_sets_differ():
 
 
 def test_decide_sees_a_quarter_of_the_images_and_the_truth_has_all():
-    for kind in plan.ARMS:
+    for kind in plan.SCALE:
         for name, question in plan.questions(kind).items():
             images = data.images(kind)[name]
             assert question.seen.parts[-1] == round(images / 4)
@@ -53,7 +53,7 @@ def made_up(gap, bend: float = 0.0):
 def test_intervals_hold_what_follows_the_law():
     verdict = judges.covers(made_up(5.0), 'drawn')
     assert verdict.word == HOLDS
-    assert verdict.numbers.startswith('4 of 4 intervals')
+    assert verdict.numbers.startswith('2 of 2 intervals')
     assert judges.covers(made_up(5.0, bend=30), 'drawn').word == FAILS
 
 
@@ -68,7 +68,7 @@ def test_rules_that_look_at_no_run_are_wrong_where_scratch_is_ahead():
 
 def test_the_table_has_a_row_a_prediction():
     rows = judges.table(made_up(5.0), 'drawn')
-    assert len(rows) == 2 + 4
+    assert len(rows) == 2 + 2
     assert '| yes |' in rows[2]
     assert all(row.count('|') == rows[0].count('|') for row in rows)
 

@@ -23,7 +23,7 @@ STUDY = Study(
     'calibration',
     CLAIMS,
     _introduction,
-    {kind: partial(figures.draw_predictions, kind=kind) for kind in plan.ARMS},
-    {kind: partial(judges.table, kind=kind) for kind in plan.ARMS}
+    {kind: partial(figures.draw_predictions, kind=kind) for kind in plan.SCALE},
+    {kind: partial(judges.table, kind=kind) for kind in plan.SCALE}
     | {'schedules': judges.table_of_schedules},
 )

@@ -12,7 +12,7 @@ from mmscratch.study.real import data as real
 from mmscratch.study.run import Data
 
 ROOT = Path('data/calibration')
-NUMBER, VALIDATION = 20, 200
+NUMBER, VALIDATION = 20, 100
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Drawn:
 
 def _draw(seed: int) -> Drawn:
     random = np.random.default_rng(seed)
-    smallest = random.uniform(0.12, 0.35)
-    number = int(random.integers(1, 9))
+    smallest = random.uniform(0.18, 0.4)
+    number = int(random.integers(1, 7))
     textures = random.choice(TEXTURES, int(random.integers(1, len(TEXTURES) + 1)), replace=False)
     shapes = ShapesConfig(
-        size=96,
+        size=64,
         classes=tuple(map(str, random.choice(CLASSES, number, replace=False))),
-        objects=(1, int(random.integers(1, 9))),
-        object_size=(round(smallest, 3), round(smallest * random.uniform(1.2, 2.5), 3)),
+        objects=(1, int(random.integers(1, 7))),
+        object_size=(round(smallest, 3), round(smallest * random.uniform(1.2, 2.0), 3)),
         rotation=int(random.choice([0, 30, 180])),
         occlusion=round(random.uniform(0, 0.5), 2),
         contrast=round(random.uniform(0.3, 1), 2),
