@@ -26,7 +26,7 @@ def test_the_data_sets_differ():
 
 
 def test_decide_sees_a_quarter_of_the_images_and_the_truth_has_all():
-    for kind in plan.SCALE:
+    for kind in plan.KINDS:
         for name, question in plan.questions(kind).items():
             images = data.images(kind)[name]
             assert question.seen.parts[-1] == round(images / 4)

@@ -23,7 +23,7 @@ STUDY = Study(
     'calibration',
     CLAIMS,
     _introduction,
-    {kind: partial(figures.draw_predictions, kind=kind) for kind in plan.SCALE},
-    {kind: partial(judges.table, kind=kind) for kind in plan.SCALE}
+    {kind: partial(figures.draw_predictions, kind=kind) for kind in plan.KINDS},
+    {kind: partial(judges.table, kind=kind) for kind in plan.KINDS}
     | {'schedules': judges.table_of_schedules},
 )

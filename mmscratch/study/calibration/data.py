@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmscratch.data.shapes.drawing import CLASSES, TEXTURES, VERSION, ShapesConfig, generate
+from mmscratch.study.miniature import data as miniature
 from mmscratch.study.real import data as real
 from mmscratch.study.run import Data
 
@@ -75,7 +76,8 @@ def of(name: str) -> Data:
 def prepare(used: Iterable[Data], workers: int) -> None:
     """Draw the data sets that are not there yet; real ones have to be there."""
     used = sorted(used, key=lambda data: data.name)
-    real.prepare([data for data in used if data.name not in DRAWN], workers)
+    miniature.prepare([data for data in used if data.name in miniature.DATA], workers)
+    real.prepare([data for data in used if data.name in real.SOURCES], workers)
     for data in used:
         if data.name in DRAWN:
             drawn = DRAWN[data.name]
