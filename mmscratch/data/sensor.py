@@ -15,6 +15,7 @@ from mmscratch.config.sections import as_list, type_name, walk, walk_paths
 from mmscratch.data import coco_json, repoint, voc_xml
 from mmscratch.data.image_check import IMAGE_SUFFIXES, ImageFacts, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.data.unlabelled_images import find_images
 from mmscratch.errors import InputError
 
 HEADERS = 64  # looked at to learn what the images are; the check of the data looks at all
@@ -97,13 +98,15 @@ def fit(
         if type_name(node) == 'LoadImageFromFile':
             node.update(step)
     _fit_model(cfg, mean, std)
-    _fit_augmentations(cfg, mean)
+    _fit_augmentations(cfg, mean, std)
 
 
 def _image_paths(cfg: Config) -> list[Path]:
     """The training images that exist, or those of the first split that there is."""
     for split in ('train', 'val', 'test'):
         for dataset in repoint.datasets(cfg, split):
+            if type_name(dataset) == 'UnlabelledImagesDataset':
+                return [file for each in dataset['folders'] for file in find_images(Path(each))]
             root, prefix = Path(dataset['data_root']), dataset['data_prefix']
             if type_name(dataset) == 'VocFolderDataset':
                 names = voc_xml.read_names(repoint.annotation_path(dataset))
@@ -237,8 +240,11 @@ def _fit_model(cfg: Config, mean: list[float], std: list[float]) -> None:
             )
 
 
-def _fit_augmentations(cfg: Config, mean: list[float]) -> None:
-    """Take out augmentations of colour, and say so; fill what Expand adds with the mean."""
+def _fit_augmentations(cfg: Config, mean: list[float], std: list[float]) -> None:
+    """Take out augmentations of colour, and say so; fill what Expand adds with the mean.
+
+    The views of a pre-training change each channel by itself in place of colours.
+    """
     names = COLOUR_ONLY | (_THREE_ONLY if len(mean) != 3 else set())
 
     def is_out(step: Any) -> bool:
@@ -263,6 +269,14 @@ def _fit_augmentations(cfg: Config, mean: list[float]) -> None:
     for node in walk(cfg._cfg_dict):
         if type_name(node) == 'Expand':
             node.update(mean=mean, to_rgb=False)
+        if type_name(node) == 'TwoViews' and 'deviation' not in node:
+            node['deviation'] = std
+            print_log(
+                'TwoViews: changes brightness and contrast of each channel by itself; saturation, '
+                'hue and grey of colour images of 8 bits alone: left out',
+                logger='current',
+                level=logging.WARNING,
+            )
     if left_out:
         print_log(
             f'{", ".join(left_out)}: left out: augmentations of colour images of 8 bits alone',
