@@ -36,8 +36,12 @@ _KNOWN = (
 )
 
 
-def find(root: str | os.PathLike) -> dict[str, dict[str, Any]]:
+def find(root: str | os.PathLike, faulty: bool = False) -> dict[str, dict[str, Any]]:
     """Find the data of a folder of any layout.
+
+    Args:
+        root: the folder.
+        faulty: whether to take an export some of whose images or labels cannot be read.
 
     Returns:
         What the data sets of 'train' and of 'val' read: data_root, ann_file, data_prefix.
@@ -52,7 +56,7 @@ def find(root: str | os.PathLike) -> dict[str, dict[str, Any]]:
     if coco_folder.recognises(root):
         return coco_folder.find(root)
     if export := cache.recognise(root):
-        return cache.keep(export)
+        return cache.keep(export, faulty)
     if any(root.glob('annotations/instances_*.json')):
         return coco_folder.find(root)  # which says what is missing
     raise InputError(f'{_describe(root)} in one of these layouts: {_KNOWN}')

@@ -31,6 +31,8 @@ class Export(ABC):
         labels: the files with labels and class names.
         images: images that :meth:`read` looks at, or folders of them.
         notes: sentences for the log; :meth:`read` adds to them.
+        refusal: why nothing can be trained on this, '' if it can; :meth:`read` sets it.
+        faults: split and text of what :meth:`read` left out of faulty labels.
     """
 
     def __init__(self, root: Path, layout: str) -> None:
@@ -40,14 +42,30 @@ class Export(ABC):
         self.labels: list[Path] = []
         self.images: list[Path] = []
         self.notes: list[str] = []
+        self.refusal = ''
+        self.faults: list[tuple[str, str]] = []
 
     @abstractmethod
     def read(self) -> dict[str, Content]:
         """Read the labels of each split; ``file_name`` is relative to the root.
 
+        What is wrong with single images and labels is told by ``refusal`` and ``faults``, so that
+        a check of the folder can show the others. An image of unknown size has 0 x 0 pixels.
+
         Raises:
-            InputError: labels or images are at fault.
+            InputError: labels or images are at fault as a whole.
         """
+
+    def refuse(self, reason: str, split: str | None = None) -> None:
+        """Set why nothing can be trained on this, unless it is set.
+
+        Args:
+            reason: a line with the cure.
+            split: of faulty labels, which are left out.
+        """
+        self.refusal = self.refusal or reason
+        if split is not None:
+            self.faults.append((split * (split != 'all'), reason.partition(';')[0]))
 
     def relative(self, path: Path) -> str:
         """The path from the root, whether the file is below it or not."""
