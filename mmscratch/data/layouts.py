@@ -29,7 +29,8 @@ from mmscratch.errors import InputError
 
 _KNOWN = (
     'COCO (annotations/instances_{train,val}.json, train/, val/), Roboflow '
-    '(train/_annotations.coco.json, valid/), CVAT (annotations/instances_default.json, images/), '
+    '(train/_annotations.coco.json, valid/), CVAT (annotations/instances_default.json or '
+    'annotations.xml, images/), '
     'Label Studio (result.json, images/), one COCO JSON and its images, YOLO (data.yaml, or '
     'images/ and labels/), LabelMe (a JSON beside each image), PASCAL VOC (Annotations/*.xml, '
     'JPEGImages/, ImageSets/Main/)'

@@ -18,14 +18,14 @@ from typing import Any
 from filelock import FileLock
 from mmengine.logging import print_log
 
-from mmscratch.data.exports import coco_export, labelme, yolo
+from mmscratch.data.exports import coco_export, cvat_xml, labelme, yolo
 from mmscratch.data.exports.export import Content, Export
 from mmscratch.data.exports.near_duplicates import alike
 from mmscratch.data.exports.split import SEED, SHARE, divide
 from mmscratch.errors import InputError
 
 # The first that recognises a folder counts.
-_EXPORTS = (coco_export, yolo, labelme)
+_EXPORTS = (coco_export, cvat_xml, yolo, labelme)
 _FOLDER = '.mmscratch'
 _RECORD = 'source.json'
 _SPLIT = 'split.json'

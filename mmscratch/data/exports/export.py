@@ -122,6 +122,12 @@ class LabelledObject:
         low, high = points.min(0), points.max(0)
         return cls(name, [*low, *(high - low)], [part.ravel().tolist() for part in polygons])
 
+    @classmethod
+    def of_mask(cls, name: str, mask: dict[str, Any]) -> 'LabelledObject':
+        """An object of an RLE as pycocotools makes it."""
+        box = mask_utils.toBbox(mask).tolist()
+        return cls(name, box, dict(mask, counts=mask['counts'].decode()))
+
     def row(self) -> dict[str, Any]:
         """The keys of an annotation in COCO that are the object's own."""
         box = _rounded(self.box)
@@ -143,6 +149,17 @@ class LabelledImage:
     width: int
     height: int
     objects: list[LabelledObject] = field(default_factory=list)
+
+
+def mask_of_part(
+    part: np.ndarray, corner: Sequence[float], height: int, width: int
+) -> dict[str, Any]:
+    """The RLE of an image of that size whose part from a corner (x, y) on is (rows, columns)."""
+    whole = np.zeros((height, width), np.uint8, order='F')
+    left, top = (int(value) for value in corner)
+    target = whole[top : top + part.shape[0], left : left + part.shape[1]]
+    target[:] = part[: target.shape[0], : target.shape[1]]
+    return mask_utils.encode(whole)
 
 
 def to_coco(splits: Mapping[str, Iterable[LabelledImage]], classes: Sequence[str]) -> dict:

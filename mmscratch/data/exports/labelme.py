@@ -19,6 +19,7 @@ from mmscratch.data.exports.export import (
     Export,
     LabelledImage,
     LabelledObject,
+    mask_of_part,
     split_of,
     to_coco,
 )
@@ -196,9 +197,7 @@ def _object(file: Path, image: LabelledImage, shapes: Sequence[_Shape]) -> Label
         size = image.height, image.width
         parts = [part.ravel().tolist() for part in polygons]
         rles = [*masks, *(mask_utils.frPyObjects(parts, *size) if parts else [])]
-        merged = mask_utils.merge(rles)
-        box = mask_utils.toBbox(merged).tolist()
-        return LabelledObject(name, box, dict(merged, counts=merged['counts'].decode()))
+        return LabelledObject.of_mask(name, mask_utils.merge(rles))
     if len(polygons) == len(shapes):
         return LabelledObject.of_polygons(name, polygons)
     box = LabelledObject.of_polygons(name, corners).box
@@ -214,8 +213,4 @@ def _mask(file: Path, shape: _Shape, image: LabelledImage) -> dict:
         raise InputError(
             f"{file}: a mask of '{shape.label}' cannot be read ({error}); draw it again"
         ) from None
-    whole = np.zeros((image.height, image.width), np.uint8, order='F')
-    left, top = (int(value) for value in shape.points[0])
-    target = whole[top : top + part.shape[0], left : left + part.shape[1]]
-    target[:] = part[: target.shape[0], : target.shape[1]]
-    return mask_utils.encode(whole)
+    return mask_of_part(part, shape.points[0], image.height, image.width)
