@@ -104,19 +104,21 @@ def fit(
 
 
 def image_paths(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -> list[Path]:
-    """The images of the first of the splits that there is."""
+    """The images of the first of the splits that there is, if ``--data`` can read such data."""
     for split in splits:
         for dataset in repoint.datasets(cfg, split):
             if type_name(dataset) == 'UnlabelledImagesDataset':
                 return [file for each in dataset['folders'] for file in find_images(Path(each))]
-            root, prefix = Path(dataset['data_root']), dataset['data_prefix']
+            root, prefix = Path(dataset.get('data_root') or ''), dataset.get('data_prefix') or {}
             if type_name(dataset) == 'VocFolderDataset':
                 names = voc_xml.read_names(repoint.annotation_path(dataset))
                 folder = root / prefix['sub_data_root'] / 'JPEGImages'
                 by_name = voc_xml.find_files(folder, names, IMAGE_SUFFIXES)
                 return [by_name[name] for name in names if name in by_name]
-            content = coco_json.load(repoint.annotation_path(dataset))
-            return [root / prefix['img'] / row['file_name'] for row in content['images']]
+            if repoint.annotation_path(dataset).suffix == '.json':
+                content = coco_json.load(repoint.annotation_path(dataset))
+                folder = root / prefix.get('img', '')
+                return [folder / row['file_name'] for row in content['images']]
     return []
 
 

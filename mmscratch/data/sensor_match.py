@@ -57,7 +57,8 @@ def check(cfg: Config, loaded: Mapping[str, Any], file: Path) -> list[str]:
             f'{place}: channels {_listed(own.channels)} are tested, and {file} was trained on '
             f'{_listed(theirs.channels)}; see that they show the same (--channels)'
         )
-    return remarks + value_remarks(paths, own, trained.model.get('data_preprocessor') or {})
+    model = trained.get('model') or {}
+    return remarks + value_remarks(paths, own, model.get('data_preprocessor') or {})
 
 
 def value_remarks(
