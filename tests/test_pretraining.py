@@ -14,6 +14,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from mmscratch.data import layouts
 from mmscratch.errors import InputError
 from mmscratch.hooks.weights_hook import matched_weights
 from mmscratch.weights import checkpoint
@@ -91,6 +92,55 @@ def test_the_backbone_fits_its_detector(pretrain, config):
     convolutions = [name for name, value in found.weights.items() if value.dim() == 4]
     assert convolutions
     assert not [name for name in convolutions if found.weights[name].equal(before[name])]
+
+
+def test_images_of_a_sensor(pretrain, tmp_path, capsys):
+    """Five channels of 16 bits; the result is of the detector that --data makes of such images."""
+    folder, root = tmp_path / 'sensor', tmp_path / 'data'
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        pixels = np.kron(rng.integers(10_000, 12_000, (5, 6, 5)), np.ones((12, 12, 1)))
+        np.save(folder / f'{number}.npy', pixels.astype(np.uint16))
+    out = pretrain('run', iterations=3, folder=folder)
+    told = capsys.readouterr().out
+    assert 'images of 5 channels of uint16' in told
+    assert 'TwoViews: changes brightness and contrast of each channel by itself' in told
+    values = np.stack([np.load(file) for file in folder.iterdir()]).astype(float)
+    (config,) = out.glob('*.py')
+    cfg = Config.fromfile(config)
+    views = cfg.train_dataloader.dataset.pipeline[-1]
+    np.testing.assert_allclose(views.deviation, values.std((0, 1, 2)), rtol=1e-4)
+    preprocessor = cfg.model.data_preprocessor
+    assert preprocessor.type == 'TwoViewsPreprocessor'
+    np.testing.assert_allclose(preprocessor.mean, values.mean((0, 1, 2)), rtol=1e-4)
+    normalize = MODELS.build(preprocessor)
+    seen = normalize(dict(inputs=torch.from_numpy(values[:4]).permute(0, 3, 1, 2)[:, None]))
+    expected = (values[:4] - preprocessor.mean) / preprocessor.std
+    torch.testing.assert_close(
+        seen['inputs'][:, 0].permute(0, 2, 3, 1), torch.tensor(expected).float(), atol=1e-3, rtol=0
+    )
+
+    names = sorted(file.name for file in folder.iterdir())
+    size = dict(width=72, height=60)
+    box = dict(bbox=[2, 2, 30, 30], area=900, iscrowd=0, category_id=1)
+    box['segmentation'] = [[2, 2, 32, 2, 32, 32, 2, 32]]
+    (root / 'annotations').mkdir(parents=True)
+    for split, part in (('train', names[:16]), ('val', names[16:])):
+        (root / split).symlink_to(folder)
+        content = dict(
+            images=[dict(id=n, file_name=name, **size) for n, name in enumerate(part)],
+            annotations=[dict(id=n, image_id=n, **box) for n, _ in enumerate(part)],
+            categories=[dict(id=1, name='a')],
+        )
+        (root / f'annotations/instances_{split}.json').write_text(json.dumps(content))
+    detector = Config.fromfile(ROOT / GN)
+    layouts.use_folder(detector, root)
+    model = MODELS.build(detector.model)
+    weights = checkpoint.load(out / 'backbone.pth')
+    found = matched_weights(weights, model, 'backbone.pth', GN, complete=False)
+    assert (found.share, found.adapted) == (1, '')
+    assert found.weights[found.first].shape[1] == 5
 
 
 def test_the_result_says_what_it_is(pretrain, images):

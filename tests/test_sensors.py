@@ -1,4 +1,4 @@
-"""From --data to a release, on images of one and of five channels that are not of 8 bits."""
+"""From --data to a release, on images of one to five channels of each type."""
 
 import importlib.util
 import json
@@ -12,6 +12,7 @@ import pytest
 
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.data.transforms import LoadImageFromFile
+from mmscratch.errors import InputError
 from mmscratch.visualization.inferencer import Inferencer
 from mmscratch.weights import checkpoint, publish
 
@@ -36,6 +37,7 @@ SHORT = [
 
 def draw(root: Path, channels: int, dtype: str) -> None:
     """SHAPES whose last channel alone has the objects, in up to 12 bits."""
+    levels = 256 if dtype == 'uint8' else 4096
     generate(
         root, ShapesConfig(size=64, object_size=(0.2, 0.5)), {'train': 4, 'val': 2}, progress=False
     )
@@ -44,12 +46,17 @@ def draw(root: Path, channels: int, dtype: str) -> None:
         content = json.loads(file.read_text())
         for row in content['images']:
             picture = root / split / row['file_name']
-            pixels = np.random.default_rng(row['id']).integers(0, 4096, (64, 64, channels))
-            pixels[..., -1] = 16 * cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).astype(int)
+            pixels = np.random.default_rng(row['id']).integers(0, levels, (64, 64, channels))
+            grey = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).astype(int)
+            pixels[..., -1] = levels // 256 * grey
             picture.unlink()
             if dtype == 'float32':
                 row['file_name'] = f'{picture.stem}.npy'
                 np.save(root / split / row['file_name'], pixels.astype(dtype) / 4096)
+            elif channels in (3, 4):
+                row['file_name'] = f'{picture.stem}.png'
+                order = [2, 1, 0, 3][:channels]  # OpenCV's
+                cv2.imwrite(str(picture.with_suffix('.png')), pixels.astype(dtype)[..., order])
             else:
                 row['file_name'] = f'{picture.stem}.tif'
                 tifffile = pytest.importorskip('tifffile')
@@ -61,6 +68,8 @@ def draw(root: Path, channels: int, dtype: str) -> None:
 @pytest.fixture
 def tool(monkeypatch):
     """Return a function that runs a tool within this process."""
+    # half of the time goes into the layout of texts of configs
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
 
     def run(name: str, *arguments: str | Path) -> None:
         spec = importlib.util.spec_from_file_location(name, ROOT / f'tools/{name}.py')
@@ -75,9 +84,10 @@ def tool(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('channels', 'dtype', 'shown'), [(5, 'uint16', [5, 1, 2]), (1, 'float32', [])]
+    ('channels', 'dtype', 'shown'),
+    [(5, 'uint16', [5, 1, 2]), (1, 'float32', []), (3, 'uint16', []), (4, 'uint8', [])],
 )
-def test_trains_evaluates_infers_and_publishes(tool, tmp_path, channels, dtype, shown):
+def test_trains_evaluates_infers_and_publishes(tool, tmp_path, capsys, channels, dtype, shown):
     root, run = tmp_path / 'data', tmp_path / 'run'
     draw(root, channels, dtype)
     options = ['--data', root, *(['--shown-channels', *shown] if shown else [])]
@@ -98,6 +108,10 @@ def test_trains_evaluates_infers_and_publishes(tool, tmp_path, channels, dtype, 
         'test', CONFIG, run / 'iter_2.pth', *options, '--work-dir', tmp_path / 'test',
         '--cfg-options', *SHORT,
     )  # fmt: skip
+    other = [tmp_path / 'other', '--channels', *range(1, channels + 1)]
+    draw(other[0], max(channels, 3), 'uint8' if dtype != 'uint8' else 'uint16')
+    with pytest.raises(InputError, match=rf'was trained on {channels} channels? of {dtype}, and'):
+        tool('test', CONFIG, run / 'iter_2.pth', '--data', *other, '--work-dir', tmp_path / 'no')
     tested = json.loads((tmp_path / 'test/test_metrics.json').read_text())['test']
     trained = json.loads((run / 'metrics.json').read_text())['last']
     assert tested['bbox_mAP_50'] == pytest.approx(trained['bbox_mAP_50'], abs=1e-6)
@@ -108,6 +122,11 @@ def test_trains_evaluates_infers_and_publishes(tool, tmp_path, channels, dtype, 
     assert drawn == [f'{name}.png' for name in names]
     found = json.loads((tmp_path / f'found/preds/{names[0]}.json').read_text())
     assert len(found['scores']) == 3
+    assert 'warning' not in capsys.readouterr().err
+    if dtype == 'float32':
+        np.save(tmp_path / 'far.npy', 4096 * np.load(min((root / 'val').iterdir())))
+        tool('infer', run / 'iter_2.pth', tmp_path / 'far.npy', '--out', tmp_path / 'far')
+        assert 'values of channel 1 have the mean' in capsys.readouterr().err
 
     *_, release = publish.publish(run / 'iter_2.pth', tmp_path / 'out', 'x')
     inferencer = Inferencer(weights=str(release), device='cpu', show_progress=False)

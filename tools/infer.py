@@ -13,6 +13,7 @@ import argparse
 import glob
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -140,6 +141,7 @@ def main() -> None:
     usable = [image for image, fact in zip(images, facts) if not fact.fault]
     check_outputs(images, usable, args.out)
 
+    from mmscratch.data import sensor_match
     from mmscratch.visualization.inferencer import Inferencer
 
     inferencer = Inferencer(
@@ -151,6 +153,16 @@ def main() -> None:
         tiles=args.tiles,
         overlap=args.overlap,
     )
+    loader = inferencer.loader
+    if not loader.channels:
+        facts = [replace(fact, fault=fact.fault or fact.not_for_opencv) for fact in facts]
+    sound = {Path(image): fact for image, fact in zip(images, facts) if not fact.fault}
+    remarks = sensor_match.file_remarks([*sound.values()], loader)
+    remarks += sensor_match.value_remarks(
+        [*sound], loader, inferencer.cfg.model.get('data_preprocessor') or {}
+    )
+    for remark in remarks:
+        print(f'warning: {remark}', file=sys.stderr)
     skipped = 0
     # one call an image: the inferencer collects the pictures of a call in memory
     for image, fact in ProgressBar(zip(images, facts), 'images', len(images)):

@@ -4,7 +4,8 @@
     python tools/train.py CONFIG --data DATA --init WORK_DIR/backbone.pth
 
 CONFIG is any detector's; only its backbone and the normalization of its images are used. Images are
-those in DIR and in the folders within it; leave out those that you test with. --cfg-options changes
+those in DIR and in the folders within it; leave out those that you test with. As in training they
+may have any number of channels, of 8 or 16 bits or float; --channels chooses. --cfg-options changes
 the recipe, configs/_base_/pretraining.py.
 
 Outputs go to work_dirs/, under the config's path: log, curves.png, checkpoints, and at the end
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', type=Path)
     parser.add_argument('--images', type=Path, nargs='+', required=True, metavar='DIR')
+    shared_options.add_channels_option(parser, '--images')
     parser.add_argument('--iterations', type=int, metavar='N', help='default: 2000')
     parser.add_argument(
         '--method',
@@ -89,9 +91,6 @@ def configure(args: argparse.Namespace) -> Config:
     for key, value in TRAINS.items():
         if key in cfg.model.backbone:
             cfg.model.backbone[key] = value
-    for key in ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr'):
-        if key in detector.model.data_preprocessor:
-            cfg.model.data_preprocessor[key] = detector.model.data_preprocessor[key]
     cfg.model.dense_weight = METHODS[args.method]
     init = (detector.get('default_hooks') or {}).get('init') or {}
     cfg.default_hooks.init.rules = [
@@ -103,8 +102,11 @@ def configure(args: argparse.Namespace) -> Config:
     cfg.optim_wrapper.optimizer.lr *= args.batch_size / BATCH_OF_LR
     if args.iterations:
         schedule_length.set_iterations(cfg, args.iterations)
+    fit_to_images(cfg, detector.model.data_preprocessor, args.channels)
     config_check.apply_options(cfg, args.cfg_options)
-    default = work_dir.default_work_dir(args.config, args.images[0], args.init)
+    default = work_dir.default_work_dir(
+        args.config, args.images[0], args.init, channels=args.channels
+    )
     default = default.with_name(f'{default.name}_{args.method}')
     cfg.work_dir = str(args.work_dir or default)
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': args.seed}
@@ -114,6 +116,17 @@ def configure(args: argparse.Namespace) -> Config:
     cfg.launcher = 'none'
     fit_to_runner(cfg)
     return cfg
+
+
+def fit_to_images(cfg: Config, preprocessor: dict, channels: list[int] | None) -> None:
+    """Normalize as the detector does, or as it would after a training on such images."""
+    from mmscratch.data import sensor
+
+    own, cfg.model.data_preprocessor = cfg.model.data_preprocessor, preprocessor
+    sensor.fit(cfg, channels)
+    fitted = cfg.model.data_preprocessor
+    kept = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr')
+    cfg.model.data_preprocessor = {**own, **{key: fitted[key] for key in kept if key in fitted}}
 
 
 def queue_length(images: int, batch_size: int) -> int:

@@ -6,6 +6,7 @@ tools/dist_test.sh CONFIG CHECKPOINT 8
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -14,7 +15,7 @@ from mmengine.logging import print_log
 from mmscratch.config import config_check, cpu_threads, distributed, shared_options, work_dir
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.config.sections import as_list
-from mmscratch.data import layouts, repoint
+from mmscratch.data import layouts, repoint, sensor_match
 from mmscratch.data.transforms.tile_views import tiled_pipeline
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.weights import checkpoint
@@ -95,11 +96,13 @@ def main() -> None:
         augment(cfg)
     if args.tiles:
         use_tiles(cfg, args.tiles, args.overlap)
-    reports = []
+    reports, remarks = [], []
     if distributed.is_main_process(args.launcher):
         work_dir.require_writable(Path(cfg.work_dir), '--work-dir')
-        checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
+        loaded = checkpoint.load(args.checkpoint)  # says what is wrong with the file in one line
         reports = layouts.check(cfg, ['test'])
+        remarks = sensor_match.check(cfg, loaded, args.checkpoint)
+        del loaded
     layouts.share_parsed_files(cfg, ['test'])
     distributed.prepare_for_cpu(cfg)
     threads = cpu_threads.fit(cfg, args.cfg_options, 'test')
@@ -115,6 +118,8 @@ def main() -> None:
     runner = Runner.from_cfg(cfg)
     for line in [line for report in reports for line in report.lines()] + [threads]:
         print_log(line, logger='current')
+    for remark in remarks:
+        print_log(remark, logger='current', level=logging.WARNING)
     runner.register_hook(ClassNamesHook())
     runner.register_hook(NamedErrorsHook())
     runner.test()

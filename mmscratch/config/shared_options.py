@@ -43,14 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='use this folder in place of the data of the config: COCO, PASCAL VOC, YOLO, LabelMe, '
         'or an export of Roboflow, CVAT or Label Studio',
     )
-    parser.add_argument(
-        '--channels',
-        type=int,
-        nargs='+',
-        metavar='N',
-        help='train on these channels of the images of --data, counted from 1 (default: colour as '
-        'ever; of 16 bits, float or more channels all)',
-    )
+    add_channels_option(parser, '--data')
     parser.add_argument(
         '--shown-channels',
         type=int,
@@ -79,6 +72,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     add_run_options(parser)
+
+
+def add_channels_option(parser: argparse.ArgumentParser, images: str) -> None:
+    """Add ``--channels``, of what another option names."""
+    parser.add_argument(
+        '--channels',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help=f'train on these channels of the images of {images}, counted from 1 (default: colour '
+        'as ever; of 16 bits, float or more channels all)',
+    )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

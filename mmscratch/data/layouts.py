@@ -29,15 +29,20 @@ from mmscratch.errors import InputError
 
 _KNOWN = (
     'COCO (annotations/instances_{train,val}.json, train/, val/), Roboflow '
-    '(train/_annotations.coco.json, valid/), CVAT (annotations/instances_default.json, images/), '
+    '(train/_annotations.coco.json, valid/), CVAT (annotations/instances_default.json or '
+    'annotations.xml, images/), '
     'Label Studio (result.json, images/), one COCO JSON and its images, YOLO (data.yaml, or '
     'images/ and labels/), LabelMe (a JSON beside each image), PASCAL VOC (Annotations/*.xml, '
     'JPEGImages/, ImageSets/Main/)'
 )
 
 
-def find(root: str | os.PathLike) -> dict[str, dict[str, Any]]:
+def find(root: str | os.PathLike, faulty: bool = False) -> dict[str, dict[str, Any]]:
     """Find the data of a folder of any layout.
+
+    Args:
+        root: the folder.
+        faulty: whether to take an export some of whose images or labels cannot be read.
 
     Returns:
         What the data sets of 'train' and of 'val' read: data_root, ann_file, data_prefix.
@@ -52,7 +57,7 @@ def find(root: str | os.PathLike) -> dict[str, dict[str, Any]]:
     if coco_folder.recognises(root):
         return coco_folder.find(root)
     if export := cache.recognise(root):
-        return cache.keep(export)
+        return cache.keep(export, faulty)
     if any(root.glob('annotations/instances_*.json')):
         return coco_folder.find(root)  # which says what is missing
     raise InputError(f'{_describe(root)} in one of these layouts: {_KNOWN}')

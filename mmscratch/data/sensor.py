@@ -3,9 +3,9 @@
 import inspect
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
@@ -15,6 +15,7 @@ from mmscratch.config.sections import as_list, type_name, walk, walk_paths
 from mmscratch.data import coco_json, repoint, voc_xml
 from mmscratch.data.image_check import IMAGE_SUFFIXES, ImageFacts, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.data.unlabelled_images import find_images
 from mmscratch.errors import InputError
 
 HEADERS = 64  # looked at to learn what the images are; the check of the data looks at all
@@ -60,8 +61,8 @@ def fit(
         InputError: the images are of several kinds, a channel is absent or the same everywhere, or
             the model takes three channels alone.
     """
-    paths = _image_paths(cfg)
-    some = _spread(paths, HEADERS)
+    paths = image_paths(cfg)
+    some = spread(paths, HEADERS)
     found = [(path, fact) for path, fact in zip(some, look_at_all(some)) if not fact.fault]
     if not found or (channels is None and _is_colour(found)):
         if shown:
@@ -85,7 +86,7 @@ def fit(
         step['shown'] = list(shown)
     mean, std, told = [0.0] * len(chosen), [1.0] * len(chosen), 'mean and deviation: as trained'
     if measure:
-        mean, std, told = _measured(_spread(paths, MEASURED), step, len(paths))
+        mean, std, told = _measured(spread(paths, MEASURED), step, len(paths))
     print_log(
         f'{found[0][0].parent}: images of {found[0][1].kind} (headers of {len(found)}); '
         f'the network takes {", ".join(map(str, chosen))}; {told}',
@@ -97,25 +98,31 @@ def fit(
         if type_name(node) == 'LoadImageFromFile':
             node.update(step)
     _fit_model(cfg, mean, std)
-    _fit_augmentations(cfg, mean)
+    if measure:
+        cfg.model.data_preprocessor.deviation = std
+    _fit_augmentations(cfg, mean, std)
 
 
-def _image_paths(cfg: Config) -> list[Path]:
-    """The training images that exist, or those of the first split that there is."""
-    for split in ('train', 'val', 'test'):
+def image_paths(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -> list[Path]:
+    """The images of the first of the splits that there is, if ``--data`` can read such data."""
+    for split in splits:
         for dataset in repoint.datasets(cfg, split):
-            root, prefix = Path(dataset['data_root']), dataset['data_prefix']
+            if type_name(dataset) == 'UnlabelledImagesDataset':
+                return [file for each in dataset['folders'] for file in find_images(Path(each))]
+            root, prefix = Path(dataset.get('data_root') or ''), dataset.get('data_prefix') or {}
             if type_name(dataset) == 'VocFolderDataset':
                 names = voc_xml.read_names(repoint.annotation_path(dataset))
                 folder = root / prefix['sub_data_root'] / 'JPEGImages'
                 by_name = voc_xml.find_files(folder, names, IMAGE_SUFFIXES)
                 return [by_name[name] for name in names if name in by_name]
-            content = coco_json.load(repoint.annotation_path(dataset))
-            return [root / prefix['img'] / row['file_name'] for row in content['images']]
+            if repoint.annotation_path(dataset).suffix == '.json':
+                content = coco_json.load(repoint.annotation_path(dataset))
+                folder = root / prefix.get('img', '')
+                return [folder / row['file_name'] for row in content['images']]
     return []
 
 
-def _spread(paths: Sequence[Path], number: int) -> list[Path]:
+def spread(paths: Sequence[Path], number: int) -> list[Path]:
     """So many paths from all parts of the list, always the same, without those that are absent."""
     chosen = np.linspace(0, len(paths) - 1, min(number, len(paths))).round().astype(int)
     return [paths[i] for i in chosen if paths[i].is_file()]
@@ -170,25 +177,21 @@ def _measured(
     from mmscratch.data.transforms import LoadImageFromFile
 
     load, chosen = LoadImageFromFile(**step), step['channels']
-    sums, squares = np.zeros(len(chosen)), np.zeros(len(chosen))
-    pixels, low, high = 0, math.inf, -math.inf
     bar = ProgressBar(paths, 'measuring mean and deviation', len(paths), leave=False, delay=1)
-    for path in bar:
-        try:
-            image = load.image(path)
-        except InputError:
-            raise
-        except Exception:  # the check of the data tells of it
-            continue
-        values = image.reshape(-1, len(chosen)).astype(np.float64)
-        sums, squares = sums + values.sum(0), squares + np.square(values).sum(0)
-        pixels += len(values)
-        low, high = min(low, values.min()), max(high, values.max())
-    if not pixels:
+
+    def images() -> Iterator[np.ndarray]:
+        for path in bar:
+            try:
+                yield load.image(path)
+            except InputError:
+                raise
+            except Exception:  # the check of the data tells of it
+                continue
+
+    found = moments(images())
+    if found is None:
         raise InputError(f'{paths[0]}: neither this image nor another can be decoded; write anew')
-    mean = sums / pixels
-    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
-    rounded = [[float(f'{value:.6g}') for value in each] for each in (mean, std)]
+    rounded = [[float(f'{value:.6g}') for value in each] for each in (found.mean, found.std)]
     for channel, place, spread in zip(chosen, *rounded):
         if spread <= 1e-6 * abs(place):
             others = ' '.join(str(other) for other in chosen if other != channel)
@@ -198,8 +201,35 @@ def _measured(
             )
     means, stds = (' '.join(f'{value:g}' for value in each) for each in rounded)
     count = f'{len(paths):,}' + f' of {total:,}' * (len(paths) < total)
-    told = f'values {low:g} to {high:g}, mean {means}, deviation {stds} ({count} training images)'
+    told = (
+        f'values {found.low:g} to {found.high:g}, mean {means}, deviation {stds} ({count} training '
+        'images)'
+    )
     return rounded[0], rounded[1], told
+
+
+class Moments(NamedTuple):
+    """Of all pixels of some images: mean and deviation of each channel, least and largest value."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    low: float
+    high: float
+
+
+def moments(images: Iterable[np.ndarray]) -> Moments | None:
+    """The moments of images [H, W, C]; None without an image."""
+    sums, squares = np.zeros(1), np.zeros(1)
+    pixels, low, high = 0, math.inf, -math.inf
+    for image in images:
+        values = image.reshape(-1, image.shape[2]).astype(np.float64)
+        sums, squares = sums + values.sum(0), squares + np.square(values).sum(0)
+        pixels += len(values)
+        low, high = min(low, values.min()), max(high, values.max())
+    if not pixels:
+        return None
+    mean = sums / pixels
+    return Moments(mean, np.sqrt(np.maximum(squares / pixels - mean**2, 0)), low, high)
 
 
 def _fit_model(cfg: Config, mean: list[float], std: list[float]) -> None:
@@ -237,8 +267,11 @@ def _fit_model(cfg: Config, mean: list[float], std: list[float]) -> None:
             )
 
 
-def _fit_augmentations(cfg: Config, mean: list[float]) -> None:
-    """Take out augmentations of colour, and say so; fill what Expand adds with the mean."""
+def _fit_augmentations(cfg: Config, mean: list[float], std: list[float]) -> None:
+    """Take out augmentations of colour, and say so; fill what Expand adds with the mean.
+
+    The views of a pre-training change each channel by itself in place of colours.
+    """
     names = COLOUR_ONLY | (_THREE_ONLY if len(mean) != 3 else set())
 
     def is_out(step: Any) -> bool:
@@ -263,6 +296,14 @@ def _fit_augmentations(cfg: Config, mean: list[float]) -> None:
     for node in walk(cfg._cfg_dict):
         if type_name(node) == 'Expand':
             node.update(mean=mean, to_rgb=False)
+        if type_name(node) == 'TwoViews' and 'deviation' not in node:
+            node['deviation'] = std
+            print_log(
+                'TwoViews: changes brightness and contrast of each channel by itself; saturation, '
+                'hue and grey of colour images of 8 bits alone: left out',
+                logger='current',
+                level=logging.WARNING,
+            )
     if left_out:
         print_log(
             f'{", ".join(left_out)}: left out: augmentations of colour images of 8 bits alone',

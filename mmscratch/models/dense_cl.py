@@ -70,7 +70,7 @@ class DenseCL(BaseModel):
         if not 0 <= dense_weight < 1:
             raise InputError(f'model.dense_weight={dense_weight}: give 0 (MoCo v2) to below 1')
         self.backbone = MODELS.build(backbone)
-        channels = _map_channels(self.backbone)
+        channels = _map_channels(self.backbone, backbone.get('in_channels', 3))
         hidden = hidden_channels or channels
         layers = (channels, hidden, embedding_channels)
         self.projection = nn.ModuleDict({'image': _projection(*layers)})
@@ -85,7 +85,7 @@ class DenseCL(BaseModel):
         self.temperature = temperature
 
     def forward(self, inputs: Tensor, mode: str = 'tensor') -> dict[str, Tensor] | Tensor:
-        """Views [B, 2, 3, H, W] to losses (mode ``'loss'``); images [B, 3, H, W] to embeddings.
+        """Views [B, 2, C, H, W] to losses (mode ``'loss'``); images [B, C, H, W] to embeddings.
 
         The embeddings (mode ``'tensor'``) are the queries [B, embedding_channels], of length 1.
         ``'loss'`` also gives what :class:`~mmscratch.hooks.CollapseHook` watches: for each loss,
@@ -183,12 +183,12 @@ def _projection(channels: int, hidden: int, out: int) -> nn.Sequential:
     )
 
 
-def _map_channels(backbone: nn.Module) -> int:
+def _map_channels(backbone: nn.Module, in_channels: int) -> int:
     """Channels of the last map of a backbone, by an image of zeros."""
     # train() of MMDetection's ResNet returns nothing
     backbone.eval()
     with torch.no_grad():
-        channels = backbone(torch.zeros(1, 3, MAPS, MAPS))[-1].shape[1]
+        channels = backbone(torch.zeros(1, in_channels, MAPS, MAPS))[-1].shape[1]
     backbone.train()
     return channels
 

@@ -21,6 +21,8 @@ class SensorDataPreprocessor(DetDataPreprocessor):
     Args:
         mean: of each channel, in the units of the file.
         std: what the differences from it are divided by.
+        deviation: of each channel over the training images, with which other images are compared.
+            It changes no value.
         kwargs: those of ``DetDataPreprocessor``; colours keep the order of the file.
 
     Example:
@@ -31,8 +33,15 @@ class SensorDataPreprocessor(DetDataPreprocessor):
     # of the first three channels, for weights that were trained on BGR images
     is_rgb = True
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        deviation: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.deviation = deviation
         if len(mean) != len(std) or not all(value > 0 for value in std):
             raise InputError(
                 f'model.data_preprocessor: mean {list(mean)} and std {list(std)} are to have one '

@@ -7,6 +7,7 @@ import logging
 import cv2
 import numpy as np
 import pytest
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from PIL import Image
 
@@ -69,7 +70,7 @@ def loaders(cfg):
 
 
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'float32'])
-@pytest.mark.parametrize('channels', [1, 4, 5])
+@pytest.mark.parametrize('channels', [1, 3, 4, 5])
 def test_channels_type_and_range_are_found(retina, folder, channels, dtype, caplog):
     root = folder(channels, dtype)
     with caplog.at_level(logging.INFO, 'mmengine'):
@@ -88,6 +89,19 @@ def test_channels_type_and_range_are_found(retina, folder, channels, dtype, capl
     assert not preprocessor.bgr_to_rgb
     assert retina.model.backbone.in_channels == channels
     assert 'mmscratch.register_all' in retina.custom_imports.imports
+    # the network sees the file's values
+    steps = [s for s in retina.test_dataloader.dataset.pipeline if type_name(s) != 'Resize']
+    dataset = DATASETS.build(dict(retina.test_dataloader.dataset, pipeline=steps))
+    preprocessor = MODELS.build(preprocessor)
+    for sample in dataset:
+        held = np.load(sample['data_samples'].img_path)
+        loaded = sample['inputs'].permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(loaded, held)
+        seen = preprocessor(dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']]))
+        height, width, _ = held.shape
+        own = seen['inputs'][0, :, :height, :width].permute(1, 2, 0)
+        expected = (held - pixels.mean(0)) / pixels.std(0)
+        np.testing.assert_allclose(own, expected, rtol=0, atol=1e-4)
     assert len(layouts.check(retina)) == 2
     # what was found is in the config that checkpoints keep
     assert f"dtype='{dtype}'" in retina.pretty_text

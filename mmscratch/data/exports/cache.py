@@ -11,21 +11,21 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from mmengine.logging import print_log
 
-from mmscratch.data.exports import coco_export, labelme, yolo
+from mmscratch.data.exports import coco_export, cvat_xml, labelme, yolo
 from mmscratch.data.exports.export import Content, Export
 from mmscratch.data.exports.near_duplicates import alike
 from mmscratch.data.exports.split import SEED, SHARE, divide
 from mmscratch.errors import InputError
 
 # The first that recognises a folder counts.
-_EXPORTS = (coco_export, yolo, labelme)
+_EXPORTS = (coco_export, cvat_xml, yolo, labelme)
 _FOLDER = '.mmscratch'
 _RECORD = 'source.json'
 _SPLIT = 'split.json'
@@ -50,6 +50,8 @@ class Source:
         notes: sentences for the log.
         state: names, sizes and times of change of all files that were read.
         kept: the SHA-256 of each file that was written.
+        faults: split and text of what was left out of faulty labels.
+        is_refused: whether nothing can be trained on this; it is read anew then.
     """
 
     layout: str
@@ -59,6 +61,8 @@ class Source:
     notes: list[str]
     state: str
     kept: dict[str, str]
+    faults: list[list[str]] = field(default_factory=list)
+    is_refused: bool = False
 
     def lines(self, file: Path) -> list[str]:
         """What the log says of a kept file; what holds for both splits is told for training."""
@@ -86,10 +90,14 @@ def name_sources(text: str, files: Iterable[Path]) -> str:
     return text
 
 
-def keep(export: Export) -> dict[str, dict[str, Any]]:
+def keep(export: Export, faulty: bool = False) -> dict[str, dict[str, Any]]:
     """Write the COCO files of a folder, unless they are there, and say where they are.
 
     Several processes may do so at once.
+
+    Args:
+        export: the folder.
+        faulty: whether to keep what is sound of a folder that cannot be trained on.
 
     Returns:
         What the data sets of 'train' and of 'val' read: data_root, ann_file, data_prefix.
@@ -109,6 +117,8 @@ def keep(export: Export) -> dict[str, dict[str, Any]]:
                 # another process may have been first
                 if not _is_fresh(place, state):
                     contents = contents or _read(export)
+                    if export.refusal and not faulty:
+                        raise InputError(export.refusal)
                     _write(place, export, contents, state)
         except OSError as error:
             failure = error
@@ -163,7 +173,7 @@ def _record(folder: Path) -> Source | None:
 def _is_fresh(folder: Path, state: str) -> bool:
     """Whether a folder has files of this state, as they were written."""
     found = _record(folder)
-    if found is None or found.state != state:
+    if found is None or found.state != state or found.is_refused:
         return False
     try:
         return all(
@@ -219,6 +229,8 @@ def _write(folder: Path, export: Export, contents: dict[str, Content], state: st
         sha256=digest.hexdigest(),
         notes=export.notes,
         state=state,
+        faults=[list(fault) for fault in export.faults],
+        is_refused=bool(export.refusal),
         kept={name: hashlib.sha256(text).hexdigest() for name, text in texts.items()},
     )
     texts[_RECORD] = _json(asdict(source))

@@ -139,10 +139,15 @@ class CocoExport(Export):
                 missing.setdefault(folder, lacking)
         folder = min(missing, key=lambda folder: len(missing[folder]))
         lacking = missing[folder]
-        raise InputError(
+        fault = (
             f'{content.file}: {len(lacking)} of {len(names)} images are not in {folder}, the first '
             f"is '{lacking[0]}'; put them there, or correct file_name"
         )
+        spelled = next((s for s in spellings if coco_check.missing(s, folder) == lacking), names)
+        if len(lacking) == len(names):
+            raise InputError(fault)
+        self.refuse(fault)
+        return [self.relative(folder / name) for name in spelled]
 
     def image_folders(self, file: Path) -> list[Path]:
         """Where the images of a file may be: never in a folder named after another split.

@@ -31,6 +31,8 @@ class Export(ABC):
         labels: the files with labels and class names.
         images: images that :meth:`read` looks at, or folders of them.
         notes: sentences for the log; :meth:`read` adds to them.
+        refusal: why nothing can be trained on this, '' if it can; :meth:`read` sets it.
+        faults: split and text of what :meth:`read` left out of faulty labels.
     """
 
     def __init__(self, root: Path, layout: str) -> None:
@@ -40,14 +42,30 @@ class Export(ABC):
         self.labels: list[Path] = []
         self.images: list[Path] = []
         self.notes: list[str] = []
+        self.refusal = ''
+        self.faults: list[tuple[str, str]] = []
 
     @abstractmethod
     def read(self) -> dict[str, Content]:
         """Read the labels of each split; ``file_name`` is relative to the root.
 
+        What is wrong with single images and labels is told by ``refusal`` and ``faults``, so that
+        a check of the folder can show the others. An image of unknown size has 0 x 0 pixels.
+
         Raises:
-            InputError: labels or images are at fault.
+            InputError: labels or images are at fault as a whole.
         """
+
+    def refuse(self, reason: str, split: str | None = None) -> None:
+        """Set why nothing can be trained on this, unless it is set.
+
+        Args:
+            reason: a line with the cure.
+            split: of faulty labels, which are left out.
+        """
+        self.refusal = self.refusal or reason
+        if split is not None:
+            self.faults.append((split * (split != 'all'), reason.partition(';')[0]))
 
     def relative(self, path: Path) -> str:
         """The path from the root, whether the file is below it or not."""
@@ -104,6 +122,12 @@ class LabelledObject:
         low, high = points.min(0), points.max(0)
         return cls(name, [*low, *(high - low)], [part.ravel().tolist() for part in polygons])
 
+    @classmethod
+    def of_mask(cls, name: str, mask: dict[str, Any]) -> 'LabelledObject':
+        """An object of an RLE as pycocotools makes it."""
+        box = mask_utils.toBbox(mask).tolist()
+        return cls(name, box, dict(mask, counts=mask['counts'].decode()))
+
     def row(self) -> dict[str, Any]:
         """The keys of an annotation in COCO that are the object's own."""
         box = _rounded(self.box)
@@ -125,6 +149,17 @@ class LabelledImage:
     width: int
     height: int
     objects: list[LabelledObject] = field(default_factory=list)
+
+
+def mask_of_part(
+    part: np.ndarray, corner: Sequence[float], height: int, width: int
+) -> dict[str, Any]:
+    """The RLE of an image of that size whose part from a corner (x, y) on is (rows, columns)."""
+    whole = np.zeros((height, width), np.uint8, order='F')
+    left, top = (int(value) for value in corner)
+    target = whole[top : top + part.shape[0], left : left + part.shape[1]]
+    target[:] = part[: target.shape[0], : target.shape[1]]
+    return mask_utils.encode(whole)
 
 
 def to_coco(splits: Mapping[str, Iterable[LabelledImage]], classes: Sequence[str]) -> dict:

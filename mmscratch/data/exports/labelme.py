@@ -19,6 +19,7 @@ from mmscratch.data.exports.export import (
     Export,
     LabelledImage,
     LabelledObject,
+    mask_of_part,
     split_of,
     to_coco,
 )
@@ -77,6 +78,7 @@ class LabelMeExport(Export):
         self.splits = self.settle_splits(found) or {'all': files}
         self.labels = [file for files in self.splits.values() for file in files]
         self.sources = dict.fromkeys(self.splits, root)
+        self.split_of = {file: name for name, each in self.splits.items() for file in each}
 
     def read(self) -> dict[str, Content]:
         """Read all files; classes are the labels of all shapes, sorted."""
@@ -87,14 +89,16 @@ class LabelMeExport(Export):
             file for file, found in annotations.items() if not (found.width and found.height)
         ]
         for file, fact in zip(unsized, look_at_all([paths[file] for file in unsized])):
-            if fact.fault:
-                raise InputError(f'{paths[file]} {fact.fault}; replace it, or remove {file}')
+            if fact.fault and paths[file].is_file():
+                self.refuse(f'{paths[file]} {fact.fault}; replace it, or remove {file}')
             annotations[file].width, annotations[file].height = fact.width, fact.height
         left_out: Counter[str] = Counter()
-        images = {
-            file: _image(file, found, self.relative(paths[file]), left_out)
-            for file, found in annotations.items()
-        }
+        images = {}
+        for file, found in annotations.items():
+            try:
+                images[file] = _image(file, found, self.relative(paths[file]), left_out)
+            except InputError as error:
+                self.refuse(str(error), self.split_of[file])
         if left_out:
             kinds = ', '.join(f'{count} {kind}' for kind, count in sorted(left_out.items()))
             self.notes.append(f'shapes that are no objects are left out: {kinds}')
@@ -109,29 +113,32 @@ class LabelMeExport(Export):
         return to_coco(labelled, sorted(classes))
 
     def _read(self, file: Path) -> _Annotation | None:
-        """The content of a file; None if it is another kind of JSON."""
+        """The content of a file; None if it is another kind of JSON, or cannot be read."""
         try:
             return msgspec.json.decode(file.read_bytes(), type=_Annotation)
         except (OSError, msgspec.MsgspecError, UnicodeError) as error:
             keys = top_level_keys(file)
-            if keys and not {'shapes', 'imagePath'} <= keys:
-                return None
-            raise InputError(
-                f'{file}: cannot be read ({error}); open the image in LabelMe and save it again'
-            ) from None
+            if not keys or {'shapes', 'imagePath'} <= keys:
+                self.refuse(
+                    f'{file}: cannot be read ({error}); open the image in LabelMe and save it '
+                    'again',
+                    self.split_of[file],
+                )
+            return None
 
     def _image_of(self, file: Path, found: _Annotation) -> Path:
-        """The image beside a file, or where ``imagePath`` says."""
+        """The image beside a file, or where ``imagePath`` says, whether it is there or not."""
         named = PurePosixPath(found.image.replace('\\', '/'))
         places = [file.parent / named, file.parent / named.name, self.root / 'images' / named.name]
         places += [file.with_suffix(suffix) for suffix in IMAGE_SUFFIXES]
         for place in places:
             if place.is_file():
                 return Path(os.path.normpath(place))
-        raise InputError(
+        self.refuse(
             f"{file}: its image '{found.image}' is not in {places[0].parent}; put it there, or "
             'remove this file'
         )
+        return Path(os.path.normpath(places[0]))
 
     def _note_unlabelled(self, images: Iterable[Path]) -> None:
         """Note images without a file: nobody has said that they have no objects."""
@@ -140,7 +147,7 @@ class LabelMeExport(Export):
         odd = [
             path
             for folder in folders
-            for path in sorted(folder.iterdir())
+            for path in sorted(folder.iterdir() if folder.is_dir() else ())
             if path.suffix.lower() in IMAGE_SUFFIXES and path not in labelled
         ]
         if odd:
@@ -190,9 +197,7 @@ def _object(file: Path, image: LabelledImage, shapes: Sequence[_Shape]) -> Label
         size = image.height, image.width
         parts = [part.ravel().tolist() for part in polygons]
         rles = [*masks, *(mask_utils.frPyObjects(parts, *size) if parts else [])]
-        merged = mask_utils.merge(rles)
-        box = mask_utils.toBbox(merged).tolist()
-        return LabelledObject(name, box, dict(merged, counts=merged['counts'].decode()))
+        return LabelledObject.of_mask(name, mask_utils.merge(rles))
     if len(polygons) == len(shapes):
         return LabelledObject.of_polygons(name, polygons)
     box = LabelledObject.of_polygons(name, corners).box
@@ -208,8 +213,4 @@ def _mask(file: Path, shape: _Shape, image: LabelledImage) -> dict:
         raise InputError(
             f"{file}: a mask of '{shape.label}' cannot be read ({error}); draw it again"
         ) from None
-    whole = np.zeros((image.height, image.width), np.uint8, order='F')
-    left, top = (int(value) for value in shape.points[0])
-    target = whole[top : top + part.shape[0], left : left + part.shape[1]]
-    target[:] = part[: target.shape[0], : target.shape[1]]
-    return mask_utils.encode(whole)
+    return mask_of_part(part, shape.points[0], image.height, image.width)

@@ -1,5 +1,7 @@
 """YOLO's text files, as Ultralytics describes them: boxes, polygons, oriented boxes.
 
+Of keypoints (YOLO pose) the boxes are read, and a note says so.
+
 Numbers are shares of the sides of an image as it is loaded, EXIF rotation included.
 """
 
@@ -20,7 +22,7 @@ from mmscratch.data.exports.export import (
     split_of,
     to_coco,
 )
-from mmscratch.data.image_check import look_at_all
+from mmscratch.data.image_check import ImageFacts, look_at_all
 from mmscratch.data.unlabelled_images import find_images
 from mmscratch.errors import InputError
 
@@ -86,7 +88,9 @@ class YoloExport(Export):
         self.sources = dict.fromkeys(self.splits, file or root)
         self.images = [image for images in self.splits.values() for image in images]
         self.label_of = {image: _label_file(image) for image in self.images}
+        self.split_of = {image: name for name, each in self.splits.items() for image in each}
         lists = [root / 'classes.txt', root / 'labels/classes.txt']
+        self.with_keypoints = 0
         self.names_file = file or next(filter(Path.is_file, lists), None)
         self.labels += [self.names_file] if self.names_file else []
         self.labels += [label for label in self.label_of.values() if label.is_file()]
@@ -161,20 +165,23 @@ class YoloExport(Export):
     def read(self) -> dict[str, Content]:
         """Read sizes of images, and labels."""
         facts = dict(zip(self.images, look_at_all(self.images)))
-        if faults := [f'{path} {fact.fault}' for path, fact in facts.items() if fact.fault]:
-            raise InputError(
-                f'{faults[0]}; {len(faults)} of {len(facts)} images are unusable: replace or '
-                'remove them'
+        broken = {path: fact for path, fact in facts.items() if fact.fault}
+        for path, fact in broken.items():
+            self.refuse(
+                f'{path} {fact.fault}; {len(broken)} of {len(facts)} images are unusable: replace '
+                'or remove them'
             )
+            facts[path] = ImageFacts()
         texts = {image: _text(self.label_of[image]) for image in facts}
         self._check_presence(texts)
         parsed = self._parse(texts)
         classes = self._classes(parsed)
         for image, rows in parsed.items():
-            if beyond := [label for label, _ in rows if label >= len(classes)]:
-                raise InputError(
-                    f'{self.label_of[image]}: class {beyond[0]}, but {self.names_file} names '
-                    f'{len(classes)}, from 0 on; add the name, or correct the label'
+            for label in {label for label, _ in rows if label >= len(classes)}:
+                self.refuse(
+                    f'{self.label_of[image]}: class {label}, but {self.names_file} names '
+                    f'{len(classes)}, from 0 on; add the name, or correct the label',
+                    self.split_of[image],
                 )
         labelled = {
             split: [
@@ -185,6 +192,7 @@ class YoloExport(Export):
                     [
                         _object(classes[label], values, facts[image].width, facts[image].height)
                         for label, values in parsed[image]
+                        if label < len(classes) and image not in broken
                     ],
                 )
                 for image in images
@@ -194,9 +202,9 @@ class YoloExport(Export):
         return to_coco(labelled, classes)
 
     def _parse(self, texts: Mapping[Path, str | None]) -> dict[Path, list[_Row]]:
-        """The rows of each image; InputError with the number of lines that are none."""
+        """The rows of each image, without lines that are none."""
         parsed: dict[Path, list[_Row]] = {}
-        wrong: list[str] = []
+        wrong: dict[str, Path] = {}
         for image, text in texts.items():
             parsed[image] = []
             for number, line in enumerate((text or '').splitlines(), 1):
@@ -204,11 +212,23 @@ class YoloExport(Export):
                     continue
                 values, fault = self._values(line)
                 if fault:
-                    wrong.append(f'line {number} of {self.label_of[image]}, {line!r}: {fault}')
+                    wrong[f'line {number} of {self.label_of[image]}, {line!r}: {fault}'] = image
                 else:
                     parsed[image].append((int(values[0]), values[1:]))
-        if wrong:
-            raise InputError(f'{len(wrong)} labels are no good, the first is {wrong[0]}')
+        if self.with_keypoints:
+            self.notes.append(
+                f'{self.with_keypoints} objects have keypoints, which are left out: of YOLO pose '
+                'boxes are read; to train on keypoints, export COCO'
+            )
+        elif (count := _keypoints(parsed)) and not wrong:
+            self.refuse(
+                f'{self.root}: all rows of labels look like boxes with {count} keypoints, and no '
+                f'kpt_shape says so; write kpt_shape: [{count}, 3] into data.yaml, and the boxes '
+                'are read; to train on keypoints, export COCO'
+            )
+        for text, image in wrong.items():
+            self.refusal = self.refusal or f'{len(wrong)} labels are no good, the first is {text}'
+            self.refuse(text, self.split_of[image])
         return parsed
 
     def _check_presence(self, texts: Mapping[Path, str | None]) -> None:
@@ -243,10 +263,11 @@ class YoloExport(Export):
         shape = self.content.get('kpt_shape')
         if isinstance(shape, list) and len(values) == 5 + math.prod(map(int, shape)):
             values = values[:5]
+            self.with_keypoints += 1
         if len(values) < 5 or len(values) % 2 == 0:
             return [], (
                 f'{len(values)} numbers; write the class and x, y, width, height, or the class and '
-                '3 or more points of a polygon'
+                '3 or more points of a polygon; for keypoints write kpt_shape into data.yaml'
             )
         if values[0] < 0 or values[0] != int(values[0]):
             return [], 'the first number is no class; write 0, 1, 2 ...'
@@ -284,6 +305,20 @@ def _names(names: Any, file: Path) -> list[str]:
     if not isinstance(names, list) or not names:
         raise InputError(f'{file}: names is {names!r}; write a list of the class names')
     return [str(name) for name in names]
+
+
+def _keypoints(parsed: Mapping[Path, Sequence[_Row]]) -> int:
+    """The number of keypoints if each row is a box and keypoints with a visibility, else 0.
+
+    As polygons, all would have the same number of points, and whole numbers for each third one.
+    """
+    rows = [values for found in parsed.values() for _, values in found]
+    length = len(rows[0]) if rows else 4
+    count = (length - 4) // 3
+    is_pose = count and all(
+        len(row) == length == 4 + 3 * count and {*row[6::3]} <= {0, 1, 2} for row in rows
+    )
+    return count if is_pose else 0
 
 
 def _label_file(image: Path) -> Path:

@@ -8,6 +8,7 @@ _LEFT_OUT = 'left out, with their objects'
 # By kind: how much it matters, what there are, and what a repaired copy has; '' for the same.
 KINDS = {
     'xml': (STOPS, 'XML files cannot be read, or entries of them', 'left out'),
+    'label': (STOPS, 'files of labels cannot be read, or lines of them', 'left out'),
     'entry': (STOPS, 'entries lack a proper id, name or reference', 'left out'),
     'id': (STOPS, 'annotation ids are no whole numbers, or occur more than once', 'new ids'),
     'listed twice': (STOPS, 'images are listed more than once', 'listed once, with all objects'),

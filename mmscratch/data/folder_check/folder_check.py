@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
-from mmscratch.data import coco_json, layouts
+from mmscratch.data import coco_json, layouts, repoint
+from mmscratch.data.exports import cache
 from mmscratch.data.folder_check import duplicates, repair, self_test, split, statistics
 from mmscratch.data.folder_check.finding import STOPS, Finding, Findings
 from mmscratch.data.folder_check.pixels import look_at_all
@@ -62,7 +63,11 @@ class FolderCheck:
         self.root, self.config, self.near = root, config, near
         self.findings = Findings()
         self.cfg, self.refusal = self._try_training(root)
-        self.splits = split.read(layouts.find(root), self.findings)
+        found = layouts.find(root, faulty=True)
+        source = cache.source_of(repoint.annotation_path(found['train']))
+        for name, fault in source.faults if source else ():
+            self.findings.add('label', name, fault)
+        self.splits = split.read(found, self.findings)
         for each in self.splits:
             repair.tidy_images(each, self.findings)
         for name in split.unlisted(self.splits):

@@ -134,6 +134,37 @@ def cvat(root: Path, data: list[Drawn]) -> None:
             draw(image, root / 'images' / subset / image.name)
 
 
+def cvat_xml(root: Path, data: list[Drawn]) -> None:
+    """CVAT for images 1.1, of a project with subsets."""
+    names = ''.join(f'<label><name>{n}</name><type>any</type></label>' for n in CLASSES)
+    lines = [
+        f'<annotations><version>1.1</version><meta><project><labels>{names}'
+        '<label><name>blurred</name><type>tag</type></label></labels></project></meta>'
+    ]
+    for number, image in enumerate(data):
+        subset = {'train': 'Train', 'val': 'Validation'}[image.split]
+        draw(image, root / 'images' / subset / image.name)
+        lines.append(
+            f'<image id="{number}" name="{image.name}" subset="{subset}" width="{image.width}" '
+            f'height="{image.height}"><tag label="blurred" source="manual"></tag>'
+        )
+        for name, points in image.objects:
+            if len(points) == 4:
+                corners = 'xtl="{}.00" ytl="{}.00" xbr="{}.00" ybr="{}.00"'
+                shape = 'box ' + corners.format(*points[0], *points[2])
+            else:
+                pairs = ';'.join(f'{x}.00,{y}.00' for x, y in points)
+                shape = f'polygon points="{pairs}"'
+            kind = shape.split()[0]
+            lines.append(
+                f'<{shape} label="{name}" source="manual" occluded="0" z_order="0">'
+                f'<attribute name="side">left</attribute></{kind}>'
+            )
+        lines.append('</image>')
+    text = '\n'.join(['<?xml version="1.0" encoding="utf-8"?>', *lines, '</annotations>'])
+    (root / 'annotations.xml').write_text(text, encoding='utf-8')
+
+
 def yolo_label(image: Drawn) -> str:
     lines = []
     for name, points in image.objects:
@@ -221,7 +252,7 @@ def labelme(root: Path, data: list[Drawn]) -> None:
 
 SPLIT = {
     write.__name__: write
-    for write in (roboflow, cvat, yolo, yolo_roboflow, yolo_lists, yolo_bare, labelme)
+    for write in (roboflow, cvat, cvat_xml, yolo, yolo_roboflow, yolo_lists, yolo_bare, labelme)
 }
 
 

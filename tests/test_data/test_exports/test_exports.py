@@ -7,15 +7,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from pycocotools import mask as mask_utils
 
 from mmscratch.data import coco_json, layouts, pseudo_labels, repoint, tiles
 from mmscratch.data.exports import cache
 from mmscratch.errors import InputError
 from mmscratch.study.pretraining_run import images_of
 
-from .conftest import CLASSES, DATA, SPLIT, WHOLE, Drawn, draw, with_polygons
+from .conftest import CLASSES, DATA, SPLIT, WHOLE, Drawn, coco, draw, with_polygons, write_json
 
 CONFIG = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 SHORT = [
@@ -120,6 +123,65 @@ def test_a_config_trains_on_every_layout_alike(make_export):
         samples.append(found)
     assert samples == [samples[0]] * len(samples)
     assert len(samples[0]) == 5
+
+
+def found_in(image: Drawn, height: int, width: int) -> dict:
+    """Two detections of each object, made from the truth: the one is exact, the other shifted."""
+    boxes, masks, labels, scores = [], [], [], []
+    for number, (name, points) in enumerate(image.objects):
+        for shift, score in ((0, 0.2), (3, 0.9)):
+            # of an image's first object the exact one has the higher score
+            moved = np.array(points) + (shift if number else 3 - shift)
+            boxes.append([*moved.min(0), *moved.max(0)])
+            outline = [moved.astype(float).ravel().tolist()]
+            (rle,) = mask_utils.frPyObjects(outline, height, width)
+            masks.append(mask_utils.decode(rle))
+            labels.append(CLASSES.index(name))
+            # no two of all images are equal
+            scores.append(score - 0.01 * number - 0.001 * int(os.path.basename(image.name)[0]))
+    return dict(
+        bboxes=torch.tensor(np.array(boxes), dtype=torch.float32).reshape(-1, 4),
+        masks=torch.tensor(np.array(masks)).reshape(-1, height, width).bool(),
+        labels=torch.tensor(labels, dtype=torch.long),
+        scores=torch.tensor(scores),
+    )
+
+
+def coco_own(root: Path, data: list[Drawn]) -> None:
+    for split in ('train', 'val'):
+        part = [image for image in data if image.split == split]
+        write_json(root / f'annotations/instances_{split}.json', coco(part))
+        for image in part:
+            draw(image, root / split / image.name)
+
+
+@pytest.mark.parametrize('kind', ['split', 'whole'])
+def test_the_same_detections_have_the_same_ap_in_every_layout(make_export, tmp_path, kind):
+    from mmdet.registry import DATASETS, METRICS
+
+    data = with_polygons()
+    roots = [make_export(name, data, name) for name in (SPLIT if kind == 'split' else WHOLE)]
+    if kind == 'split':
+        coco_own(tmp_path / 'coco', data)
+        roots.append(tmp_path / 'coco')
+    drawn = {os.path.basename(image.name): image for image in data}
+    loaded, results = Config.fromfile(CONFIG), []
+    for root in roots:
+        cfg = copy.deepcopy(loaded)
+        layouts.use_folder(cfg, root)
+        dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[]))
+        metric = METRICS.build(cfg.test_evaluator)
+        metric.dataset_meta = dataset.metainfo
+        for index in range(len(dataset)):
+            sample = dataset.get_data_info(index)
+            size = sample['height'], sample['width']
+            found = found_in(drawn[os.path.basename(sample['img_path'])], *size)
+            row = dict(img_id=sample['img_id'], ori_shape=size, pred_instances=found)
+            metric.process({}, [row])
+        results.append(metric.evaluate(len(dataset)))
+    assert results == [results[0]] * len(roots)
+    for name in ('bbox_mAP', 'segm_mAP'):
+        assert 0.2 < results[0][f'coco/{name}'] < 0.9
 
 
 def test_train_and_evaluate_by_data_alone(make_export, tmp_path):

@@ -106,9 +106,27 @@ def test_keypoints_are_left_out(make_export):
     with (root / 'data.yaml').open('a') as file:
         file.write('kpt_shape: [2, 3]\n')
     (root / 'labels/train/1.txt').write_text('0 0.5 0.5 0.25 0.5 0.1 0.1 2 0.2 0.2 1\n')
-    row = load(root)[0]['annotations'][0]
+    content, notes = load(root)
+    (row, *_) = content['annotations']
     assert row['bbox'] == [18, 10, 12, 20]
     assert 'segmentation' not in row
+    assert any(note.startswith('1 objects have keypoints, which are left out') for note in notes)
+
+
+@pytest.mark.parametrize(
+    ('points', 'message'),
+    [
+        # an even number of keypoints would pass for a polygon
+        ('0.1 0.1 2 0.2 0.2 1', r'look like boxes with 2 keypoints, .* kpt_shape: \[2, 3\] into'),
+        ('0.1 0.1 2', r'8 numbers; .*; for keypoints write kpt_shape into data\.yaml'),
+    ],
+)
+def test_keypoints_that_nothing_tells(make_export, points, message):
+    root = make_export('yolo')
+    for label in root.rglob('*.txt'):
+        label.write_text(f'0 0.5 0.5 0.25 0.5 {points}\n')
+    with pytest.raises(InputError, match=message):
+        layouts.find(root)
 
 
 def test_classes_without_names(make_export):

@@ -77,3 +77,45 @@ def test_about_half_of_the_views_are_flipped_and_cropped_on_their_own():
     widths = (views[:, 0, 16, 0] - views[:, 0, 16, -1]).abs()
     assert widths.min() < 130
     assert widths.max() > 200
+
+
+@pytest.mark.parametrize('channels', [1, 3, 5])
+def test_a_sensors_channels_change_by_themselves(channels, monkeypatch):
+    """In the units of the file, beyond 8 bits; a shift by up to 0.8 deviations, and contrast."""
+    monkeypatch.setattr(two_views, '_blurred', lambda view: view)
+    noise = np.random.RandomState(0).normal(size=(40, 40, channels))
+    values = 30_000 + 200 * (noise - noise.mean((0, 1))) / noise.std((0, 1))
+    deviation = [200.0] * channels
+    torch.manual_seed(0)
+    transform = TwoViews(size=40, least_area=1.0, deviation=deviation)
+    image = values.astype(np.float32)
+    views = torch.cat([transform(dict(img=image))['inputs'] for _ in range(60)])
+    assert views.dtype == torch.float32
+    assert views.shape[1:] == (channels, 40, 40)
+    shifts = (views.mean((2, 3)) - 30_000) / 200
+    assert 0.6 < shifts.abs().max() < 0.83
+    # a fifth of the views is left as it is, but for a crop
+    assert 0.1 < (shifts.abs() < 0.03).all(1).float().mean() < 0.35
+    stretched = views.std((2, 3)) / 200
+    assert stretched.max() > 1.2 > 0.7 > stretched.min()
+    if channels > 1:
+        assert torch.corrcoef(shifts[:, :2].T)[0, 1].abs() < 0.4
+
+
+def test_eight_bits_of_a_sensor_are_not_cut_to_their_range():
+    image = np.full((30, 30, 4), 250, np.uint8)
+    torch.manual_seed(0)
+    transform = TwoViews(size=32, deviation=[60.0] * 4)
+    views = torch.cat([transform(dict(img=image))['inputs'] for _ in range(10)])
+    assert views.max() > 255
+
+
+def test_the_blur_takes_any_number_of_channels():
+    for channels in (1, 5):
+        noise = torch.rand(channels, 40, 40)
+        torch.manual_seed(3)
+        blurred = two_views._blurred(noise)
+        torch.manual_seed(3)
+        sigma = float(torch.empty(()).uniform_(0.1, 2.0))
+        expected = v2.functional.gaussian_blur(noise, [17, 17], [sigma, sigma])
+        torch.testing.assert_close(blurred, expected, atol=1e-3, rtol=0)

@@ -1,0 +1,147 @@
+"""CVAT's own XML, "CVAT for images 1.1" (docs.cvat.ai, "XML annotation format")."""
+
+import math
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmscratch.data.exports.export import (
+    Content,
+    Export,
+    LabelledImage,
+    LabelledObject,
+    mask_of_part,
+    split_of,
+    to_coco,
+)
+from mmscratch.errors import InputError
+
+_CORNERS = 64  # of a polygon in place of an ellipse
+_OTHERS = ('tag', 'points', 'polyline', 'skeleton', 'cuboid')  # labels that are of no object
+
+
+def recognise(root: Path) -> 'CvatXmlExport | None':
+    """Recognise annotations.xml by its root element."""
+    file = root / 'annotations.xml'
+    if file.is_file():
+        with file.open('rb') as content:
+            if b'<annotations>' in content.read(1024):
+                return CvatXmlExport(root, file)
+    return None
+
+
+class _NoDoctype(ET.TreeBuilder):
+    """Refuses a DTD, whose entities could become text without end."""
+
+    def doctype(self, *names: Any) -> None:
+        raise ValueError('has a DTD, which CVAT never writes')
+
+
+class CvatXmlExport(Export):
+    """Boxes, polygons, ellipses and masks; a turned box is a polygon.
+
+    Other shapes are no objects. Subsets of a project are its splits.
+    """
+
+    def __init__(self, root: Path, file: Path) -> None:
+        super().__init__(root, 'CVAT for images')
+        self.file = file
+        self.sources = {'all': file}
+        self.labels = [file]
+
+    def read(self) -> dict[str, Content]:
+        """Read the file; classes are in the order of the labels."""
+        try:
+            top = ET.parse(self.file, ET.XMLParser(target=_NoDoctype())).getroot()
+        except (ET.ParseError, OSError, ValueError, LookupError) as error:
+            raise InputError(f'{self.file}: cannot be read ({error}); export it again') from None
+        if top.find('image') is None:
+            is_video = top.find('track') is not None
+            raise InputError(
+                f'{self.file}: has no image'
+                + ', but tracks of a video' * is_video
+                + '; export "CVAT for images 1.1" or "COCO 1.0", with images'
+            )
+        known = [
+            label.findtext('name', '')
+            for label in top.iterfind('./meta//labels/label')
+            if label.findtext('type') not in _OTHERS and label.find('parent') is None
+        ]
+        left_out: Counter[str] = Counter()
+        found: dict[str, list[LabelledImage]] = {}
+        for node in top.iterfind('image'):
+            split = split_of(node.get('subset', ''))
+            try:
+                found.setdefault(split, []).append(self._image(node, left_out))
+            except (ValueError, LookupError, TypeError) as error:
+                self.refuse(
+                    f"{self.file}: image '{node.get('name')}' has a shape that cannot be read "
+                    f'({error}); export it again',
+                    split,
+                )
+        if left_out:
+            kinds = ', '.join(f'{count} {kind}' for kind, count in sorted(left_out.items()))
+            self.notes.append(f'shapes that are no objects are left out: {kinds}')
+        splits = self.settle_splits(found) or {'all': [i for each in found.values() for i in each]}
+        self.sources = dict.fromkeys(splits, self.file)
+        used = {item.name for images in splits.values() for i in images for item in i.objects}
+        return to_coco(splits, list(dict.fromkeys([*known, *sorted(used)])))
+
+    def _image(self, node: ET.Element, left_out: Counter[str]) -> LabelledImage:
+        name, subset = node.attrib['name'], node.get('subset', '')
+        top = self.root / 'images'
+        places = [top / subset / name, top / name, self.root / name, top / 'default' / name]
+        place = next(filter(Path.is_file, places), places[0])
+        if not place.is_file():
+            self.refuse(f"{self.file}: its image '{name}' is not in {top}; export with images")
+        width, height = (int(node.attrib[side]) for side in ('width', 'height'))
+        image = LabelledImage(self.relative(place), width, height)
+        for shape in node:
+            if (item := _object(shape, width, height)) is not None:
+                image.objects.append(item)
+            else:
+                left_out[shape.tag] += 1
+        return image
+
+
+def _object(shape: ET.Element, width: int, height: int) -> LabelledObject | None:
+    """The object of a shape in an image of that size; None for a shape of another kind."""
+
+    def numbers(*keys: str) -> list[float]:
+        return [float(shape.attrib[key]) for key in keys]
+
+    turn = math.radians(float(shape.get('rotation', 0)))
+    if shape.tag == 'box':
+        x1, y1, x2, y2 = numbers('xtl', 'ytl', 'xbr', 'ybr')
+        points = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+        if not turn:
+            return LabelledObject(shape.attrib['label'], [x1, y1, x2 - x1, y2 - y1])
+    elif shape.tag == 'ellipse':
+        centre, radii = numbers('cx', 'cy'), numbers('rx', 'ry')
+        angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
+        points = np.array(centre) + radii * np.stack([np.cos(angles), np.sin(angles)], 1)
+    elif shape.tag == 'polygon':
+        pairs = shape.attrib['points'].split(';')
+        points = np.array([pair.split(',') for pair in pairs], float).reshape(-1, 2)
+    elif shape.tag == 'mask':
+        part = _part(shape, *map(int, numbers('width', 'height')))
+        mask = mask_of_part(part, numbers('left', 'top'), height, width)
+        return LabelledObject.of_mask(shape.attrib['label'], mask)
+    else:
+        return None
+    if turn:  # clockwise, about the centre
+        centre = (points.min(0) + points.max(0)) / 2
+        cos, sin = math.cos(turn), math.sin(turn)
+        points = centre + (points - centre) @ np.array([[cos, sin], [-sin, cos]])
+    return LabelledObject.of_polygons(shape.attrib['label'], [points])
+
+
+def _part(shape: ET.Element, columns: int, rows: int) -> np.ndarray:
+    """The pixels of a mask (rows, columns), from runs of 0 and 1 in turn, row by row."""
+    runs = np.array(shape.attrib['rle'].split(','), int)
+    if runs.sum() != rows * columns or (runs < 0).any():
+        raise ValueError(f'runs of {runs.sum()} pixels for {columns} x {rows}')
+    return np.repeat(np.arange(len(runs)) % 2, runs).reshape(rows, columns).astype(np.uint8)
