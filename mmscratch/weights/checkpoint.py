@@ -296,6 +296,7 @@ META = {
     'iter': Integral,
     'seed': Integral | None,
     'train_seconds': Real,
+    'skipped_steps': Integral,
     'images_seen': Integral | None,
     'pixels_seen': Integral | None,
     'dataset_meta': (_DATASET, [_DATASET], NoneType),
