@@ -1,7 +1,7 @@
 """Stop a training run that has diverged."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,10 @@ class FiniteLossHook(Hook):
         checkpoint['meta']['skipped_steps'] = self.skipped_steps
 
     def before_train(self, runner: Runner) -> None:
-        """Look at the gradients before each step of the optimizer."""
-        step = partial(self._before_step, runner)
-        runner.optim_wrapper.optimizer.register_step_pre_hook(step)
+        """Look at the loss before each backward pass, and at the gradients after it."""
+        wrapper = runner.optim_wrapper
+        vars(wrapper)['update_params'] = partial(_update_params, wrapper.update_params)
+        wrapper.optimizer.register_step_pre_hook(partial(self._before_step, runner))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep the buffers, which the forward pass changes, if the step may be skipped."""
@@ -167,6 +168,17 @@ class FiniteLossHook(Hook):
         except InputError as error:
             return f'; {error}'
         return f'; tools/analysis/replay.py {file} takes the step again, and looks for the cause'
+
+
+def _update_params(update: Callable, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+    """Replaces ``update_params``: if the loss is not finite, no gradient is, on all GPUs.
+
+    Some are where the loss is not: infinity times a weight of 0 is NaN, and has a gradient of 0.
+    """
+    if loss.requires_grad:
+        is_finite = loss.detach().isfinite()
+        loss.register_hook(lambda gradient: torch.where(is_finite, gradient, math.nan))
+    update(loss, *args, **kwargs)
 
 
 def _image_names(batch: Any) -> str:

@@ -39,6 +39,9 @@ class ReplayedStep:
     def __init__(self, file: Path, device: str) -> None:
         content = bad_step.load(file)
         self.step = content['bad_step']
+        for batch in self.step['batches']:
+            if not isinstance(batch, dict) or not {'inputs', 'data_samples'} <= batch.keys():
+                raise InputError(f'{file}: is no step of a detector, which alone can be replayed')
         cfg = checkpoint_config.config_of(content, str(file))
         if not isinstance(cfg.get('model'), dict):
             raise InputError(f'{file}: its config has no model; do not use this file')

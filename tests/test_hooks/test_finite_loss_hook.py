@@ -26,7 +26,7 @@ def diverge_at(iteration):
 
 
 def break_at(*iterations, what='output'):
-    """Return a change of the toy detector: in these iterations loss or gradient is NaN."""
+    """Return a change of the toy detector: in these iterations the loss or its gradient is NaN."""
 
     def change(model):
         def poison(module, args, output):
