@@ -26,6 +26,7 @@ from mmscratch.weights import checkpoint
 
 # not .pth, which would be one of the run's checkpoints
 NAME = 'bad_step.pt'
+_FORM = dict(iteration=int, seed=int, accumulation=int, threads=int, losses=dict, batches=list)
 _BATCH = [DetDataSample, InstanceData, HorizontalBoxes, BitmapMasks, PolygonMasks, LateMasks, Cut]
 _BATCH += [type(np.dtype(name)) for name in ('bool', 'uint8', 'int32')]
 
@@ -74,8 +75,7 @@ def load(file: Path) -> dict[str, Any]:
     """
     with torch.serialization.safe_globals(_BATCH):
         content = checkpoint.load(file)
-    keys = {'iteration', 'seed', 'accumulation', 'losses', 'threads', 'batches'}
     step = content.get('bad_step')
-    if not isinstance(step, dict) or not keys <= step.keys():
+    if not isinstance(step, dict) or not all(isinstance(step.get(k), _FORM[k]) for k in _FORM):
         raise InputError(f'{file}: is no step that broke: give the {NAME} of a work directory')
     return content

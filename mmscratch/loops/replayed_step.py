@@ -59,7 +59,7 @@ class ReplayedStep:
         if wrapper.get('type') == 'AmpOptimWrapper':
             # None: the device's own
             self.amp = partial(autocast, dtype=getattr(torch, wrapper.get('dtype') or '', None))
-        torch.set_num_threads(min(int(self.step['threads']), cpu_threads.cores()))
+        torch.set_num_threads(max(1, min(self.step['threads'], cpu_threads.cores())))
 
     def lines(self) -> Iterator[str]:
         """Yield what the step has lost then and now, and where that began."""
@@ -86,7 +86,7 @@ class ReplayedStep:
 
     def _passes(self) -> Iterator[tuple[int, dict[str, list]]]:
         """The number of each batch in the run's sequence, and the batch."""
-        accumulation, processes = self.step['accumulation'], len(self.step['batches'])
+        accumulation, processes = max(1, self.step['accumulation']), len(self.step['batches'])
         for rank, batch in enumerate(self.step['batches']):
             size = len(batch['inputs']) // accumulation
             for index in range(accumulation):
