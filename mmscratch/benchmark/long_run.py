@@ -30,7 +30,7 @@ def measure(folder: Path, tiny: bool, rounds: int = 1) -> Iterator[dict[str, Any
     generate(
         folder / 'data',
         ShapesConfig(size=64, object_size=(0.2, 0.5)),
-        {'train': 16, 'val': 2},
+        {'train': 100, 'val': 2},
         progress=False,
     )
     steps, samples = (4, 2) if tiny else (STEPS, SAMPLES)
@@ -48,7 +48,9 @@ def measure(folder: Path, tiny: bool, rounds: int = 1) -> Iterator[dict[str, Any
     try:
         for line in process.stdout or ():
             told.append(line)
-            if found := re.search(r'Iter\(train\) +\[ *(\d+)/', line):
+            found = re.search(r'Iter\(train\) +\[ *(\d+)/', line)
+            # the end of an epoch is logged too
+            if found and int(found[1]) % interval == 0:
                 numbers['samples'].append(dict(step=int(found[1]), **sample(process.pid)))
                 yield numbers
     finally:
