@@ -41,7 +41,7 @@ class HealthHook(Hook):
         >>> default_hooks = dict(health=dict(type='HealthHook', interval=1000))
     """
 
-    def __init__(self, rise: float = 10.0, interval: int = 500) -> None:
+    def __init__(self, rise: float = 5.0, interval: int = 500) -> None:
         self.rise = rise
         self.interval = interval
         self._told_at = -BEFORE
