@@ -813,11 +813,11 @@ def test_the_suite_for_evaluation_tries_itself_out(tmp_path):
     assert 'error: --suite evaluation has no part steps' in error
 
 
-def test_the_suites_of_loading_and_start_try_themselves_out(tmp_path):
-    for suite in ('loading', 'start'):
+def test_the_suites_of_loading_start_and_long_runs_try_themselves_out(tmp_path):
+    for suite in ('loading', 'start', 'long'):
         out = tmp_path / f'{suite}.json'
         printed = python('analysis/benchmark.py', '--suite', suite, '--tiny', '--out', out)
-        assert printed.count('| --- |') == dict(loading=3, start=2)[suite]
+        assert printed.count('| --- |') == dict(loading=3, start=2, long=1)[suite]
     record = json.loads((tmp_path / 'loading.json').read_text())
     assert record['decoders']['opencv']['equal']
     for sides in record['rounds'].values():
@@ -830,6 +830,10 @@ def test_the_suites_of_loading_and_start_try_themselves_out(tmp_path):
         assert run['cpu_seconds'] > 0
         assert len(run['workers']) == 2
     assert record['worker_mb'][0]['own'] > 0
+    samples = json.loads((tmp_path / 'long.json').read_text())['samples']
+    assert [each['step'] for each in samples] == [2, 4]
+    # two workers load images to train on, two to validate on since the first validation
+    assert samples[-1]['processes'] == 5
 
 
 def test_a_run_survives_a_fault_of_the_campaign(tmp_path):

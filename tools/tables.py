@@ -30,6 +30,7 @@ from mmscratch.benchmark import (
     cpu_steps,
     evaluation,
     loading,
+    long_run,
     model_trial,
     recipes,
     start,
@@ -290,6 +291,11 @@ def reliability_table() -> str:
     return markdown(torture.table_rows(content), 'lrrrr')
 
 
+def long_run_table() -> str:
+    measured = json.loads((ROOT / 'results/reliability/long_run.json').read_text())
+    return markdown(long_run.rows(measured), 'rrrrrr')
+
+
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
@@ -314,6 +320,11 @@ def tables() -> list[tuple[str, str, Any]]:
             'results/reliability/README.md',
             '<!-- table of faults: tools/tables.py -->',
             reliability_table,
+        ),
+        (
+            'results/reliability/README.md',
+            '<!-- table of a long run: tools/tables.py -->',
+            long_run_table,
         ),
         ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ]

@@ -19,6 +19,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     mean_over_ranks=dict(type='MeanOverRanksHook'),
     finite_loss=dict(type='FiniteLossHook'),
+    health=dict(type='HealthHook'),
     visualization=dict(type='ComparisonPicturesHook', num_images=16),
     weights=dict(type='WeightsHook'),
     init=dict(type='InitHook'),

@@ -45,7 +45,7 @@ _VALUES: dict[str, tuple[_Test, str]] = {
         _whole(0),
         '*_dataloader.num_workers train_cfg.val_begin default_hooks.checkpoint.save_begin '
         'default_hooks.start_cascade.begin default_hooks.visualization.num_images '
-        'param_scheduler**.begin',
+        'default_hooks.finite_loss.skip param_scheduler**.begin',
     ),
     'a whole number from 1, or None': (
         _whole(1),

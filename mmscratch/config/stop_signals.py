@@ -28,7 +28,8 @@ _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 
 _received: signal.Signals | None = None
 _since = 0.0
-_saves = _ending = False
+_saves = _ending = _is_forking = False
+_late: int | None = None
 
 
 class Stopped(KeyboardInterrupt):
@@ -90,7 +91,10 @@ def requeue() -> None:
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    global _received, _since, _ending
+    global _received, _since, _ending, _late
+    if _is_forking:
+        _late = number
+        return
     now = time.monotonic()
     if _received is None:
         _received, _since = signal.Signals(number), now
@@ -106,7 +110,8 @@ def _handle(number: int, frame: FrameType | None) -> None:
 # A forked worker inherits the handlers. SIGTERM must kill it; the others reach its parent as well,
 # which may still need it. The parent may be killed, and then the worker ends too.
 # Python forgets a signal that arrives during a fork, and drops an exception that is raised there. A
-# pool would then wait for its workers for ever. So the signals are blocked during a fork.
+# pool would then wait for its workers for ever. So the signals are blocked during a fork. Another
+# thread may still get them, and then they are handled here nevertheless: those have to wait.
 
 
 def _is_handled() -> bool:
@@ -114,22 +119,27 @@ def _is_handled() -> bool:
 
 
 def _hold() -> None:
+    global _is_forking
     if _is_handled():
+        _is_forking = True
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 def _release_in_parent() -> None:
-    global _received
+    global _is_forking, _late
     if _is_handled():
-        try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        except KeyboardInterrupt:  # Python would drop it here
-            number, _received = _received, None
-            threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+        # those that were blocked come now, and wait too: Python would drop an exception here
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        _is_forking = False
+        if _late is not None:
+            threading.Timer(0.1, os.kill, (os.getpid(), _late)).start()
+            _late = None
 
 
 def _release_in_child() -> None:
+    global _is_forking
     if _is_handled():
+        _is_forking = False
         for number in SIGNALS:
             is_end = number == signal.SIGTERM
             signal.signal(number, signal.SIG_DFL if is_end else signal.SIG_IGN)

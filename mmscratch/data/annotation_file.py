@@ -5,13 +5,15 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from mmdet.datasets import XMLDataset
 from mmengine import fileio
 from mmengine.runner import Runner
 from torch import nn
 
-from mmscratch.data import coco_json
+from mmscratch.data import coco_json, voc_xml
 
 # heads whose number of classes is not the data set's number of things
 OTHER_HEADS = {'rpn_head', 'semantic_head', 'panoptic_fusion_head'}
@@ -25,6 +27,8 @@ class AnnotationFile:
     text in place of a list.
     ``objects`` maps the category names of a COCO JSON, in its order, to their numbers of objects;
     it is None for other formats.
+    ``xml_sha256`` is that of the XML files of a list in PASCAL VOC's layout, one after the other;
+    it is None for other formats.
     """
 
     split: str
@@ -32,6 +36,7 @@ class AnnotationFile:
     sha256: str | None
     classes: Sequence[str]
     objects: dict[str, int] | None
+    xml_sha256: str | None = None
 
 
 def annotation_files(runner: Runner) -> Iterator[AnnotationFile]:
@@ -55,7 +60,18 @@ def files_of(split: str, dataset: Any) -> Iterator[AnnotationFile]:
             sha256=summary.sha256 if summary else None,
             classes=getattr(inner, 'metainfo', {}).get('classes') or (),
             objects=(summary.objects or None) if summary else None,
+            xml_sha256=_hash_of_xml(inner) if file and isinstance(inner, XMLDataset) else None,
         )
+
+
+def _hash_of_xml(dataset: XMLDataset) -> str:
+    names = voc_xml.read_names(Path(dataset.ann_file))
+    folder = Path(dataset.sub_data_root, dataset.ann_subdir)
+    files = voc_xml.find_files(folder, names, ('.xml',))
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(files[name].read_bytes() if name in files else b'')
+    return digest.hexdigest()
 
 
 def _summary(dataset: Any, file: str, is_coco: bool) -> coco_json.Summary:

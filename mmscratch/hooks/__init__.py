@@ -4,6 +4,7 @@ from mmscratch.hooks.collapse_hook import CollapseHook
 from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook
 from mmscratch.hooks.finite_loss_hook import FiniteLossHook
 from mmscratch.hooks.frozen_backbone_hook import FrozenBackboneHook
+from mmscratch.hooks.health_hook import HealthHook
 from mmscratch.hooks.init_hook import InitHook
 from mmscratch.hooks.mean_over_ranks_hook import MeanOverRanksHook
 from mmscratch.hooks.preflight_hook import PreflightHook

@@ -250,11 +250,11 @@ class PreflightHook(Hook):
         states = [dict(annotations=parent.get('annotations', []))]
         began = _checksums([*states, *parent.get('changed_annotations', [])][-1]['annotations'])
         now = _checksums(_plain(files))
+        changed = {key[0] for key in began.keys() & now.keys() if began[key] != now[key]}
         return [
             f'the annotations of the {split} set are not those that {loaded_file(runner)} was '
             'trained with: put the files back, or start anew'
-            for split in began.keys() & now.keys()
-            if began[split] != now[split]
+            for split in sorted(changed)
         ]
 
     def _class_faults(self, runner: Runner) -> list[str]:
@@ -373,15 +373,21 @@ def warn_of_reverted_sync_bn(runner: Runner) -> None:
 
 
 def _plain(files: list[AnnotationFile]) -> list[dict[str, str | None]]:
-    return [dict(split=file.split, file=file.file, sha256=file.sha256) for file in files]
+    return [
+        dict(split=file.split, file=file.file, sha256=file.sha256)
+        | (dict(xml_sha256=file.xml_sha256) if file.xml_sha256 else {})
+        for file in files
+    ]
 
 
-def _checksums(annotations: list[dict]) -> dict[str, list[str]]:
-    """Of each split; the images of a pre-training have none."""
-    sums: dict[str, list[str]] = {}
+def _checksums(annotations: list[dict]) -> dict[tuple[str, str], list[str]]:
+    """Of each split and kind; the images of a pre-training have none."""
+    sums: dict[tuple[str, str], list[str]] = {}
     for annotation in annotations:
-        if annotation['sha256']:
-            sums.setdefault(annotation.get('split', ''), []).append(annotation['sha256'])
+        # older checkpoints have no sum of XML files
+        for kind in ('sha256', 'xml_sha256'):
+            if annotation.get(kind):
+                sums.setdefault((annotation.get('split', ''), kind), []).append(annotation[kind])
     return sums
 
 

@@ -15,6 +15,9 @@ from mmscratch.config.stop_signals import Stopped
 from mmscratch.errors import InputError
 from mmscratch.weights.checkpoint import HASH, hash_of_tensors
 
+# Logged numbers of each name that are kept. MMEngine copies all of them at every step, and puts
+# them into each checkpoint: after 540,000 steps 14 names are 121 MB, and tens of milliseconds.
+HISTORY = 10_000
 # Several processes stop after steps that this divides.
 STEPS_TOGETHER = 10
 
@@ -50,6 +53,7 @@ class SafeCheckpointHook(CheckpointHook):
       before are removed after that, not before it: the disk needs space for one more.
     - ``meta.tensors_sha256`` is the SHA-256 of all tensors in the file, which
       :func:`mmscratch.weights.checkpoint.load` checks.
+    - The history of logged numbers in it ends with the last 10,000 or so.
     - A signal (:mod:`mmscratch.config.stop_signals`) lets the run finish its step, saves a
       checkpoint and ends the run with status 75. Several processes stop after the same step, the
       next that ``STEPS_TOGETHER`` divides. A second signal ends the run at once, as the first does
@@ -74,8 +78,10 @@ class SafeCheckpointHook(CheckpointHook):
         stop_signals.save_first(False)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the hash of the tensors."""
+        """Add the hash of the tensors, and let the history of logged numbers grow no longer."""
         checkpoint['meta'][HASH] = hash_of_tensors(checkpoint)
+        for history in runner.message_hub.log_scalars.values():
+            history.max_length = HISTORY
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None

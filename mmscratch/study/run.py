@@ -33,6 +33,7 @@ WATCHERS = (
     'checkpoint',
     'collapse',
     'finite_loss',
+    'health',
     'logger',
     'mean_over_ranks',
     'param_scheduler',

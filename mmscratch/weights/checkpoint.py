@@ -266,12 +266,13 @@ def checked(checkpoint: dict, file: str) -> dict:
 RUNTIME_INFO = {'keep_ckpt_ids?': list | tuple}
 _DATASET = {'classes?': ([str], NoneType)}
 _SEEN = {'images_seen?': Integral | None, 'pixels_seen?': Integral | None}
+_ANNOTATION = {'sha256': str | None, 'xml_sha256?': str}
 # written by mmscratch.hooks.PreflightHook
 _PROOF: dict[str, Any] = {
     'init': str,
     'allowed': [str],
-    'annotations': [{'sha256': str | None}],
-    'changed_annotations?': [{'annotations': [{'sha256': str | None}]}],
+    'annotations': [_ANNOTATION],
+    'changed_annotations?': [{'annotations': [_ANNOTATION]}],
     'batch?': {'gpus': int, 'images_per_gpu': int | None, 'accumulation': int},
     'subset?': ({'sha256': str}, NoneType),
     'pretraining?': _SEEN,
@@ -296,6 +297,7 @@ META = {
     'iter': Integral,
     'seed': Integral | None,
     'train_seconds': Real,
+    'skipped_steps': Integral,
     'images_seen': Integral | None,
     'pixels_seen': Integral | None,
     'dataset_meta': (_DATASET, [_DATASET], NoneType),

@@ -127,3 +127,25 @@ def test_a_job_of_slurm_is_queued_again(tmp_path, monkeypatch, capsys, line, tol
     stop_signals.requeue()
     assert told in capsys.readouterr().err
     assert 'queue again' not in told or (tmp_path / 'asked').read_text() == 'requeue 12\n'
+
+
+# blocked in the thread that forks, the signal goes to the other one
+DURING_FORK = """
+import os, signal, threading, time
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.05)
+os.register_at_fork(before=interrupt)  # is called after those that are registered later
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+""" + SCRIPT.replace('sys.argv[1]', "'end'")
+
+
+def test_a_signal_to_another_thread_during_a_fork_is_not_lost():
+    process = subprocess.Popen(
+        [sys.executable, '-c', DURING_FORK], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, said) == (stop_signals.INTERRUPTED, b'interrupted\n')

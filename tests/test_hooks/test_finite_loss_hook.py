@@ -3,10 +3,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 
 from mmscratch.errors import InputError
 from mmscratch.hooks.finite_loss_hook import FiniteLossHook
+from mmscratch.loops import bad_step
 
 
 def diverge_at(iteration):
@@ -23,10 +25,26 @@ def diverge_at(iteration):
     return change
 
 
+def break_at(*iterations, what='output'):
+    """Return a change of the toy detector: in these iterations the loss or its gradient is NaN."""
+
+    def change(model):
+        def poison(module, args, output):
+            is_due = MessageHub.get_current_instance().get_info('iter') + 1 in iterations
+            if is_due and what == 'gradient':
+                output.register_hook(lambda gradient: gradient * math.nan)
+            return output * (math.nan if is_due and what == 'output' else 1)
+
+        model.bbox_head.fc_cls.register_forward_hook(poison)
+
+    return change
+
+
 @pytest.fixture
-def runner(tmp_path):
+def runner(tmp_path, monkeypatch):
     """Return a function that makes the little of a runner that the hook asks."""
     parameter = torch.nn.Parameter(torch.zeros(1))
+    monkeypatch.setattr(bad_step, 'save', lambda *args: 'bad_step.pt')
 
     def make(iteration=0, **wrapper):
         optim_wrapper = OptimWrapper(torch.optim.SGD([parameter], lr=0.02))
@@ -54,7 +72,7 @@ def test_a_diverged_run_ends_before_its_checkpoint(make_runner, tmp_path):
 
 def test_without_a_checkpoint_it_begins_again(make_runner):
     runner = make_runner(FiniteLossHook(), change=diverge_at(1))
-    with pytest.raises(InputError, match=r'^iteration 1: .* and begin again with a lower learning'):
+    with pytest.raises(InputError, match=r'^iteration 1: .* and begin again with a lower learn'):
         runner.train()
 
 
@@ -65,7 +83,7 @@ def test_the_broken_terms_and_the_images_are_named(runner):
         FiniteLossHook().after_train_iter(runner(1233), 0, batch, values)
     assert str(info.value).startswith(
         'iteration 1,234: loss_bbox is nan, loss_mask is inf, at learning rate 0.02, on a.jpg, '
-        'b.jpg; look'
+        'b.jpg; tools/analysis/replay.py bad_step.pt takes the step again'
     )
 
 
@@ -78,13 +96,13 @@ def test_the_step_before_is_named_where_no_loss_is_left(runner):
         )
     batch = dict(data_samples=[SimpleNamespace(img_path='train/c.jpg')])
     broken = losses(loss=math.nan, loss_cls=math.nan, loss_bbox=math.nan, acc=1.0)
-    with pytest.raises(InputError, match=r'rate 0\.02, after a step on b\.jpg; look'):
+    with pytest.raises(InputError, match=r'rate 0\.02, after a step on b\.jpg; tools'):
         hook.after_train_iter(runner(), 0, batch, broken)
 
 
 @pytest.mark.parametrize('batch', [None, [1], dict(inputs=[1]), dict(data_samples=[object()])])
 def test_a_batch_without_names_is_no_obstacle(runner, batch):
-    with pytest.raises(InputError, match=r'loss is nan, at learning rate 0\.02; look'):
+    with pytest.raises(InputError, match=r'loss is nan, at learning rate 0\.02; tools'):
         FiniteLossHook().after_train_iter(runner(), 0, batch, losses(loss=math.nan))
 
 
@@ -108,3 +126,102 @@ def test_a_gradient_scaler_that_is_off_skips_none(runner):
     scaled = runner(loss_scaler=torch.amp.GradScaler('cpu', enabled=False))
     with pytest.raises(InputError, match='loss is nan'):
         FiniteLossHook().after_train_iter(scaled, 0, None, losses(loss=math.nan))
+
+
+def test_the_step_is_kept_with_the_weights_of_before(make_runner, tmp_path):
+    runner = make_runner(FiniteLossHook(), change=break_at(2), detector=dict(num_classes=5))
+    with pytest.raises(InputError, match='replay'):
+        runner.train()
+    before = torch.load(tmp_path / 'run/iter_1.pth', weights_only=False)['state_dict']
+    content = bad_step.load(tmp_path / 'run/bad_step.pt')
+    assert content['state_dict'].keys() == before.keys()
+    trained = dict(runner.model.named_parameters())
+    for name in trained:
+        assert torch.equal(content['state_dict'][name], before[name])
+        assert torch.equal(trained[name], before[name])
+    step = content['bad_step']
+    assert (step['iteration'], step['seed'], step['accumulation']) == (1, 0, 1)
+    assert math.isnan(step['losses']['loss'])
+    [batch] = step['batches']
+    assert len(batch['img_id']) == 2
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_at_its_own_step(make_runner):
+    runner = make_runner(FiniteLossHook(), change=break_at(2, what='gradient'))
+    with pytest.raises(InputError, match=r'^iteration 2: the norm of the gradient is nan, at'):
+        runner.train()
+
+
+def test_what_is_no_such_step_is_refused(make_runner, tmp_path):
+    make_runner(FiniteLossHook()).train()
+    with pytest.raises(InputError, match=r'iter_2\.pth: is no step that broke: give the bad_step'):
+        bad_step.load(tmp_path / 'run/iter_2.pth')
+
+
+@pytest.mark.parametrize('what', ['output', 'gradient'])
+def test_skipped_steps_leave_no_trace_and_are_counted(make_runner, tmp_path, log_of, what):
+    def train(folder, *iterations, **kwargs):
+        runner = make_runner(
+            FiniteLossHook(skip=1),
+            change=break_at(*iterations, what=what),
+            train_cfg=dict(type='IterBasedTrainLoop', max_iters=4, val_interval=4),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
+            work_dir=str(tmp_path / folder),
+            **kwargs,
+        )
+        runner.train()
+        return runner
+
+    def saved(folder, number):
+        return torch.load(tmp_path / folder / f'iter_{number}.pth', weights_only=False)
+
+    straight = train('straight', 3)
+    assert 'skipped, as 1 of at most 1 steps; tools/analysis/replay.py' in log_of(straight)
+    # weights, statistics of BN, momentum
+    for part in ('state_dict', 'optimizer'):
+        torch.testing.assert_close(
+            *(saved('straight', number)[part] for number in (2, 3)), rtol=0, atol=0
+        )
+    assert [saved('straight', number)['meta']['skipped_steps'] for number in (2, 3, 4)] == [0, 1, 1]
+    history = straight.message_hub.get_scalar('train/loss').data[0]
+    assert len(history) == 3
+    assert all(map(math.isfinite, history))
+    for number in (2, 3):
+        resume = dict(resume=True, load_from=str(tmp_path / f'straight/iter_{number}.pth'))
+        train(f'from{number}', 3, **resume)
+        for part in ('state_dict', 'optimizer'):
+            torch.testing.assert_close(
+                saved(f'from{number}', 4)[part], saved('straight', 4)[part], rtol=0, atol=0
+            )
+        assert saved(f'from{number}', 4)['meta']['skipped_steps'] == 1
+    # the last one counts the step before
+    with pytest.raises(InputError, match=r'^iteration 4: .*, after 1 skipped steps; tools'):
+        train('again', 4, **resume)
+
+
+@pytest.mark.parametrize('clip', [None, dict(max_norm=0.01)])
+def test_the_norm_is_logged_and_changes_nothing(make_runner, clip):
+    norms, weights = {}, []
+    for hooks in ([FiniteLossHook()], []):
+        runner = make_runner(
+            *hooks, optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), clip_grad=clip)
+        )
+
+        def note(optimizer, *args):
+            gradients = [p.grad.double().flatten() for p in optimizer.param_groups[0]['params']]
+            norms[torch.cat(gradients).norm().item()] = None  # once, however often it is called
+
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        runner.optim_wrapper.optimizer.register_step_pre_hook(note)
+        runner.train()
+        weights.append(runner.model.state_dict())
+        if hooks:
+            logged = runner.message_hub.get_scalar('train/grad_norm').data[0]
+            assert len(logged) == 2
+            # with clipping that of before, by MMEngine
+            assert (
+                min(logged) > 0.011
+                if clip
+                else logged.tolist() == pytest.approx([*norms], rel=1e-5)
+            )
+    torch.testing.assert_close(*weights, rtol=0, atol=0)

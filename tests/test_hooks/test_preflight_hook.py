@@ -305,6 +305,43 @@ def test_changed_annotations_are_refused_on_resume_or_recorded(make_runner, coco
     assert change['annotations'][1] == old['annotations'][1]
 
 
+XML = (
+    '<annotation><size><width>9</width><height>9</height></size><object><name>cat</name><bndbox>'
+    '<xmin>{}</xmin><ymin>1</ymin><xmax>6</xmax><ymax>6</ymax></bndbox></object></annotation>'
+)
+
+
+def test_changed_xml_files_are_refused_on_resume(make_runner, tmp_path):
+    from mmscratch.data.voc_folder_dataset import VocFolderDataset
+
+    def voc():
+        return VocFolderDataset(
+            data_root=str(tmp_path),
+            data_prefix=dict(sub_data_root='voc/'),
+            ann_file='voc/list.txt',
+            metainfo=dict(classes=('cat', 'dog', 'horse')),
+            pipeline=[lambda data: dict(img_id=data['img_id'])],
+        )
+
+    for folder in ('Annotations', 'JPEGImages'):
+        (tmp_path / 'voc' / folder).mkdir(parents=True)
+    (tmp_path / 'voc/list.txt').write_text('a\nb\n')
+    for name in 'ab':
+        (tmp_path / f'voc/Annotations/{name}.xml').write_text(XML.format(1))
+        (tmp_path / f'voc/JPEGImages/{name}.jpg').touch()
+    make_runner(PreflightHook(), train=voc(), val=voc()).train()
+    (tmp_path / 'voc/Annotations/b.xml').write_text(XML.format(2))
+    fault = refusal(longer(make_runner, PreflightHook(), train=voc(), val=voc()))
+    assert 'the annotations of the train set are not those that' in fault
+    assert 'the annotations of the val set are not those that' in fault
+    # older checkpoints have the sum of the list alone
+    state = checkpoint.load(tmp_path / 'run/iter_2.pth')
+    for annotation in state['meta']['preflight']['annotations']:
+        del annotation['xml_sha256']
+    torch.save(state, tmp_path / 'run/iter_2.pth')
+    longer(make_runner, PreflightHook(), train=voc(), val=voc()).train()
+
+
 def test_classes_in_another_order_are_refused_on_resume(make_runner, coco):
     make_runner(PreflightHook()).train()
     turned = ('dog', 'cat', 'horse')

@@ -139,3 +139,15 @@ def test_it_takes_the_place_of_mmengines_in_every_config():
     from mmdet.registry import HOOKS
 
     assert HOOKS.get('CheckpointHook') is SafeCheckpointHook
+
+
+def test_the_history_of_logged_numbers_is_bounded(make_runner, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmscratch.hooks.safe_checkpoint_hook.HISTORY', 3)
+    saver = dict(type=SafeCheckpointHook, by_epoch=False, interval=2)
+    loop = dict(type='IterBasedTrainLoop', max_iters=8, val_interval=8)
+    make_runner(default_hooks=dict(checkpoint=saver), train_cfg=loop).train()
+    sizes = []
+    for number in (2, 4, 6, 8):
+        content = checkpoint.load(tmp_path / f'run/iter_{number}.pth')
+        sizes.append(len(content['message_hub']['log_scalars']['train/loss'].data[0]))
+    assert sizes == [2, 3, 3, 3]

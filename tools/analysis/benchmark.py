@@ -24,6 +24,7 @@ Suites that need no GPU measure
   this project's metrics; boxes and masks of part ``instances``, keypoints of part ``persons``.
   ``--parts val`` has the size of COCO val, with 100 detections an image
 - ``loading``: the loading of training images beside MMDetection's
+- ``long``: memory, open files, threads and processes over 2,000 steps of training, on Linux
 - ``start``: time and memory up to the first step of a training on as many images and objects as
   COCO has, on Linux
 """
@@ -40,7 +41,7 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 
-from mmscratch.benchmark import cpu_steps, evaluation, loading, runs, start, steps
+from mmscratch.benchmark import cpu_steps, evaluation, loading, long_run, runs, start, steps
 from mmscratch.benchmark.cpu_steps import DEMO_SHAPES
 from mmscratch.benchmark.speed import measure, speed_rows
 from mmscratch.config import config_check
@@ -55,6 +56,7 @@ ON_CPU: dict[str, Any] = dict(
     cpu=(cpu_steps.measure, cpu_steps.rows),
     evaluation=(evaluation.measure, evaluation.rows),
     loading=(loading.measure, loading.rows, loading.stage_rows, loading.decoder_rows),
+    long=(long_run.measure, long_run.rows),
     start=(start.measure, start.rows, start.memory_rows),
 )
 
