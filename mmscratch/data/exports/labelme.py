@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from mmscratch.data import regular_file
 from mmscratch.data.exports.coco_export import top_level_keys
 from mmscratch.data.exports.export import (
     Content,
@@ -111,8 +112,8 @@ class LabelMeExport(Export):
     def _read(self, file: Path) -> _Annotation | None:
         """The content of a file; None if it is another kind of JSON."""
         try:
-            return msgspec.json.decode(file.read_bytes(), type=_Annotation)
-        except (OSError, msgspec.MsgspecError, UnicodeError) as error:
+            return msgspec.json.decode(regular_file.read_bytes(file), type=_Annotation)
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
             keys = top_level_keys(file)
             if keys and not {'shapes', 'imagePath'} <= keys:
                 return None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mmscratch.data import regular_file
 from mmscratch.data.exports.export import (
     Content,
     Export,
@@ -29,6 +30,16 @@ _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('t
 _LARGEST = 2.0
 # the number of a class, and shares
 _Row = tuple[int, list[float]]
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases, by which a short file makes a list of any length."""
+
+    def compose_node(self, *args: Any) -> Any:
+        """Compose what is no alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError('it has an alias')
+        return super().compose_node(*args)
 
 
 def recognise(root: Path) -> 'YoloExport | None':
@@ -51,8 +62,8 @@ def _description(root: Path) -> tuple[Path, dict[str, Any]] | None:
     found = {}
     for file in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
         try:
-            content = yaml.safe_load(file.read_bytes())
-        except (yaml.YAMLError, UnicodeError, OSError) as error:
+            content = yaml.load(regular_file.read_bytes(file), _Loader)
+        except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
             if file.stem != 'data':
                 continue
             reason = ' '.join(str(error).split())
@@ -119,8 +130,9 @@ class YoloExport(Export):
             return
         self.labels.append(path)
         try:
-            lines = [line.strip() for line in path.read_text('utf-8-sig').splitlines()]
-        except UnicodeError:
+            text = regular_file.read_bytes(path).decode('utf-8-sig')
+            lines = [line.strip() for line in text.splitlines()]
+        except (UnicodeError, OSError):
             raise InputError(f'{path}: is not UTF-8 text; write one image a line') from None
         missing = []
         for line in filter(None, lines):
@@ -300,7 +312,7 @@ def _label_file(image: Path) -> Path:
 def _text(file: Path) -> str | None:
     """The text of a file, None if there is none."""
     try:
-        return file.read_text('utf-8-sig')
+        return regular_file.read_bytes(file).decode('utf-8-sig')
     except FileNotFoundError:
         return None
     except (OSError, UnicodeError) as error:
