@@ -97,7 +97,7 @@ def hurt(draw: Any, data: bytes, inserted: tuple[bytes, ...] = ()) -> bytes:
 
 def check(name: str, read: Callable[[], Any]) -> None:
     """Count a case; anything but InputError fails it."""
-    counts = TRIED.setdefault(name, Counter(read=0, refused=0))
+    counts = TRIED.setdefault(name, Counter(read=0, refused=0, other=0))
     signal.signal(signal.SIGALRM, _hangs)
     signal.alarm(SECONDS)
     try:
@@ -105,6 +105,9 @@ def check(name: str, read: Callable[[], Any]) -> None:
         counts['read'] += 1
     except InputError:
         counts['refused'] += 1
+    except BaseException:
+        counts['other'] += 1
+        raise
     finally:
         signal.alarm(0)
 
