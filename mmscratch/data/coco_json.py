@@ -216,7 +216,7 @@ def column(rows: Rows, section: str, key: str, kind: type | tuple[type, ...], fi
     kinds = set(kind) if isinstance(kind, tuple) else {kind}
     values: list[Any] = [row.get(key) for row in rows]
     if set(map(type, values)) <= kinds:
-        if int in kinds and any(abs(value) >= _WORD for value in values):
+        if int in kinds and max(map(abs, values), default=0) >= _WORD:
             raise InputError(
                 f'{file}: the {key} of some {section} is beyond {_WORD:.1e}; correct it'
             )

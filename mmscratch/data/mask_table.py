@@ -70,11 +70,11 @@ class MaskTable:
         for wrong, fault in (
             (self._malformed, _MALFORMED),
             (self._unsound, 'RLEs have runs of another length than their size'),
+            (self._far, f'segmentations have points more than {_FARTHEST:,} pixels away'),
             (
                 self._long,
                 f'outlines are {_LONGEST:,} times as long as width and height of their image',
             ),
-            (self._far, f'segmentations have points more than {_FARTHEST:,} pixels away'),
         ):
             if wrong.any():
                 first = annotations[int(wrong.argmax())]['id']

@@ -109,7 +109,8 @@ def refusals(filename: str) -> Iterator[None]:
         raise
     except Exception as error:
         # Whatever else a loader raises is about the file, unless memory or a device is lacking.
-        if isinstance(error, MemoryError) or re.search('CUDA|device|location|memory', str(error)):
+        lack = 'CUDA|device type|data location|allocate memory|out of memory'
+        if isinstance(error, MemoryError) or re.search(lack, str(error)):
             raise
         raise InputError(
             f'{filename}: is damaged, cut short or not a checkpoint; copy it again, or take an '

@@ -14,6 +14,7 @@ from mmap import mmap
 from typing import IO, Any, cast
 
 DEEPEST = 100  # tuples within tuples
+_LARGEST = 10**6  # objects in a tuple, each counted as often as it is repeated
 _MULTIARRAY = ('numpy.core.multiarray', 'numpy._core.multiarray')
 _NUMBER = re.compile(r'[<>=|]?[biufc]\d{1,2}')  # numpy's short names of types of numbers
 # the rest of a type's state: no parts, names or fields, no flags
@@ -53,8 +54,8 @@ class _Made(str):
     """The name of a global, or of what was called to make an object."""
 
 
-# depth of tuples, and the value of a constant, a name or a tuple of these
-_Item = tuple[int, Any]
+# depth and objects of a tuple, and the value of a constant, a name or a tuple of these
+_Item = tuple[int, int, Any]
 
 
 def check(file: IO[bytes] | mmap) -> None:
@@ -80,9 +81,11 @@ def check(file: IO[bytes] | mmap) -> None:
 
     def push_tuple(items: list[_Item]) -> None:
         depth = 1 + max((item[0] for item in items), default=0)
-        if depth > DEEPEST:
-            raise pickle.UnpicklingError(f'tuples are nested more than {DEEPEST} deep')
-        stack.append((depth, tuple(item[1] for item in items)))
+        objects = 1 + sum(item[1] for item in items)
+        # to be hashed as a key, it is gone through in full, by recursion
+        if depth > DEEPEST or objects > _LARGEST:
+            raise pickle.UnpicklingError(f'tuples are nested more than {DEEPEST} deep, or repeated')
+        stack.append((depth, objects, tuple(item[2] for item in items)))
 
     for op, argument, _ in pickletools.genops(cast(IO[bytes], file)):
         name, arg = op.name, cast(Any, argument)
@@ -99,10 +102,10 @@ def check(file: IO[bytes] | mmap) -> None:
         elif name in ('BINGET', 'LONG_BINGET', 'GET'):
             stack.append(memo[arg])
         elif name in ('EMPTY_LIST', 'EMPTY_DICT', 'EMPTY_SET'):
-            stack.append((0, None))
+            stack.append((0, 1, None))
         elif name in ('LIST', 'DICT'):
             to_mark()
-            stack.append((0, None))
+            stack.append((0, 1, None))
         elif name in ('EMPTY_TUPLE', 'TUPLE', 'TUPLE1', 'TUPLE2', 'TUPLE3'):
             count = 0 if name == 'EMPTY_TUPLE' else len(op.stack_before)
             push_tuple(to_mark() if name == 'TUPLE' else [stack.pop() for _ in range(count)][::-1])
@@ -115,23 +118,25 @@ def check(file: IO[bytes] | mmap) -> None:
             if name == 'GLOBAL':
                 module, _, inner = arg.partition(' ')
             else:
-                inner, module = stack.pop()[1], stack.pop()[1]
+                inner, module = stack.pop()[2], stack.pop()[2]
             # as both loaders do for files of Python 2
             module, inner = NAME_MAPPING.get((module, inner), (module, inner))
-            stack.append((0, _Made(f'{IMPORT_MAPPING.get(module, module)}.{inner}')))
+            stack.append((0, 1, _Made(f'{IMPORT_MAPPING.get(module, module)}.{inner}')))
         elif name in ('REDUCE', 'NEWOBJ', 'BUILD'):
-            given, made = stack.pop()[1], stack.pop()[1]
+            given, made = stack.pop()[2], stack.pop()[2]
+            if not isinstance(made, _Made):
+                raise pickle.UnpicklingError(f'{name} of what has no name')
             allowed = (_STATES if name == 'BUILD' else _CALLS).get(made)
-            if not isinstance(made, _Made) or allowed is None:
+            if allowed is None:
                 raise pickle.UnpicklingError(f'GLOBAL {made} was not an allowed global by default.')
             if not allowed(*([given] if name == 'BUILD' else given)):
                 raise pickle.UnpicklingError(f'{made} of another form')
-            stack.append((0, made))
+            stack.append((0, 1, made))
         elif name in ('PERSID', 'BINPERSID'):
             if name == 'BINPERSID':
                 stack.pop()
-            stack.append((0, None))
+            stack.append((0, 1, None))
         elif not op.stack_before and len(op.stack_after) == 1:
-            stack.append((0, arg))  # a constant
+            stack.append((0, 1, arg))  # a constant
         else:
             raise pickle.UnpicklingError(f'opcode {name}')

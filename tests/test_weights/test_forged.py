@@ -76,6 +76,8 @@ FORGED = {
     'deep tuple': (b')' + b'\x85' * 200, DEEP),
     # to hash it would overflow the stack
     'deep tuple as a key': (b'})' + b'\x85' * 200_000 + b'Ns', DEEP),
+    # twice two times two ...
+    'tuple of tuples as a key': (b'})' + b'q\x7fh\x7f\x86' * 90 + b'Ns', DEEP),
     'deep list': (b']' * 200 + b'a' * 199, 'nests its content more than 100 deep'),
     'list of itself': (b']q\x7fh\x7fa', 'nests its content more than 100 deep'),
     # ten times ten times ...
