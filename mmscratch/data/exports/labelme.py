@@ -127,7 +127,7 @@ class LabelMeExport(Export):
         places = [file.parent / named, file.parent / named.name, self.root / 'images' / named.name]
         places += [file.with_suffix(suffix) for suffix in IMAGE_SUFFIXES]
         for place in places:
-            if place.is_file():
+            if os.path.isfile(place):
                 return Path(os.path.normpath(place))
         raise InputError(
             f"{file}: its image '{found.image}' is not in {places[0].parent}; put it there, or "

@@ -100,7 +100,7 @@ class YoloExport(Export):
         lists = [root / 'classes.txt', root / 'labels/classes.txt']
         self.names_file = file or next(filter(Path.is_file, lists), None)
         self.labels += [self.names_file] if self.names_file else []
-        self.labels += [label for label in self.label_of.values() if label.is_file()]
+        self.labels += [label for label in self.label_of.values() if os.path.isfile(label)]
 
     def _described(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
@@ -110,7 +110,7 @@ class YoloExport(Export):
             if split == 'test' and found['val']:
                 # not used, and often not there
                 places = [place for item in entries for place in self._places(str(item))]
-                found['test'] = [place for place in places if place.exists()]
+                found['test'] = [place for place in places if os.path.exists(place)]
                 continue
             images = [image for item in entries for image in self._images_at(split, str(item))]
             found[split] = list(dict.fromkeys(images))
@@ -118,14 +118,14 @@ class YoloExport(Export):
 
     def _images_at(self, split: str, entry: str) -> Iterator[Path]:
         """The images of a folder, or of a list of them."""
-        path = next((path for path in self._places(entry) if path.exists()), None)
+        path = next((path for path in self._places(entry) if os.path.exists(path)), None)
         if path is None:
             raise InputError(
                 f'{self.file}: {split}: {entry} is neither below the folder of this file nor below '
                 f"its 'path'; correct it, or remove '{split}'"
             )
         path = Path(os.path.normpath(path))
-        if path.is_dir():
+        if os.path.isdir(path):
             yield from find_images(path)
             return
         self.labels.append(path)
@@ -137,7 +137,7 @@ class YoloExport(Export):
         missing = []
         for line in filter(None, lines):
             places = [path.parent / line, *self._places(line)]
-            image = next((image for image in places if image.is_file()), None)
+            image = next((image for image in places if os.path.isfile(image)), None)
             if image is None:
                 missing.append(line)
             else:
@@ -306,7 +306,7 @@ def _label_file(image: Path) -> Path:
         return beside
     last = len(parts) - 1 - parts[::-1].index('images')
     swapped = Path(*parts[:last], 'labels', *parts[last + 1 :]).with_suffix('.txt')
-    return beside if not swapped.is_file() and beside.is_file() else swapped
+    return beside if not os.path.isfile(swapped) and os.path.isfile(beside) else swapped
 
 
 def _text(file: Path) -> str | None:
