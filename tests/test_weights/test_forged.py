@@ -130,6 +130,13 @@ def test_a_compressed_zip_is_none_of_torchs(tmp_path):
     assert 'is damaged' in refusal(path)
 
 
+def test_a_zip_without_its_first_byte_is_damaged(tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save(dict(state_dict={'a': torch.ones(2)}), path)
+    path.write_bytes(path.read_bytes()[1:])
+    assert 'is damaged' in refusal(path)
+
+
 def test_a_file_of_old_torch_passes_the_gate_too(tmp_path):
     path = tmp_path / 'a.pth'
     old = dict(_use_new_zipfile_serialization=False)
