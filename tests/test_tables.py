@@ -65,6 +65,9 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
         tried=[dict(recipe='a', iterations=1, verdict='kept')],
     )
     (tmp_path / 'results/speed/fast.json').write_text(json.dumps(fast))
+    tried = dict(readers={'COCO': dict(read=1, refused=2000, other=0)})
+    (tmp_path / 'results/reliability').mkdir()
+    (tmp_path / 'results/reliability/fuzz.json').write_text(json.dumps(tried))
     # their rows have tests of their own
     monkeypatch.setattr(tables, 'demo_table', str)
     monkeypatch.setattr(tables, 'reliability_table', str)

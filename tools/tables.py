@@ -296,6 +296,16 @@ def long_run_table() -> str:
     return markdown(long_run.rows(measured), 'rrrrrr')
 
 
+def fuzz_table() -> str:
+    """What tests/test_fuzz.py tried."""
+    content = json.loads((ROOT / 'results/reliability/fuzz.json').read_text())
+    rows = [['reader', 'files', 'read', 'refused in one line', 'other ends']]
+    for name, counts in content['readers'].items():
+        numbers = sum(counts.values()), counts['read'], counts['refused'], counts['other']
+        rows.append([name, *(f'{number:,}' for number in numbers)])
+    return markdown(rows, 'lrrrr')
+
+
 def layout_table() -> str:
     """The entries of the package, in the words of the first line of each."""
     rows = [['`mmscratch/`', '']]
@@ -325,6 +335,11 @@ def tables() -> list[tuple[str, str, Any]]:
             'results/reliability/README.md',
             '<!-- table of a long run: tools/tables.py -->',
             long_run_table,
+        ),
+        (
+            'results/reliability/README.md',
+            '<!-- table of files: tools/tables.py -->',
+            fuzz_table,
         ),
         ('configs/dsod/README.md', '<!-- table of speeds: tools/tables.py -->', speed_table),
     ]

@@ -15,6 +15,7 @@ from mmscratch.errors import InputError
 # Two of the reasons why an object is not trained on.
 THIN, IGNORED = 'boxes are thinner than 1 pixel', 'are marked to be ignored'
 _SMALL, _LARGE = 32**2, 96**2  # COCO's limits of object area, in square pixels.
+_LARGEST = 1e18  # its square fits into float32
 _SIZES = ('small', 'medium', 'large')
 
 
@@ -190,10 +191,11 @@ def _positions(rows: Rows, annotations: Rows, key: str) -> np.ndarray:
 
 
 def _floats(values: Sequence[Any], what: str, file: Path) -> np.ndarray:
-    """The array of numbers; JSON has whole numbers of any length."""
+    """The array of numbers; JSON has whole numbers of any length, and 1e999 is infinite."""
     try:
-        return np.array(values, float)
+        array = np.array(values, float)
     except OverflowError:
-        raise InputError(
-            f'{file}: one of the {what} has a number of more than 308 digits; correct it'
-        ) from None
+        array = np.array(np.inf)
+    if (np.abs(array) > _LARGEST).any():
+        raise InputError(f'{file}: one of the {what} has a number beyond {_LARGEST:g}; correct it')
+    return array

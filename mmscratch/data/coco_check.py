@@ -31,6 +31,8 @@ from mmscratch.data.image_decoding import check_images
 from mmscratch.data.mask_table import MaskTable
 from mmscratch.errors import InputError
 
+RECORD = 'source.json'  # beside what `exports` keeps
+
 
 def check(
     dataset: Mapping[str, Any], drop_bad_boxes: bool = False, decode: bool = False
@@ -165,7 +167,8 @@ def _check_files(
     With `decode` each is decoded by the pipeline, too.
     """
     names = [image['file_name'] for image in images]
-    absent = missing(names, image_dir)
+    # names of what `exports` keeps may lead out of the folder, as those in its sources may
+    absent = missing(names, image_dir, file.with_name(RECORD).is_file())
     if absent:
         raise InputError(
             f'{file}: {len(absent)} of {len(names)} images are not in {image_dir}, the first is '
@@ -196,18 +199,28 @@ def _check_files(
     return dict(zip(names, facts))
 
 
-def missing(names: Sequence[str], image_dir: Path) -> list[str]:
-    """Names without a file. One listing a folder: a stat of each file is slow on network disks."""
+def missing(names: Sequence[str], image_dir: Path, may_lead_out: bool = False) -> list[str]:
+    """Names without a file in the folder, or, unless they may, with one that lies outside of it.
+
+    One listing a folder: a stat of each file is slow on network disks.
+    """
     parts = [os.path.split(name) for name in names]
     present = {}
     for parent in {parent for parent, _ in parts}:
         folder = image_dir / parent
-        present[parent] = set(os.listdir(folder)) if folder.is_dir() else set()
+        is_there = os.path.isdir(folder) and (may_lead_out or not _leads_out(parent))
+        present[parent] = set(os.listdir(folder)) if is_there else set()
     return [name for name, (parent, base) in zip(names, parts) if base not in present[parent]]
+
+
+def _leads_out(path: str) -> bool:
+    return os.path.isabs(path) or os.path.normpath(path).split(os.sep)[0] == '..'
 
 
 def _hint(name: str, image_dir: Path) -> str:
     """Name the file that exists under nearly the same name, and the cure; '' if there is none."""
+    if _leads_out(name):
+        return ', which leads out of it'
     found = image_dir
     for part in Path(name).parts:
         entries = sorted(os.listdir(found)) if found.is_dir() else []

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from mmscratch.data import regular_file
 from mmscratch.data.mask_table import MaskTable
 from mmscratch.errors import InputError
 
@@ -25,6 +26,7 @@ Rows = list[dict[str, Any]]
 
 _SECTIONS = ('images', 'annotations', 'categories')
 _LARGE = 1_000_000  # bytes
+_WORD = 2**64  # numpy's integers end here
 _CURES = {
     'area': ' (the area of its mask, or width x height of its box)',
     'iscrowd': ', 0 for a single object',
@@ -139,7 +141,7 @@ def parse(file: Path) -> tuple[dict[str, Any], str]:
     Raises:
         InputError: the file is no JSON, or lacks a section.
     """
-    content = file.read_bytes()
+    content = regular_file.read_bytes(file)
     collects = gc.isenabled()
     # The collector would go through millions of new objects again and again; none is garbage.
     gc.disable()
@@ -212,8 +214,12 @@ def _sections(data: Any, file: Path) -> dict[str, Any]:
 def column(rows: Rows, section: str, key: str, kind: type | tuple[type, ...], file: Path) -> list:
     """The values of `key`; InputError where one is missing or of another type."""
     kinds = set(kind) if isinstance(kind, tuple) else {kind}
-    values = [row.get(key) for row in rows]
+    values: list[Any] = [row.get(key) for row in rows]
     if set(map(type, values)) <= kinds:
+        if int in kinds and max(map(abs, values), default=0) >= _WORD:
+            raise InputError(
+                f'{file}: the {key} of some {section} is beyond {_WORD:.1e}; correct it'
+            )
         return values
     wrong = [i for i, value in enumerate(values) if type(value) not in kinds]
     first = rows[wrong[0]]

@@ -1,13 +1,13 @@
 """Checks image files without decoding them: format, completeness, size after loading."""
 
 import importlib
+import math
 import os
-import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.data.regular_file import open_regular
 from mmscratch.errors import InputError
 
 # Of two images of one name in VOC layout the first suffix counts.
@@ -31,6 +32,9 @@ _END_MARKERS = {
     'PNG': b'IEND\xae\x42\x60\x82',
 }
 _TAIL = 1024
+# OpenCV, which reads this variable too, decodes no larger ones: an image takes 3 GB then
+_LIMIT = 'OPENCV_IO_MAX_IMAGE_PIXELS'
+MOST_PIXELS = int(os.environ.get(_LIMIT) or 2**30)
 _EXIF_ORIENTATION = 0x0112
 _TURNED = range(5, 9)  # The orientations that swap width and height.
 _PNG_BITS = 24  # Where the header has them, after the size of the image; the colour type follows.
@@ -70,22 +74,30 @@ class ImageFacts:
 def look_at(path: Path) -> ImageFacts:
     """Read the header and the end of one file; no pixel is decoded (about 0.1 ms)."""
     try:
-        with path.open('rb') as file:
+        with open_regular(path) as file:
             head = file.read(132)
             file.seek(0)
             if head.startswith(np.lib.format.MAGIC_PREFIX):
-                return _npy(file)
-            if head.startswith(TIFF_MAGIC):
-                return _tiff(file)
-            if head.endswith(b'DICM'):
-                return _dicom(path)
-            return _picture(path, file)
+                facts = _npy(file)
+            elif head.startswith(TIFF_MAGIC):
+                facts = _tiff(file)
+            elif head.endswith(b'DICM'):
+                facts = _dicom(path)
+            else:
+                facts = _picture(path, file)
     except UnidentifiedImageError:
         return ImageFacts(fault=f'is not an image ({path.stat().st_size} bytes)')
     except InputError as error:
         return ImageFacts(fault=str(error).removeprefix(f'{path} '))
-    except (OSError, SyntaxError, ValueError, LookupError, struct.error) as error:
-        return ImageFacts(fault=f'cannot be read ({error})')
+    except Exception as error:  # Pillow's, for a forged header, are of many kinds
+        return ImageFacts(fault=f'cannot be read ({" ".join(str(error).split())[:200]})')
+    if facts.width * facts.height * max(facts.channels / 4, 1) > MOST_PIXELS:
+        fault = (
+            f'has {facts.width} x {facts.height} pixels, {facts.kind}, and {MOST_PIXELS:,} pixels '
+            f'are the limit: reduce it, or raise the limit by the environment variable {_LIMIT}'
+        )
+        return replace(facts, fault=facts.fault or fault)
+    return facts
 
 
 def _picture(path: Path, file: BinaryIO) -> ImageFacts:
@@ -152,6 +164,8 @@ def _npy(file: BinaryIO) -> ImageFacts:
     if len(shape) not in (2, 3):
         return ImageFacts(fault=f'has the shape {shape}, and images have [H, W] or [H, W, C]')
     channels = shape[2] if len(shape) == 3 else 1
+    if dtype.hasobject or file.seek(0, os.SEEK_END) < math.prod(shape) * dtype.itemsize:
+        return ImageFacts(fault=f'is cut short, or holds other than numbers ({dtype})')
     return _facts(shape[1], shape[0], channels, dtype.name, dtype.itemsize * 8, 'the format .npy')
 
 

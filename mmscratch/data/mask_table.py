@@ -14,6 +14,7 @@ from mmscratch.errors import InputError
 _FARTHEST = 100_000  # pixels
 # from so many square pixels on, a polygon within its image covers some
 _SMALL = 8
+_LONGEST = 1000  # of an outline, in sums of width and height of its image
 _MOST_DIGITS = 7  # of a run in a compressed RLE, 5 bits each
 _MALFORMED = (
     'segmentations are neither polygons [[x1, y1, x2, y2, x3, y3, ...], ...] nor an RLE with '
@@ -51,7 +52,7 @@ class MaskTable:
         self.rle = np.array([isinstance(value, dict) for value in values])
         self.usable = self.given.copy()
         self.short, self.empty, self.normalised = np.zeros((3, len(values)), bool)
-        self._malformed, self._unsound, self._far = np.zeros((3, len(values)), bool)
+        self._malformed, self._unsound, self._far, self._long = np.zeros((4, len(values)), bool)
         for number in np.flatnonzero(self.given & self.rle):
             value, (height, width) = values[number], sizes[number]
             if not _is_rle(value, height, width):
@@ -70,6 +71,10 @@ class MaskTable:
             (self._malformed, _MALFORMED),
             (self._unsound, 'RLEs have runs of another length than their size'),
             (self._far, f'segmentations have points more than {_FARTHEST:,} pixels away'),
+            (
+                self._long,
+                f'outlines are {_LONGEST:,} times as long as width and height of their image',
+            ),
         ):
             if wrong.any():
                 first = annotations[int(wrong.argmax())]['id']
@@ -106,16 +111,19 @@ class MaskTable:
         smallest = np.minimum.reduceat(np.minimum(left, top), of_object)
         largest = np.maximum.reduceat(np.maximum(right, bottom), of_object)
         self._far[numbers] = (smallest < -_FARTHEST) | (largest > _FARTHEST)
+        following = np.arange(1, len(x) + 1)
+        following[start + corners - 1] = start
+        steps = np.hypot(x[following] - x, y[following] - y)
+        lengths = np.add.reduceat(np.add.reduceat(steps, start), of_object)
+        self._long[numbers] = lengths > _LONGEST * (height + width)
         shares = (smallest >= 0) & (largest <= 1) & (np.maximum(height, width) > 1)
         self.normalised[numbers] = shares
 
-        following = np.arange(1, len(x) + 1)
-        following[start + corners - 1] = start
         twice_area = np.abs(np.add.reduceat(x * y[following] - y * x[following], start))
         inside = (np.minimum(left, top) >= 0) & (right <= np.repeat(width, counts))
         inside &= bottom <= np.repeat(height, counts)
         covers = np.logical_or.reduceat(inside & (twice_area >= 2 * _SMALL), of_object)
-        for i in np.flatnonzero(~covers & ~shares & ~self._far[numbers]):
+        for i in np.flatnonzero(~covers & ~shares & ~(self._far | self._long)[numbers]):
             # exact, and slower
             outlines = mask_utils.frPyObjects(whole[i], *sizes[i])
             covers[i] = mask_utils.area(outlines).any()

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,7 +126,7 @@ def image_paths(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -
 def spread(paths: Sequence[Path], number: int) -> list[Path]:
     """So many paths from all parts of the list, always the same, without those that are absent."""
     chosen = np.linspace(0, len(paths) - 1, min(number, len(paths))).round().astype(int)
-    return [paths[i] for i in chosen if paths[i].is_file()]
+    return [paths[i] for i in chosen if os.path.isfile(paths[i])]
 
 
 def _is_colour(found: Sequence[tuple[Path, ImageFacts]]) -> bool:

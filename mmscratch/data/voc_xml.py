@@ -1,6 +1,7 @@
 """Reads what a folder in PASCAL VOC layout holds: lists of names, XML files, names of images."""
 
 import codecs
+import os
 import posixpath
 import re
 import xml.etree.ElementTree as ET
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmscratch.data import regular_file
 from mmscratch.errors import InputError
 
 _DECLARED = re.compile(rb'\s*<\?xml[^>]*?encoding\s*=\s*["\']([\w.-]+)')
@@ -75,14 +77,16 @@ def read_names(list_file: Path) -> list[str]:
     """The names in a list of images, one a line, without suffix; InputError for an empty list."""
     try:
         # a name may contain spaces
-        lines = _decode(list_file.read_bytes()).splitlines()
-    except (OSError, ValueError) as error:
+        lines = _decode(regular_file.read_bytes(list_file)).splitlines()
+    except (OSError, ValueError, LookupError) as error:
         raise InputError(
             f'{list_file}: cannot be read ({error}); write one name a line, as UTF-8 text'
         ) from None
     names = [posixpath.normpath(line.strip()) for line in lines if line.strip()]
     if not names:
         raise InputError(f'{list_file}: lists no image; write one name a line, without suffix')
+    if out := next((name for name in names if name.startswith(('/', '../'))), None):
+        raise InputError(f'{list_file}: {out} leads out of the folder; write names within it')
     return names
 
 
@@ -94,7 +98,7 @@ def find_files(folder: Path, names: Iterable[str], suffixes: Sequence[str]) -> d
     found: dict[str, Path] = {}
     # one listing a folder: to ask for each file is slow on network disks
     for parent in {'', *map(posixpath.dirname, names)}:
-        if posixpath.isabs(parent) or not (folder / parent).is_dir():
+        if posixpath.isabs(parent) or not os.path.isdir(folder / parent):
             continue
         files = [path for path in (folder / parent).iterdir() if path.suffix.lower() in suffixes]
         files.sort(key=lambda path: (suffixes.index(path.suffix.lower()), path), reverse=True)
@@ -105,7 +109,7 @@ def find_files(folder: Path, names: Iterable[str], suffixes: Sequence[str]) -> d
 def read(file: Path) -> VocXml:
     """Read an XML file; faults are in the result, nothing is raised."""
     try:
-        content = file.read_bytes()
+        content = regular_file.read_bytes(file)
         root = _parse(content)
     except (OSError, ValueError, LookupError, ET.ParseError) as error:
         return VocXml(unreadable=str(error))
@@ -142,6 +146,8 @@ def _decode(content: bytes) -> str:
         encoding = 'utf-16-le'
     elif declared := _DECLARED.match(content):
         name = codecs.lookup(declared[1].decode()).name
+        if name in ('idna', 'punycode'):  # of domains, decoded in the square of the length
+            raise LookupError(f'unknown encoding: {name}')
         # .NET declares the UTF-16 of its strings in files that it saves as UTF-8
         encoding = encoding if name.startswith('utf-16') else _WINDOWS.get(name, name)
     try:

@@ -90,7 +90,7 @@ def read_layers(file: Path) -> list[Layer]:
     try:
         net.ParseFromString(file.read_bytes())
         layers = [
-            Layer(layer.name, layer.type, [_array(blob) for blob in layer.blobs])
+            Layer(_decoded(layer.name), _decoded(layer.type), list(map(_array, layer.blobs)))
             for layer in net.layer
             if layer.blobs
         ]
@@ -166,7 +166,15 @@ def _net_parameter() -> type[Message]:
 
 
 def _array(blob: Message) -> np.ndarray:
-    return np.array(blob.data, np.float32).reshape(tuple(blob.shape.dim))
+    shape = tuple(blob.shape.dim)
+    if min(shape, default=1) < 0:  # which numpy would fill in
+        raise ValueError
+    return np.array(blob.data, np.float32).reshape(shape)
+
+
+def _decoded(text: str | bytes) -> str:
+    """A name, which protobuf leaves as bytes where it is not UTF-8; ValueError then."""
+    return text.decode() if isinstance(text, bytes) else text
 
 
 def _checked_places(model: nn.Module, config: str) -> list[_Place]:

@@ -11,11 +11,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmscratch.data import regular_file
 from mmscratch.errors import InputError
 
 ImageId = int | str
@@ -63,10 +63,11 @@ def read_ids(file: str) -> list[ImageId]:
             id; or the ids do not have its checksum.
     """
     try:
-        text = Path(file).read_text(encoding='utf-8')
+        text = regular_file.read_bytes(file).decode()
         lines = map(str.strip, text.splitlines())
         content = json.loads(text) if file.endswith('.json') else [*filter(None, lines)]
-    except (OSError, ValueError) as error:
+        sha256_of_ids(content if isinstance(content, list) else ())  # half characters have none
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f'{file}: cannot be read ({getattr(error, "strerror", None) or error}): give subset a '
             'number of images or a file of image ids, as tools/data/subset.py writes it'

@@ -9,16 +9,17 @@ all other objects and name them. They also refuse a file whose content is not wh
 
 import codecs
 import contextlib
+import errno
 import hashlib
 import importlib.util
+import io
+import mmap
 import os
 import pickle
 import re
-import struct
 import urllib.error
 import urllib.parse
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
@@ -32,13 +33,17 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
 from mmscratch.errors import InputError
-from mmscratch.weights import safetensors_file
+from mmscratch.weights import pickle_gate, safetensors_file
 
 # The first bytes of a file of torch.save before torch 1.6, which writes a zip since.
 OLD_HEAD = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
 
 # Key in meta of the SHA-256 of all tensors.
 HASH = 'tensors_sha256'
+
+_OLD_PICKLES = 4  # after OLD_HEAD, before the tensors of such a file
+_MOST = 10**6  # objects; a training run has thousands
+_LARGER = 16  # times the file may tensors be that share memory
 
 
 def history_method(owner: type, name: str) -> Callable:
@@ -101,11 +106,13 @@ def refusals(filename: str) -> Iterator[None]:
             'write. Export its state_dict alone: '
             "torch.save({'state_dict': model.state_dict()}, FILE)"
         ) from None
-    except (EOFError, struct.error, RuntimeError) as error:
-        # Other RuntimeErrors are not about the file: memory runs out, a device is missing.
-        if isinstance(error, RuntimeError) and not re.search(
-            'PytorchStreamReader|hasRecord|TorchScript|unexpected EOF', str(error)
-        ):
+    except Exception as error:
+        # zipfile seeks to where a damaged file tells it to
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        # Whatever else a loader raises is about the file, unless memory or a device is lacking.
+        lack = 'CUDA|device type|data location|allocate memory|out of memory'
+        if isinstance(error, MemoryError) or re.search(lack, str(error)):
             raise
         raise InputError(
             f'{filename}: is damaged, cut short or not a checkpoint; copy it again, or take an '
@@ -129,19 +136,15 @@ def load_pickle(filename: str) -> Any:
     Raises:
         InputError: the file is damaged, is no pickle, or contains another object.
     """
-    with refusals(filename), open(filename, 'rb') as file:
-        try:
-            return _ArrayUnpickler(file, encoding='latin1').load()
-        except (
-            pickle.UnpicklingError,
-            LookupError,
-            ValueError,
-            AttributeError,
-            TypeError,
-        ) as error:
-            if 'GLOBAL' in str(error):
-                raise
-            raise EOFError from None
+    # mapped, since a forged length would have a file's read() take as much memory
+    with (
+        refusals(filename),
+        open(filename, 'rb') as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+    ):
+        pickle_gate.check(mapped)
+        mapped.seek(0)
+        return _ArrayUnpickler(mapped, encoding='latin1').load()
 
 
 def load(
@@ -172,14 +175,18 @@ def load(
         with refusals(filename):
             with open(filename, 'rb') as file:
                 is_old = file.read(len(OLD_HEAD)) == OLD_HEAD
+                if is_old:
+                    for _ in range(_OLD_PICKLES):
+                        pickle_gate.check(file)
             if not is_old:
-                _check_pickle(filename)
+                _check_zip(filename)
             checkpoint = torch.load(filename, map_location=map_location, weights_only=True)
     if not isinstance(checkpoint, dict):
         raise InputError(
             f'{filename}: holds a {type(checkpoint).__name__}, not a checkpoint or weights by '
             'name; give the file of a model'
         )
+    _check_size(checkpoint, filename)
     meta = checkpoint.get('meta')
     # removed, since the tensors may be changed and saved again
     saved = meta.pop(HASH, None) if isinstance(meta, dict) else None
@@ -194,17 +201,49 @@ def load(
     return loaded
 
 
-def _check_pickle(filename: str) -> None:
-    """Raise EOFError unless the file is a zip whose pickle, tensors aside, has its checksum."""
-    try:
-        with zipfile.ZipFile(filename) as archive:
-            for name in archive.namelist():
-                if name.endswith('/data.pkl'):
-                    with archive.open(name) as opened:
-                        while opened.read(2**20):
-                            pass
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError):
-        raise EOFError from None
+def _check_zip(filename: str) -> None:
+    """Check a zip's pickle, tensors aside: it has its checksum, and passes the gate.
+
+    Raises:
+        pickle.UnpicklingError: it does not pass.
+        EOFError: the file is no zip as torch writes it, which compresses nothing.
+    """
+    with zipfile.ZipFile(filename) as archive:
+        entries = archive.infolist()
+        is_stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+        total = sum(entry.file_size for entry in entries)
+        if not is_stored or total > os.path.getsize(filename):
+            raise EOFError
+        for entry in entries:
+            if entry.filename.endswith('/data.pkl'):
+                pickle_gate.check(io.BytesIO(archive.read(entry)))
+
+
+def _check_size(content: dict, filename: str) -> None:
+    """Raise InputError for content that would take more memory or time than the file is large.
+
+    Lists may hold themselves, or each other ten times, and tensors may repeat their numbers.
+    """
+    objects, size = 0, 0
+    left: list[tuple[Any, int]] = [(content, 0)]
+    limit = _LARGER * os.path.getsize(filename) + 2**20
+    while left:
+        value, depth = left.pop()
+        objects += 1
+        if isinstance(value, torch.Tensor | np.ndarray):
+            size += value.nbytes
+        elif isinstance(value, Mapping | list | tuple):
+            items = value.values() if isinstance(value, Mapping) else value
+            left += [(item, depth + 1) for item in items]
+        # unpickling sets attributes, which may hide a method
+        hidden = vars(value).keys() & {*dir(OrderedDict)} if type(value) is OrderedDict else ()
+        if hidden or depth > pickle_gate.DEEPEST or objects > _MOST or size > limit:
+            fault = f'nests its content more than {pickle_gate.DEEPEST} deep, or repeats it'
+            if hidden:
+                fault = f'replaces {min(hidden)} of a dict'
+            elif size > limit:
+                fault = f'has tensors of {size:,} bytes, more than fit into it'
+            raise InputError(f'{filename}: {fault}; do not use this file')
 
 
 def hash_of_tensors(content: Mapping[str, Any]) -> str:
@@ -248,8 +287,20 @@ def checked(checkpoint: dict, file: str) -> dict:
     meta = checkpoint.get('meta', {})
     meta.pop('config', None)
     wrong = [f'meta.{key}' for key in META if key in meta and not _fits(meta[key], META[key])]
-    wrong += [f'meta.{key}' for key in ('epoch', 'iter') if not wrong and meta.get(key, 0) < 0]
-    runtime = checkpoint.get('message_hub', {}).get('runtime_info', {})
+    if not wrong:
+        ends = {'epoch': _MOST_STEPS, 'iter': _MOST_STEPS, 'seed': 2**32}
+        wrong = [f'meta.{key}' for key in ends if not 0 <= (meta.get(key) or 0) < ends[key]]
+    wrong += [key for key in STATE if key in checkpoint and not _fits(checkpoint[key], STATE[key])]
+    if not all(
+        value.dtype in _DTYPES if isinstance(value, torch.Tensor) else name.endswith('_extra_state')
+        for name, value in ({} if wrong else checkpoint.get('state_dict', {})).items()
+    ):
+        wrong.append('state_dict')
+    hub = checkpoint.get('message_hub', {})
+    scalars = hub.get('log_scalars', {})
+    if not isinstance(scalars, dict) or not all(map(_is_history, scalars.values())):
+        wrong.append('message_hub.log_scalars')
+    runtime = hub.get('runtime_info', {})
     if not _fits(runtime, RUNTIME_INFO) or not all(
         isinstance(value, Real) for key, value in runtime.items() if key.startswith('best_score')
     ):
@@ -262,6 +313,27 @@ def checked(checkpoint: dict, file: str) -> dict:
     return checkpoint
 
 
+def _is_history(value: Any) -> bool:
+    if not isinstance(value, HistoryBuffer):
+        return True  # which MMEngine leaves out
+    parts = [vars(value).get(key) for key in ('_log_history', '_count_history')]
+    lengths = {part.shape if isinstance(part, np.ndarray) else None for part in parts}
+    is_row = len(lengths) == 1 and len(lengths.pop() or ()) == 1
+    return is_row and isinstance(vars(value).get('max_length', 1), Integral)
+
+
+# Weights of any model of the project, and of published ones.
+_DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool}
+_DTYPES |= {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
+_MOST_STEPS = 10**12
+_OPTIMIZER = {'state?': dict, 'param_groups?': [dict]}  # without these keys, several by name
+# Forms of a checkpoint's entries beside META.
+STATE: dict[str, Any] = {
+    'state_dict': {},
+    'optimizer': (_OPTIMIZER, NoneType),
+    'param_schedulers': ([dict], {}, NoneType),
+    'message_hub': {'resumed_keys?': dict},
+}
 # Forms of the state that this package and MMEngine compute with, for `_fits`.
 RUNTIME_INFO = {'keep_ckpt_ids?': list | tuple}
 _DATASET = {'classes?': ([str], NoneType)}
@@ -301,6 +373,9 @@ META = {
     'images_seen': Integral | None,
     'pixels_seen': Integral | None,
     'dataset_meta': (_DATASET, [_DATASET], NoneType),
+    'CLASSES': ([str], NoneType),  # MMDetection 2's
+    'experiment_name': str,
+    'hook_msgs': dict,
     'preflight': _PROOF,
 }
 

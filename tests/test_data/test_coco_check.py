@@ -1,7 +1,10 @@
 import hashlib
 import io
 import json
+import os
 import shutil
+import struct
+import zlib
 from types import SimpleNamespace
 
 import cv2
@@ -140,10 +143,23 @@ BAD_JSON = {
     'bbox of three': (put('annotations', bbox=[1, 2, 3]), 'annotation 11: [1, 2, 3]'),
     'bbox of many digits': (
         put('annotations', bbox=[1, 2, 10**400, 4]),
-        'one of the boxes has a number of more than 308 digits',
+        'one of the boxes has a number beyond 1e+18',
     ),
-    'area of many digits': (put('annotations', area=10**400), 'one of the areas has a number'),
-    'width of many digits': (put('images', width=10**400), 'one of the sizes of images has'),
+    'area of many digits': (
+        put('annotations', area=10**400),
+        'the area of some annotations is beyond 1.8e+19',
+    ),
+    'infinite box': (put('annotations', bbox=[0, 0, 1e300, 9]), 'one of the boxes has a number'),
+    'id of many digits': (put('annotations', id=10**400), 'the id of some annotations is beyond'),
+    'far polygon': (
+        put('annotations', segmentation=[[0, 0, 1e9, 0, 1e9, 9]]),
+        'points more than 100,000 pixels away',
+    ),
+    'long outline': (
+        put('annotations', segmentation=[[0, 0, 9e4, 0, 0, 9e4] * 100]),
+        'outlines are 1,000 times as long as width and height of their image',
+    ),
+    'width of many digits': (put('images', width=10**400), 'the width of some images is beyond'),
     'half of a character': (
         put('categories', name='nut \ud83d'),
         r"category name 'nut \ud83d' holds half of a character",
@@ -169,6 +185,9 @@ BAD_JSON = {
         "'2.png': 42 x 48 in the JSON, 48 x 42 when loaded",
     ),
     'image missing': (put('images', file_name='x.png'), '1 of 3 images are not in'),
+    'name that leads out': (put('images', file_name='../val/4.jpg'), ', which leads out of it'),
+    'absolute name': (put('images', file_name='/etc/passwd'), ', which leads out of it'),
+    'long folder': (put('images', file_name='a' * 5000 + '/2.png'), '1 of 3 images are not in'),
     'folder missing': (put('images', file_name='a/2.png'), "the first is 'a/2.png'"),
 }
 
@@ -219,6 +238,7 @@ def test_bad_json_is_refused(make_coco, case):
         (b'\x1f\x8b\x08', 'not UTF-8 text from byte 1 on'),
         (b'[1, 2]', 'holds a list'),
         (b'[' * 100000, 'cannot be read (maximum recursion depth'),
+        (b'{"area": ' * 100_000, 'cannot be read (maximum recursion depth'),
         (b'[' + b'9' * 5000 + b']', 'cannot be read (Exceeds the limit'),
     ],
 )
@@ -267,6 +287,19 @@ def cut(file):
     file.write_bytes(file.read_bytes()[:-20])
 
 
+def become_pipe(file):
+    file.unlink()
+    os.mkfifo(file)
+
+
+def become_huge(file):
+    """A PNG whose header says 40,000 x 40,000 pixels; the checksum of the header is right."""
+    data = bytearray(file.read_bytes())
+    data[16:24] = struct.pack('>II', 40_000, 40_000)
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+    file.write_bytes(data)
+
+
 def scribble(file):
     file.write_text('<html>404</html>')
 
@@ -277,6 +310,8 @@ def scribble(file):
         ('train/2.png', cut, 'is cut short'),
         ('val/5.jpg', cut, 'is cut short'),
         ('train/2.png', scribble, 'is not an image (16 bytes)'),
+        ('train/2.png', become_pipe, 'cannot be read ([Errno 22] it is no regular file'),
+        ('train/2.png', become_huge, 'has 40000 x 40000 pixels, 3 channels of uint8, and 1,073,'),
         ('val/5.jpg', lambda file: file.write_bytes(b''), 'is not an image (0 bytes)'),
     ],
 )

@@ -1,6 +1,7 @@
 """XML files and lists of names as the tools of the field write them."""
 
 import codecs
+import os
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,7 @@ def test_encodings(tmp_path, encoding, name, head):
             XML.format(head='<!DOCTYPE a [<!ENTITY b "bolt">]>', name='&b;'),
             'it declares an <!ENTITY, which may grow without bound: take it out',
         ),
+        (XML.format(head=declared('punycode'), name='a'), 'unknown encoding: punycode'),
         (XML.format(head='', name='&nut;'), 'undefined entity'),
         ('', 'no element found'),
     ],
@@ -161,6 +163,20 @@ def test_a_list_that_is_no_utf8_is_told(tmp_path):
     file.write_bytes('螺母'.encode('gbk'))
     with pytest.raises(InputError, match=r'train\.txt: cannot be read \(byte 0 is not UTF-8'):
         voc_xml.read_names(file)
+
+
+@pytest.mark.parametrize('name', ['../a', 'b/../../a', '/etc/passwd'])
+def test_a_list_that_leads_out_is_refused(tmp_path, name):
+    file = tmp_path / 'train.txt'
+    file.write_text(f'one\n{name}\n')
+    with pytest.raises(InputError, match=r'leads out of the folder; write names within it'):
+        voc_xml.read_names(file)
+
+
+def test_a_pipe_is_no_xml_and_a_long_folder_has_no_file(tmp_path):
+    os.mkfifo(tmp_path / 'a.xml')
+    assert 'it is no regular file' in voc_xml.read(tmp_path / 'a.xml').unreadable
+    assert voc_xml.find_files(tmp_path, ['a' * 5000 + '/b'], ('.xml',)).keys() == {'a'}
 
 
 def test_files_are_found_by_name_without_suffix(tmp_path):

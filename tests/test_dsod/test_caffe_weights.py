@@ -355,6 +355,12 @@ def test_what_does_not_fit_is_named(model, net, change, words, tmp_path):
     assert '\n' not in str(error.value)
 
 
+def blob_of(sides):
+    """A file of one layer of two numbers."""
+    blob = message(5, b'12345678') + message(7, message(1, sides))
+    return message(100, message(1, b'c') + message(7, blob))
+
+
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
@@ -369,8 +375,13 @@ def test_what_does_not_fit_is_named(model, net, change, words, tmp_path):
             ),
             'is cut short',
         ),
+        (lambda data: blob_of(b'\xff' * 9 + b'\1' + b'\2'), 'is cut short'),
+        (lambda data: blob_of(b'\x80' * 8 + b'\x40'), 'is cut short'),
+        (lambda data: blob_of(b'\1' * 70), 'is cut short'),
+        (lambda data: data.replace(b'First_norm', b'\xffirst_norm'), 'is cut short'),
     ],
-    ids=['cut short', 'web page', 'prototxt', 'empty', 'V1', 'too few numbers'],
+    ids=['cut short', 'web page', 'prototxt', 'empty', 'V1', 'too few numbers']
+    + ['sides of -1 and 2', 'a side of 2**62', '70 sides', 'no UTF-8'],
 )
 def test_another_kind_of_file_is_refused(net, change, words, tmp_path):
     file = net.write(tmp_path / 'small.caffemodel')

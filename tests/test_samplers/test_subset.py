@@ -1,4 +1,5 @@
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -153,6 +154,8 @@ def test_ids_that_are_names(tmp_path):
         ('a.json', '[1, 2, 1]', 'a.json: id 1 occurs twice'),
         ('a.txt', '1\n2\n1\n', 'a.txt: id 1 occurs twice'),
         ('a.json', '{"ids": [1, 2], "sha256": "ab"}', 'a.json: the ids do not have its sha256'),
+        ('a.json', '[' * 100_000, r'a.json: cannot be read \(maximum recursion depth'),
+        ('a.json', '[1, "\\ud800"]', r'a.json: cannot be read \(.*surrogates not allowed'),
     ],
 )
 def test_bad_id_files(tmp_path, name, text, message):
@@ -165,6 +168,12 @@ def test_bad_id_files(tmp_path, name, text, message):
 def test_missing_id_file(tmp_path):
     with pytest.raises(InputError, match=r'none\.json: cannot be read \(No such file'):
         read_ids(str(tmp_path / 'none.json'))
+
+
+def test_a_pipe_is_no_id_file(tmp_path):
+    os.mkfifo(tmp_path / 'ids.json')
+    with pytest.raises(InputError, match='it is no regular file'):
+        read_ids(str(tmp_path / 'ids.json'))
 
 
 def test_unknown_ids(tmp_path):

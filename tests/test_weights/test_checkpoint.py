@@ -277,7 +277,7 @@ def test_a_foreign_class_is_refused_by_name_and_not_created(tmp_path):
         (Calls(eval, '1'), 'builtins.eval'),
         (Calls(getattr, HistoryBuffer, '__init__'), 'HistoryBuffer.__init__'),
         (Calls(getattr, HistoryBuffer.mean, '__globals__'), 'HistoryBuffer.mean.__globals__'),
-        (np.array([1, 'a'], dtype=object), 'holds numpy.dtypes.ObjectDType,'),
+        (np.array([1, 'a'], dtype=object), '(numpy.dtype of another form)'),
         (torch.nn.Linear(1, 1), 'torch.nn.modules.linear.Linear'),
     ],
     ids=['path', 'builtin', 'getattr', 'globals', 'object-array', 'module'],
@@ -289,8 +289,7 @@ def test_other_objects_are_refused_by_name(held, name, tmp_path):
 def test_newer_pickle_protocol_is_refused_in_one_line(tmp_path):
     path = tmp_path / 'protocol.pth'
     torch.save({'state_dict': {}, 'args': Foreign()}, path, pickle_protocol=4)
-    with pytest.warns(UserWarning, match='pickle protocol 4'):
-        assert 'cannot read' in refusal(path)
+    assert f'holds {Foreign.__module__}.Foreign,' in refusal(path)
 
 
 def test_runner_refuses_it_too(tmp_path):

@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock
 from mmengine.logging import print_log
 
+from mmscratch.data.coco_check import RECORD
 from mmscratch.data.exports import coco_export, cvat_xml, labelme, yolo
 from mmscratch.data.exports.export import Content, Export
 from mmscratch.data.exports.near_duplicates import alike
@@ -27,7 +28,6 @@ from mmscratch.errors import InputError
 # The first that recognises a folder counts.
 _EXPORTS = (coco_export, cvat_xml, yolo, labelme)
 _FOLDER = '.mmscratch'
-_RECORD = 'source.json'
 _SPLIT = 'split.json'
 _VERSION = 1  # of what is written; a change makes every cache stale
 
@@ -165,7 +165,7 @@ def _state(export: Export) -> str:
 
 def _record(folder: Path) -> Source | None:
     try:
-        return Source(**json.loads((folder / _RECORD).read_bytes()))
+        return Source(**json.loads((folder / RECORD).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -233,7 +233,7 @@ def _write(folder: Path, export: Export, contents: dict[str, Content], state: st
         is_refused=bool(export.refusal),
         kept={name: hashlib.sha256(text).hexdigest() for name, text in texts.items()},
     )
-    texts[_RECORD] = _json(asdict(source))
+    texts[RECORD] = _json(asdict(source))
     (folder / _SPLIT).unlink(missing_ok=True)
     # the record last: without it the others do not count
     for name, text in texts.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mmscratch.data import coco_check, coco_json
+from mmscratch.data import coco_check, coco_json, regular_file
 from mmscratch.data.coco_json import CocoJson, Rows
 from mmscratch.data.data_report import refuse_other_classes
 from mmscratch.data.exports.export import Content, Export, split_of
@@ -60,8 +60,8 @@ def recognise(root: Path) -> 'CocoExport | None':
 def top_level_keys(file: Path) -> set[str]:
     """The keys of a JSON file's object; none if it is not one. Values are not parsed."""
     try:
-        return {*msgspec.json.decode(file.read_bytes(), type=dict[str, msgspec.Raw])}
-    except (OSError, msgspec.MsgspecError, ValueError):
+        return {*msgspec.json.decode(regular_file.read_bytes(file), type=dict[str, msgspec.Raw])}
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
         return set()
 
 

@@ -1,6 +1,7 @@
 """CVAT's own XML, "CVAT for images 1.1" (docs.cvat.ai, "XML annotation format")."""
 
 import math
+import os
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
@@ -17,9 +18,11 @@ from mmscratch.data.exports.export import (
     split_of,
     to_coco,
 )
+from mmscratch.data.image_check import MOST_PIXELS
 from mmscratch.errors import InputError
 
 _CORNERS = 64  # of a polygon in place of an ellipse
+_LARGEST = 1e9  # of coordinates
 _OTHERS = ('tag', 'points', 'polyline', 'skeleton', 'cuboid')  # labels that are of no object
 
 
@@ -94,10 +97,12 @@ class CvatXmlExport(Export):
         name, subset = node.attrib['name'], node.get('subset', '')
         top = self.root / 'images'
         places = [top / subset / name, top / name, self.root / name, top / 'default' / name]
-        place = next(filter(Path.is_file, places), places[0])
-        if not place.is_file():
+        place = next(filter(os.path.isfile, places), places[0])
+        if not os.path.isfile(place):
             self.refuse(f"{self.file}: its image '{name}' is not in {top}; export with images")
         width, height = (int(node.attrib[side]) for side in ('width', 'height'))
+        if not 0 < width * height <= MOST_PIXELS:
+            raise ValueError(f'an image of {width} x {height} pixels')
         image = LabelledImage(self.relative(place), width, height)
         for shape in node:
             if (item := _object(shape, width, height)) is not None:
@@ -111,9 +116,9 @@ def _object(shape: ET.Element, width: int, height: int) -> LabelledObject | None
     """The object of a shape in an image of that size; None for a shape of another kind."""
 
     def numbers(*keys: str) -> list[float]:
-        return [float(shape.attrib[key]) for key in keys]
+        return [_number(shape.attrib[key]) for key in keys]
 
-    turn = math.radians(float(shape.get('rotation', 0)))
+    turn = math.radians(_number(shape.get('rotation', '0')))
     if shape.tag == 'box':
         x1, y1, x2, y2 = numbers('xtl', 'ytl', 'xbr', 'ybr')
         points = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
@@ -125,9 +130,12 @@ def _object(shape: ET.Element, width: int, height: int) -> LabelledObject | None
         points = np.array(centre) + radii * np.stack([np.cos(angles), np.sin(angles)], 1)
     elif shape.tag == 'polygon':
         pairs = shape.attrib['points'].split(';')
-        points = np.array([pair.split(',') for pair in pairs], float).reshape(-1, 2)
+        points = np.array([list(map(_number, pair.split(','))) for pair in pairs]).reshape(-1, 2)
     elif shape.tag == 'mask':
-        part = _part(shape, *map(int, numbers('width', 'height')))
+        columns, rows = map(int, numbers('width', 'height'))
+        if columns > width or rows > height:
+            raise ValueError(f'a mask of {columns} x {rows} pixels in {width} x {height}')
+        part = _part(shape, columns, rows)
         mask = mask_of_part(part, numbers('left', 'top'), height, width)
         return LabelledObject.of_mask(shape.attrib['label'], mask)
     else:
@@ -137,6 +145,13 @@ def _object(shape: ET.Element, width: int, height: int) -> LabelledObject | None
         cos, sin = math.cos(turn), math.sin(turn)
         points = centre + (points - centre) @ np.array([[cos, sin], [-sin, cos]])
     return LabelledObject.of_polygons(shape.attrib['label'], [points])
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not abs(value) < _LARGEST:
+        raise ValueError(f'the number {text}')
+    return value
 
 
 def _part(shape: ET.Element, columns: int, rows: int) -> np.ndarray:

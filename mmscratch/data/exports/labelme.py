@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from mmscratch.data import regular_file
 from mmscratch.data.exports.coco_export import top_level_keys
 from mmscratch.data.exports.export import (
     Content,
@@ -115,8 +116,8 @@ class LabelMeExport(Export):
     def _read(self, file: Path) -> _Annotation | None:
         """The content of a file; None if it is another kind of JSON, or cannot be read."""
         try:
-            return msgspec.json.decode(file.read_bytes(), type=_Annotation)
-        except (OSError, msgspec.MsgspecError, UnicodeError) as error:
+            return msgspec.json.decode(regular_file.read_bytes(file), type=_Annotation)
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
             keys = top_level_keys(file)
             if not keys or {'shapes', 'imagePath'} <= keys:
                 self.refuse(
@@ -132,7 +133,7 @@ class LabelMeExport(Export):
         places = [file.parent / named, file.parent / named.name, self.root / 'images' / named.name]
         places += [file.with_suffix(suffix) for suffix in IMAGE_SUFFIXES]
         for place in places:
-            if place.is_file():
+            if os.path.isfile(place):
                 return Path(os.path.normpath(place))
         self.refuse(
             f"{file}: its image '{found.image}' is not in {places[0].parent}; put it there, or "

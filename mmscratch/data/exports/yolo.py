@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mmscratch.data import regular_file
 from mmscratch.data.exports.export import (
     Content,
     Export,
@@ -31,6 +32,16 @@ _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('t
 _LARGEST = 2.0
 # the number of a class, and shares
 _Row = tuple[int, list[float]]
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases, by which a short file makes a list of any length."""
+
+    def compose_node(self, *args: Any) -> Any:
+        """Compose what is no alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError('it has an alias')
+        return super().compose_node(*args)
 
 
 def recognise(root: Path) -> 'YoloExport | None':
@@ -53,8 +64,8 @@ def _description(root: Path) -> tuple[Path, dict[str, Any]] | None:
     found = {}
     for file in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
         try:
-            content = yaml.safe_load(file.read_bytes())
-        except (yaml.YAMLError, UnicodeError, OSError) as error:
+            content = yaml.load(regular_file.read_bytes(file), _Loader)
+        except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
             if file.stem != 'data':
                 continue
             reason = ' '.join(str(error).split())
@@ -93,7 +104,7 @@ class YoloExport(Export):
         self.with_keypoints = 0
         self.names_file = file or next(filter(Path.is_file, lists), None)
         self.labels += [self.names_file] if self.names_file else []
-        self.labels += [label for label in self.label_of.values() if label.is_file()]
+        self.labels += [label for label in self.label_of.values() if os.path.isfile(label)]
 
     def _described(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
@@ -103,7 +114,7 @@ class YoloExport(Export):
             if split == 'test' and found['val']:
                 # not used, and often not there
                 places = [place for item in entries for place in self._places(str(item))]
-                found['test'] = [place for place in places if place.exists()]
+                found['test'] = [place for place in places if os.path.exists(place)]
                 continue
             images = [image for item in entries for image in self._images_at(split, str(item))]
             found[split] = list(dict.fromkeys(images))
@@ -111,25 +122,26 @@ class YoloExport(Export):
 
     def _images_at(self, split: str, entry: str) -> Iterator[Path]:
         """The images of a folder, or of a list of them."""
-        path = next((path for path in self._places(entry) if path.exists()), None)
+        path = next((path for path in self._places(entry) if os.path.exists(path)), None)
         if path is None:
             raise InputError(
                 f'{self.file}: {split}: {entry} is neither below the folder of this file nor below '
                 f"its 'path'; correct it, or remove '{split}'"
             )
         path = Path(os.path.normpath(path))
-        if path.is_dir():
+        if os.path.isdir(path):
             yield from find_images(path)
             return
         self.labels.append(path)
         try:
-            lines = [line.strip() for line in path.read_text('utf-8-sig').splitlines()]
-        except UnicodeError:
+            text = regular_file.read_bytes(path).decode('utf-8-sig')
+            lines = [line.strip() for line in text.splitlines()]
+        except (UnicodeError, OSError):
             raise InputError(f'{path}: is not UTF-8 text; write one image a line') from None
         missing = []
         for line in filter(None, lines):
             places = [path.parent / line, *self._places(line)]
-            image = next((image for image in places if image.is_file()), None)
+            image = next((image for image in places if os.path.isfile(image)), None)
             if image is None:
                 missing.append(line)
             else:
@@ -329,13 +341,13 @@ def _label_file(image: Path) -> Path:
         return beside
     last = len(parts) - 1 - parts[::-1].index('images')
     swapped = Path(*parts[:last], 'labels', *parts[last + 1 :]).with_suffix('.txt')
-    return beside if not swapped.is_file() and beside.is_file() else swapped
+    return beside if not os.path.isfile(swapped) and os.path.isfile(beside) else swapped
 
 
 def _text(file: Path) -> str | None:
     """The text of a file, None if there is none."""
     try:
-        return file.read_text('utf-8-sig')
+        return regular_file.read_bytes(file).decode('utf-8-sig')
     except FileNotFoundError:
         return None
     except (OSError, UnicodeError) as error:
