@@ -1,6 +1,6 @@
 """Draw the detections of a trained model on images.
 
-    python tools/infer.py work_dirs/demo/iter_600.pth IMAGE_OR_FOLDER_OR_GLOB ... --out pictures/
+    python tools/infer.py work_dirs/demo/iter_250.pth IMAGE_OR_FOLDER_OR_GLOB ... --out pictures/
 
 The checkpoint contains its config and its class names. Pictures are written to vis/ in --out. A
 JSON file for each image is written to preds/: labels, names, scores, bboxes (x1, y1, x2, y2 in

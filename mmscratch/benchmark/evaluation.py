@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
+from mmscratch.benchmark.memory import peak_mb
 from mmscratch.data.coco_keypoint_dataset import PIXEL_CENTRE
 
 OURS, REFERENCE, FASTER = 'mmscratch', 'pycocotools', 'faster-coco-eval'
@@ -222,7 +223,7 @@ def timed(name: str, kind: str, folder: Path) -> tuple[dict[str, Any], list[floa
     classes = [row['name'] for row in json.loads(file.read_text())['categories']]
     load, evaluate = (_ours if name == OURS else _peer)(name, kind, classes, predictions)
     gc.collect()
-    before = _memory_mb(reset=True)
+    before = peak_mb(reset=True)
     with contextlib.redirect_stdout(io.StringIO()):
         cpu, begin = time.process_time(), time.perf_counter()
         truth = load(str(file))
@@ -232,7 +233,7 @@ def timed(name: str, kind: str, folder: Path) -> tuple[dict[str, Any], list[floa
     cpu = time.process_time() - cpu
     costs = dict(seconds=end - begin, load_seconds=loaded - begin, cpu_seconds=cpu)
     costs = {key: round(value, 4) for key, value in costs.items()}
-    return costs | dict(memory_mb=round(_memory_mb() - before, 1)), numbers
+    return costs | dict(memory_mb=round(peak_mb() - before, 1)), numbers
 
 
 def _ours(
@@ -307,16 +308,3 @@ def _result_rows(kind: str, predictions: list[dict]) -> Iterator[dict[str, Any]]
             else:
                 row['keypoints'] = keypoints[k].ravel().tolist()
             yield row
-
-
-def _memory_mb(reset: bool = False) -> float:
-    """The most that this process has held, in MB, on Linux: ``getrusage`` has its parent's too.
-
-    With ``reset``, what it holds now, from which the peak is counted anew.
-    """
-    process = Path('/proc/self')
-    if not process.exists():
-        return 0.0
-    if reset:
-        (process / 'clear_refs').write_text('5')
-    return int((process / 'status').read_text().partition('VmHWM:')[2].split()[0]) / 1024

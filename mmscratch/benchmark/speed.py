@@ -1,7 +1,6 @@
 """What a config costs: images a second in training and in testing, and memory."""
 
 import copy
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from mmengine.config import Config
 
 import mmscratch.data.transforms  # noqa: F401
+from mmscratch.benchmark.memory import peak_mb
 from mmscratch.config import config_check
 from mmscratch.config.sections import walk
 from mmscratch.data.layouts import use_folder
@@ -23,11 +23,6 @@ METRICS = {
     'train_memory_mb': 'training, MB',
     'test_images_per_second': 'testing, images/s',
 }
-
-
-def _resident_mb() -> float:
-    """The most memory this process has held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure(config: Path, data: Path, batch: int, steps: int) -> dict[str, float]:
@@ -42,14 +37,14 @@ def measure(config: Path, data: Path, batch: int, steps: int) -> dict[str, float
     single = pseudo_collate([test[0]])
 
     on_gpu = torch.cuda.is_available()
-    before = _resident_mb()
+    before = peak_mb(reset=True)
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.to('cuda' if on_gpu else 'cpu')
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     model.train()
     training = _timed(lambda: model.train_step(copy.deepcopy(images), optim_wrapper), steps)
-    memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_mb() - before
+    memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_mb() - before
     model.eval()
     with torch.no_grad():
         testing = _timed(lambda: model.test_step(copy.deepcopy(single)), steps)

@@ -42,10 +42,6 @@ def find(root: Path) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: a folder or a file is missing.
     """
-    if not root.is_dir():
-        raise InputError(
-            f'{root}: no such folder; give --data a folder in COCO or PASCAL VOC layout'
-        )
     for suffix in _SUFFIXES:
         files = _files(root, suffix)
         if all(file.is_file() for file in files.values()):
@@ -54,8 +50,7 @@ def find(root: Path) -> dict[str, dict[str, Any]]:
         names = ', '.join(f'instances_{{train,val}}{suffix}.json' for suffix in _SUFFIXES)
         raise InputError(
             f'{root / "annotations"}: no pair {names.replace(", i", " or i")}; '
-            f'{repoint.describe_folder(root / "annotations", root)}: rename or add the files, '
-            f'or give a folder in PASCAL VOC layout (Annotations/, JPEGImages/, ImageSets/Main/)'
+            f'{repoint.describe_folder(root / "annotations", root)}: rename or add the files'
         )
     for split in SPLITS:
         image_dir = root / f'{split}{suffix}'

@@ -1,4 +1,4 @@
-"""The one door for data: use a folder of any layout, check what a config reads.
+"""Data of any layout: point a config at a folder, and check what it reads.
 
 COCO and PASCAL VOC are read as they are. All other layouts are kept as COCO by ``exports``.
 """

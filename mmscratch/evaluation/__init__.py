@@ -1,4 +1,4 @@
-"""Metrics: COCO's numbers of boxes, masks and keypoints; accuracy."""
+"""Metrics: COCO's numbers of boxes, masks, keypoints; accuracy; kinds of errors; still learning?"""
 
 from mmscratch.evaluation.accuracy_metric import AccuracyMetric
 from mmscratch.evaluation.coco_keypoint_metric import CocoKeypointMetric

@@ -1,4 +1,4 @@
-"""Hooks: initialization, preflight, weights, divergence, pre-training, report, pictures."""
+"""Hooks: initialize, check before training, stop on NaN, save safely, measure, report."""
 
 from mmscratch.hooks.collapse_hook import CollapseHook
 from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook

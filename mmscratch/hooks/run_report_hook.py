@@ -22,12 +22,11 @@ from torch import nn
 import mmscratch
 from mmscratch.config import work_dir
 from mmscratch.evaluation.learning_state import learning_state
+from mmscratch.evaluation.metric_names import QUALITIES
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step
 from mmscratch.visualization import draw_curves
 
-# the first of them that a validation yields decides which one is best
-QUALITIES = ('keypoints_mAP', 'bbox_mAP', 'voc_mAP', 'accuracy')
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'hotcoco')
 
 

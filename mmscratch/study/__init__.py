@@ -1,1 +1,1 @@
-"""Studies: the paper on SHAPES, ImageNet on real images; runs, judged over seeds."""
+"""Studies: the paper on SHAPES, ImageNet on real images; decide, and how often it is right."""

@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from mmscratch.evaluation.metric_names import title
 from mmscratch.study.claim import Claim, Study
 from mmscratch.study.run import in_order
 from mmscratch.study.seed_statistics import Gap, Results, final, interval, spread
@@ -43,7 +44,7 @@ def draw_schedules(results: Results, out: Path, panels: Sequence[Sequence[str]])
     A panel is the prefix of the runs' names, the metric, and what that is called.
     """
     figure, axes = new_figure(1, len(panels))
-    for ax, (prefix, metric, title) in zip(axes[0], panels):
+    for ax, (prefix, metric, panel_title) in zip(axes[0], panels):
         for kind, color in COLORS.items():
             names = lengths_of(results, prefix + kind)
             if not names:
@@ -53,7 +54,7 @@ def draw_schedules(results: Results, out: Path, panels: Sequence[Sequence[str]])
             ax.plot(ends, [mean(v) for v in values], 'o-', color=color, label=NAMES[kind])
             ax.fill_between(ends, *zip(*((min(v), max(v)) for v in values)), color=color, alpha=0.2)
         ax.set_xlabel('iterations')
-        ax.set_ylabel(title)
+        ax.set_ylabel(panel_title)
         ax.legend()
     save(figure, out)
 
@@ -133,21 +134,9 @@ def cost(results: Results) -> str:
     return f'{len(every)} runs, whose training times add up to {seconds / 3600:.1f} hours'
 
 
-METRIC_NAMES = {
-    'bbox_mAP': 'box AP',
-    'bbox_mAP_50': 'box AP50',
-    'bbox_mAP_75': 'box AP75',
-    'segm_mAP': 'mask AP',
-    'segm_mAP_50': 'mask AP50',
-    'segm_mAP_75': 'mask AP75',
-    'keypoints_mAP': 'keypoint AP',
-    'accuracy': 'accuracy',
-}
-
-
 def _table(results: Results, metrics: Sequence[str]) -> list[str]:
     """One row a name: the mean over the seeds, with lowest and highest."""
-    names = [METRIC_NAMES[metric] for metric in metrics]
+    names = [title(metric) for metric in metrics]
     rows = [
         '| ' + ' | '.join(['run', 'seeds', 'iterations', *names]) + ' |',
         '| --- | ---: | ---: |' + ' ---: |' * len(names),
@@ -180,7 +169,7 @@ def compare(repeated: Results, before: Results) -> str:
             if metric not in of_seeds[0]['history'][-1]:
                 continue
             again = final(repeated, name, metric)
-            line = f'{name}: {METRIC_NAMES[metric]} {spread(again)}, before '
+            line = f'{name}: {title(metric)} {spread(again)}, before '
             if name not in known:
                 lines.append(line + 'not run')
                 continue

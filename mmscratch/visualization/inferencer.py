@@ -46,7 +46,7 @@ class Inferencer(DetInferencer):
 
         from mmscratch.visualization.inferencer import Inferencer
 
-        inferencer = Inferencer(weights='work_dirs/demo/iter_600.pth')
+        inferencer = Inferencer(weights='work_dirs/demo/iter_250.pth')
         inferencer('image.jpg', out_dir='pictures', no_save_pred=False)
 
     Args:

@@ -16,13 +16,12 @@ from mmengine.structures import InstanceData
 from mmscratch.config.config_difference import difference
 from mmscratch.data.transforms.load_image_from_file import LoadImageFromFile, loader_of
 from mmscratch.evaluation.detections import ERRORS, MEAN, Detections
+from mmscratch.evaluation.metric_names import KINDS, QUALITIES, title
 from mmscratch.visualization.html_page import MARKERS, jpeg, new_figure, render, svg
 from mmscratch.visualization.keypoint_visualizer import KeypointVisualizer
 from mmscratch.visualization.run_folder import RunFolder
 from mmscratch.weights.initialization import describe
 
-KINDS = {'bbox': 'box', 'segm': 'mask', 'keypoints': 'keypoint', 'voc': 'VOC'}
-QUALITIES = ('bbox_mAP', 'segm_mAP', 'keypoints_mAP', 'voc_mAP', 'accuracy')
 STYLES = {'0.50': '-', '0.75': '--', '0.50:0.95': ':'}  # of lines, by IoU
 PICTURES = 4  # best ones, and worst ones, of a run
 SIDE = 480  # pixels, of an image's longer side
@@ -65,15 +64,6 @@ def page(runs: Runs, score: float = 0.5) -> str:
         score=score,
         difference=_difference(runs),
     )
-
-
-def title(key: str) -> str:
-    """The name of a number in ``metrics.json``: ``bbox_mAP_50`` is ``box AP50``."""
-    kind, _, rest = key.partition('_')
-    if kind not in KINDS:
-        return key
-    rest = rest if kind == 'voc' else rest.replace('mAP_5', 'AP5').replace('mAP_7', 'AP7')
-    return f'{KINDS[kind]} {rest if kind == "voc" else rest.replace("mAP", "AP")}'
 
 
 def _percent(value: float | None) -> str:

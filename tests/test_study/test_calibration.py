@@ -40,7 +40,7 @@ def made_up(gap, bend: float = 0.0):
     for name in ('drawn00', 'drawn01'):
         question = plan.questions('drawn')[name]
         for each in (question.seen, question.truth):
-            for run in each.runs():
+            for run in each.runs:
                 part, arm, _ = run.name.split('_')
                 ap = 100 * (1 - 0.8 * (int(part) / each.images) ** -0.1 + 0.2)
                 if arm != 'scratch':

@@ -8,8 +8,9 @@ import numpy as np
 from mmengine.config import Config
 
 from mmscratch.evaluation.detections import Detections
+from mmscratch.evaluation.metric_names import title
 from mmscratch.visualization.run_folder import RunFolder
-from mmscratch.visualization.run_report import page, title
+from mmscratch.visualization.run_report import page
 
 
 def run(path: Path, ap: dict[int, float], arm: str = 'scratch', **parts) -> RunFolder:

@@ -79,7 +79,7 @@ KINDS = {
     ),
     'unlisted': (NOTE, 'image files in the folder have no annotation', 'left out'),
 }
-# of a kind in a split are kept for a repaired copy's list, and shown
+# examples of a kind in each split: how many the repaired copy lists, how many the page shows
 KEPT, SHOWN = 1000, 3
 
 

@@ -1,4 +1,4 @@
-"""Makes the content of a split sound, and tells what it found: in place, once for page and copy.
+"""Repairs a split in place and records every fault; page and copy both use the result.
 
 Rows that cannot be used are taken out, values that can be known are put in. Nothing is invented:
 labels that are missing stay missing, and are told.

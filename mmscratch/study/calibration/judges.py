@@ -47,7 +47,7 @@ def predictions(results: Results, kind: str) -> list[Prediction]:
     """Of each data set of a kind whose runs are all there."""
     found = []
     for name, question in plan.questions(kind).items():
-        wanted = {f'{name}_{run.name}' for p in (question.seen, question.truth) for run in p.runs()}
+        wanted = {f'{name}_{run.name}' for p in (question.seen, question.truth) for run in p.runs}
         if wanted <= set(results):
             own = {key.removeprefix(f'{name}_'): results[key] for key in wanted}
             found += predict(name, question.seen, question.truth, own)

@@ -84,7 +84,7 @@ def runs(seed: int, part: str) -> list[Run]:
         replace(run, name=f'{name}_{run.name}', weights=_weights(run))
         for name, question in questions(part).items()
         for plan in (question.seen, question.truth)
-        for run in plan.runs()
+        for run in plan.runs
         if run.seed == seed
     ]
 

@@ -174,7 +174,7 @@ class Decision:
     def results(self, plan: Plan) -> Results:
         """The results so far, by the names of the runs."""
         found: Results = defaultdict(list)
-        for run in in_order(plan.runs()):
+        for run in in_order(plan.runs):
             if (result := run.result(self.executor.results)) is not None:
                 found[run.name].append(result)
         return dict(found)
@@ -202,13 +202,13 @@ class Decision:
 
         def ended(run: Run) -> None:
             nonlocal updated
-            self.executor.tidy(plan.runs(), [r for r in plan.runs() if self._is_shown(plan, r)])
+            self.executor.tidy(plan.runs, [r for r in plan.runs if self._is_shown(plan, r)])
             # an update takes some seconds
             if time.monotonic() - updated > UPDATE_SECONDS:
                 update()
                 updated = time.monotonic()
 
-        return self.executor.execute(plan.runs(), left, ended)
+        return self.executor.execute(plan.runs, left, ended)
 
     def _is_shown(self, plan: Plan, run: Run) -> bool:
         """Whether the page shows detections of its checkpoint: of the first seed on most images."""

@@ -355,7 +355,7 @@ class _Page:
             f'{run.get("train_seconds", 0) / 3600:.2f}',
             run.get('key', '')[:12],
             run.get('hardware', ''),
-            run.get('git_commit', '')[:10],
+            (run.get('git_commit') or '')[:10],
         ]
 
 

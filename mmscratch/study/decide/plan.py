@@ -97,12 +97,9 @@ class Plan:
             self.one, first_drop=round(self.one * 2 / 3), second_drop=round(self.one * 2 / 9)
         )
 
+    @functools.cached_property
     def runs(self) -> list[Run]:
         """All runs, in the order of their turns: all seeds of the smallest part first."""
-        return self._runs
-
-    @functools.cached_property
-    def _runs(self) -> list[Run]:
         # once, since a run computes its key from its config
         return [
             run

@@ -123,12 +123,12 @@ def test_a_larger_budget_adds_seeds_and_keeps_the_runs(decide):
     made = decide()
     small = made.plan(HOUR)
     made.train(small, HOUR)
-    before = {run.label for run in small.runs()}
+    before = {run.label for run in small.runs}
     large = decide().plan(4 * HOUR)
     assert large.seeds > small.seeds
     assert (large.one, large.parts, large.lengths) == (small.one, small.parts, small.lengths)
-    assert before < {run.label for run in large.runs()}
-    assert not {run.label for run in made.executor.missing(large.runs())} & before
+    assert before < {run.label for run in large.runs}
+    assert not {run.label for run in made.executor.missing(large.runs)} & before
 
 
 def test_another_question_needs_another_folder(decide, tmp_path):

@@ -41,7 +41,7 @@ def test_a_plan_fits_and_a_larger_budget_gives_more(hours):
 
 def test_the_cost_is_that_of_the_runs():
     made = laid_out(3)
-    runs = {run.label: run for run in made.runs()}
+    runs = {run.label: run for run in made.runs}
     trunks = {run.parent.label: run.parent for run in runs.values()}
     steps = sum(run.iterations for run in (*runs.values(), *trunks.values()))
     starts = len(runs) + len(trunks)
@@ -54,7 +54,7 @@ def test_pre_training_on_own_images_costs_what_its_probe_says():
     cost = Cost(dict(scratch=0.5, own=0.5), rest=15, pretraining=4.0)
     made = lay_out(arms, data, 1000, 1000, 1200, cost, 10 * 3600, 2)
     without = seconds_of(made, Cost(cost.step, cost.rest))
-    own = [run for run in in_order(made.runs()) if isinstance(run, PretrainingRun)]
+    own = [run for run in in_order(made.runs) if isinstance(run, PretrainingRun)]
     assert len(own) == made.seeds
     iterations = sum(int(run.arguments[-1]) for run in own)
     assert seconds_of(made, cost) - without == pytest.approx(4 * iterations)
@@ -72,15 +72,15 @@ def test_a_budget_that_tells_nothing_is_refused():
 
 def test_all_seeds_of_the_smallest_part_come_first():
     made = laid_out(3)
-    parts = [int(run.name.split('_')[0]) for run in made.runs()]
+    parts = [int(run.name.split('_')[0]) for run in made.runs]
     assert parts == sorted(parts)
-    first = [run for run in made.runs() if run.name.startswith(f'{made.parts[0]}_')]
+    first = [run for run in made.runs if run.name.startswith(f'{made.parts[0]}_')]
     assert {run.seed for run in first} == set(range(made.seeds))
     assert {run.name.split('_')[1] for run in first} == {'scratch', 'imagenet'}
 
 
 def test_a_seed_draws_images_of_its_own():
-    run = laid_out(3).runs()[-1]
+    run = laid_out(3).runs[-1]
     assert run.load().train_dataloader.sampler.subset_seed == run.seed > 0
     assert run.load().train_dataloader.sampler.subset == 1000
 
