@@ -3,6 +3,7 @@
 import importlib
 import math
 import os
+import re
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,18 @@ _END_MARKERS = {
 _TAIL = 1024
 # OpenCV, which reads this variable too, decodes no larger ones: an image takes 3 GB then
 _LIMIT = 'OPENCV_IO_MAX_IMAGE_PIXELS'
-MOST_PIXELS = int(os.environ.get(_LIMIT) or 2**30)
+_UNITS = {'': 1, 'KB': 2**10, 'MB': 2**20}  # as OpenCV reads it
+
+
+def _most_pixels() -> int:
+    text = os.environ.get(_LIMIT) or str(2**30)
+    match = re.fullmatch(r'(\d+)(KB|MB)?', text)
+    if not match:
+        raise InputError(f'{_LIMIT}={text}: give a number of pixels')
+    return int(match[1]) * _UNITS[match[2] or '']
+
+
+MOST_PIXELS = _most_pixels()
 _EXIF_ORIENTATION = 0x0112
 _TURNED = range(5, 9)  # The orientations that swap width and height.
 _PNG_BITS = 24  # Where the header has them, after the size of the image; the colour type follows.

@@ -17,7 +17,10 @@ def open_regular(file: str | os.PathLike) -> BinaryIO:
 
 
 def _open(path: str, flags: int) -> int:
-    number = os.open(path, flags | os.O_NONBLOCK)
+    try:
+        number = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+    except BlockingIOError:  # a file server holds a lease on it
+        number = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
         raise OSError(errno.EINVAL, 'it is no regular file', path)

@@ -78,7 +78,7 @@ class FiniteLossHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep the buffers, which the forward pass changes, if the step may be skipped."""
         self._norm = None
-        if self.skip:
+        if self.skip or _is_scaled(runner):
             self._buffers = [buffer.clone() for buffer in bare_model(runner).buffers()]
 
     def _before_step(self, runner: Runner, optimizer: Optimizer, *args: Any) -> None:
@@ -88,6 +88,9 @@ class FiniteLossHook(Hook):
         weights = [weight for group in optimizer.param_groups for weight in group['params']]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         self._norm = get_total_norm(gradients).item() if gradients else 0.0
+        # a gradient scaler leaves the division to a fused optimizer
+        if (scale := getattr(optimizer, 'grad_scale', None)) is not None:
+            self._norm /= float(scale)
         if not math.isfinite(self._norm):
             for weight in weights:
                 weight.grad = None
@@ -120,13 +123,11 @@ class FiniteLossHook(Hook):
             self._images_before = images
             return
         self._in_a_row += 1
-        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
-        # with bfloat16 there is one, which is off
-        if scaler is not None and scaler.is_enabled() and self._in_a_row < self.max_skipped:
-            return
         if self._buffers:
             for buffer, kept in zip(bare_model(runner).buffers(), self._buffers):
                 buffer.copy_(kept)
+        if _is_scaled(runner) and self._in_a_row < self.max_skipped:
+            return
         # the parts say more than their sum
         parts = {name: value for name, value in broken.items() if name != 'loss'} or broken
         parts = parts or {'the norm of the gradient': self._norm}
@@ -179,6 +180,12 @@ def _update_params(update: Callable, loss: torch.Tensor, *args: Any, **kwargs: A
         is_finite = loss.detach().isfinite()
         loss.register_hook(lambda gradient: torch.where(is_finite, gradient, math.nan))
     update(loss, *args, **kwargs)
+
+
+def _is_scaled(runner: Runner) -> bool:
+    """Whether a gradient scaler is at work; with bfloat16 there is one, which is off."""
+    scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+    return scaler is not None and scaler.is_enabled()
 
 
 def _image_names(batch: Any) -> str:

@@ -74,7 +74,8 @@ class HealthHook(Hook):
 
     def _tell_rise(self, runner: Runner) -> None:
         history = runner.message_hub.log_scalars.get('train/grad_norm')
-        norms = history.data[0][-RECENT - BEFORE :] if history else ()
+        norms = history.data[0][-RECENT - BEFORE :] if history else np.zeros(0)
+        norms = norms[np.isfinite(norms)]  # steps that were left out
         if len(norms) < RECENT + LEAST or runner.iter < self._told_at + BEFORE:
             return
         least, before = min(norms[-RECENT:]), np.median(norms[:-RECENT])

@@ -111,7 +111,7 @@ def refusals(filename: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         # Whatever else a loader raises is about the file, unless memory or a device is lacking.
-        lack = 'CUDA|device type|data location|allocate memory|out of memory'
+        lack = 'CUDA|device type|data location|to deserialize|allocate memory|out of memory'
         if isinstance(error, MemoryError) or re.search(lack, str(error)):
             raise
         raise InputError(
@@ -373,9 +373,9 @@ META = {
     'images_seen': Integral | None,
     'pixels_seen': Integral | None,
     'dataset_meta': (_DATASET, [_DATASET], NoneType),
-    'CLASSES': ([str], NoneType),  # MMDetection 2's
+    'CLASSES': ([str], str, NoneType),  # MMDetection 2's
     'experiment_name': str,
-    'hook_msgs': dict,
+    'hook_msgs': (dict, NoneType),
     'preflight': _PROOF,
 }
 

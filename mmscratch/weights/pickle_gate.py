@@ -13,6 +13,8 @@ from collections.abc import Callable
 from mmap import mmap
 from typing import IO, Any, cast
 
+import torch
+
 DEEPEST = 100  # tuples within tuples
 _LARGEST = 10**6  # objects in a tuple, each counted as often as it is repeated
 _MULTIARRAY = ('numpy.core.multiarray', 'numpy._core.multiarray')
@@ -37,7 +39,8 @@ _CALLS: dict[str, Callable[..., bool]] = {
 }
 for _name in ('', '_v2', '_v3'):
     _CALLS[f'torch._utils._rebuild_tensor{_name}'] = _any
-_CALLS['torch._utils._rebuild_parameter'] = _any
+for _name in ('_utils._rebuild_parameter', '_utils._rebuild_parameter_with_state', 'device'):
+    _CALLS[f'torch.{_name}'] = _any
 for _name in _MULTIARRAY:
     _CALLS[f'{_name}._reconstruct'] = lambda kind, shape, code: shape == (0,)
     _CALLS[f'{_name}.scalar'] = lambda kind, value: True
@@ -61,6 +64,8 @@ _Item = tuple[int, int, Any]
 def check(file: IO[bytes] | mmap) -> None:
     """Read the opcodes of one pickle.
 
+    Classes that the caller allows to torch (``torch.serialization.safe_globals``) are allowed here.
+
     Args:
         file: from where the pickle begins; is left where it ends.
 
@@ -72,6 +77,8 @@ def check(file: IO[bytes] | mmap) -> None:
     stack: list[_Item] = []
     marks: list[int] = []
     memo: dict[int, _Item] = {}
+    classes = [each for each in torch.serialization.get_safe_globals() if isinstance(each, type)]
+    more = {f'{each.__module__}.{each.__qualname__}': _any for each in classes}
 
     def to_mark() -> list[_Item]:
         begin = marks.pop()
@@ -126,7 +133,7 @@ def check(file: IO[bytes] | mmap) -> None:
             given, made = stack.pop()[2], stack.pop()[2]
             if not isinstance(made, _Made):
                 raise pickle.UnpicklingError(f'{name} of what has no name')
-            allowed = (_STATES if name == 'BUILD' else _CALLS).get(made)
+            allowed = (_STATES if name == 'BUILD' else _CALLS).get(made) or more.get(made)
             if allowed is None:
                 raise pickle.UnpicklingError(f'GLOBAL {made} was not an allowed global by default.')
             if not allowed(*([given] if name == 'BUILD' else given)):

@@ -225,3 +225,15 @@ def test_the_norm_is_logged_and_changes_nothing(make_runner, clip):
                 else logged.tolist() == pytest.approx([*norms], rel=1e-5)
             )
     torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+def test_a_step_that_a_scaler_skips_leaves_the_running_statistics_as_they_were(runner):
+    run = runner(loss_scaler=SimpleNamespace(is_enabled=lambda: True))
+    run.model = torch.nn.BatchNorm1d(2)
+    before = [buffer.clone() for buffer in run.model.buffers()]
+    hook = FiniteLossHook()
+    hook.before_train_iter(run, 0)
+    run.model(torch.full((4, 2), math.inf))
+    assert not run.model.running_mean.isfinite().all()
+    hook.after_train_iter(run, 0, None, losses(loss=math.nan))
+    assert all(torch.equal(*pair) for pair in zip(run.model.buffers(), before))

@@ -39,6 +39,10 @@ def test_a_rise_is_told_once_before_the_end(told):
     assert len(told([*norms, *norms[60:][::-1], *norms])) == 2
 
 
+def test_a_rise_is_told_after_a_step_that_was_left_out(told):
+    assert told([*[2.0] * 60, float('nan'), *[2.0] * 5, *[2.0 * 1.4**step for step in range(60)]])
+
+
 def test_healthy_norms_are_not(told):
     chance = random.Random(0)
     # heavy tails: each tenth is up to a hundred times as large; and a slow rise by a hundred

@@ -583,3 +583,11 @@ def test_a_flipped_byte_is_refused(tmp_path, where, said):
     file.write_bytes(whole)
     assert torch.load(file, weights_only=True)
     assert said in refusal(file)
+
+
+def test_devices_and_parameters_with_attributes_are_read(tmp_path):
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight._no_weight_decay = True
+    file = tmp_path / 'a.pth'
+    torch.save(dict(state_dict=dict(weight=weight), device=torch.device('cpu')), file)
+    assert torch.equal(checkpoint.load(file)['state_dict']['weight'], weight)

@@ -29,7 +29,7 @@ from mmscratch.errors import InputError
 _EXPORTS = (coco_export, cvat_xml, yolo, labelme)
 _FOLDER = '.mmscratch'
 _SPLIT = 'split.json'
-_VERSION = 1  # of what is written; a change makes every cache stale
+_VERSION = 2  # of what is written; a change makes every cache stale
 
 
 def recognise(root: Path) -> Export | None:

@@ -133,7 +133,7 @@ class CocoExport(Export):
             if len(set(spelled)) < len(spelled):
                 continue
             for folder in folders:
-                lacking = coco_check.missing(spelled, folder)
+                lacking = coco_check.missing(spelled, folder, may_lead_out=True)
                 if not lacking:
                     return [self.relative(folder / name) for name in spelled]
                 missing.setdefault(folder, lacking)
@@ -143,7 +143,10 @@ class CocoExport(Export):
             f'{content.file}: {len(lacking)} of {len(names)} images are not in {folder}, the first '
             f"is '{lacking[0]}'; put them there, or correct file_name"
         )
-        spelled = next((s for s in spellings if coco_check.missing(s, folder) == lacking), names)
+        spelled = next(
+            (s for s in spellings if coco_check.missing(s, folder, may_lead_out=True) == lacking),
+            names,
+        )
         if len(lacking) == len(names):
             raise InputError(fault)
         self.refuse(fault)

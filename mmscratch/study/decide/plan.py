@@ -44,6 +44,8 @@ PLANNED = 0.85
 PROBE_ITERATIONS = 12
 # of an iteration each
 _TIMES: Options = (('default_hooks.logger.interval', 1), ('log_processor.window_size', 1))
+# so few iterations say nothing of it
+_NO_COLLAPSE = ('default_hooks.collapse', None)
 # several runs share the cores
 _TRAINED_IN_PROCESS: Options = (
     ('train_dataloader.num_workers', 0),
@@ -172,7 +174,7 @@ def probes(plan: Plan, jobs: int) -> list[Run]:
             run = Run(name, arm.config, seed, plan.data, options, arguments=plan._arguments(arm))
             runs.append(run)
             if arm.name == OWN and not seed:
-                own = plan._pretraining(arm, seed, PROBE_ITERATIONS, _TIMES)
+                own = plan._pretraining(arm, seed, PROBE_ITERATIONS, (*_TIMES, _NO_COLLAPSE))
                 runs.append(replace(own, name='probe_pretraining'))
     return runs
 

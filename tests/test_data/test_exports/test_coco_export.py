@@ -144,3 +144,23 @@ def test_images_that_move_are_found_again(make_export):
         path.rename(root / 'images' / path.name)
     names = [row['file_name'] for row in load(root)[0]['images']]
     assert not [name for name in names if name.startswith('images/default')]
+
+
+def test_images_elsewhere_are_found_by_absolute_names(make_export, tmp_path):
+    root = make_export('roboflow')
+    for split in ('train', 'valid'):
+        file = root / split / '_annotations.coco.json'
+        content = json.loads(file.read_text())
+        elsewhere = tmp_path / 'elsewhere' / split
+        elsewhere.mkdir(parents=True)
+        for row in content['images']:
+            moved = elsewhere / f'moved_{row["file_name"]}'
+            (root / split / row['file_name']).rename(moved)
+            row['file_name'] = str(moved)
+        file.write_text(json.dumps(content))
+    for split in ('train', 'val'):
+        dataset = layouts.find(root)[split]
+        folder = repoint.annotation_path(dataset).parent
+        names = [row['file_name'] for row in load(root, split)[0]['images']]
+        assert names
+        assert all((root / name).is_file() for name in names), folder
