@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -154,7 +155,7 @@ def test_images_elsewhere_are_found_by_absolute_names(make_export, tmp_path):
         elsewhere = tmp_path / 'elsewhere' / split
         elsewhere.mkdir(parents=True)
         for row in content['images']:
-            moved = elsewhere / f'moved_{row["file_name"]}'
+            moved = elsewhere / Path(row['file_name']).name
             (root / split / row['file_name']).rename(moved)
             row['file_name'] = str(moved)
         file.write_text(json.dumps(content))
