@@ -69,6 +69,7 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
     (tmp_path / 'results/reliability').mkdir()
     (tmp_path / 'results/reliability/fuzz.json').write_text(json.dumps(tried))
     # their rows have tests of their own
+    monkeypatch.setattr(tables, 'long_run_table', str)
     monkeypatch.setattr(tables, 'demo_table', str)
     monkeypatch.setattr(tables, 'reliability_table', str)
     monkeypatch.setattr(tables, 'cpu_table', lambda name, make: name)

@@ -13,18 +13,14 @@ def open_regular(file: str | os.PathLike) -> BinaryIO:
         OSError: it cannot be opened, or is no regular file: a pipe would wait for a writer, and a
             device such as ``/dev/zero`` has no end. Links are followed.
     """
-    return open(file, 'rb', opener=_open)
-
-
-def _open(path: str, flags: int) -> int:
     try:
-        number = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+        number = os.open(file, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0))
     except BlockingIOError:  # a file server holds a lease on it
-        number = os.open(path, flags)
+        number = os.open(file, os.O_RDONLY)
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
-        raise OSError(errno.EINVAL, 'it is no regular file', path)
-    return number
+        raise OSError(errno.EINVAL, 'it is no regular file', os.fspath(file))
+    return os.fdopen(number, 'rb')
 
 
 def read_bytes(file: str | os.PathLike) -> bytes:

@@ -85,7 +85,7 @@ def read_names(list_file: Path) -> list[str]:
     names = [posixpath.normpath(line.strip()) for line in lines if line.strip()]
     if not names:
         raise InputError(f'{list_file}: lists no image; write one name a line, without suffix')
-    if out := next((name for name in names if name.startswith(('/', '../'))), None):
+    if out := next((name for name in names if name.startswith('../')), None):
         raise InputError(f'{list_file}: {out} leads out of the folder; write names within it')
     return names
 

@@ -1,4 +1,4 @@
-"""Metrics: COCO's numbers of boxes, masks, keypoints; accuracy; kinds of errors; still learning?"""
+"""Metrics: COCO's numbers, accuracy; kinds of errors; whether a run still learns."""
 
 from mmscratch.evaluation.accuracy_metric import AccuracyMetric
 from mmscratch.evaluation.coco_keypoint_metric import CocoKeypointMetric

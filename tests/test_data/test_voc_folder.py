@@ -121,7 +121,7 @@ def test_coco_stays_coco(make_coco, tmp_path):
     assert not voc_folder.recognises(tmp_path / 'nowhere')
     (tmp_path / 'empty').mkdir()
     assert not voc_folder.recognises(tmp_path / 'empty')
-    with pytest.raises(InputError, match='or give a folder in PASCAL VOC layout'):
+    with pytest.raises(InputError, match='no pair instances_'):
         coco_folder.find(tmp_path / 'empty')
 
 

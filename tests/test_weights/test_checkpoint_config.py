@@ -266,7 +266,7 @@ def test_a_release_holds_nothing_of_a_stranger(save, tmp_path, kind):
 @pytest.mark.parametrize('name', ['../../out', '/tmp/out', 'a/b', '', 'a\nb', '..\\a', ('a',)])
 def test_a_release_stays_in_its_folder(save, tmp_path, name):
     file = save(SMALL.pretty_text, experiment_name=name)
-    with pytest.raises(InputError, match='no name for a file'):
+    with pytest.raises(InputError, match=r'no name for a file|experiment_name is not'):
         publish(file, tmp_path / 'release', 'shapes', allow_unfinished=True)
     assert list(tmp_path.iterdir()) == [file]
 
