@@ -74,11 +74,10 @@ def test_verdict_on_catching_up(scratch, word, told):
 @pytest.mark.parametrize(('boards', 'word'), [(50, HOLDS), (48, OPEN), (35, FAILS)])
 def test_verdict_on_twice_the_longest_schedule(boards, word):
     values = of_part('deeppcb', [10, 20, 30, boards], [40, 45, 50, 50])
-    values |= of_part('bccd', [10, 20, 30, 50], [40, 45, 50, 50])
-    verdict = judges.twice_as_long(ending(**values))
+    verdict = judges.twice_as_long(ending(**values), 'deeppcb')
     assert verdict.word == word
-    assert '291 blood smears: ImageNet is ahead by +0.0 ± ' in verdict.numbers
-    assert 'from 4x to 8x scratch gains +20.0 ± ' in verdict.numbers
+    assert f'ImageNet is ahead by +{50 - boards}.0 ± ' in verdict.numbers
+    assert f'from 4x to 8x scratch gains +{boards - 30}.0 ± ' in verdict.numbers
 
 
 def test_iterations_that_buy_imagenet_back():

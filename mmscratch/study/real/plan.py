@@ -23,8 +23,8 @@ MASKS = {
 SCHEDULE = Schedule(one=250, first_drop=167, second_drop=56)
 LENGTHS = (1, 2, 4)
 SHORTEST, LONGEST = LENGTHS[0], LENGTHS[-1]
-# All images of a data set are trained on for longer too, since both sides still rise.
-LONGER, LONGER_PARTS = 8, ('deeppcb', 'bccd')
+# All images of two data sets are trained on for longer too, since both sides still rise.
+LONGER = 8
 INITIALIZATIONS = ('scratch', 'pretrained')
 # Part of a data set -> its name, the images of a nested subset (None: all), and what it is called.
 PARTS: dict[str, tuple[str, int | None, str]] = {
@@ -109,13 +109,10 @@ def longer(seed: int, part: str) -> list[Run]:
     return runs
 
 
-def twice_as_long(seed: int) -> list[Run]:
-    """The longest and the longer schedules of all parts that have both."""
-    runs = []
-    for part in LONGER_PARTS:
-        runs += [run for run in twins(seed, part) if run.name.endswith(f'_{LONGEST}x')]
-        runs += longer(seed, part)
-    return runs
+def twice_as_long(seed: int, part: str) -> list[Run]:
+    """The longest schedules, and those of twice the length."""
+    longest = [run for run in twins(seed, part) if run.name.endswith(f'_{LONGEST}x')]
+    return [*longest, *longer(seed, part)]
 
 
 def every_part(seed: int) -> list[Run]:
