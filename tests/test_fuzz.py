@@ -164,6 +164,11 @@ def images(root: Path) -> None:
         Image.fromarray(np.full((16, 24, 3), len(name), np.uint8)).save(root / name)
 
 
+def read_export(root: Path) -> None:
+    if export := cache.recognise(root):
+        export.read()
+
+
 def as_json(content: Any) -> bytes:
     return json.dumps(content).encode()
 
@@ -336,11 +341,7 @@ def test_yolo(folder, described, labels):
     (root / 'data.yaml').write_bytes(described)
     (root / 'labels/a.txt').write_bytes(labels)
 
-    def read() -> None:
-        if export := cache.recognise(root):
-            export.read()
-
-    check('YOLO', read)
+    check('YOLO', lambda: read_export(root))
 
 
 LABELME = {
@@ -362,11 +363,7 @@ def test_labelme(folder, content):
         images(root)
     (root / 'a.json').write_bytes(content)
 
-    def read() -> None:
-        if export := cache.recognise(root):
-            export.read()
-
-    check('LabelMe', read)
+    check('LabelMe', lambda: read_export(root))
 
 
 @fuzz(content=spoiled(COCO).map(as_json) | hurt(as_json(COCO), (b'1e999',)))
@@ -376,11 +373,7 @@ def test_coco_of_another_tool(folder, content):
         images(root)
     (root / 'result.json').write_bytes(content)
 
-    def read() -> None:
-        if export := cache.recognise(root):
-            export.read()
-
-    check('COCO of other tools', read)
+    check('COCO of other tools', lambda: read_export(root))
     coco_json.release(root / 'result.json')
 
 
@@ -403,8 +396,4 @@ def test_cvat(folder, content):
         images(root / 'images')
     (root / 'annotations.xml').write_bytes(content)
 
-    def read() -> None:
-        if export := cache.recognise(root):
-            export.read()
-
-    check('CVAT', read)
+    check('CVAT', lambda: read_export(root))

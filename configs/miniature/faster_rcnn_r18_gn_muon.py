@@ -1,5 +1,5 @@
-# For the calibration of decide: Muon, few RoIs, boxes alone. After 160 iterations a detector from
-# scratch has 30 to 50 box AP on a few hundred images of 64 x 64 pixels.
+# For the calibration of decide: Muon, few RoIs, boxes alone, so that a detector from scratch learns
+# small images in 160 iterations.
 _base_ = [
     '../_base_/models/mask_rcnn_r18_gn.py',
     '../_base_/datasets/shapes_instance.py',

@@ -185,8 +185,9 @@ def _read_slowly(file: Path, content: bytes) -> Any:
 def _name_not_numbers(file: Path, content: bytes, found: list[str]) -> str:
     message = f'{file}: {len(found)} values are {" or ".join(sorted(set(found)))}'
     data = json.loads(content)
-    for row in data.get('annotations', []) if isinstance(data, dict) else []:
-        if re.search(r'[:\[ ](NaN|-?Infinity)', json.dumps(row)):
+    rows = data.get('annotations') if isinstance(data, dict) else None
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, dict) and re.search(r'[:\[ ](NaN|-?Infinity)', json.dumps(row)):
             message += f', the first in annotation {row.get("id")}'
             break
     return f'{message}; correct or remove them'

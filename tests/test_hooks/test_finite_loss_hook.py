@@ -9,6 +9,7 @@ from mmengine.optim import OptimWrapper
 from mmscratch.errors import InputError
 from mmscratch.hooks.finite_loss_hook import FiniteLossHook
 from mmscratch.loops import bad_step
+from mmscratch.weights import checkpoint
 
 
 def diverge_at(iteration):
@@ -132,7 +133,7 @@ def test_the_step_is_kept_with_the_weights_of_before(make_runner, tmp_path):
     runner = make_runner(FiniteLossHook(), change=break_at(2), detector=dict(num_classes=5))
     with pytest.raises(InputError, match='replay'):
         runner.train()
-    before = torch.load(tmp_path / 'run/iter_1.pth', weights_only=False)['state_dict']
+    before = checkpoint.load(tmp_path / 'run/iter_1.pth')['state_dict']
     content = bad_step.load(tmp_path / 'run/bad_step.pt')
     assert content['state_dict'].keys() == before.keys()
     trained = dict(runner.model.named_parameters())
@@ -173,7 +174,7 @@ def test_skipped_steps_leave_no_trace_and_are_counted(make_runner, tmp_path, log
         return runner
 
     def saved(folder, number):
-        return torch.load(tmp_path / folder / f'iter_{number}.pth', weights_only=False)
+        return checkpoint.load(tmp_path / folder / f'iter_{number}.pth')
 
     straight = train('straight', 3)
     assert 'skipped, as 1 of at most 1 steps; tools/analysis/replay.py' in log_of(straight)

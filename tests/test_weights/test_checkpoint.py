@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from mmscratch.errors import InputError
 from mmscratch.weights import checkpoint
 
+from .conftest import refusal
+
 
 class Line(BaseModel):
     """y = w x + b, fitted to y = 2 x."""
@@ -93,15 +95,6 @@ def saved(tmp_path, **content):
     path = tmp_path / 'made.pth'
     torch.save(content, path)
     return path
-
-
-def refusal(path):
-    with pytest.raises(InputError) as caught:
-        checkpoint.load(path)
-    message = str(caught.value)
-    assert message.startswith(f'{path}: ')
-    assert '\n' not in message
-    return message
 
 
 # --- mmengine's own checkpoints

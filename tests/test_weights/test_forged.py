@@ -13,14 +13,7 @@ from mmengine.logging import HistoryBuffer
 from mmscratch.errors import InputError
 from mmscratch.weights import checkpoint, publish
 
-
-def refusal(path):
-    with pytest.raises(InputError) as caught:
-        checkpoint.load(path)
-    message = str(caught.value)
-    assert message.startswith(f'{path}: ')
-    assert '\n' not in message
-    return message
+from .conftest import refusal
 
 
 def constant(value):

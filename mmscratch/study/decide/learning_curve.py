@@ -17,6 +17,9 @@ from scipy.optimize import least_squares
 
 # Prior of the deviation of a seed, in AP, and of how many seeds' worth this is known
 SEED_DEVIATION, SEED_FREEDOM = 1.2, 3
+# The law is not the truth: so many points of AP may a difference of two arms deviate from it, at
+# e times as much as the most that was measured (or one e-th of the least)
+MISFIT = 0.8
 DRAWS = 400
 
 Values = NDArray[np.float64]
@@ -32,9 +35,6 @@ class Law(ABC):
         exponent: prior of the logarithm of its exponent, common to the arms.
         bound_of_arm: deviation of an arm from the common ``bound``.
         exponent_of_arm: deviation of an arm from the common ``exponent``.
-        misfit: no law is the truth. So many points of AP do all arms together deviate from it, at e
-            times as much as the most that was measured, or one e-th of the least.
-        misfit_of_gap: as many does the difference of two arms.
     """
 
     level: tuple[float, float]
@@ -42,8 +42,6 @@ class Law(ABC):
     exponent: tuple[float, float]
     bound_of_arm: float
     exponent_of_arm: float
-    misfit: float
-    misfit_of_gap: float
 
     @abstractmethod
     def ap(self, level: Values, bound: Values, exponent: Values, ratio: Values | float) -> Values:
@@ -88,8 +86,8 @@ def _share(logit: Values) -> Values:
 
 # The priors of ITERATIONS are wide enough for the runs of this project's studies: see
 # results/calibration/README.md.
-IMAGES = PowerLaw((0.0, 2.0), (0.5, 1.5), (np.log(0.5), 0.6), 0.7, 0.4, 0.0, 0.8)
-ITERATIONS = LogLogistic((1.0, 2.0), (0.0, 1.0), (np.log(2.0), 0.6), 0.5, 0.4, 0.0, 0.8)
+IMAGES = PowerLaw((0.0, 2.0), (0.5, 1.5), (np.log(0.5), 0.6), 0.7, 0.4)
+ITERATIONS = LogLogistic((1.0, 2.0), (0.0, 1.0), (np.log(2.0), 0.6), 0.5, 0.4)
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class LearningCurves:
         fewest: of the amounts that were measured.
         most: of these.
         parameters: level, bound and exponent of each draw and arm.
-        misfit: of each draw, in deviations: of all arms together, then of each.
+        misfit: of each draw and arm, in deviations.
     """
 
     law: Law
@@ -134,9 +132,7 @@ class LearningCurves:
         curve = self.law.ap(level, bound, exponent, amount / self.most)
         outside = max(np.log(amount / self.most), np.log(self.fewest / amount), 0.0)
         # two arms deviate from each other by the square root of 2 more
-        own = self.misfit[:, 1 + i] * self.law.misfit_of_gap / np.sqrt(2)
-        common = self.misfit[:, 0] * self.law.misfit
-        return np.clip(curve + outside * (common + own), 0, 100)
+        return np.clip(curve + self.misfit[:, i] * outside * MISFIT / np.sqrt(2), 0, 100)
 
     def gap(self, ahead: str, behind: str, amount: float) -> NDArray[np.float64]:
         """How far one arm is ahead of another in each draw, in AP."""
@@ -207,7 +203,7 @@ def fit(
         prior = centre + deviation * random.standard_normal(len(centre))
         theta = least_squares(residuals, best, method='lm', args=(target, prior, sigma)).x
         samples.append(parameters(theta))
-    misfit = random.standard_normal((draws, 1 + len(arms)))
+    misfit = random.standard_normal((draws, len(arms)))
     return LearningCurves(
         law, arms, int(amounts.min()), int(amounts.max()), np.stack(samples, axis=1), misfit
     )
