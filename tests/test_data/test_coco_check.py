@@ -128,6 +128,10 @@ BAD_JSON = {
     'no categories': (lambda d: d.update(categories=[]), "'categories' is empty"),
     'section missing': (lambda d: d.pop('annotations'), "has no 'annotations'"),
     'section of another kind': (lambda d: d.update(images={}), "'images' is not a list"),
+    'Infinity in a row of another kind': (
+        lambda d: d['annotations'].insert(0, [float('inf')]),
+        '1 values are Infinity; correct or remove them',
+    ),
     'row of another kind': (lambda d: d['images'].append(3), "'images' is not a list of objects"),
     'image id twice': (put('images', id=1), '1 image ids occur more than once, the first is 1'),
     'file name twice': (put('images', file_name='1.png'), 'file names occur more than once'),
