@@ -66,7 +66,7 @@ def read_ids(file: str) -> list[ImageId]:
         text = regular_file.read_bytes(file).decode()
         lines = map(str.strip, text.splitlines())
         content = json.loads(text) if file.endswith('.json') else [*filter(None, lines)]
-        sha256_of_ids(content if isinstance(content, list) else ())  # half characters have none
+        json.dumps(content, ensure_ascii=False).encode()  # fails on halves of characters
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f'{file}: cannot be read ({getattr(error, "strerror", None) or error}): give subset a '

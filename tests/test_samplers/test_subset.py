@@ -156,6 +156,7 @@ def test_ids_that_are_names(tmp_path):
         ('a.json', '{"ids": [1, 2], "sha256": "ab"}', 'a.json: the ids do not have its sha256'),
         ('a.json', '[' * 100_000, r'a.json: cannot be read \(maximum recursion depth'),
         ('a.json', '[1, "\\ud800"]', r'a.json: cannot be read \(.*surrogates not allowed'),
+        ('a.json', '{"ids": ["\\ud800"], "sha256": "0"}', r'cannot be read \(.*surrogates'),
     ],
 )
 def test_bad_id_files(tmp_path, name, text, message):

@@ -109,7 +109,7 @@ class CocoExport(Export):
         parents = {
             row.get('supercategory')
             for row in files[0]['categories']
-            if row.get('supercategory') != row['name']
+            if row.get('supercategory') != row['name'] and isinstance(row.get('supercategory'), str)
         }
         used = {name for file in files for name, n in coco_json.count_objects(file).items() if n}
         groups = {*files[0].classes} & parents - used

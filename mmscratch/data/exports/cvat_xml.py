@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmscratch.data.exports.export import (
+    LARGEST,
     Content,
     Export,
     LabelledImage,
@@ -22,7 +23,6 @@ from mmscratch.data.image_check import MOST_PIXELS
 from mmscratch.errors import InputError
 
 _CORNERS = 64  # of a polygon in place of an ellipse
-_LARGEST = 1e9  # of coordinates
 _OTHERS = ('tag', 'points', 'polyline', 'skeleton', 'cuboid')  # labels that are of no object
 
 
@@ -149,7 +149,7 @@ def _object(shape: ET.Element, width: int, height: int) -> LabelledObject | None
 
 def _number(text: str) -> float:
     value = float(text)
-    if not abs(value) < _LARGEST:
+    if not abs(value) < LARGEST:
         raise ValueError(f'the number {text}')
     return value
 

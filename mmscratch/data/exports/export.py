@@ -18,6 +18,7 @@ Content = dict[str, Any]
 
 _SPLIT = re.compile(r'(?:^|[^a-z])(train|val|test)(?:ing|id|idation)?(?:[^a-z]|$)')
 _DIGITS = 3  # of coordinates: a thousandth of a pixel
+LARGEST = 1e9  # of coordinates
 
 
 class Export(ABC):

@@ -16,6 +16,7 @@ from pycocotools import mask as mask_utils
 from mmscratch.data import regular_file
 from mmscratch.data.exports.coco_export import top_level_keys
 from mmscratch.data.exports.export import (
+    LARGEST,
     Content,
     Export,
     LabelledImage,
@@ -183,6 +184,10 @@ def _object(file: Path, image: LabelledImage, shapes: Sequence[_Shape]) -> Label
         if len(points) < (3 if kind in _OUTLINES else 2):
             raise InputError(
                 f"{file}: a {kind} of '{name}' has {len(points)} points; draw it again"
+            )
+        if not np.abs(points).max() < LARGEST:
+            raise InputError(
+                f"{file}: a {kind} of '{name}' has a point beyond {LARGEST:g}; correct it"
             )
         if kind == 'circle':
             centre, rim = points[:2]

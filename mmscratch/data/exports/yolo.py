@@ -273,7 +273,11 @@ class YoloExport(Export):
         if not all(map(math.isfinite, values)):
             return [], 'write finite numbers'
         shape = self.content.get('kpt_shape')
-        if isinstance(shape, list) and len(values) == 5 + math.prod(map(int, shape)):
+        if (
+            isinstance(shape, list)
+            and all(isinstance(number, int) for number in shape)
+            and len(values) == 5 + math.prod(shape)
+        ):
             values = values[:5]
             self.with_keypoints += 1
         if len(values) < 5 or len(values) % 2 == 0:

@@ -165,3 +165,12 @@ def test_images_elsewhere_are_found_by_absolute_names(make_export, tmp_path):
         names = [row['file_name'] for row in load(root, split)[0]['images']]
         assert names
         assert all((root / name).is_file() for name in names), folder
+
+
+def test_a_supercategory_that_is_no_text_groups_nothing(make_export):
+    root = make_export('roboflow')
+    file = root / 'train/_annotations.coco.json'
+    content = json.loads(file.read_text())
+    content['categories'][-1]['supercategory'] = [1]
+    file.write_text(json.dumps(content))
+    assert load(root)[0].classes == ('disc', 'star')

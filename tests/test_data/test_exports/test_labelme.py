@@ -143,3 +143,13 @@ def test_files_outside_of_the_splits_are_told(make_export):
     content, notes = load(root)
     assert len(content['images']) == 3
     assert f'{root}: what is in none of the folders of splits is not used' in notes
+
+
+def test_a_point_far_beyond_any_image_is_a_fault(make_export):
+    root = make_export('labelme')
+    file = next(root.rglob('1.json'))
+    content = json.loads(file.read_text())
+    content['shapes'][0]['points'][0] = [1e300, 1]
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r'has a point beyond 1e\+09; correct it'):
+        layouts.find(root)

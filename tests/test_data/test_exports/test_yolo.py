@@ -194,3 +194,11 @@ def test_lists_in_a_folder_of_their_own(make_export):
     content = load(root)[0]
     assert content['images'][0]['file_name'] == 'images/1.jpg'
     assert len(content['annotations']) == 4
+
+
+def test_a_shape_of_keypoints_that_is_no_numbers_counts_for_nothing(make_export):
+    root = make_export('yolo')
+    with (root / 'data.yaml').open('a') as file:
+        file.write('kpt_shape: [2!, 3]\n')
+    content, _ = load(root)
+    assert content['annotations']
