@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from mmscratch.config import whole_file
 from mmscratch.errors import InputError
 
 # Files that a run overwrites in place.
@@ -189,21 +190,13 @@ def unlink_from_others(folders: set[Path], config: str) -> None:
 
 
 def write(file: Path, content: bytes) -> None:
-    """Write a file aside, flush it to the disk, and move it into its place in a single step.
-
-    Whatever happens, the file is the old one or the new one, whole.
+    """Write a file whole (:func:`whole_file.write`), and flush its new name, too.
 
     Raises:
         InputError: the disk is full or read-only, or the folder is gone.
     """
-    aside = file.with_name(f'{file.name}.tmp')
     try:
-        with aside.open('wb') as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        aside.replace(file)
-        # the new name too
+        whole_file.write(file, content)
         folder = os.open(file.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -216,5 +209,3 @@ def write(file: Path, content: bytes) -> None:
             f'MiB, and {free:,.0f} MiB are free; earlier files are as they were: make space, or '
             'see to the folder, then go on with --resume'
         ) from None
-    finally:
-        aside.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from mmdet.models import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 
+from mmscratch.config import whole_file
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, describe
@@ -211,7 +212,5 @@ def cached(file: Path, work_dir: Path) -> Detections:
     found = detect(file)
     # a folder of somebody else's is left as it is
     with contextlib.suppress(PermissionError):
-        unfinished = store.with_suffix('.tmp')
-        unfinished.write_text(json.dumps(asdict(found)))
-        unfinished.replace(store)
+        whole_file.write(store, json.dumps(asdict(found)))
     return found

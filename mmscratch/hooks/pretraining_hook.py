@@ -1,5 +1,6 @@
 """Preflight, record and result of a pre-training: backbone.pth."""
 
+import io
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process, master_only
 from mmengine.runner import Runner
 
+from mmscratch.config import work_dir
 from mmscratch.data.annotation_file import AnnotationFile
 from mmscratch.hooks.preflight_hook import PreflightHook, frozen_faults, norm_faults
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step, loaded_file
@@ -96,16 +98,15 @@ class PretrainingHook(PreflightHook):
             state_dict={f'backbone.{name}': value.cpu() for name, value in state.items()},
         )
         file = Path(runner.work_dir) / RESULT
-        # a single move, so that a run that is stopped here leaves no half
-        unfinished = file.with_suffix('.tmp')
-        torch.save(content, unfinished)
-        unfinished.replace(file)
+        written = io.BytesIO()
+        torch.save(content, written)
+        work_dir.write(file, written.getvalue())
         runner.logger.info(f'{file}: give it to tools/train.py with --init; {proof["pretraining"]}')
 
     @master_only
     def _draw(self, runner: Runner) -> None:
-        work_dir = Path(runner.work_dir)
-        draw_curves(work_dir, work_dir / 'curves.png')
+        folder = Path(runner.work_dir)
+        draw_curves(folder, folder / 'curves.png')
 
 
 def _images(runner: Runner) -> dict:

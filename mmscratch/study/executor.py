@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from mmscratch.config import whole_file
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
 from mmscratch.study.launchers.launcher import Launcher
@@ -164,9 +165,7 @@ class Executor:
         )
         self.results.mkdir(parents=True, exist_ok=True)
         file = self.results / f'{run.label}.json'
-        unfinished = file.with_suffix('.tmp')
-        unfinished.write_text(json.dumps(result, indent=1) + '\n')
-        unfinished.replace(file)
+        whole_file.write(file, json.dumps(result, indent=1) + '\n')
 
     def tidy(self, runs: Sequence[Run], kept: Sequence[Run] = ()) -> None:
         """Remove the work directories of finished runs that no missing run needs, logs included.

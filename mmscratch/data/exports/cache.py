@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock
 from mmengine.logging import print_log
 
+from mmscratch.config import whole_file
 from mmscratch.data.coco_check import RECORD
 from mmscratch.data.exports import coco_export, cvat_xml, labelme, yolo
 from mmscratch.data.exports.export import Content, Export
@@ -237,9 +238,7 @@ def _write(folder: Path, export: Export, contents: dict[str, Content], state: st
     (folder / _SPLIT).unlink(missing_ok=True)
     # the record last: without it the others do not count
     for name, text in texts.items():
-        unfinished = folder / f'{name}.unfinished'
-        unfinished.write_bytes(text)
-        unfinished.replace(folder / name)
+        whole_file.write(folder / name, text)
     print_log(
         f'{export.root}: in the layout {export.layout}; its labels are kept as COCO in {folder}',
         logger='current',

@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import LogLocator, NullLocator
 
+from mmscratch.config import whole_file
 from mmscratch.data.folder_check import gallery
 from mmscratch.data.folder_check.folder_check import FolderCheck
 from mmscratch.data.folder_check.gallery import Picture
@@ -24,9 +25,7 @@ def write(check: FolderCheck, file: Path) -> None:
     """Write the page of a check to a file."""
     text = _Page(check).render()
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix('.tmp')
-    unfinished.write_text(text)
-    unfinished.replace(file)
+    whole_file.write(file, text)
 
 
 @dataclass

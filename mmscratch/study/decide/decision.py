@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmscratch.config import whole_file
 from mmscratch.data import layouts
 from mmscratch.data.data_report import DataReport
 from mmscratch.errors import InputError
@@ -236,9 +237,7 @@ class Decision:
 
 def _write(file: Path, content: dict[str, Any]) -> None:
     """Write JSON; a process that is killed leaves the file of before."""
-    unfinished = file.with_suffix('.tmp')
-    unfinished.write_text(json.dumps(content, indent=1) + '\n')
-    unfinished.replace(file)
+    whole_file.write(file, json.dumps(content, indent=1) + '\n')
 
 
 def _facts(report: DataReport) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from mmscratch.config import whole_file
 from mmscratch.errors import InputError
 from mmscratch.study.decide import answer, decision, examples, figures
 from mmscratch.study.decide import plan as planning
@@ -57,10 +58,8 @@ def write(folder: Path, running: bool = False) -> Path:
             raise InputError(f'{file}: no such file; make it with tools/decide.py')
     kept, found = json.loads(plan_file.read_text()), json.loads(answer_file.read_text())
     text = _Page(folder, kept, found).render(running)
-    file, unfinished = folder / PAGE, folder / f'{PAGE}.tmp'
-    unfinished.write_text(text)
-    unfinished.replace(file)
-    return file
+    whole_file.write(folder / PAGE, text)
+    return folder / PAGE
 
 
 @dataclass
