@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mmscratch.evaluation.metric_names import title
 from mmscratch.study.claim import Claim, Study
-from mmscratch.study.run import in_order
+from mmscratch.study.run import results_of
 from mmscratch.study.seed_statistics import Gap, Results, final, interval, spread
 from mmscratch.study.verdict import HOLDS
 
@@ -30,12 +29,8 @@ def collect(claims: Sequence[Claim], folder: Path) -> Results:
 
     They are in the ``RUNS`` of ``folder``. Runs without a result are left out.
     """
-    results: Results = defaultdict(list)
     runs = [run for claim in claims for run in claim.of_seeds(range(MOST_SEEDS))]
-    for run in in_order(runs):
-        if (result := run.result(folder / RUNS)) is not None:
-            results[run.name].append(result)
-    return dict(results)
+    return results_of(runs, folder / RUNS)
 
 
 def draw_schedules(results: Results, out: Path, panels: Sequence[Sequence[str]]) -> None:
@@ -132,6 +127,14 @@ def cost(results: Results) -> str:
     # iteration
     seconds = sum(r['train_seconds'] * (1 - r['begin'] / max(1, r['iterations'])) for r in every)
     return f'{len(every)} runs, whose training times add up to {seconds / 3600:.1f} hours'
+
+
+def all_costs(results: Results) -> str:
+    """The sentence on all runs of a study; empty without one."""
+    every = [result for of_seeds in results.values() for result in of_seeds]
+    # pseudo labels do not tell theirs
+    machines = '; '.join(sorted({r['hardware'] for r in every if 'hardware' in r}))
+    return f'{cost(results)}; several run at a time ({machines}).' if every else ''
 
 
 def _table(results: Results, metrics: Sequence[str]) -> list[str]:

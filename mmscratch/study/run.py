@@ -4,6 +4,7 @@ import copy
 import functools
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -266,3 +267,15 @@ def in_order(runs: Sequence[Run]) -> list[Run]:
         for earlier in (*in_order(run.needs), run):
             ordered.setdefault(earlier.label, earlier)
     return list(ordered.values())
+
+
+def results_of(runs: Sequence[Run], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The results in ``folder`` of the runs and of what these need, by name.
+
+    Runs without a result are left out.
+    """
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for run in in_order(runs):
+        if (result := run.result(folder)) is not None:
+            found[run.name].append(result)
+    return dict(found)

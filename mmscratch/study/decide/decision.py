@@ -22,7 +22,7 @@ from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Executor
 from mmscratch.study.launchers import Launcher
 from mmscratch.study.pretraining_run import PretrainingRun, images_of
-from mmscratch.study.run import Data, Run, in_order
+from mmscratch.study.run import Data, Run, results_of
 from mmscratch.study.seed_statistics import Results
 from mmscratch.visualization.curves import read_scalars
 
@@ -174,11 +174,7 @@ class Decision:
 
     def results(self, plan: Plan) -> Results:
         """The results so far, by the names of the runs."""
-        found: Results = defaultdict(list)
-        for run in in_order(plan.runs):
-            if (result := run.result(self.executor.results)) is not None:
-                found[run.name].append(result)
-        return dict(found)
+        return results_of(plan.runs, self.executor.results)
 
     def spent(self, plan: Plan) -> float:
         """Seconds that the runs so far have taken, as if none had waited for another."""

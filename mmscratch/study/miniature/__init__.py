@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmscratch.study.claim import Study, read_claims
 from mmscratch.study.miniature import data, figures, judges, plan
-from mmscratch.study.page import cost
+from mmscratch.study.page import all_costs
 from mmscratch.study.seed_statistics import Results, final, spread
 from mmscratch.study.verdict import AS_GOOD
 
@@ -21,11 +21,7 @@ def _introduction(results: Results) -> str:
         others=len(data.CLASSIFICATION.classes),
         batch=plan.constant_part('scratch', 0).load().train_dataloader.batch_size,
     )
-    text += '\n'
-    every = [result for of_seeds in results.values() for result in of_seeds]
-    if every:
-        machines = '; '.join(sorted({result['hardware'] for result in every}))
-        text += f'{cost(results)}; several run at a time ({machines}).'
+    text += f'\n{all_costs(results)}'
     for name, norm in (('classifier', 'GN'), ('classifier_bn', 'BN')):
         if name in results:
             accuracy = spread(final(results, name, 'accuracy'))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mmscratch.study.claim import Study, read_claims
-from mmscratch.study.page import cost
+from mmscratch.study.page import all_costs
 from mmscratch.study.real import data, figures, judges, plan
 from mmscratch.study.seed_statistics import Results
 from mmscratch.study.verdict import AS_GOOD
@@ -18,10 +18,8 @@ def _introduction(results: Results) -> str:
         f'{source.url} | {source.changes} |'
         for source in data.SOURCES.values()
     )
-    text = _WORDS.format(plan=plan, as_good=100 * AS_GOOD, sources=sources) + '\n'
-    every = [result for of_seeds in results.values() for result in of_seeds]
-    machines = '; '.join(sorted({result['hardware'] for result in every if 'hardware' in result}))
-    return f'{text}{cost(results)}; several run at a time ({machines}).\n' if every else text
+    text = _WORDS.format(plan=plan, as_good=100 * AS_GOOD, sources=sources)
+    return f'{text}\n{all_costs(results)}\n'
 
 
 STUDY = Study('real', CLAIMS, _introduction, {'arms': figures.draw_arms})
