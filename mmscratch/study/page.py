@@ -109,7 +109,7 @@ def write(folder: Path, study: Study) -> None:
             table = _table({name: results[name] for name in wanted}, claim.metrics)
         sections += [*table, '']
     introduction = study.introduction(collect(study.claims, folder))
-    (folder / 'README.md').write_text('\n'.join([introduction, *summary, '', *sections]))
+    (folder / 'README.md').write_text('\n'.join([introduction.strip(), '', *summary, '', *sections]))
 
 
 def draw(claim: Claim, study: Study, results: Results, out: Path) -> None:
