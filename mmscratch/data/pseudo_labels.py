@@ -27,7 +27,6 @@ from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.unlabelled_images import find_images
 from mmscratch.errors import InputError
 from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, sha256_of_ids
-from mmscratch.visualization.inferencer import Inferencer
 
 # A class with fewer held-out objects than this takes the threshold of all classes together.
 LEAST_OBJECTS = 10
@@ -257,7 +256,8 @@ def choose_thresholds(
         InputError: the teacher finds none of the objects.
     """
     from mmscratch.evaluation.full_coco_metric import BOX
-    from mmscratch.evaluation.renumbered_truth import RenumberedTruth
+    from mmscratch.evaluation.inferencer import Inferencer
+from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 
     truth = judged.content
     category_ids = {row['name']: row['id'] for row in truth['categories']}

@@ -83,7 +83,7 @@ def main() -> None:
         raise InputError(f'{args.out}: exists; remove it, or name another folder with --out')
 
     from mmscratch.data import pseudo_labels
-    from mmscratch.visualization.inferencer import Inferencer
+    from mmscratch.evaluation.inferencer import Inferencer
     from mmscratch.weights import checkpoint
     from mmscratch.weights.initialization import link
 
