@@ -16,8 +16,8 @@ from mmengine.config import Config
 
 from mmscratch.data import layouts
 from mmscratch.errors import InputError
-from mmscratch.hooks.weights_hook import matched_weights
 from mmscratch.weights import checkpoint
+from mmscratch.weights.matched_weights import matched_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 GN = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'

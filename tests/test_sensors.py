@@ -13,7 +13,7 @@ import pytest
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.data.transforms import LoadImageFromFile
 from mmscratch.errors import InputError
-from mmscratch.visualization.inferencer import Inferencer
+from mmscratch.evaluation.inferencer import Inferencer
 from mmscratch.weights import checkpoint, publish
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -57,8 +57,9 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
     )
     for name in ('evaluation', 'evaluation_val'):
         (tmp_path / f'results/speed/{name}.json').write_text(json.dumps(measured))
+    timed = dict(steps={'6x 0': dict(steps=6, seconds=[2.0])})
+    (tmp_path / 'results/speed/recipes.json').write_text(json.dumps(timed))
     fast = dict(
-        steps={'6x 0': dict(steps=6, seconds=[2.0])},
         runs={
             'six': [dict(recipe='6x', seed=0, iterations=6, images_seen=8, bbox_mAP=1, segm_mAP=1)]
         },

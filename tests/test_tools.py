@@ -813,11 +813,12 @@ def test_the_suite_for_evaluation_tries_itself_out(tmp_path):
     assert 'error: --suite evaluation has no part steps' in error
 
 
-def test_the_suites_of_loading_start_and_long_runs_try_themselves_out(tmp_path):
-    for suite in ('loading', 'start', 'long'):
+def test_the_suites_for_a_cpu_try_themselves_out(tmp_path):
+    for suite in ('loading', 'start', 'long', 'recipes'):
         out = tmp_path / f'{suite}.json'
         printed = python('analysis/benchmark.py', '--suite', suite, '--tiny', '--out', out)
-        assert printed.count('| --- |') == dict(loading=3, start=2, long=1)[suite]
+        tables = dict(loading=3, start=2, long=1, recipes=1)[suite]
+        assert printed.count('| --- |') == tables
     record = json.loads((tmp_path / 'loading.json').read_text())
     assert record['decoders']['opencv']['equal']
     for sides in record['rounds'].values():

@@ -142,7 +142,7 @@ def main() -> None:
     check_outputs(images, usable, args.out)
 
     from mmscratch.data import sensor_match
-    from mmscratch.visualization.inferencer import Inferencer
+    from mmscratch.evaluation.inferencer import Inferencer
 
     inferencer = Inferencer(
         model=args.config and str(args.config),

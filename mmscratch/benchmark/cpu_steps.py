@@ -32,7 +32,7 @@ SPINNING = {'GOMP_SPINCOUNT': '300000'}
 
 
 @dataclass(frozen=True)
-class Variant:
+class CpuVariant:
     """How a step is run.
 
     Args:
@@ -49,17 +49,17 @@ class Variant:
 
 
 VARIANTS = {
-    'before': Variant(SPINNING, ('torchvision',)),
-    'today': Variant(),
-    'sparse RoIAlign alone': Variant(SPINNING),
-    'bounded spinning alone': Variant(options=('torchvision',)),
-    'no spinning alone': Variant({'OMP_WAIT_POLICY': 'PASSIVE'}, ('torchvision',)),
-    'one thread alone': Variant({'OMP_NUM_THREADS': '1'}, ('torchvision',)),
-    'today, one thread': Variant({'OMP_NUM_THREADS': '1'}),
-    'today, two processes of one thread': Variant({'OMP_NUM_THREADS': '1'}, processes=2),
-    'today, channels_last': Variant(options=('channels_last',)),
-    'today, compiled': Variant(options=('compiled',)),
-    'today, bfloat16': Variant(options=('bfloat16',)),
+    'before': CpuVariant(SPINNING, ('torchvision',)),
+    'today': CpuVariant(),
+    'sparse RoIAlign alone': CpuVariant(SPINNING),
+    'bounded spinning alone': CpuVariant(options=('torchvision',)),
+    'no spinning alone': CpuVariant({'OMP_WAIT_POLICY': 'PASSIVE'}, ('torchvision',)),
+    'one thread alone': CpuVariant({'OMP_NUM_THREADS': '1'}, ('torchvision',)),
+    'today, one thread': CpuVariant({'OMP_NUM_THREADS': '1'}),
+    'today, two processes of one thread': CpuVariant({'OMP_NUM_THREADS': '1'}, processes=2),
+    'today, channels_last': CpuVariant(options=('channels_last',)),
+    'today, compiled': CpuVariant(options=('compiled',)),
+    'today, bfloat16': CpuVariant(options=('bfloat16',)),
 }
 TINY = ('before', 'today', 'today, two processes of one thread')
 
@@ -102,7 +102,7 @@ def measure(folder: Path, tiny: bool, rounds: int = 5) -> Iterator[dict[str, Any
                 process.wait()
 
 
-def _start(variant: Variant, folder: Path, group: str) -> list[subprocess.Popen]:
+def _start(variant: CpuVariant, folder: Path, group: str) -> list[subprocess.Popen]:
     clean = {key: os.environ[key] for key in os.environ if not key.startswith(('OMP_', 'GOMP_'))}
     job = dict(data=str(folder / 'data'), options=variant.options, rendezvous=str(folder / group))
     return [

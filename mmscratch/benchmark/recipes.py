@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -9,11 +10,19 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
 
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.config.batch_plan import progressive_resizes
+from mmscratch.data.layouts import use_folder
+from mmscratch.data.shapes.drawing import generate
 from mmscratch.loops.seeded_dataset import SeededDataset
+from mmscratch.study.miniature import plan
+from mmscratch.study.miniature.data import DETECTION
 from mmscratch.study.seed_statistics import spread
+
+FAST = 'configs/miniature/mask_rcnn_r18_gn_fast.py'
+STEPS = 3  # timed in a turn
 
 
 def stages(cfg: Config) -> list[tuple[int, int]]:
@@ -23,22 +32,30 @@ def stages(cfg: Config) -> list[tuple[int, int]]:
     return list(pairwise([*begins, cfg.train_cfg.max_iters]))
 
 
-def measure(configs: dict[str, Config], rounds: int, steps: int) -> dict[str, dict[str, Any]]:
-    """Seconds a step, with loading, of each stage of each config, all stages in turn.
+def measure(folder: Path, tiny: bool, rounds: int) -> Iterator[dict[str, Any]]:
+    """Seconds a step, with loading, of each stage of the fast recipe and of 6x, all in turn.
 
     Weights are random. The first step of each stage is not counted.
 
     Args:
-        configs: by name; their data sets are there.
+        folder: gets images like the study's.
+        tiny: few of them, one a step, for a test of the suite itself.
         rounds: how often each stage has its turn.
-        steps: timed in a turn, one after another.
 
-    Returns:
-        ``'NAME BEGIN'`` -> its number of ``steps`` and the ``seconds`` a step of each round.
+    Yields:
+        All numbers so far: ``steps`` has the number of ``steps`` of each ``'NAME BEGIN'``, and the
+        ``seconds`` a step of each round.
     """
+    init_default_scope('mmdet')
+    generate(folder, DETECTION, {'train': 2 if tiny else 300, 'val': 1}, progress=False)
+    longest = Config.fromfile(plan.DETECTOR)
+    longest.train_cfg.max_iters = plan.LONGEST * plan.SCHEDULE.one
     numbers: dict[str, dict[str, Any]] = {}
     runs = {}
-    for name, cfg in configs.items():
+    for name, cfg in {'6x': longest, 'fast': Config.fromfile(FAST)}.items():
+        use_folder(cfg, folder)
+        if tiny:
+            cfg.train_dataloader.batch_size = 1
         for begin, end in stages(cfg):
             key = f'{name} {begin}'
             numbers[key] = dict(steps=end - begin, seconds=[])
@@ -47,10 +64,10 @@ def measure(configs: dict[str, Config], rounds: int, steps: int) -> dict[str, di
     for _ in range(rounds):
         for key, run in runs.items():
             start = time.perf_counter()
-            for _ in range(steps):
+            for _ in range(STEPS):
                 next(run)
-            numbers[key]['seconds'].append(round((time.perf_counter() - start) / steps, 4))
-    return numbers
+            numbers[key]['seconds'].append(round((time.perf_counter() - start) / STEPS, 4))
+        yield dict(steps=numbers)
 
 
 def _stepper(cfg: Config, step: int) -> Any:
@@ -108,6 +125,14 @@ def training_multiply_adds(cfg: Config) -> int:
         image = sum(detector_multiply_adds(detector, height, width).values())
         total += 3 * image * (end - begin) * cfg.auto_scale_lr.base_batch_size
     return total
+
+
+def rows(numbers: dict[str, Any]) -> list[list[str]]:
+    """The cells of a table of what :func:`measure` yielded, header first."""
+    cells = [['recipe', 'seconds of training', 'lowest', 'highest']]
+    for name, seconds in seconds_of_runs(numbers['steps']).items():
+        cells.append([name, *(f'{f(seconds):.0f}' for f in (median, min, max))])
+    return cells
 
 
 def run_rows(measured: dict[str, Any]) -> list[list[str]]:

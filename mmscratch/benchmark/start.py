@@ -3,6 +3,7 @@
 python -m mmscratch.benchmark.start FOLDER IMAGES   # memory of a worker over so many images
 """
 
+import contextlib
 import json
 import os
 import random
@@ -189,10 +190,11 @@ def first_step(command: list[str]) -> dict[str, Any]:
             told.append(line)
             if re.search(r'Iter\(train\) +\[ *1/', line):
                 seconds = time.monotonic() - begin
-                ticks = status(process.pid)[11:13]
+                # the fields after the name
+                fields = Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()
                 return dict(
                     seconds=round(seconds, 1),
-                    cpu_seconds=round(sum(map(int, ticks)) / os.sysconf('SC_CLK_TCK'), 1),
+                    cpu_seconds=round(sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK'), 1),
                     main=memory_mb(process.pid),
                     workers=[memory_mb(child) for child in children(process.pid)],
                 )
@@ -202,21 +204,11 @@ def first_step(command: list[str]) -> dict[str, Any]:
     raise RuntimeError(f'{" ".join(command)}: {"".join(told)[-2000:]}')
 
 
-def status(pid: int | str) -> list[str]:
-    """The fields of /proc/PID/stat after the name."""
-    return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-
-
 def children(pid: int) -> list[int]:
-    """The child processes of a process on Linux."""
-    found = []
-    for folder in Path('/proc').glob('[0-9]*'):
-        try:
-            if int(status(folder.name)[1]) == pid:
-                found.append(int(folder.name))
-        except OSError:  # it has ended
-            continue
-    return sorted(found)
+    """The processes that the main thread of one has started, on Linux; none if it has ended."""
+    with contextlib.suppress(OSError):
+        return list(map(int, Path(f'/proc/{pid}/task/{pid}/children').read_text().split()))
+    return []
 
 
 def memory_mb(pid: int | str) -> dict[str, int]:

@@ -11,6 +11,7 @@ from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 
 from mmscratch.benchmark import speed
+from mmscratch.config.sections import walk
 from mmscratch.data import repoint
 from mmscratch.models import speedups
 
@@ -138,7 +139,7 @@ def load(model: str, data: Path, tiny: bool) -> Any:
         cfg.model.neck.in_channels = TINY_CHANNELS
         cfg.model.train_cfg.rpn_proposal.update(nms_pre=50, max_per_img=20)
         cfg.model.train_cfg.rcnn.sampler.num = 8
-    for node in repoint.walk(cfg.train_dataloader.dataset):
+    for node in walk(cfg.train_dataloader.dataset):
         if node.get('type') == 'Resize' and tiny:
             node['scale'] = (160, 96)
     return cfg
@@ -163,7 +164,7 @@ def mmdet_model(variant: Variant, data: Path, tiny: bool) -> tuple[nn.Module, li
 
     cfg = load(variant.model, data, tiny)
     # on one GPU they are the same
-    for node in repoint.walk(cfg.model):
+    for node in walk(cfg.model):
         if node.get('type') == 'SyncBN':
             node['type'] = 'BN'
     model = MODELS.build(cfg.model)

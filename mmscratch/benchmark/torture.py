@@ -19,12 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mmscratch.benchmark.start import ROOT, children
 from mmscratch.config import work_dir
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import one_line_errors
 from mmscratch.weights import checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 ITERATIONS = 12
 # Saved are 3, 6, the best one, 6 again, 9 and 12, and perhaps more after the last validation.
@@ -169,13 +169,6 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def children(self) -> list[int]:
-        """Its workers."""
-        with contextlib.suppress(OSError):
-            text = Path(f'/proc/{self.pid}/task/{self.pid}/children').read_text()
-            return [int(pid) for pid in text.split()]
-        return []
-
 
 def _be_tool(
     tool: ModuleType, arguments: list[str], log: Path, prepare: Callable[[], None]
@@ -246,7 +239,7 @@ def _signal(campaign: Campaign, process: Process) -> None:
 
 
 def _kill_worker(campaign: Campaign, process: Process) -> None:
-    for pid in process.children()[:1]:
+    for pid in children(process.pid)[:1]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

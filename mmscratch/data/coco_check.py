@@ -21,7 +21,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmscratch.config.sections import as_list, type_name
+from mmscratch.config.sections import as_list, type_name, walk
 from mmscratch.data import coco_json, repoint
 from mmscratch.data.box_table import IGNORED, THIN, BoxTable
 from mmscratch.data.coco_json import Rows
@@ -75,8 +75,8 @@ def check_metric(cfg: Config, split: str) -> None:
     Measured with pycocotools 2.0 and numpy 2.4: ids below 0 or beyond 2**63 are fine, unless a
     list has both, which numpy makes floats.
     """
-    for metric in repoint.walk(cfg.get(f'{split}_evaluator')):
-        if repoint.type_name(metric) != 'CocoMetric' or not metric.get('ann_file'):
+    for metric in walk(cfg.get(f'{split}_evaluator')):
+        if type_name(metric) != 'CocoMetric' or not metric.get('ann_file'):
             continue
         content = coco_json.load(metric['ann_file'])
         images, categories = content['images'], content['categories']
@@ -146,7 +146,7 @@ def _leave_out_masks(
     Raises:
         InputError: no object has a mask that covers a pixel.
     """
-    loaders = [step for step in repoint.walk(pipeline) if step.get('with_mask')]
+    loaders = [step for step in walk(pipeline) if step.get('with_mask')]
     if not loaders:
         return
     table.leave_out(masks.given & ~masks.usable, 'masks have no polygon of 3 points')

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from mmscratch.config.sections import type_name, walk
 from mmscratch.data import coco_json, repoint
 from mmscratch.data.coco_json import CocoJson
 from mmscratch.data.data_report import refuse_other_classes
@@ -94,7 +95,7 @@ def use(cfg: Config, root: Path, folder: dict[str, dict[str, Any]]) -> None:
     _mix_pseudo_labels(cfg, root)
     for split in ('val', 'test'):
         _repoint_evaluator(cfg, split, val.file)
-    for head in repoint.walk(cfg.model):
+    for head in walk(cfg.model):
         if 'num_keypoints' in head:
             head['num_keypoints'] = len(metainfo['keypoint_names'])
 
@@ -102,7 +103,7 @@ def use(cfg: Config, root: Path, folder: dict[str, dict[str, Any]]) -> None:
 def _mix_pseudo_labels(cfg: Config, root: Path) -> None:
     """Let the sampler know the labelled images of a folder of tools/data/pseudo_labels.py."""
     record, sampler = root / LABELLED, (cfg.get('train_dataloader') or {}).get('sampler') or {}
-    if record.is_file() and repoint.type_name(sampler) == 'InfiniteSubsetSampler':
+    if record.is_file() and type_name(sampler) == 'InfiniteSubsetSampler':
         sampler.setdefault('labelled', str(record))
 
 
@@ -188,7 +189,7 @@ def _repoint_evaluator(cfg: Config, split: str, annotation_file: Path) -> None:
     for metric in repoint.known_metrics(cfg, split):
         # 'proposal' and 'proposal_fast' are of an RPN alone, and of MMDetection's metric
         proposals = 'proposal' in str(metric.get('metric'))
-        if repoint.type_name(metric) in repoint.METRICS and not proposals:
+        if type_name(metric) in repoint.METRICS and not proposals:
             _become_full_coco_metric(cfg, metric)
         metric['ann_file'] = str(annotation_file)
 
@@ -198,7 +199,7 @@ def _become_full_coco_metric(cfg: Config, metric: ConfigDict) -> None:
     from mmscratch.evaluation import FullCocoMetric
 
     repoint.register_all(cfg)
-    name = repoint.type_name(metric)
+    name = type_name(metric)
     given = dict(metric)
     if name == 'CocoMetric':
         # proposal_nums have another meaning there

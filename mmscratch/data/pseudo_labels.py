@@ -26,15 +26,15 @@ from mmscratch.data.image_check import look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.unlabelled_images import find_images
 from mmscratch.errors import InputError
+from mmscratch.evaluation.inferencer import Inferencer
 from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, sha256_of_ids
-from mmscratch.visualization.inferencer import Inferencer
 
 # A class with fewer held-out objects than this takes the threshold of all classes together.
 LEAST_OBJECTS = 10
 
 
 @dataclass(frozen=True)
-class Plan:
+class Division:
     """Which images of a folder are labelled, held out and not labelled.
 
     Attributes:
@@ -52,7 +52,7 @@ class Plan:
     unlabelled: list[dict[str, Any]]
 
 
-def plan(root: Path, checkpoint: Path, meta: Mapping[str, Any], given: str | None) -> Plan:
+def divide(root: Path, checkpoint: Path, meta: Mapping[str, Any], given: str | None) -> Division:
     """Divide the training images of a folder by what the teacher has seen.
 
     Args:
@@ -91,7 +91,7 @@ def plan(root: Path, checkpoint: Path, meta: Mapping[str, Any], given: str | Non
             f'{content.file} has not: give the ids of all labelled images'
         )
     named = {str(i) for i in labelled}
-    return Plan(
+    return Division(
         content,
         _image_dir(reads),
         labelled=[known[i] for i in sorted(named)],
@@ -112,7 +112,7 @@ def _labelled(content: CocoJson, given: str, seed: int | None) -> list[ImageId]:
     return choose_ids(with_objects, int(given), seed or 0)
 
 
-def images_below(folder: Path, planned: Plan) -> tuple[list[dict[str, Any]], list[str]]:
+def images_below(folder: Path, division: Division) -> tuple[list[dict[str, Any]], list[str]]:
     """List the images of a folder and of those below it, as rows with new ids, and their faults.
 
     Raises:
@@ -120,7 +120,7 @@ def images_below(folder: Path, planned: Plan) -> tuple[list[dict[str, Any]], lis
     """
     files = list(find_images(folder))
     facts = look_at_all(files)
-    first = 1 + max(row['id'] for row in planned.content['images'])
+    first = 1 + max(row['id'] for row in division.content['images'])
     rows = [
         dict(
             id=first + number,
@@ -153,9 +153,9 @@ class HeldOut:
     which: str
 
 
-def held_out(root: Path, planned: Plan, val: bool) -> HeldOut:
+def held_out(root: Path, division: Division, val: bool) -> HeldOut:
     """The labelled images that the teacher has not seen, or with ``val`` the validation images."""
-    content, ids, folder = planned.content, planned.held_out, planned.image_dir
+    content, ids, folder = division.content, division.held_out, division.image_dir
     which = 'labelled images that the teacher has not seen'
     if val:
         reads = layouts.find_coco(root)['val']
@@ -170,7 +170,7 @@ def _image_dir(reads: Mapping[str, Any]) -> Path:
 
 
 @dataclass(frozen=True)
-class Detections:
+class ImageDetections:
     """What a teacher finds in one image.
 
     Attributes:
@@ -200,7 +200,7 @@ class _Loaded(Dataset):
 
 def detect(
     inferencer: Inferencer, files: Sequence[Path], batch_size: int, workers: int
-) -> Iterator[Detections]:
+) -> Iterator[ImageDetections]:
     """Yield the detections of each image, in order, with a progress bar."""
     loader = DataLoader(
         _Loaded(files, inferencer), batch_size, num_workers=workers, collate_fn=pseudo_collate
@@ -212,7 +212,7 @@ def detect(
                 bar.update()
 
 
-def _detections(sample: Any) -> Detections:
+def _detections(sample: Any) -> ImageDetections:
     found = sample.pred_instances.cpu().numpy()
     boxes = found.bboxes.astype(float)
     boxes[:, 2:] -= boxes[:, :2]
@@ -223,7 +223,7 @@ def _detections(sample: Any) -> Detections:
         kept &= found.masks.any((1, 2))
         encoded = map(hotcoco.mask.encode, found.masks[kept])
         masks = [dict(rle, counts=rle['counts'].decode()) for rle in encoded]
-    return Detections(boxes[kept], found.scores[kept], found.labels[kept], masks)
+    return ImageDetections(boxes[kept], found.scores[kept], found.labels[kept], masks)
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class Threshold:
 
 
 def choose_thresholds(
-    judged: HeldOut, found: Sequence[Detections], classes: Sequence[str]
+    judged: HeldOut, found: Sequence[ImageDetections], classes: Sequence[str]
 ) -> dict[str, Threshold]:
     """Choose for each class the score of the highest F1 on labelled images.
 
@@ -330,12 +330,12 @@ def _at(
     )
 
 
-def drops_masks(planned: Plan, found: Iterable[Detections]) -> bool:
+def drops_masks(division: Division, found: Iterable[ImageDetections]) -> bool:
     """Whether the labelled objects have segmentations that the teacher's lack.
 
     Training takes segmentations of all objects or of none.
     """
-    given = any(row.get('segmentation') for row in planned.content['annotations'])
+    given = any(row.get('segmentation') for row in division.content['annotations'])
     return given and all(each.masks is None for each in found)
 
 
@@ -350,8 +350,8 @@ def _without_masks(content: Mapping[str, Any]) -> dict[str, Any]:
 def write(
     out: Path,
     root: Path,
-    planned: Plan,
-    images: Sequence[tuple[dict[str, Any], Detections]],
+    division: Division,
+    images: Sequence[tuple[dict[str, Any], ImageDetections]],
     image_dir: Path | None,
     thresholds: Mapping[str, Threshold],
     record: Mapping[str, Any],
@@ -366,7 +366,7 @@ def write(
     Args:
         out: the folder to write; it must not exist.
         root: the folder of the labelled images.
-        planned: its division.
+        division: of its training images.
         images: row and detections of each image without labels.
         image_dir: their folder; None: that of the labelled ones.
         thresholds: by class, in the order of the teacher's labels.
@@ -375,8 +375,8 @@ def write(
     Returns:
         The number of pseudo labels by class.
     """
-    content = planned.content
-    labelled = set(planned.labelled)
+    content = division.content
+    labelled = set(division.labelled)
     prefix = 'data' if image_dir is None else 'images'
     rows = [
         dict(row, file_name=f'data/{row["file_name"]}')
@@ -406,7 +406,7 @@ def write(
     val = layouts.find_coco(root)['val']
     train_file, val_file = (f'annotations/instances_{split}.json' for split in coco_folder.SPLITS)
     links = {
-        'train/data': planned.image_dir,
+        'train/data': division.image_dir,
         'train/images': image_dir,
         'val': _image_dir(val),
         val_file: repoint.annotation_path(val),
@@ -415,12 +415,12 @@ def write(
         train_file: dict(content, images=rows, annotations=annotations),
         coco_folder.LABELLED: dict(
             k=len(labelled),
-            sha256=sha256_of_ids(planned.labelled),
-            ids=planned.labelled,
+            sha256=sha256_of_ids(division.labelled),
+            ids=division.labelled,
             **record,
         ),
     }
-    if drops_masks(planned, [found for _, found in images]):
+    if drops_masks(division, [found for _, found in images]):
         files[train_file] = _without_masks(files[train_file])
         files[val_file] = _without_masks(coco_json.load(repoint.annotation_path(val)))
         del links[val_file]

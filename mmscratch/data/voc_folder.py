@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmscratch.config.sections import type_name
 from mmscratch.data import repoint, voc_check, voc_xml
 from mmscratch.errors import InputError
 
@@ -134,5 +135,5 @@ def _with_ground_truth(pipeline: list[dict]) -> Iterator[dict]:
     for step in pipeline:
         if step is pipeline[-1]:
             yield dict(type='LoadAnnotations', with_bbox=True)
-        if repoint.type_name(step) != 'LoadAnnotations':
+        if type_name(step) != 'LoadAnnotations':
             yield step

@@ -20,7 +20,7 @@ from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, describe
 from mmscratch.evaluation.full_coco_metric import hotcoco_module
-from mmscratch.visualization.inferencer import Inferencer
+from mmscratch.evaluation.inferencer import Inferencer
 from mmscratch.weights import checkpoint, checkpoint_config
 
 ERRORS = {

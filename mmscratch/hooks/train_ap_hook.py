@@ -1,12 +1,9 @@
 """Compute AP on a fixed sample of the training images."""
 
-import contextlib
 import copy
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import HOOKS
@@ -19,6 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from mmscratch.config.sections import as_list
 from mmscratch.errors import InputError
 from mmscratch.evaluation.learning_state import train_name
+from mmscratch.loops.seeded_dataset import random_state_kept
 from mmscratch.samplers.subset import choose_ids
 
 MOST_IMAGES = 500
@@ -69,7 +67,7 @@ class TrainApHook(Hook):
                 f'{runner.cfg.filename}: default_hooks.train_ap: train_dataloader.dataset is a '
                 f'{type(dataset).__name__}, and has to be a single data set; remove the hook'
             )
-        with _random_state_kept():
+        with random_state_kept():
             indices = self._choose(runner, dataset)
             # shares the annotations; they are not loaded a second time
             plain = copy.copy(dataset)
@@ -87,7 +85,7 @@ class TrainApHook(Hook):
         """Add the AP of the sample to ``metrics``, the same on all ranks."""
         if self._loader is None or self._evaluator is None or metrics is None:
             return
-        with _random_state_kept(), torch.no_grad():
+        with random_state_kept(), torch.no_grad():
             # the model is in evaluation mode, as validation leaves it
             for batch in self._loader:
                 with autocast(enabled=runner.val_loop.fp16):
@@ -125,16 +123,3 @@ def _evaluator(cfg: Any, dataset: BaseDataset, ids: set) -> Evaluator:
             small.createIndex()
             metric._coco_api = small
     return evaluator
-
-
-@contextlib.contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """Leave the generators of torch, numpy and Python as they were."""
-    states = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -21,6 +21,7 @@ from mmscratch.hooks.start_cascade_hook import StartCascadeHook
 from mmscratch.hooks.train_ap_hook import TrainApHook
 from mmscratch.hooks.val_loss_hook import ValLossHook
 from mmscratch.loops.runner_state import bare_model
+from mmscratch.weights.checkpoint import hash_of_tensors
 
 # The first steps, which are slower, are not counted.
 WARM_UP = 2
@@ -286,9 +287,5 @@ def _state(runner: Runner, iteration: int) -> dict[str, str]:
 
 
 def _plain(value: Any) -> Any:
-    """A tensor as type, shape and hash of its bytes, for JSON."""
-    if not isinstance(value, torch.Tensor):
-        return repr(value)
-    # viewed as bytes, since numpy has no bfloat16
-    content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return str(value.dtype), tuple(value.shape), hashlib.sha256(content.tobytes()).hexdigest()
+    """A tensor as its hash, for JSON."""
+    return hash_of_tensors({'': value}) if isinstance(value, torch.Tensor) else repr(value)

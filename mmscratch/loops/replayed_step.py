@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from mmscratch.config import cpu_threads
 from mmscratch.errors import InputError
-from mmscratch.hooks.weights_hook import matched_weights
 from mmscratch.loops import bad_step
 from mmscratch.loops.seeded_dataset import derive_seed
 from mmscratch.weights import checkpoint_config
+from mmscratch.weights.matched_weights import matched_weights
 
 
 class ReplayedStep:

@@ -1,6 +1,8 @@
 """Random augmentation that depends on the image and the step, not on the worker."""
 
+import contextlib
 import random
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,6 +14,20 @@ from torch.utils.data import Dataset
 def derive_seed(*key: int) -> int:
     """Derive a seed, 0 .. 2^32 - 1, from whole numbers >= 0. Other numbers give unrelated seeds."""
     return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Leave Python's, NumPy's and torch's global generators as they were, a GPU's included."""
+    states = random.getstate(), np.random.get_state()
+    # not in a worker, where the GPU must not be used
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 # The optimizer step that an image is loaded for. Set only while it is.
@@ -32,17 +48,14 @@ class SeededDataset(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         index, step = key
-        before = random.getstate(), np.random.get_state(), torch.get_rng_state()
         seed = derive_seed(self.seed, index, step)
-        random.seed(seed)
-        np.random.seed(seed)
-        # not torch.manual_seed, which would seed the GPUs too in the main process
-        torch.default_generator.manual_seed(seed)
         token = current_step.set(step)
         try:
-            return self.dataset[index]
+            with random_state_kept():
+                random.seed(seed)
+                np.random.seed(seed)
+                # not torch.manual_seed, which would seed the GPUs too in the main process
+                torch.default_generator.manual_seed(seed)
+                return self.dataset[index]
         finally:
             current_step.reset(token)
-            random.setstate(before[0])
-            np.random.set_state(before[1])
-            torch.set_rng_state(before[2])

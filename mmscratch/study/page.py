@@ -108,8 +108,8 @@ def write(folder: Path, study: Study) -> None:
         else:
             table = _table({name: results[name] for name in wanted}, claim.metrics)
         sections += [*table, '']
-    introduction = study.introduction(collect(study.claims, folder))
-    (folder / 'README.md').write_text('\n'.join([introduction.strip(), '', *summary, '', *sections]))
+    introduction = study.introduction(collect(study.claims, folder)).strip()
+    (folder / 'README.md').write_text('\n'.join([introduction, '', *summary, '', *sections]))
 
 
 def draw(claim: Claim, study: Study, results: Results, out: Path) -> None:

@@ -10,7 +10,7 @@ def test_each_variant_steps_on_a_quiet_and_on_a_busy_machine(tmp_path):
 
 
 def test_a_process_that_ends_is_a_failed_variant(tmp_path, monkeypatch):
-    monkeypatch.setattr(cpu_steps, 'VARIANTS', {'before': cpu_steps.Variant()})
+    monkeypatch.setattr(cpu_steps, 'VARIANTS', {'before': cpu_steps.CpuVariant()})
     # there are no images then
     monkeypatch.setattr(cpu_steps, 'generate', lambda *_, **__: None)
     [numbers] = cpu_steps.measure(tmp_path, tiny=False, rounds=1)

@@ -4,12 +4,9 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 import mmscratch.register_all  # noqa: F401
 from mmscratch.benchmark import recipes
-from mmscratch.data.layouts import use_folder
-from mmscratch.data.shapes.drawing import ShapesConfig, generate
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -24,17 +21,12 @@ def test_stages_are_those_of_the_image_sizes():
     assert recipes.stages(fast) == [(0, 72_000), (72_000, 156_000)]
 
 
-def test_each_stage_has_a_turn_in_each_round(tmp_path):
-    generate(tmp_path, ShapesConfig(size=96), {'train': 2, 'val': 1}, progress=False)
-    init_default_scope('mmdet')
-    fast = config('miniature/mask_rcnn_r18_gn_fast')
-    use_folder(fast, tmp_path)
-    fast.train_dataloader.batch_size = 1
-    numbers = recipes.measure({'fast': fast}, rounds=2, steps=1)
-    (first, second) = recipes.stages(fast)
-    assert [n['steps'] for n in numbers.values()] == [first[1], second[1] - second[0]]
-    assert [len(n['seconds']) for n in numbers.values()] == [2, 2]
-    assert all(second > 0 for n in numbers.values() for second in n['seconds'])
+def test_each_stage_has_a_turn_in_each_round(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, 'STEPS', 1)
+    [*_, numbers] = recipes.measure(tmp_path, tiny=True, rounds=2)
+    assert list(numbers['steps']) == ['6x 0', 'fast 0', 'fast 180']
+    assert [n['steps'] for n in numbers['steps'].values()] == [1350, 180, 210]
+    assert all(len(n['seconds']) == 2 and min(n['seconds']) > 0 for n in numbers['steps'].values())
 
 
 NUMBERS = {
@@ -47,6 +39,10 @@ NUMBERS = {
 def test_a_run_is_the_sum_of_its_stages():
     runs = recipes.seconds_of_runs(NUMBERS)
     assert runs == {'6x': [100, 200, 100], 'fast': [30, 60, 40]}
+    assert recipes.rows(dict(steps=NUMBERS))[1:] == [
+        ['6x', '100', '100', '200'],
+        ['fast', '40', '30', '60'],
+    ]
 
 
 def test_rows():

@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 
 from mmscratch.data import coco_json, layouts, pseudo_labels
-from mmscratch.data.pseudo_labels import Detections, HeldOut, Threshold
+from mmscratch.data.pseudo_labels import HeldOut, ImageDetections, Threshold
 from mmscratch.errors import InputError
 from mmscratch.samplers.subset import choose_ids, sha256_of_ids
 
@@ -48,7 +48,7 @@ def folder(tmp_path) -> Path:
     return root
 
 
-def found(*objects: tuple[int, float, int], size: tuple[int, int] = (40, 60)) -> Detections:
+def found(*objects: tuple[int, float, int], size: tuple[int, int] = (40, 60)) -> ImageDetections:
     """Squares at x with a score and a label."""
     mask = np.zeros(size, 'u1')
     mask[:10, :10] = 1
@@ -56,7 +56,7 @@ def found(*objects: tuple[int, float, int], size: tuple[int, int] = (40, 60)) ->
     boxes = np.array([square(x) for x, _, _ in objects], float).reshape(-1, 4)
     masks = [dict(rle, counts=rle['counts'].decode()) for _ in objects]
     scores, labels = (np.array([each[k] for each in objects]) for k in (1, 2))
-    return Detections(boxes, scores, labels.astype(int), masks)
+    return ImageDetections(boxes, scores, labels.astype(int), masks)
 
 
 def held_out(tmp_path, objects: dict[int, list[tuple[int, int]]], crowds=()) -> HeldOut:
@@ -118,24 +118,24 @@ def meta_of(folder: Path, checkpoint: Path, seen: list | None, seed: int | None 
 def test_images_are_divided_by_what_the_teacher_has_seen(folder, tmp_path):
     checkpoint = tmp_path / 'teacher/iter_9.pth'
     meta = meta_of(folder, checkpoint, [6, 8])
-    planned = pseudo_labels.plan(folder, checkpoint, meta, None)
-    assert (planned.labelled, planned.held_out) == ([6, 8], [])
-    assert [row['id'] for row in planned.unlabelled] == [5, 7, 9, 10]
+    division = pseudo_labels.divide(folder, checkpoint, meta, None)
+    assert (division.labelled, division.held_out) == ([6, 8], [])
+    assert [row['id'] for row in division.unlabelled] == [5, 7, 9, 10]
     (tmp_path / 'ids.txt').write_text('8\n10\n6\n')
-    planned = pseudo_labels.plan(folder, checkpoint, meta, str(tmp_path / 'ids.txt'))
-    assert (sorted(planned.labelled), planned.held_out) == ([6, 8, 10], [10])
-    judged = pseudo_labels.held_out(folder, planned, val=False)
+    division = pseudo_labels.divide(folder, checkpoint, meta, str(tmp_path / 'ids.txt'))
+    assert (sorted(division.labelled), division.held_out) == ([6, 8, 10], [10])
+    judged = pseudo_labels.held_out(folder, division, val=False)
     assert judged.files == [folder / 'train/10.png']
-    judged = pseudo_labels.held_out(folder, planned, val=True)
+    judged = pseudo_labels.held_out(folder, division, val=True)
     assert (judged.ids, judged.files[1]) == ([0, 1], folder / 'val/1.png')
     assert judged.which == 'validation images'
     # a number: the draw of which the teacher's is the smaller part
     draw = choose_ids(range(5, 11), 4, 3)
     meta = meta_of(folder, checkpoint, draw[:2], seed=3)
-    planned = pseudo_labels.plan(folder, checkpoint, meta, '4')
-    assert (set(planned.labelled), set(planned.held_out)) == (set(draw), set(draw[2:]))
+    division = pseudo_labels.divide(folder, checkpoint, meta, '4')
+    assert (set(division.labelled), set(division.held_out)) == (set(draw), set(draw[2:]))
     with pytest.raises(InputError, match=r'--labelled 7: .*train\.json has 6 images with objects'):
-        pseudo_labels.plan(folder, checkpoint, meta, '7')
+        pseudo_labels.divide(folder, checkpoint, meta, '7')
 
 
 def test_a_teacher_of_other_images_is_refused(folder, tmp_path):
@@ -143,27 +143,27 @@ def test_a_teacher_of_other_images_is_refused(folder, tmp_path):
     meta = meta_of(folder, checkpoint, [6, 8])
     (tmp_path / 'ids.txt').write_text('8\n10\n')
     with pytest.raises(InputError, match='lacks images that the teacher was trained on'):
-        pseudo_labels.plan(folder, checkpoint, meta, str(tmp_path / 'ids.txt'))
+        pseudo_labels.divide(folder, checkpoint, meta, str(tmp_path / 'ids.txt'))
     checkpoint.with_name('subset.json').write_text('[5, 6]')
     with pytest.raises(InputError, match=r'subset\.json: is of another run than iter_9\.pth'):
-        pseudo_labels.plan(folder, checkpoint, meta, None)
+        pseudo_labels.divide(folder, checkpoint, meta, None)
     file = folder / 'annotations/instances_train.json'
     file.write_text(file.read_text() + '\n')
     with pytest.raises(InputError, match=r'was not trained on .*train\.json as it is now'):
-        pseudo_labels.plan(folder, checkpoint, meta, None)
+        pseudo_labels.divide(folder, checkpoint, meta, None)
 
 
 def test_what_is_written_is_a_data_set_for_the_student(folder, tmp_path):
     checkpoint = tmp_path / 'teacher/iter_9.pth'
     meta = meta_of(folder, checkpoint, [6, 8])
-    planned = pseudo_labels.plan(folder, checkpoint, meta, None)
+    division = pseudo_labels.divide(folder, checkpoint, meta, None)
     detections = [found((0, 0.9, 1), (20, 0.4, 1), (20, 0.6, 0)), *[found((0, 0.3, 0))] * 3]
     thresholds = dict(cat=Threshold(0.6), dog=Threshold(0.5))
-    images = list(zip(planned.unlabelled, detections))
+    images = list(zip(division.unlabelled, detections))
     out = tmp_path / 'out'
     teacher = dict(file='iter_9.pth')
     counts = pseudo_labels.write(
-        out, folder, planned, images, None, thresholds, dict(teacher=teacher)
+        out, folder, division, images, None, thresholds, dict(teacher=teacher)
     )
     assert counts == dict(cat=1, dog=1)
     content = json.loads((out / 'annotations/instances_train.json').read_text())
@@ -193,13 +193,13 @@ def test_what_is_written_is_a_data_set_for_the_student(folder, tmp_path):
 
 def test_without_masks_of_the_teacher_nothing_has_masks(folder, tmp_path):
     checkpoint = tmp_path / 'teacher/iter_9.pth'
-    planned = pseudo_labels.plan(folder, checkpoint, meta_of(folder, checkpoint, [6, 8]), None)
-    boxes = [dataclasses.replace(found((0, 0.9, 0)), masks=None) for _ in planned.unlabelled]
-    assert pseudo_labels.drops_masks(planned, boxes)
-    assert not pseudo_labels.drops_masks(planned, [found((0, 0.9, 0))])
+    division = pseudo_labels.divide(folder, checkpoint, meta_of(folder, checkpoint, [6, 8]), None)
+    boxes = [dataclasses.replace(found((0, 0.9, 0)), masks=None) for _ in division.unlabelled]
+    assert pseudo_labels.drops_masks(division, boxes)
+    assert not pseudo_labels.drops_masks(division, [found((0, 0.9, 0))])
     out = tmp_path / 'out'
-    images, thresholds = list(zip(planned.unlabelled, boxes)), dict.fromkeys(CLASSES, Threshold(0))
-    pseudo_labels.write(out, folder, planned, images, None, thresholds, {})
+    images, thresholds = list(zip(division.unlabelled, boxes)), dict.fromkeys(CLASSES, Threshold(0))
+    pseudo_labels.write(out, folder, division, images, None, thresholds, {})
     for split, objects in (('train', 8), ('val', 4)):
         content = json.loads((out / f'annotations/instances_{split}.json').read_text())
         assert len(content['annotations']) == objects
@@ -215,24 +215,24 @@ def test_without_masks_of_the_teacher_nothing_has_masks(folder, tmp_path):
 
 def test_a_folder_of_images_is_labelled(folder, tmp_path):
     checkpoint = tmp_path / 'teacher/iter_9.pth'
-    planned = pseudo_labels.plan(folder, checkpoint, meta_of(folder, checkpoint, None), None)
-    assert (len(planned.labelled), planned.unlabelled) == (6, [])
+    division = pseudo_labels.divide(folder, checkpoint, meta_of(folder, checkpoint, None), None)
+    assert (len(division.labelled), division.unlabelled) == (6, [])
     more = tmp_path / 'more'
     (more / 'b').mkdir(parents=True)
     with pytest.raises(InputError, match='no image there that can be used'):
-        pseudo_labels.images_below(more, planned)
+        pseudo_labels.images_below(more, division)
     (more / '.thumbnails').mkdir()
     for name in ('a.png', 'b/a.png', 'cut.png', '.thumbnails/a.png'):
         cv2.imwrite(str(more / name), np.full((50, 70, 3), 99, 'u1'))
     (more / 'cut.png').write_bytes((more / 'cut.png').read_bytes()[:-20])
-    rows, faults = pseudo_labels.images_below(more, planned)
+    rows, faults = pseudo_labels.images_below(more, division)
     assert [(row['id'], row['file_name']) for row in rows] == [(11, 'a.png'), (12, 'b/a.png')]
     assert (rows[0]['width'], rows[0]['height']) == (70, 50)
     assert len(faults) == 1
     assert faults[0].startswith(str(more / 'cut.png'))
     images = [(row, found((0, 0.9, 0), size=(50, 70))) for row in rows]
     thresholds = dict.fromkeys(CLASSES, Threshold(0.5))
-    pseudo_labels.write(tmp_path / 'out', folder, planned, images, more, thresholds, {})
+    pseudo_labels.write(tmp_path / 'out', folder, division, images, more, thresholds, {})
     cfg = Config.fromfile(CONFIG)
     layouts.use_folder(cfg, tmp_path / 'out')
     assert layouts.check(cfg)[0].images == 8

@@ -8,7 +8,7 @@ import torch
 import mmscratch.weights.checkpoint  # noqa: F401  (for mmengine to load its own checkpoints)
 from mmscratch.errors import InputError
 from mmscratch.hooks import PreflightHook, WeightsHook
-from mmscratch.hooks.weights_hook import matched_weights
+from mmscratch.weights.matched_weights import matched_weights
 from mmscratch.weights.weight_names import adapted_conv
 
 NO_STEP = dict(optimizer=dict(type='SGD', lr=0.0))
@@ -136,7 +136,7 @@ def in_detectron2s_names(classifier: dict) -> dict:
 
 
 def test_detectron2s_weights_for_rgb_images(make_runner, tmp_path, classifier, log_of, monkeypatch):
-    monkeypatch.setattr('mmscratch.hooks.weights_hook.LEAST_SHARE', 0.7)
+    monkeypatch.setattr('mmscratch.weights.matched_weights.LEAST_SHARE', 0.7)
     file = tmp_path / 'model_final.pkl'
     content = {'model': in_detectron2s_names(classifier), '__author__': 'Detectron2 Model Zoo'}
     file.write_bytes(pickle.dumps(content))

@@ -18,8 +18,8 @@ from torch import nn
 import mmscratch.register_all  # noqa: F401
 from mmscratch.data.transforms.tile_views import tiled_pipeline, tiles
 from mmscratch.evaluation import FullCocoMetric
+from mmscratch.evaluation.inferencer import Inferencer
 from mmscratch.models.tiled_model import TiledModel, merged, whole_rle
-from mmscratch.visualization.inferencer import Inferencer
 
 # x, y, width, height of objects on black, and their grey level, which is their class
 OBJECTS = [(20, 20, 12, 12, 1), (58, 70, 20, 10, 1), (100, 10, 30, 20, 2), (150, 60, 10, 30, 2)]

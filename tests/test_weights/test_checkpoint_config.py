@@ -12,7 +12,7 @@ from PIL import Image
 
 import mmscratch.register_all  # noqa: F401
 from mmscratch.errors import InputError
-from mmscratch.visualization.inferencer import Inferencer
+from mmscratch.evaluation.inferencer import Inferencer
 from mmscratch.weights import checkpoint, checkpoint_config
 from mmscratch.weights.checkpoint_config import config_of, read, refuse_foreign_types
 from mmscratch.weights.publish import publish

@@ -12,7 +12,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
 from mmscratch.errors import InputError
-from mmscratch.hooks.weights_hook import matched_weights
+from mmscratch.weights.matched_weights import matched_weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ROWS = [

@@ -25,6 +25,8 @@ Suites that need no GPU measure
   ``--parts val`` has the size of COCO val, with 100 detections an image
 - ``loading``: the loading of training images beside MMDetection's
 - ``long``: memory, open files, threads and processes over 2,000 steps of training, on Linux
+- ``recipes``: training steps of the fast recipe and of 6x, in turns in one process, loading
+  included. Give one thread (OMP_NUM_THREADS=1) where other work runs
 - ``start``: time and memory up to the first step of a training on as many images and objects as
   COCO has, on Linux
 """
@@ -41,7 +43,16 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 
-from mmscratch.benchmark import cpu_steps, evaluation, loading, long_run, runs, start, steps
+from mmscratch.benchmark import (
+    cpu_steps,
+    evaluation,
+    loading,
+    long_run,
+    recipes,
+    runs,
+    start,
+    steps,
+)
 from mmscratch.benchmark.cpu_steps import DEMO_SHAPES
 from mmscratch.benchmark.speed import measure, speed_rows
 from mmscratch.config import config_check
@@ -57,6 +68,7 @@ ON_CPU: dict[str, Any] = dict(
     evaluation=(evaluation.measure, evaluation.rows),
     loading=(loading.measure, loading.rows, loading.stage_rows, loading.decoder_rows),
     long=(long_run.measure, long_run.rows),
+    recipes=(recipes.measure, recipes.rows),
     start=(start.measure, start.rows, start.memory_rows),
 )
 
@@ -102,8 +114,6 @@ def parse_args() -> argparse.Namespace:
 
 def run_gpu(args: argparse.Namespace) -> None:
     """Run the parts of the suite ``gpu`` one after the other, and print the table of the steps."""
-    # MMEngine logs the rate and the decay of every parameter
-    MMLogger.get_instance('mmengine').setLevel('ERROR')
     record: dict[str, Any] = about()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
@@ -175,6 +185,8 @@ def print_table(rows: list[list[str]]) -> None:
 def main() -> None:
     args = parse_args()
     if args.suite:
+        # MMEngine logs the rate and the decay of every parameter
+        MMLogger.get_instance('mmengine').setLevel('ERROR')
         run_gpu(args) if args.suite == 'gpu' else run_on_cpu(args)
         return
     if args.data:

@@ -83,16 +83,16 @@ def main() -> None:
         raise InputError(f'{args.out}: exists; remove it, or name another folder with --out')
 
     from mmscratch.data import pseudo_labels
-    from mmscratch.visualization.inferencer import Inferencer
+    from mmscratch.evaluation.inferencer import Inferencer
     from mmscratch.weights import checkpoint
     from mmscratch.weights.initialization import link
 
     meta = checkpoint.load(args.checkpoint).get('meta', {})
-    planned = pseudo_labels.plan(args.data, args.checkpoint, meta, args.labelled)
-    rows, folder = planned.unlabelled, planned.image_dir
+    division = pseudo_labels.divide(args.data, args.checkpoint, meta, args.labelled)
+    rows, folder = division.unlabelled, division.image_dir
     if args.images:
         folder = args.images
-        rows, faults = pseudo_labels.images_below(folder, planned)
+        rows, faults = pseudo_labels.images_below(folder, division)
         for fault in faults:
             print(f'skipped: {fault}', file=sys.stderr)
     if not rows:
@@ -100,7 +100,7 @@ def main() -> None:
             f'{args.data}: all of its training images are labelled; name a folder of others with '
             '--images, or fewer labelled ones with --labelled'
         )
-    judged = pseudo_labels.held_out(args.data, planned, args.held_out == 'val')
+    judged = pseudo_labels.held_out(args.data, division, args.held_out == 'val')
     if args.threshold is None and not judged.ids:
         raise InputError(
             f'{args.checkpoint}: has seen all labelled images, so that none can choose the '
@@ -116,7 +116,7 @@ def main() -> None:
         print('\n'.join(describe(name, chosen) for name, chosen in thresholds.items()))
     files = [folder / row['file_name'] for row in rows]
     labels = list(pseudo_labels.detect(inferencer, files, args.batch_size, args.workers))
-    if pseudo_labels.drops_masks(planned, labels):
+    if pseudo_labels.drops_masks(division, labels):
         print('the teacher has no masks: segmentations of labelled and validation images left out')
     record = dict(
         teacher=dict(
@@ -127,10 +127,10 @@ def main() -> None:
     )
     images = list(zip(rows, labels))
     counts = pseudo_labels.write(
-        args.out, args.data, planned, images, args.images, thresholds, record
+        args.out, args.data, division, images, args.images, thresholds, record
     )
     print(
-        f'{args.out}: {len(planned.labelled)} labelled images, and {len(rows)} others with '
+        f'{args.out}: {len(division.labelled)} labelled images, and {len(rows)} others with '
         f'{counts.total()} pseudo labels ('
         + ', '.join(f'{name} {counts[name]}' for name in classes)
         + f'); train on both with --data {args.out}'

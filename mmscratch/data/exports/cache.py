@@ -22,8 +22,8 @@ from mmscratch.config import whole_file
 from mmscratch.data.coco_check import RECORD
 from mmscratch.data.exports import coco_export, cvat_xml, labelme, yolo
 from mmscratch.data.exports.export import Content, Export
-from mmscratch.data.exports.near_duplicates import alike
 from mmscratch.data.exports.split import SEED, SHARE, divide
+from mmscratch.data.folder_check.duplicates import alike
 from mmscratch.errors import InputError
 
 # The first that recognises a folder counts.

@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mmscratch.data.folder_check.pixels import HASH_SIDE, Pixels
+from mmscratch.data.folder_check.pixels import HASH_SIDE, Pixels, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 
 NEAR = 40  # bits of 256
@@ -53,3 +54,23 @@ def near_ones(images: Sequence[Pixels], near: int = NEAR) -> list[list[int]]:
     for label, numbers in zip(labels.tolist(), of_hash.values()):
         groups[label] += numbers
     return [sorted(group) for group in groups.values() if len(group) > 1]
+
+
+def alike(paths: Sequence[Path]) -> list[int]:
+    """The group of each image, a number from 0; most groups have one image.
+
+    Together are what ``tools/data/check.py`` calls copies and near duplicates, and what Roboflow
+    made of one image (``NAME.rf.HASH.jpg``). Near ones do not count if they are more than half of
+    all, as where a camera did not move.
+    """
+    looks = look_at_all(paths)
+    of_name: dict[Path, list[int]] = defaultdict(list)
+    for number, path in enumerate(paths):
+        of_name[path.parent / path.name.partition('.rf.')[0]].append(number)
+    near = near_ones(looks)
+    if 2 * max(map(len, near), default=0) > len(paths):
+        near = []
+    groups = [*of_name.values(), *copies(looks), *near]
+    pairs = np.array([(group[0], number) for group in groups for number in group]).T
+    graph = coo_array((np.ones(pairs.shape[1]), pairs), shape=(len(paths),) * 2)
+    return connected_components(graph, directed=False)[1].tolist()

@@ -18,6 +18,7 @@ from mmscratch.data import image_check, repoint
 from mmscratch.data.folder_check.self_test import as_rle
 from mmscratch.data.folder_check.split import Split
 from mmscratch.data.transforms import LoadImageFromFile
+from mmscratch.loops.seeded_dataset import random_state_kept
 from mmscratch.visualization import html_page
 
 IMAGES = 6
@@ -97,7 +98,10 @@ def _augmented(
             height=image['height'],
             instances=[_instance(row, numbers) for row in rows],
         )
-        with _seeded(view):
+        with random_state_kept():
+            # the same views on each page
+            random.seed(view)
+            np.random.seed(view)
             results = pipeline(info)
         if results is None:  # a crop without objects, which training draws anew
             continue
@@ -131,19 +135,6 @@ def _pipeline(cfg: Config) -> Compose | None:
     with contextlib.suppress(KeyError):  # a transform of the user's own that is not imported here
         return Compose([TRANSFORMS.build(step) for step in steps])
     return None
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """The same views on each page; the state of the generators is as before."""
-    states = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
 
 
 def _shown(split: Split, image: dict[str, Any]) -> np.ndarray:

@@ -107,7 +107,7 @@ class Decision:
                     'name another folder with --out'
                 )
             cost = Cost(**kept['cost'])
-            plan = self._plan_of(kept)
+            plan = Plan.of_file(kept, self.arms, self.data)
             available = seconds * self.launcher.jobs * planning.PLANNED
             # a larger budget gives more seeds
             while plan.seeds < planning.MOST_SEEDS:
@@ -137,18 +137,6 @@ class Decision:
         )
         _write(file, dict(question=self.question, cost=asdict(cost), **layout))
         return plan
-
-    def _plan_of(self, kept: dict[str, Any]) -> Plan:
-        return Plan(
-            tuple(self.arms),
-            self.data,
-            kept['images'],
-            tuple(kept['parts']),
-            tuple(kept['lengths']),
-            kept['one'],
-            kept['seeds'],
-            self.scale,
-        )
 
     def _probe(self) -> Cost:
         parts = planning.parts_of(self.upto or self.images, 2)

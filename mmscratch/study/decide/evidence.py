@@ -20,7 +20,7 @@ NEAR = 4
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Twins:
     """Two numbers of one experiment.
 
     Args:
@@ -47,13 +47,13 @@ class Comparison:
 
 _PAPER = 'He, Girshick, Dollár 2019, arXiv 1811.08883'
 PUBLISHED = (
-    Comparison('COCO', 118_287, 41.1, 41.3, 'R50-FPN with GN, 6x', f'{_PAPER}, table 1'),
-    Comparison('COCO', 118_287, 40.3, 36.8, 'R50-FPN with GN, 2x', f'{_PAPER}, table 1'),
-    Comparison('COCO', 35_000, 36.3, 36.3, 'R50-FPN with GN, to 6x', f'{_PAPER}, section 5.1'),
-    Comparison('COCO', 10_000, 26.0, 25.9, '60k and 220k iterations', f'{_PAPER}, section 5.1'),
-    Comparison('COCO', 3_500, 16.0, 9.3, 'R50-FPN with GN', f'{_PAPER}, section 5.2'),
-    Comparison('COCO', 1_000, 9.9, 3.5, 'R50-FPN with GN', f'{_PAPER}, section 5.2'),
-    Comparison(
+    Twins('COCO', 118_287, 41.1, 41.3, 'R50-FPN with GN, 6x', f'{_PAPER}, table 1'),
+    Twins('COCO', 118_287, 40.3, 36.8, 'R50-FPN with GN, 2x', f'{_PAPER}, table 1'),
+    Twins('COCO', 35_000, 36.3, 36.3, 'R50-FPN with GN, to 6x', f'{_PAPER}, section 5.1'),
+    Twins('COCO', 10_000, 26.0, 25.9, '60k and 220k iterations', f'{_PAPER}, section 5.1'),
+    Twins('COCO', 3_500, 16.0, 9.3, 'R50-FPN with GN', f'{_PAPER}, section 5.2'),
+    Twins('COCO', 1_000, 9.9, 3.5, 'R50-FPN with GN', f'{_PAPER}, section 5.2'),
+    Twins(
         'PASCAL VOC, 2.3 objects an image',
         15_000,
         82.7,
@@ -64,7 +64,7 @@ PUBLISHED = (
 )
 
 
-def measured(folder: Path = Path('results/real')) -> list[Comparison]:
+def measured(folder: Path = Path('results/real')) -> list[Twins]:
     """Those of the study of real images at its longest schedules; empty without its results."""
     results = page.collect(real.STUDY.claims, folder) if folder.is_dir() else {}
     found = []
@@ -78,7 +78,7 @@ def measured(folder: Path = Path('results/real')) -> list[Comparison]:
                 number = images or real.data.SOURCES[dataset].images[0]
                 note = f'EfficientNet-Lite0, {results[names[0]][0]["iterations"]:,} iterations'
                 found.append(
-                    Comparison(
+                    Twins(
                         title.split(' ', 1)[1],
                         number,
                         round(pretrained, 1),
@@ -91,7 +91,7 @@ def measured(folder: Path = Path('results/real')) -> list[Comparison]:
     return found
 
 
-def near(images: int, comparisons: Sequence[Comparison]) -> list[Comparison]:
+def near(images: int, comparisons: Sequence[Twins]) -> list[Twins]:
     """Those with a similar number of images, the most similar first."""
     distance = {c: abs(math.log(c.images / images)) for c in comparisons}
     return sorted(
@@ -99,7 +99,7 @@ def near(images: int, comparisons: Sequence[Comparison]) -> list[Comparison]:
     )
 
 
-def sure(images: int, comparisons: Sequence[Comparison]) -> float:
+def sure(images: int, comparisons: Sequence[Twins]) -> float:
     """The share of near comparisons in which ImageNet's weights are ahead, as a probability.
 
     With Jeffreys's prior, so that few of them are not certain.
@@ -108,7 +108,7 @@ def sure(images: int, comparisons: Sequence[Comparison]) -> float:
     return (sum(c.gap > 0 for c in found) + 0.5) / (len(found) + 1)
 
 
-def sentence(images: int, comparisons: Sequence[Comparison]) -> str:
+def sentence(images: int, comparisons: Sequence[Twins]) -> str:
     """What is to be expected with so many images, in plain words."""
     found = near(images, comparisons)
     rule = 'train from scratch, and longer' if images >= PAPERS_LIMIT else 'pre-train'

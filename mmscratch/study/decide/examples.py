@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from mmscratch.data.transforms import LoadImageFromFile
 from mmscratch.errors import InputError
+from mmscratch.evaluation.inferencer import Inferencer
 from mmscratch.visualization import html_page
-from mmscratch.visualization.inferencer import Inferencer
 
 # keeps the pictures, for the page to be written again when the checkpoints are gone
 FILE = 'examples.json'

@@ -71,17 +71,9 @@ class _Page:
     found: dict[str, Any]
 
     def __post_init__(self) -> None:
-        kept, question = self.kept, self.kept['question']
-        self.plan = Plan(
-            tuple(Arm(**arm) for arm in question['arms']),
-            Data('', question['data']),
-            kept['images'],
-            tuple(kept['parts']),
-            tuple(kept['lengths']),
-            kept['one'],
-            kept['seeds'],
-            question['scale'],
-        )
+        question = self.kept['question']
+        arms = (Arm(**arm) for arm in question['arms'])
+        self.plan = Plan.of_file(self.kept, arms, Data('', question['data']))
         self.arms = [arm.name for arm in self.plan.arms]
         results: Results = defaultdict(list)
         for run in self.found['runs']:

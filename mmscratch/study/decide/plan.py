@@ -7,9 +7,10 @@ are drawn, so that the spread of the seeds has all three.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -91,6 +92,20 @@ class Plan:
     one: int
     seeds: int
     scale: float | None = None
+
+    @classmethod
+    def of_file(cls, kept: Mapping[str, Any], arms: Iterable[Arm], data: Data) -> 'Plan':
+        """The plan that a plan.json has kept."""
+        return cls(
+            tuple(arms),
+            data,
+            kept['images'],
+            tuple(kept['parts']),
+            tuple(kept['lengths']),
+            kept['one'],
+            kept['seeds'],
+            kept['question']['scale'],
+        )
 
     @property
     def schedule(self) -> Schedule:

@@ -297,8 +297,8 @@ def test_pseudo_labels_beside_an_export(kept, tmp_path):
     root, file = kept
     teacher = dict(split='train', sha256=coco_json.load(file).sha256)
     meta = dict(preflight=dict(annotations=[teacher]))
-    planned = pseudo_labels.plan(root, tmp_path / 'iter_9.pth', meta, None)
-    pseudo_labels.write(tmp_path / 'out', root, planned, [], None, {}, {})
+    division = pseudo_labels.divide(root, tmp_path / 'iter_9.pth', meta, None)
+    pseudo_labels.write(tmp_path / 'out', root, division, [], None, {}, {})
     cfg = Config.fromfile(CONFIG)
     layouts.use_folder(cfg, tmp_path / 'out')
     train, val = layouts.check(cfg)
@@ -306,7 +306,7 @@ def test_pseudo_labels_beside_an_export(kept, tmp_path):
     for name in ('Annotations', 'JPEGImages'):
         (tmp_path / 'voc' / name).mkdir(parents=True)
     with pytest.raises(InputError, match='in PASCAL VOC layout, which does not do here'):
-        pseudo_labels.plan(tmp_path / 'voc', tmp_path / 'iter_9.pth', meta, None)
+        pseudo_labels.divide(tmp_path / 'voc', tmp_path / 'iter_9.pth', meta, None)
 
 
 def test_tiles_of_an_export(kept, tmp_path):

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from mmscratch.data import layouts
-from mmscratch.data.exports.near_duplicates import alike
 from mmscratch.data.exports.split import stratified
+from mmscratch.data.folder_check.duplicates import alike
 from mmscratch.errors import InputError
 
 from .conftest import Drawn, box, coco, draw, write_json

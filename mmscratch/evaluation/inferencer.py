@@ -22,9 +22,9 @@ from mmscratch.config.sections import type_name
 from mmscratch.data.transforms.load_image_from_file import LOADER_OPTIONS, loader_of
 from mmscratch.data.transforms.tile_views import tiled_pipeline
 from mmscratch.errors import InputError, describe
-from mmscratch.hooks.weights_hook import matched_weights
 from mmscratch.models.tiled_model import TiledModel
 from mmscratch.weights import checkpoint_config
+from mmscratch.weights.matched_weights import matched_weights
 
 
 class Inferencer(DetInferencer):
@@ -44,7 +44,7 @@ class Inferencer(DetInferencer):
 
     Example::
 
-        from mmscratch.visualization.inferencer import Inferencer
+        from mmscratch.evaluation.inferencer import Inferencer
 
         inferencer = Inferencer(weights='work_dirs/demo/iter_250.pth')
         inferencer('image.jpg', out_dir='pictures', no_save_pred=False)

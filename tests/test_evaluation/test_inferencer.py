@@ -13,7 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmscratch.errors import InputError
-from mmscratch.visualization.inferencer import Inferencer
+from mmscratch.evaluation.inferencer import Inferencer
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/scratch/keypoint_rcnn_r18_gn_600i_shapes.py'
