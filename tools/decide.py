@@ -21,9 +21,7 @@ from pathlib import Path
 from mmscratch.errors import one_line_errors
 from mmscratch.study import launchers
 
-# on a CPU and on a GPU
-SMALL = Path('configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py')
-LARGE = Path('configs/scratch/mask_rcnn_r50_gn_2x.py')
+CONFIG = Path('configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py')
 
 
 def seconds(text: str) -> float:
@@ -58,7 +56,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--config',
         type=Path,
-        help=f'of configs/scratch/ (default: {SMALL.stem}; {LARGE.stem} with a GPU)',
+        default=CONFIG,
+        help=f'of configs/scratch/ (default: {CONFIG.stem}, a small detector)',
     )
     parser.add_argument(
         '--images', type=int, metavar='N', help='the most images of a part (default: all)'
@@ -75,12 +74,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    import torch
-
     from mmscratch.study.decide import arm, evidence, page, plan
     from mmscratch.study.decide.decision import Decision
 
-    config = args.config or (LARGE if torch.cuda.is_available() else SMALL)
+    config = args.config
     plan.check_config(config)
     names = args.arms.split(',') if args.arms else arm.defaults(config)
     arms = [] if args.no_train else arm.resolve(names, config)
@@ -90,20 +87,26 @@ def main() -> None:
     for report in decision.reports:
         print('\n'.join(report.lines()))
     known = [*evidence.PUBLISHED, *evidence.measured()]
-    print(evidence.sentence(decision.images, known))
+    print('\n'.join(evidence.text(decision.images, decision.objects_an_image, known)))
     if args.no_train:
         return
     laid_out = decision.plan(args.budget)
 
+    failed: dict[str, str] = {}
+
     def answer(running: bool = True) -> list[str]:
-        verdict = decision.answer(laid_out)['verdict']
+        verdict = decision.answer(laid_out, failed)['verdict']
         page.write(folder, running)
-        return verdict or ['not one run of each initialization yet']
+        return verdict or ['not enough runs of each initialization yet']
 
     answer()
     print(f'{plan.describe(laid_out)}; the answer so far: {folder / page.PAGE}')
-    failed = decision.train(laid_out, args.budget, update=answer)
-    print('\n'.join(answer(running=False)))
+    try:
+        failed = decision.train(laid_out, args.budget, update=answer)
+    finally:
+        # of an interrupted call, too
+        verdict = answer(running=False)
+    print('\n'.join(verdict))
     for label, why in failed.items():
         print(f'failed: {label}: {why}', file=sys.stderr)
     if failed:

@@ -27,13 +27,13 @@ SIDE = 4000
 DRAWN = ShapesConfig(
     size=SIDE, classes=3, objects=(60, 100), object_size=(0.003, 0.004), occlusion=0.1
 )
-TRAINED, TESTED = 128, 256  # sides of tiles in pixels
+TILE = 128  # side in pixels, as the config's images
 ANCHORS = 'model.rpn_head.anchor_generator.scales=[4]'  # from 16 pixels on, in place of 32
 # options of test.py, and values of the config
 WAYS: dict[str, tuple[list[str], list[str]]] = {
     'shrunk': ([], []),
     'full size': ([], [f'test_dataloader.dataset.pipeline.1.scale=({SIDE},{SIDE})']),
-    'tiles': (['--tiles', str(TESTED)], []),
+    'tiles': (['--tiles', str(TILE)], []),
 }
 KEPT = ('bbox_mAP', 'bbox_mAP_50', 'segm_mAP', 'segm_mAP_50')
 
@@ -57,7 +57,7 @@ def main() -> None:
     whole, cut, trained = work / 'whole', work / 'cut', work / 'run'
     generate(whole, DRAWN, dict(train=args.train, val=args.val), workers=1)
     if not cut.is_dir():
-        convert(whole, cut, TRAINED)
+        convert(whole, cut, TILE)
     checkpoint = trained / 'iter_250.pth'
     if not checkpoint.is_file():
         # validated on a few tiles alone
@@ -79,7 +79,7 @@ def main() -> None:
         hardware=f'{cpu_threads.cores()} CPU cores ({platform.machine()})',
         versions={name: version(name) for name in ('torch', 'torchvision', 'mmdet')},
         images=dict(train=args.train, val=args.val, side=SIDE, objects=DRAWN.objects),
-        tiles=dict(trained=TRAINED, tested=TESTED, overlap=0.2),
+        tiles=dict(side=TILE, overlap=0.2),
         found=found,
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)

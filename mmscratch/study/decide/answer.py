@@ -13,19 +13,25 @@ from numpy.typing import NDArray
 
 from mmscratch.study.decide import learning_curve
 from mmscratch.study.decide.learning_curve import LearningCurves, Observation
-from mmscratch.study.decide.plan import Plan
+from mmscratch.study.decide.plan import MOST_SEEDS, Plan
 from mmscratch.study.seed_statistics import Results
 
 # Of the samples, the ends of an interval
 LOW, HIGH = 0.1, 0.9
 # A difference of so many AP makes none in practice
-ALIKE = 1.0
-# More than so many times the hours spent are not worth naming
-MOST_HOURS = 20
+NEGLIGIBLE = 1.0
+# With less AP than this from any initialization nothing can be compared
+LEAST_AP = 5.0
 # Images and iterations are extrapolated to so many times those measured. The error of a detector
 # that has hardly begun to learn falls faster than by the law, so iterations go less far.
 FURTHEST_IMAGES, FURTHEST_ITERATIONS = 10, 2
-PRETRAIN, SCRATCH_WINS, EITHER, UNDECIDED = 'pre-train', 'scratch', 'either', 'not decidable'
+AHEAD, BEHIND, ALIKE, UNDECIDED, UNLEARNED = (
+    'ahead',
+    'behind',
+    'alike',
+    'not decidable',
+    'not learned',
+)
 
 
 @dataclass(frozen=True)
@@ -58,19 +64,25 @@ class Comparison:
     Args:
         arm: its name.
         gap: how far it is ahead after the longest schedule, by number of images.
-        images: from how many on the first arm is as good.
-        iterations: how many times the longest schedule the first arm needs to be as good with the
-            most images that were trained on.
-        word: pre-train, scratch, either, not decidable
+        trained_on: the most images that ``gap`` was measured with.
+        images: how many the first arm needs to be as good as this one is with today's images.
+        crossing: from how many on the first arm is as good as this one is with as many.
+        iterations: how many times the longest schedule the first arm needs to be as good, on the
+            same images.
+        word: ahead, behind, alike, not decidable, not learned.
         sure: the share of samples in which the arm is ahead, with today's images.
+        most_ap: the middle of the AP of the better of the two, with today's images.
     """
 
     arm: str
     gap: dict[int, Interval]
+    trained_on: int
     images: Interval
+    crossing: Interval
     iterations: Interval
     word: str
     sure: float
+    most_ap: float
 
 
 def observations(plan: Plan, results: Results, length: int) -> list[Observation]:
@@ -97,8 +109,8 @@ def curves(plan: Plan, results: Results, length: int) -> LearningCurves | None:
     )
 
 
-def curves_of_iterations(plan: Plan, results: Results) -> LearningCurves | None:
-    """AP against iterations on the largest part on which each arm was trained."""
+def curves_of_iterations(plan: Plan, results: Results) -> tuple[int, LearningCurves] | None:
+    """The largest part with two lengths of each arm, and AP against iterations on it."""
     for part in reversed(plan.parts):
         seen = [
             Observation(arm.name, n * plan.one, ap_of(result))
@@ -106,8 +118,9 @@ def curves_of_iterations(plan: Plan, results: Results) -> LearningCurves | None:
             for n in plan.lengths
             for result in results.get(plan.name(arm.name, part, n), [])
         ]
-        if {o.arm for o in seen} == {arm.name for arm in plan.arms}:
-            return learning_curve.fit(seen, learning_curve.ITERATIONS)
+        lengths = {arm.name: {o.amount for o in seen if o.arm == arm.name} for arm in plan.arms}
+        if all(len(amounts) > 1 for amounts in lengths.values()):
+            return part, learning_curve.fit(seen, learning_curve.ITERATIONS)
     return None
 
 
@@ -129,67 +142,117 @@ def _compare(
     plan: Plan, by_images: LearningCurves, by_iterations: LearningCurves, arm: str, first: str
 ) -> Comparison:
     today = by_images.gap(arm, first, plan.images)
+    both = [by_images.ap(name, plan.images) for name in (arm, first)]
+    most_ap = max(interval(ap).middle for ap in both)
     amounts = sorted({*plan.parts, *(n * plan.images for n in (1, 2, FURTHEST_IMAGES))})
     gap = {n: interval(by_images.gap(arm, first, n)) for n in amounts}
     grid = np.geomspace(plan.parts[0], FURTHEST_IMAGES * plan.images, 60)
-    images = by_images.crossing(arm, first, list(grid))
+    images = _first(grid, [by_images.ap(first, n) >= both[0] for n in grid])
     longest = by_iterations.most
     goal = by_iterations.ap(arm, longest)
     times = np.geomspace(1 / 8, FURTHEST_ITERATIONS, 60)
-    reached = np.stack([by_iterations.ap(first, longest * t) >= goal for t in times])
-    needed = np.where(reached.any(axis=0), times[np.argmax(reached, axis=0)], np.inf)
+    iterations = _first(times, [by_iterations.ap(first, longest * t) >= goal for t in times])
     return Comparison(
         arm,
         gap,
+        by_images.most,
         interval(images, 0),
-        interval(needed),
-        _word(gap[plan.images]),
+        interval(by_images.crossing(arm, first, list(grid)), 0),
+        interval(iterations),
+        UNLEARNED if most_ap < LEAST_AP else _word(gap[plan.images]),
         round(float(np.mean(today > 0)), 3),
+        most_ap,
     )
 
 
+def _first(amounts: NDArray[np.float64], reached: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
+    """Of each draw the first amount that reaches its goal, or infinity."""
+    rows = np.stack(reached)
+    return np.where(rows.any(axis=0), amounts[np.argmax(rows, axis=0)], np.inf)
+
+
 def _word(gap: Interval) -> str:
-    if gap.low > -ALIKE and gap.high < ALIKE:
-        return EITHER
-    return PRETRAIN if gap.low > 0 else SCRATCH_WINS if gap.high < 0 else UNDECIDED
+    if gap.low > -NEGLIGIBLE and gap.high < NEGLIGIBLE:
+        return ALIKE
+    return AHEAD if gap.low > 0 else BEHIND if gap.high < 0 else UNDECIDED
 
 
-def sentence(plan: Plan, comparison: Comparison, hours: float) -> str:
+def best(plan: Plan, by_images: LearningCurves) -> list[str]:
+    """The arms that may be the best with today's images: none is clearly ahead of them."""
+    aps = {arm.name: by_images.ap(arm.name, plan.images) for arm in plan.arms}
+    winner = max(aps, key=lambda arm: float(np.mean(aps[arm])))
+    if interval(aps[winner]).middle < LEAST_AP:
+        return []
+    behind = {arm: interval(aps[winner] - ap) for arm, ap in aps.items()}
+    return [arm for arm, gap in behind.items() if gap.low <= 0 or gap.high < NEGLIGIBLE]
+
+
+def sentence(plan: Plan, comparison: Comparison, hours: float, missing: int) -> str:
     """The verdict in plain words.
 
     Args:
         plan: of the runs.
         comparison: of an arm with the first one.
-        hours: that the plan takes.
+        hours: that the runs have taken.
+        missing: runs of the plan that have no result yet.
     """
     titles = {arm.name: arm.title for arm in plan.arms}
     first, arm, gap = titles[plan.arms[0].name], titles[comparison.arm], comparison.gap[plan.images]
-    start = f'With your {plan.images:,} images, starting from'
+    start = f'With your {plan.images:,} images'
+    if comparison.trained_on < plan.images:
+        start += f' (trained on {comparison.trained_on:,} of them at most)'
     length = f'after {plan.lengths[-1] * plan.one:,} iterations'
-    if comparison.word == PRETRAIN:
+    if comparison.word == UNLEARNED:
         return (
-            f'{start} {arm} brings {gap} AP more than from {first}, {length}. '
-            f'From {first} it would take {_times(comparison.iterations)}, or '
-            f'{_images(comparison.images, plan)}, to catch up.'
+            f'{start}, neither {arm} nor {first} leads to a detector that can be compared: '
+            f'{comparison.most_ap:.1f} AP {length}. Look at the data with tools/data/check.py, or '
+            'give a larger budget, in another folder (--out).'
         )
-    if comparison.word == SCRATCH_WINS:
+    if comparison.word == AHEAD:
+        return (
+            f'{start}, starting from {arm} brings {gap} AP more (80 % interval) than from {first}, '
+            f'{length}. From {first} it would take {_times(comparison.iterations)}, or '
+            f'{_images(comparison.images, plan)}, to be as good.'
+        )
+    if comparison.word == BEHIND:
         ahead = f'{-gap.high:.1f} to {-gap.low:.1f}'
-        return f'{start} {first} brings {ahead} AP more than from {arm}, {length}.'
-    if comparison.word == EITHER:
         return (
-            f'{start} {arm} or from {first} makes less than {ALIKE:g} AP of difference, {length}.'
+            f'{start}, starting from {first} brings {ahead} AP more (80 % interval) than from '
+            f'{arm}, {length}.'
         )
-    # the interval narrows as the square root of the seeds
-    wide = max(abs(gap.low - gap.middle), abs(gap.high - gap.middle))
-    factor = (wide / max(abs(gap.middle), ALIKE / 2)) ** 2
-    if factor < MOST_HOURS:
-        needed = max(1, round(hours * (factor - 1)))
-        more = f'about {needed} more hour{"s" * (needed > 1)} would'
-    else:
-        more = 'more seeds would hardly, since the two are close'
+    if comparison.word == ALIKE:
+        return (
+            f'{start}, it makes less than {NEGLIGIBLE:g} AP of difference (80 % interval) whether '
+            f'training starts from {arm} or from {first}, {length}.'
+        )
     return (
-        f'{start} {arm} brings {gap.low:+.1f} to {gap.high:+.1f} AP against {first}, {length}: '
-        f'not decidable in this budget; {more}.'
+        f'{start}, starting from {arm} brings between {-gap.low:.1f} AP less and {gap.high:.1f} AP '
+        f'more (80 % interval) than from {first}, {length}. '
+        + _remedy(plan, comparison, hours, missing)
+    )
+
+
+def _remedy(plan: Plan, comparison: Comparison, hours: float, missing: int) -> str:
+    """What may decide it."""
+    gap = comparison.gap[plan.images]
+    if missing:
+        return f'Not decided yet: {missing} runs are missing.'
+    if comparison.trained_on < plan.images:
+        return 'Not decidable in this budget: runs on more images may decide it.'
+    if max(-gap.low, gap.high) < 2 * NEGLIGIBLE:
+        return 'Not decidable in this budget: the two are close.'
+    # the interval narrows as the square root of the seeds at best
+    wide = max(gap.middle - gap.low, gap.high - gap.middle)
+    seeds = math.ceil(plan.seeds * (wide / max(abs(gap.middle), NEGLIGIBLE / 2)) ** 2)
+    if plan.seeds < seeds <= MOST_SEEDS:
+        more = max(1, round(hours * (seeds / plan.seeds - 1)))
+        return (
+            f'Not decidable in this budget: about {more} more hour{"s" * (more > 1)}, for {seeds} '
+            'seeds in all, may decide it.'
+        )
+    return (
+        'Not decidable in this budget: longer schedules may decide it, with a larger budget in '
+        'another folder (--out).'
     )
 
 
@@ -226,22 +289,29 @@ def content(plan: Plan, results: Results, hours: float) -> dict[str, Any]:
         hours: that these took.
 
     Returns:
-        ``verdict``: a sentence for each arm but the first; ``comparisons``; ``by_images``: bands of
-        AP against images after each length; ``by_iterations``: against iterations, on the largest
-        part; ``observations``: the AP of each run. Infinite numbers are None.
+        ``verdict``: a text for each arm but the first; ``comparisons``; ``best``: the arms that may
+        be the best; ``by_images``: bands of AP against images after each length;
+        ``by_iterations``: against iterations, on ``by_iterations_on`` images; ``observations``: the
+        AP of each run. Infinite numbers are None.
     """
     images = np.geomspace(plan.parts[0], FURTHEST_IMAGES * plan.images, 40)
     fitted = {n: curves(plan, results, n) for n in plan.lengths}
-    of_iterations = curves_of_iterations(plan, results)
+    part, of_iterations = curves_of_iterations(plan, results) or (None, None)
     longest = plan.lengths[-1] * plan.one
     iterations = np.geomspace(plan.one / 2, FURTHEST_ITERATIONS * longest, 40)
     by_images = fitted[plan.lengths[-1]]
     comparisons = compare(plan, by_images, of_iterations) if by_images and of_iterations else []
+    names = {
+        plan.name(arm.name, n, x) for arm in plan.arms for n in plan.parts for x in plan.lengths
+    }
+    missing = len(names) * plan.seeds - sum(len(results.get(name, [])) for name in names)
     found = dict(
-        verdict=[sentence(plan, each, hours) for each in comparisons],
+        verdict=[sentence(plan, each, hours, missing) for each in comparisons],
         comparisons=[asdict(each) for each in comparisons],
+        best=best(plan, by_images) if by_images and comparisons else [],
         by_images={n * plan.one: bands(fit, list(images)) for n, fit in fitted.items() if fit},
         by_iterations=bands(of_iterations, list(iterations)) if of_iterations else {},
+        by_iterations_on=part,
         observations=[
             dict(arm=o.arm, images=o.amount, iterations=n * plan.one, ap=round(o.ap, 2))
             for n in plan.lengths

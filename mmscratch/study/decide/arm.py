@@ -66,8 +66,8 @@ def resolve(names: Sequence[str], config: Path) -> list[Arm]:
         config: of configs/scratch/.
 
     Raises:
-        InputError: fewer than two, a name that is none of these, two files of one name, or no twin
-            with ImageNet's weights.
+        InputError: fewer than two, a name that is none of these, two files of one name or a file
+            with the name of an initialization, or no twin with ImageNet's weights.
     """
     arms = [_resolve(name, config) for name in dict.fromkeys(names)]
     kept = [arm.name for arm in arms]
@@ -99,6 +99,11 @@ def _resolve(name: str, config: Path) -> Arm:
     if not file.is_file():
         raise InputError(
             f'--arms {name}: neither {SCRATCH}, {IMAGENET}, {FROZEN}, {OWN} nor a file of weights'
+        )
+    if file.stem in TITLES:
+        raise InputError(
+            f'--arms {name}: this file would be called {file.stem}, which is an initialization; '
+            'rename it'
         )
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Arm(file.stem, str(config), ('--init', str(file)), str(file), digest)

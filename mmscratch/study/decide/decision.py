@@ -3,7 +3,7 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, median
@@ -64,6 +64,8 @@ class Decision:
                 f'--images {self.upto}: give {2 * planning.FEWEST_IMAGES} to {self.images}, the '
                 f'images with objects of {self.reports[0].annotation_file}'
             )
+        objects = sum(self.reports[0].instances.values())
+        self.objects_an_image = objects / max(1, self.images)
         self.data = Data(self.root.name, digests, self.root)
         self.iterations = planning.check_config(self.config).train_cfg.max_iters
         self.executor = Executor(self.folder / RUNS, self.folder / TRAINING, self.launcher)
@@ -108,15 +110,17 @@ class Decision:
                 )
             cost = Cost(**kept['cost'])
             plan = Plan.of_file(kept, self.arms, self.data)
-            available = seconds * self.launcher.jobs * planning.PLANNED
+            spent = kept.get('spent', 0.0)
             # a larger budget gives more seeds
             while plan.seeds < planning.MOST_SEEDS:
                 more = replace(plan, seeds=plan.seeds + 1)
-                if planning.seconds_of(more, cost) > available:
+                if planning.wall_seconds(more, cost, self.launcher.jobs) > (
+                    seconds * planning.PLANNED
+                ):
                     break
                 plan = more
         else:
-            cost = self._probe()
+            cost, spent = self._probe(), 0.0
             plan = planning.lay_out(
                 self.arms,
                 self.data,
@@ -135,7 +139,7 @@ class Decision:
             one=plan.one,
             seeds=plan.seeds,
         )
-        _write(file, dict(question=self.question, cost=asdict(cost), **layout))
+        _write(file, dict(question=self.question, cost=asdict(cost), spent=spent, **layout))
         return plan
 
     def _probe(self) -> Cost:
@@ -156,6 +160,9 @@ class Decision:
             else:
                 step[run.name.removeprefix('probe_')].append(median(times[2:]))
                 rest.append(result['process_seconds'] - sum(times))
+        # probed anew if no plan fits: the times are in the folders, which go
+        for run in runs:
+            (self.executor.results / f'{run.label}.json').unlink()
         self.executor.tidy(runs)
         steps = {name: mean(values) for name, values in step.items()}
         return Cost(steps, mean(rest), pretraining)
@@ -164,10 +171,17 @@ class Decision:
         """The results so far, by the names of the runs."""
         return results_of(plan.runs, self.executor.results)
 
-    def spent(self, plan: Plan) -> float:
-        """Seconds that the runs so far have taken, as if none had waited for another."""
-        every = [result for of_seeds in self.results(plan).values() for result in of_seeds]
-        return sum(result['process_seconds'] for result in every) / self.launcher.jobs
+    @property
+    def spent(self) -> float:
+        """Seconds of the budget that are gone, of all calls so far."""
+        return json.loads((self.folder / PLAN).read_text())['spent']
+
+    def _spend(self, since: float) -> float:
+        """Keep the seconds since ``since`` as spent; the time now."""
+        now, file = time.monotonic(), self.folder / PLAN
+        kept = json.loads(file.read_text())
+        _write(file, kept | dict(spent=round(kept['spent'] + now - since, 1)))
+        return now
 
     def train(
         self, plan: Plan, seconds: float, update: Callable[[], object] = lambda: None
@@ -177,31 +191,42 @@ class Decision:
         Args:
             plan: of the runs.
             seconds: the budget, with what was spent before.
-            update: is called now and then when a run has ended.
+            update: is called now and then when a run has ended. Runs go on if it fails.
 
         Returns:
             Label -> fault of each run that failed.
         """
-        left = max(0.0, seconds - self.spent(plan))
-        updated = time.monotonic()
+        left = max(0.0, seconds - self.spent)
+        spent = updated = time.monotonic()
 
         def ended(run: Run) -> None:
-            nonlocal updated
+            nonlocal spent, updated
+            spent = self._spend(spent)
             self.executor.tidy(plan.runs, [r for r in plan.runs if self._is_shown(plan, r)])
             # an update takes some seconds
             if time.monotonic() - updated > UPDATE_SECONDS:
-                update()
+                try:
+                    update()
+                except Exception as error:  # hours of training are worth more than a page
+                    print(f'the answer so far could not be written ({error}); training goes on')
                 updated = time.monotonic()
 
-        return self.executor.execute(plan.runs, left, ended)
+        try:
+            return self.executor.execute(plan.runs, left, ended)
+        finally:
+            self._spend(spent)
 
     def _is_shown(self, plan: Plan, run: Run) -> bool:
         """Whether the page shows detections of its checkpoint: of the first seed on most images."""
         shown = {plan.name(arm.name, plan.parts[-1], plan.lengths[-1]) for arm in plan.arms}
         return run.seed == 0 and run.name in shown
 
-    def answer(self, plan: Plan) -> dict[str, Any]:
+    def answer(self, plan: Plan, failed: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Write ``decide.json`` from the results so far.
+
+        Args:
+            plan: of the runs.
+            failed: label -> fault of each run that failed.
 
         Returns:
             its content.
@@ -212,7 +237,8 @@ class Decision:
             folders=dict(data=str(self.root), images=str(images_of(self.root))),
             plan=planning.describe(plan),
             data=[_facts(report) for report in self.reports],
-            **answer.content(plan, results, self.spent(plan) / 3600),
+            failed=dict(failed or {}),
+            **answer.content(plan, results, self.spent / 3600),
             runs=[result for of_seeds in results.values() for result in of_seeds],
         )
         _write(self.folder / ANSWER, content)

@@ -138,15 +138,13 @@ class LearningCurves:
         """How far one arm is ahead of another in each draw, in AP."""
         return self.ap(ahead, amount) - self.ap(behind, amount)
 
-    def crossing(
-        self, ahead: str, behind: str, amounts: Sequence[float], within: float = 0.0
-    ) -> NDArray[np.float64]:
-        """The first of ``amounts`` from which ``behind`` is not behind by more than ``within`` AP.
+    def crossing(self, ahead: str, behind: str, amounts: Sequence[float]) -> NDArray[np.float64]:
+        """The first of ``amounts`` from which ``behind`` is not behind.
 
         Returns:
             one amount a draw; infinite where it is still behind at the last one.
         """
-        near = np.stack([self.gap(ahead, behind, amount) <= within for amount in amounts])
+        near = np.stack([self.gap(ahead, behind, amount) <= 0 for amount in amounts])
         # from there on
         stays = np.logical_and.accumulate(near[::-1])[::-1]
         first = np.array(amounts, float)[np.argmax(stays, axis=0)]

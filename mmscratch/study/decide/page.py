@@ -96,6 +96,9 @@ class _Page:
         planned = len(self.arms) * len(self.plan.parts) * len(self.plan.lengths) * self.plan.seeds
         spent = sum(run['process_seconds'] for run in self.found['runs'])
         left = planning.seconds_of(self.plan, Cost(**self.kept['cost'])) - spent
+        # several run at a time
+        if spent and (wall := self.kept.get('spent')):
+            left *= min(1, wall / spent)
         fullest = self._fullest()
         return html_page.render(
             TEMPLATE,
@@ -111,7 +114,9 @@ class _Page:
             basis=self._basis(done),
             gaps=[self._gap(comparison) for comparison in self.found['comparisons']],
             furthest=answer.FURTHEST_IMAGES,
-            figures=self._figures(fullest[0] if fullest else 0),
+            figures=self._figures(),
+            iterations_on=self.found['by_iterations_on'],
+            failed=self.found.get('failed', {}),
             length=self._longest_fitted(),
             measured=self.parts,
             fullest=fullest,
@@ -156,24 +161,27 @@ class _Page:
         return facts
 
     def _gap(self, comparison: dict[str, Any]) -> list[Any]:
-        """A row: the arm's number, gaps at three numbers of images, what the first arm needs."""
+        """A row: the arm's number, gaps at three numbers of images, what the first arm needs.
+
+        The last is from how many images on the first arm is as good with as many.
+        """
         plan = self.plan
         amounts = [plan.images * times for times in (1, 2, answer.FURTHEST_IMAGES)]
         gaps = [comparison['gap'][str(n)] for n in amounts]
         return [
             self.arms.index(comparison['arm']),
             *((f'{g["middle"]:+.1f}', f'{g["low"]:+.1f} to {g["high"]:+.1f}') for g in gaps),
-            f'{100 * comparison["sure"]:.0f} %',
+            # a share of some hundred samples
+            f'{min(max(100 * comparison["sure"], 1), 99):.0f} %',
             _needed(comparison['iterations'], answer.FURTHEST_ITERATIONS, 1, '×'),
-            _needed(comparison['images'], answer.FURTHEST_IMAGES * plan.images, 0),
+            *(
+                _needed(comparison[key], answer.FURTHEST_IMAGES * plan.images, 0)
+                for key in ('images', 'crossing')
+            ),
         ]
 
-    def _figures(self, most: int) -> dict[str, Markup]:
-        """Those that can be drawn of the runs so far, by what AP is drawn against.
-
-        Args:
-            most: the images of the largest part of which each arm has a run.
-        """
+    def _figures(self) -> dict[str, Markup]:
+        """Those that can be drawn of the runs so far, by what AP is drawn against."""
         plan, found, drawn = self.plan, self.found, {}
         if found['by_images']:
             length = self._longest_fitted()
@@ -195,7 +203,7 @@ class _Page:
                     (n * plan.one, answer.ap_of(run))
                     for name, part, n, of_seeds in self.groups
                     for run in of_seeds
-                    if (name, part) == (arm, most)
+                    if (name, part) == (arm, found['by_iterations_on'])
                 ]
                 for arm in self.arms
             ]
@@ -302,27 +310,18 @@ class _Page:
 
     def _commands(self) -> list[tuple[int, list[tuple[str, float | None]]]]:
         """Of the arms that may be the best: the number, commands, and the AP to expect."""
-        compared = {each['arm']: each for each in self.found['comparisons']}
-        if not compared:
-            return []
-        today, first = str(self.plan.images), self.arms[0]
-        ahead = {arm: each['gap'][today]['middle'] for arm, each in compared.items()} | {first: 0}
-        chosen = {max(ahead, key=lambda arm: ahead[arm])}
-        alike = {a for a, c in compared.items() if c['word'] in (answer.EITHER, answer.UNDECIDED)}
-        if chosen <= {first, *alike}:
-            chosen |= {first, *alike}
         iterations = self.plan.lengths[-1] * self.plan.one
         return [
             (i, [self._command(arm, n) for n in (iterations, 2 * iterations)])
             for i, arm in enumerate(self.plan.arms)
-            if arm.name in chosen
+            if arm.name in self.found['best']
         ]
 
     def _command(self, arm: Arm, iterations: int) -> tuple[str, float | None]:
         folders = self.found['folders']
         length = ['--iterations', str(iterations)]
         command = ['python', 'tools/train.py', arm.config, '--data', folders['data']]
-        command += arm.arguments
+        command += self.plan.arguments(arm)
         before = ''
         if arm.name == OWN:
             work = 'work_dirs/own'
@@ -333,7 +332,8 @@ class _Page:
             command += ['--init', f'{work}/backbone.pth']
         bands = self.found['by_iterations'].get(arm.name, [])
         near = min(bands, key=lambda row: abs(math.log(row[0] / iterations)), default=None)
-        lines = '\n'.join(filter(None, [before, shlex.join([*command, *length])]))
+        command += [*length, '--cfg-options', *self.plan.recipe(arm)]
+        lines = '\n'.join(filter(None, [before, shlex.join(command)]))
         return lines, near and near[2]
 
     def _row(self, arm: str, part: int, n: int, run: dict[str, Any]) -> list[Any]:

@@ -23,14 +23,13 @@ from mmscratch.study.run import Data, Options, Run
 from mmscratch.study.schedule import Schedule
 
 # The plans to choose from, the best first: seeds, parts, lengths. The first that leaves enough
-# iterations is taken.
+# iterations is taken. One length would tell nothing of more iterations.
 CHOICES = (
     (3, 4, (1, 2, 4)),
     (3, 3, (1, 2, 4)),
     (2, 3, (1, 2, 4)),
     (2, 3, (1, 2)),
     (2, 2, (1, 2)),
-    (2, 2, (1,)),
 )
 MOST_SEEDS = 5
 # The fewest images of the smallest part are at least this share of all.
@@ -135,16 +134,12 @@ class Plan:
             seed,
             self.data,
             options,
-            arguments=self._arguments(arm),
+            arguments=self.arguments(arm),
         )
         if arm.name == OWN:
             iterations = self.lengths[-1] * self.one
             run = replace(run, weights=self._pretraining(arm, seed, iterations))
         schedule, longest = self.schedule, self.lengths[-1]
-        if len(self.lengths) == 1:
-            name = self.name(arm.name, part, longest)
-            whole = (*options, *schedule.whole(longest, longest))
-            return [replace(run, name=name, options=whole)]
         trunk = schedule.trunk(run, self.lengths[0], longest, schedule.branch_point(longest))
         return [
             schedule.branch(self.name(arm.name, part, n), n, trunk, options) for n in self.lengths
@@ -154,8 +149,22 @@ class Plan:
         """The name of a run, whatever its seed."""
         return f'{part}_{arm}_{length}x'
 
-    def _arguments(self, arm: Arm) -> tuple[str, ...]:
-        return arm.arguments + (('--scale', f'{self.scale:g}') if self.scale else ())
+    def recipe(self, arm: Arm) -> list[str]:
+        """Options of a longer run with this warm-up, and these drops before its end.
+
+        They are ``--cfg-options`` beside ``--iterations``, which moves the drops with the end.
+        """
+        config, schedule = Config.fromfile(arm.config), self.schedule
+        end = config.train_cfg.max_iters
+        drops = [end - schedule.first_drop, end - schedule.second_drop]
+        return [
+            f'param_scheduler.0.end={_warm_up_of(arm, self.one)}',
+            f'param_scheduler.1.milestones={drops}'.replace(' ', ''),
+        ]
+
+    def arguments(self, arm: Arm) -> tuple[str, ...]:
+        """Of tools/train.py, for each run of an arm."""
+        return (*arm.arguments, *(('--scale', f'{self.scale:g}') if self.scale else ()))
 
     def _pretraining(
         self, arm: Arm, seed: int, iterations: int, options: Options = ()
@@ -186,7 +195,7 @@ def probes(plan: Plan, jobs: int) -> list[Run]:
                 *_TIMES,
             )
             name = f'probe_{arm.name}'
-            run = Run(name, arm.config, seed, plan.data, options, arguments=plan._arguments(arm))
+            run = Run(name, arm.config, seed, plan.data, options, arguments=plan.arguments(arm))
             runs.append(run)
             if arm.name == OWN and not seed:
                 own = plan._pretraining(arm, seed, PROBE_ITERATIONS, (*_TIMES, _NO_COLLAPSE))
@@ -196,7 +205,7 @@ def probes(plan: Plan, jobs: int) -> list[Run]:
 
 def _options(arm: Arm, one: int, part: int, seed: int) -> Options:
     options: Options = (
-        ('param_scheduler.0.end', min(_warm_up(arm.config), max(2, one // 5 + 1))),
+        ('param_scheduler.0.end', _warm_up_of(arm, one)),
         ('default_hooks.logger.interval', 10),
         ('default_hooks.checkpoint.save_best', None),
         ('default_hooks.visualization.num_images', 4),
@@ -213,6 +222,10 @@ def _options(arm: Arm, one: int, part: int, seed: int) -> Options:
 def _warm_up(config: str) -> int:
     """The iteration at which the config's warm-up ends."""
     return Config.fromfile(config).param_scheduler[0]['end']
+
+
+def _warm_up_of(arm: Arm, one: int) -> int:
+    return min(_warm_up(arm.config), max(2, one // 5 + 1))
 
 
 def check_config(config: Path) -> Config:
@@ -275,33 +288,31 @@ def lay_out(
     Raises:
         InputError: the budget is too small to tell anything. The message says what would do.
     """
-    available = seconds * jobs * PLANNED
 
     def make(seeds: int, number: int, lengths: tuple[int, ...], one: int) -> Plan:
         parts = parts_of(upto, number)
         return Plan(tuple(arms), data, images, parts, lengths, one, seeds, scale)
 
+    def fits(plan: Plan) -> bool:
+        return wall_seconds(plan, cost, jobs) <= seconds * PLANNED
+
     for share in (ENOUGH, LEAST):
         for seeds, number, lengths in CHOICES:
             least = math.ceil(share * iterations / lengths[-1])
             most = iterations // lengths[-1]
-            if seconds_of(make(seeds, number, lengths, least), cost) > available:
+            if not fits(make(seeds, number, lengths, least)):
                 continue
             one = least
-            while (
-                one < most and seconds_of(make(seeds, number, lengths, one + 1), cost) <= available
-            ):
+            while one < most and fits(make(seeds, number, lengths, one + 1)):
                 one += 1
             while (
-                one == most
-                and seeds < MOST_SEEDS
-                and seconds_of(make(seeds + 1, number, lengths, one), cost) <= available
+                one == most and seeds < MOST_SEEDS and fits(make(seeds + 1, number, lengths, one))
             ):
                 seeds += 1
             return make(seeds, number, lengths, one)
     seeds, number, lengths = CHOICES[-1]
-    smallest = make(seeds, number, lengths, math.ceil(LEAST * iterations))
-    hours = seconds_of(smallest, cost) / jobs / PLANNED / 3600
+    smallest = make(seeds, number, lengths, math.ceil(LEAST * iterations / lengths[-1]))
+    hours = wall_seconds(smallest, cost, jobs) / PLANNED / 3600
     raise InputError(
         f'--budget: the smallest plan that can tell something takes {hours:.1f} hours with {jobs} '
         f'runs at a time: {describe(smallest)}; give that, or smaller images with --scale'
@@ -311,8 +322,7 @@ def lay_out(
 def seconds_of(plan: Plan, cost: Cost) -> float:
     """What a plan takes, the times of all its runs added up."""
     schedule, longest = plan.schedule, plan.lengths[-1]
-    # with one length there is no shared run
-    starts = len(plan.lengths) + (len(plan.lengths) > 1)
+    starts = 1 + len(plan.lengths)
     steps = schedule.branch_point(longest) + len(plan.lengths) * (schedule.first_drop + 1)
     each = len(plan.parts) * plan.seeds
     rest = starts * cost.rest
@@ -320,6 +330,18 @@ def seconds_of(plan: Plan, cost: Cost) -> float:
     if any(arm.name == OWN for arm in plan.arms):
         total += plan.seeds * longest * plan.one * cost.pretraining
     return total
+
+
+def wall_seconds(plan: Plan, cost: Cost, jobs: int) -> float:
+    """What a plan takes with ``jobs`` runs at a time: no less than a run with all that it needs."""
+    iterations = plan.lengths[-1] * plan.one
+    chains = [
+        iterations * cost.step[arm.name]
+        + 2 * cost.rest
+        + iterations * cost.pretraining * (arm.name == OWN)
+        for arm in plan.arms
+    ]
+    return max(seconds_of(plan, cost) / jobs, *chains)
 
 
 def describe(plan: Plan) -> str:

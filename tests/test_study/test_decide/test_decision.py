@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,7 @@ from mmscratch.study.run import in_order
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = Path('configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py')
 HOUR = 3600
+PROBE = Decision._probe
 
 
 @pytest.fixture(scope='module')
@@ -58,6 +60,7 @@ class Formula(Executor):
             result = dict(name=run.name, key=run.key, seed=run.seed, iterations=end)
             result |= dict(history=[dict(iteration=end, bbox_mAP=ap / 100)], process_seconds=60.0)
             (self.results / f'{run.label}.json').write_text(json.dumps(result))
+            self.folder(run).mkdir(parents=True, exist_ok=True)
             ended(run)
         return {}
 
@@ -110,13 +113,14 @@ def test_the_verdict_says_who_is_ahead(decide, monkeypatch):
         return content['comparisons'][0]['word'], content['verdict'][0]
 
     word, text = verdict(12.0)
-    assert word == answer.PRETRAIN
+    assert word == answer.AHEAD
     assert text.startswith("With your 64 images, starting from ImageNet's weights brings 1")
-    assert 'to catch up' in text
+    assert 'AP more (80 % interval) than from random weights, after ' in text
+    assert text.endswith('to be as good.')
     word, text = verdict(-12.0)
-    assert word == answer.SCRATCH_WINS
+    assert word == answer.BEHIND
     assert 'starting from random weights brings 1' in text
-    assert verdict(0.0)[0] == answer.EITHER
+    assert verdict(0.0)[0] == answer.ALIKE
 
 
 def test_a_larger_budget_adds_seeds_and_keeps_the_runs(decide):
@@ -129,6 +133,63 @@ def test_a_larger_budget_adds_seeds_and_keeps_the_runs(decide):
     assert (large.one, large.parts, large.lengths) == (small.one, small.parts, small.lengths)
     assert before < {run.label for run in large.runs}
     assert not {run.label for run in made.executor.missing(large.runs)} & before
+
+
+def test_a_budget_that_was_too_small_can_be_raised(decide, monkeypatch):
+    """Steps are probed anew, since the folders with their times are gone."""
+    monkeypatch.setattr(Decision, '_probe', PROBE)
+    times = [dict(loss=1.0, time=0.5)] * plan.PROBE_ITERATIONS
+    monkeypatch.setattr(decision, 'read_scalars', lambda folder: times if folder.is_dir() else [])
+    with pytest.raises(InputError, match='the smallest plan that can tell something'):
+        decide().plan(60)
+    made = decide()
+    laid_out = made.plan(HOUR)
+    assert laid_out.seeds > 1
+    assert json.loads((made.folder / decision.PLAN).read_text())['cost']['step'] == {
+        'scratch': 0.5,
+        'imagenet': 0.5,
+    }
+
+
+def test_what_was_spent_counts_in_later_calls(decide, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(decision, 'time', SimpleNamespace(monotonic=lambda: now[0]))
+    made = decide()
+    laid_out = made.plan(HOUR)
+    left = []
+
+    def execute(self, runs, seconds, ended):
+        left.append(seconds)
+        now[0] += 600
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Formula, 'execute', execute)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            made.train(laid_out, HOUR)
+        assert made.plan(HOUR) == laid_out
+    assert left == [3600, 3000]
+    assert made.spent == 1200
+
+
+def test_training_goes_on_if_the_page_cannot_be_written(decide, monkeypatch, capsys):
+    monkeypatch.setattr(decision, 'UPDATE_SECONDS', -1)
+    made = decide()
+    laid_out = made.plan(HOUR)
+
+    def update():
+        raise ValueError('no page')
+
+    assert made.train(laid_out, HOUR, update) == {}
+    assert 'could not be written (no page); training goes on' in capsys.readouterr().out
+    assert made.executor.missing(laid_out.runs) == []
+
+
+def test_failed_runs_are_kept(decide):
+    made = decide()
+    assert made.answer(made.plan(HOUR), {'64_scratch_1x_seed0': 'why'})['failed'] == {
+        '64_scratch_1x_seed0': 'why'
+    }
 
 
 def test_another_question_needs_another_folder(decide, tmp_path):
@@ -168,8 +229,10 @@ def test_parts_up_to_a_number_answer_for_all_images(decide):
     laid_out = made.plan(HOUR)
     assert laid_out.parts[-1] == 32
     made.train(laid_out, HOUR)
-    [comparison] = made.answer(laid_out)['comparisons']
+    content = made.answer(laid_out)
+    [comparison] = content['comparisons']
     assert set(comparison['gap']) >= {32, 64, 128, 640}
+    assert content['verdict'][0].startswith('With your 64 images (trained on 32 of them at most), ')
 
 
 def test_nothing_is_said_before_each_arm_has_a_run(decide, monkeypatch):
@@ -181,8 +244,8 @@ def test_nothing_is_said_before_each_arm_has_a_run(decide, monkeypatch):
 
 def test_two_initializations_are_compared_by_one_command(data, tmp_path, monkeypatch, capsys):
     """The tool with real training, of four iterations a run."""
-    monkeypatch.setattr(plan, 'CHOICES', ((1, 2, (1,)),))
-    monkeypatch.setattr(plan, 'ENOUGH', 4 / 1200)
+    monkeypatch.setattr(plan, 'CHOICES', ((1, 1, (1, 2)),))
+    monkeypatch.setattr(plan, 'ENOUGH', 1.0)
     monkeypatch.setattr(plan, 'MOST_SEEDS', 1)
     monkeypatch.setattr(plan, 'PROBE_ITERATIONS', 3)
     monkeypatch.setattr(plan, 'PLANNED', 1.0)
@@ -197,10 +260,12 @@ def test_two_initializations_are_compared_by_one_command(data, tmp_path, monkeyp
     told = capsys.readouterr().out
     assert 'With your 64 images' in told
     content = json.loads((tmp_path / 'out' / 'decide.json').read_text())
-    assert len(content['runs']) == 4
-    assert {row['iterations'] for row in content['runs']} == {4}
+    assert len(content['runs']) == 6, 'two lengths and what they branch off from'
+    assert {row['iterations'] for row in content['observations']} == {6, 12}
+    assert content['comparisons'][0]['word'] == answer.UNLEARNED
+    assert content['best'] == []
 
 
 def shortest(lay_out):
-    """The plan as if the config had four iterations."""
-    return lambda *args: lay_out(*args[:4], 4, *args[5:])
+    """The plan as if the config had twelve iterations."""
+    return lambda *args: lay_out(*args[:4], 12, *args[5:])

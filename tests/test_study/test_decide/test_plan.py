@@ -1,10 +1,13 @@
 """Plans: what fits into a budget, in which order, and what is too small."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
+from mmscratch.config import schedule_length
 from mmscratch.errors import InputError
 from mmscratch.study.decide import arm, plan
 from mmscratch.study.decide.plan import Cost, lay_out, parts_of, seconds_of
@@ -68,6 +71,28 @@ def test_a_budget_that_tells_nothing_is_refused():
         laid_out(0.1)
     hours = float(str(refused.value).split(' takes ')[1].split()[0])
     assert laid_out(hours + 0.1)
+
+
+def test_a_run_and_what_it_needs_fit_however_many_run_at_a_time():
+    few, many = (laid_out(0.25, jobs) for jobs in (8, 64))
+    longest = many.lengths[-1] * many.one
+    assert longest * 0.5 + 2 * 15 <= 0.25 * 3600 * plan.PLANNED
+    assert plan.wall_seconds(many, COST, 64) == longest * 0.5 + 2 * 15
+    assert plan.wall_seconds(few, COST, 1) == seconds_of(few, COST)
+
+
+def test_the_final_detector_gets_the_drops_that_were_measured():
+    made = laid_out(3)
+    run = made.of(made.arms[0], 1000, 0)[-1].load()
+    cfg = Config.fromfile(made.arms[0].config)
+    options = dict(option.split('=') for option in made.recipe(made.arms[0]))
+    cfg.merge_from_dict({key: json.loads(value) for key, value in options.items()})
+    schedule_length.set_iterations(cfg, made.lengths[-1] * made.one)
+    assert cfg.param_scheduler[0].end == run.param_scheduler[0].end
+    drops = cfg.param_scheduler[1].milestones
+    # a branch begins one iteration before its first drop
+    assert drops == run.param_scheduler[1].milestones
+    assert cfg.param_scheduler[1].end == run.param_scheduler[1].end
 
 
 def test_all_seeds_of_the_smallest_part_come_first():
@@ -140,6 +165,13 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         file.touch()
     with pytest.raises(InputError, match='two of them are called moco'):
         arm.resolve(list(map(str, files)), CONFIG)
+
+
+def test_a_file_with_the_name_of_an_initialization_is_refused(tmp_path):
+    file = tmp_path / 'own.pth'
+    file.touch()
+    with pytest.raises(InputError, match=r'own\.pth: this file would be called own.*rename'):
+        arm.resolve(['scratch', str(file)], CONFIG)
 
 
 def test_a_schedule_of_another_kind_is_refused():

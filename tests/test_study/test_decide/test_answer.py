@@ -1,0 +1,136 @@
+"""What the runs say: comparisons and sentences, of observations that are made up."""
+
+import functools
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmscratch.study.decide import answer, learning_curve
+from mmscratch.study.decide.answer import Comparison, Interval
+from mmscratch.study.decide.arm import Arm
+from mmscratch.study.decide.plan import Plan
+from mmscratch.study.run import Data
+
+CONFIG = 'configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py'
+ARMS = Arm('scratch', CONFIG), Arm('imagenet', CONFIG), Arm('frozen', CONFIG)
+PLAN = Plan(ARMS[:2], Data('own', 'sha', Path('own')), 1000, (125, 354, 1000), (1, 2, 4), 300, 3)
+NEAR = Interval(-1.5, 0.1, 1.6)
+FOUND = Comparison(
+    arm='imagenet',
+    gap={1000: Interval(3.1, 4.0, 5.0)},
+    trained_on=1000,
+    images=Interval(1800, 2500, 3600),
+    crossing=Interval(math.inf, math.inf, math.inf),
+    iterations=Interval(1.5, 1.8, math.inf),
+    word=answer.AHEAD,
+    sure=0.99,
+    most_ap=40.0,
+)
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    monkeypatch.setattr(learning_curve, 'fit', functools.partial(learning_curve.fit, draws=100))
+
+
+def results(plan: Plan, ap) -> dict:
+    """The results of a plan, by ``ap(arm, images, iterations)`` in percent, of three seeds."""
+    return {
+        plan.name(arm.name, part, n): [
+            dict(history=[dict(bbox_mAP=(ap(arm.name, part, n * plan.one) + d) / 100)])
+            for d in (-0.2, 0, 0.2)
+        ]
+        for arm in plan.arms
+        for part in plan.parts
+        for n in plan.lengths
+    }
+
+
+def content(plan: Plan, ap) -> dict:
+    return answer.content(plan, results(plan, ap), hours=1)
+
+
+def test_what_one_arm_needs_is_less_than_where_the_lead_ends():
+    """10 AP for ten times the images, and 4 AP ahead with any number: 2,500 are worth 1,000."""
+
+    def ap(arm, images, iterations):
+        return 20 + 10 * math.log10(images / 100) + 4 * (arm == 'imagenet') + iterations / 1200
+
+    found = content(PLAN, ap)
+    [comparison] = found['comparisons']
+    assert comparison['images']['low'] <= 2512 <= comparison['images']['high']
+    assert comparison['images']['middle'] < 4000
+    assert comparison['crossing']['middle'] is None, 'beyond ten times the images'
+    assert 'From random weights it would take' in found['verdict'][0]
+    assert comparison['word'] == answer.AHEAD
+    assert found['best'] == ['imagenet']
+
+
+@pytest.mark.parametrize('ap', [0.0, -100.0])
+def test_nothing_is_said_of_detectors_that_learned_nothing(ap):
+    found = content(PLAN, lambda *_: ap)
+    assert found['comparisons'][0]['word'] == answer.UNLEARNED
+    assert found['best'] == []
+    assert 'neither' in found['verdict'][0]
+    assert 'AP of difference' not in found['verdict'][0]
+
+
+def test_the_best_are_those_that_none_is_clearly_ahead_of():
+    plan = replace(PLAN, arms=ARMS)
+    level = dict(scratch=20, imagenet=30, frozen=29.8)
+    assert content(plan, lambda arm, *_: level[arm])['best'] == ['imagenet', 'frozen']
+    level['frozen'] = 25
+    assert content(plan, lambda arm, *_: level[arm])['best'] == ['imagenet']
+
+
+def test_one_length_says_nothing_of_more_iterations():
+    every = results(PLAN, lambda *_: 20.0)
+    longest = {name: runs for name, runs in every.items() if name.endswith('4x')}
+    found = answer.content(PLAN, longest, 1)
+    assert found['verdict'] == found['comparisons'] == []
+    assert found['by_iterations_on'] is None
+    # two lengths of each arm on the smallest part alone
+    part = PLAN.parts[0]
+    two = {name: runs for name, runs in every.items() if name.startswith(f'{part}_')}
+    assert answer.content(PLAN, longest | two, 1)['by_iterations_on'] == part
+
+
+def test_the_verdict_in_plain_words():
+    assert answer.sentence(PLAN, FOUND, 1, 0) == (
+        "With your 1,000 images, starting from ImageNet's weights brings 3.1 to 5.0 AP more "
+        '(80 % interval) than from random weights, after 1,200 iterations. From random weights it '
+        'would take about 1.8 times the iterations (1.5 to more than 2), or about 2,500 images '
+        '(1,800 to 3,600), to be as good.'
+    )
+    part = replace(FOUND, trained_on=250)
+    assert answer.sentence(PLAN, part, 1, 0).startswith(
+        'With your 1,000 images (trained on 250 of them at most), starting from'
+    )
+
+
+@pytest.mark.parametrize(
+    ('gap', 'seeds', 'trained_on', 'missing', 'says'),
+    [
+        (Interval(-2.0, 3.0, 8.0), 2, 1000, 7, 'Not decided yet: 7 runs are missing.'),
+        (Interval(-2.0, 3.0, 8.0), 2, 250, 0, 'runs on more images may decide it'),
+        (NEAR, 3, 1000, 0, 'the two are close'),
+        # (4 / 3) ** 2 times the seeds
+        (Interval(-1.0, 3.0, 7.0), 2, 1000, 0, 'about 4 more hours, for 4 seeds in all, may'),
+        (Interval(-1.0, 3.0, 7.0), 5, 1000, 0, 'longer schedules may decide it'),
+        (Interval(-4.0, 0.5, 5.0), 2, 1000, 0, 'longer schedules may decide it'),
+    ],
+)
+def test_what_may_decide_it(gap, seeds, trained_on, missing, says):
+    plan = replace(PLAN, seeds=seeds)
+    found = replace(FOUND, word=answer.UNDECIDED, gap={1000: gap}, trained_on=trained_on)
+    text = answer.sentence(plan, found, 4, missing)
+    assert f'brings between {-gap.low:.1f} AP less and {gap.high:.1f} AP more' in text
+    assert says in text
+
+
+def test_an_interval_may_end_in_infinity():
+    samples = np.array([1.0] * 5 + [np.inf] * 5)
+    assert answer.interval(samples).high == math.inf
