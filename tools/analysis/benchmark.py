@@ -45,11 +45,11 @@ from mmengine.logging import MMLogger
 
 from mmscratch.benchmark import (
     cpu_steps,
+    demo,
     evaluation,
     loading,
     long_run,
     recipes,
-    runs,
     start,
     steps,
 )
@@ -120,7 +120,7 @@ def run_gpu(args: argparse.Namespace) -> None:
         data = Path(folder)
         draw(data, args.tiny)
         measured = dict(
-            shapes=runs.shapes(data, args.device, args.tiny),
+            shapes=demo.measure(data, args.device, args.tiny),
             steps=steps.measure(data / 'wide', args.device, args.tiny, args.seconds),
         )
         for part in args.parts:
