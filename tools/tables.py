@@ -41,6 +41,7 @@ from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
 from mmscratch.study import page, real
+from mmscratch.study.page import markdown
 from mmscratch.study.real import summary
 from mmscratch.study.seed_statistics import spread
 from mmscratch.weights.publish import METRICS
@@ -51,12 +52,6 @@ END = '<!-- end of table -->'
 WEIGHTS = {'pretrained': 'pre-trained'}
 # what a table calls it -> in metrics.json
 MEASURED = {name.removesuffix(' AP'): key for key, (_, name) in METRICS.items()}
-
-
-def markdown(rows: list[list[str]], numeric: str) -> str:
-    """A table; ``numeric`` has an ``r`` for each column to be set flush right, else an ``l``."""
-    rule = ['---:' if kind == 'r' else '---' for kind in numeric]
-    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in [rows[0], rule, *rows[1:]])
 
 
 @functools.cache

@@ -38,6 +38,20 @@ _LIMIT = 'OPENCV_IO_MAX_IMAGE_PIXELS'
 _UNITS = {'': 1, 'KB': 2**10, 'MB': 2**20}  # as OpenCV reads it
 
 
+def find_images(folder: Path) -> Iterator[Path]:
+    """Find the images in a folder and in those within it, by suffix, in the order of their paths.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f'--images {folder}: no such folder')
+    for path in sorted(folder.rglob('*')):
+        parts = path.relative_to(folder).parts
+        if path.suffix.lower() in IMAGE_SUFFIXES and not any(p.startswith('.') for p in parts):
+            yield path
+
+
 def _most_pixels() -> int:
     text = os.environ.get(_LIMIT) or str(2**30)
     match = re.fullmatch(r'(\d+)(KB|MB)?', text)

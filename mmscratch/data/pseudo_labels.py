@@ -22,9 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmscratch.data import coco_folder, coco_json, layouts, repoint
 from mmscratch.data.coco_json import CocoJson
-from mmscratch.data.image_check import look_at_all
+from mmscratch.data.image_check import find_images, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
-from mmscratch.data.unlabelled_images import find_images
 from mmscratch.errors import InputError
 from mmscratch.evaluation.inferencer import Inferencer
 from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, sha256_of_ids

@@ -1,13 +1,13 @@
 """Folders of images without labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmdet.registry import DATASETS
 from mmengine.dataset import BaseDataset
 
-from mmscratch.data.image_check import IMAGE_SUFFIXES
+from mmscratch.data.image_check import IMAGE_SUFFIXES, find_images
 from mmscratch.data.image_decoding import check_images
 from mmscratch.errors import InputError
 
@@ -42,20 +42,6 @@ class UnlabelledImagesDataset(BaseDataset):
             for folder in self.folders
             for path in find_images(folder)
         ]
-
-
-def find_images(folder: Path) -> Iterator[Path]:
-    """Find the images in a folder and in those within it, by suffix, in the order of their paths.
-
-    Raises:
-        InputError: there is no such folder.
-    """
-    if not folder.is_dir():
-        raise InputError(f'--images {folder}: no such folder')
-    for path in sorted(folder.rglob('*')):
-        parts = path.relative_to(folder).parts
-        if path.suffix.lower() in IMAGE_SUFFIXES and not any(p.startswith('.') for p in parts):
-            yield path
 
 
 def check(folders: Sequence[Path], pipeline: Sequence[Mapping[str, Any]]) -> int:

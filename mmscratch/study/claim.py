@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import yaml
 
@@ -51,17 +52,19 @@ class Study:
 
     Args:
         name: of its folder in results/ and in work_dirs/.
+        words: the beginning of the page, with the names of values in braces.
+        values: name -> value, from all results; the page itself knows ``costs`` and ``as_good``.
         claims: in the order of the page.
-        introduction: writes the beginning of the page from all results.
         figures: name of a figure of its own -> draws it from results into a file.
-        tables: name of a table of its own -> its lines of Markdown, from results.
+        tables: name of a table of its own -> its Markdown, from results.
     """
 
     name: str
+    words: str
+    values: Callable[[Results], dict[str, Any]]
     claims: tuple[Claim, ...]
-    introduction: Callable[[Results], str]
     figures: dict[str, Callable[[Results, Path], None]]
-    tables: dict[str, Callable[[Results], list[str]]] = field(default_factory=dict)
+    tables: dict[str, Callable[[Results], str]] = field(default_factory=dict)
 
 
 def read_claims(words: Path, plan: ModuleType, judges: ModuleType) -> tuple[str, tuple[Claim, ...]]:

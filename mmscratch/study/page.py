@@ -14,7 +14,7 @@ from mmscratch.evaluation.metric_names import title
 from mmscratch.study.claim import Claim, Study
 from mmscratch.study.run import results_of
 from mmscratch.study.seed_statistics import Gap, Results, final, interval, spread
-from mmscratch.study.verdict import HOLDS
+from mmscratch.study.verdict import AS_GOOD, HOLDS
 
 MOST_SEEDS = 20
 # Names of runs in a sentence
@@ -107,8 +107,10 @@ def write(folder: Path, study: Study) -> None:
             table = study.tables[claim.table](results)
         else:
             table = _table({name: results[name] for name in wanted}, claim.metrics)
-        sections += [*table, '']
-    introduction = study.introduction(collect(study.claims, folder)).strip()
+        sections += [table, '']
+    every = collect(study.claims, folder)
+    values = dict(costs=all_costs(every), as_good=100 * AS_GOOD, **study.values(every))
+    introduction = study.words.format(**values).strip()
     (folder / 'README.md').write_text('\n'.join([introduction, '', *summary, '', *sections]))
 
 
@@ -137,21 +139,23 @@ def all_costs(results: Results) -> str:
     return f'{cost(results)}; several run at a time ({machines}).' if every else ''
 
 
-def _table(results: Results, metrics: Sequence[str]) -> list[str]:
+def markdown(rows: list[list[str]], numeric: str) -> str:
+    """A table; ``numeric`` has an ``r`` for each column to be set flush right, else an ``l``."""
+    rule = ['---:' if kind == 'r' else '---' for kind in numeric]
+    return '\n'.join('| ' + ' | '.join(row) + ' |' for row in [rows[0], rule, *rows[1:]])
+
+
+def _table(results: Results, metrics: Sequence[str]) -> str:
     """One row a name: the mean over the seeds, with lowest and highest."""
-    names = [title(metric) for metric in metrics]
-    rows = [
-        '| ' + ' | '.join(['run', 'seeds', 'iterations', *names]) + ' |',
-        '| --- | ---: | ---: |' + ' ---: |' * len(names),
-    ]
+    rows = [['run', 'seeds', 'iterations', *map(title, metrics)]]
     for name, of_seeds in results.items():
         last = of_seeds[0]['history'][-1]
         cells = [
             spread(final(results, name, metric)) if metric in last else '-' for metric in metrics
         ]
         iterations = f'{of_seeds[0]["iterations"]:,}'
-        rows.append('| ' + ' | '.join([name, str(len(of_seeds)), iterations, *cells]) + ' |')
-    return rows
+        rows.append([name, str(len(of_seeds)), iterations, *cells])
+    return markdown(rows, 'lrr' + 'r' * len(metrics))
 
 
 def compare(repeated: Results, before: Results) -> str:

@@ -34,6 +34,14 @@ def as_good(own: list[float], other: list[float]) -> str:
     return FAILS if gap(other, own).is_positive else OPEN
 
 
+def best_rate(rates: dict[float, list[float]], chosen: list[float]) -> Verdict:
+    """Whether a learning rate is as good for pre-training as every other one, by AP at 2x."""
+    numbers = 'box AP at 2x with pre-training: ' + ', '.join(
+        f'{mean(values):.1f} at {rate}' for rate, values in rates.items()
+    )
+    return Verdict(all_of(as_good(chosen, values) for values in rates.values()), numbers)
+
+
 def all_of(words: Iterable[str]) -> str:
     """The word on a claim of several parts, which all have to hold."""
     words = set(words)

@@ -67,7 +67,7 @@ def test_rules_that_look_at_no_run_are_wrong_where_scratch_is_ahead():
 
 
 def test_the_table_has_a_row_a_prediction():
-    rows = judges.table(made_up(5.0), 'drawn')
+    rows = judges.table(made_up(5.0), 'drawn').splitlines()
     assert len(rows) == 2 + 2
     assert '| yes |' in rows[2]
     assert all(row.count('|') == rows[0].count('|') for row in rows)

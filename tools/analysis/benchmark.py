@@ -45,11 +45,11 @@ from mmengine.logging import MMLogger
 
 from mmscratch.benchmark import (
     cpu_steps,
+    demo,
     evaluation,
     loading,
     long_run,
     recipes,
-    runs,
     start,
     steps,
 )
@@ -59,6 +59,7 @@ from mmscratch.config import config_check
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.study.page import markdown
 
 # of a suite; those that are measured if none is named come first
 PARTS = {'gpu': ['shapes', 'steps'], 'evaluation': ['instances', 'persons', 'val']}
@@ -119,7 +120,7 @@ def run_gpu(args: argparse.Namespace) -> None:
         data = Path(folder)
         draw(data, args.tiny)
         measured = dict(
-            shapes=runs.shapes(data, args.device, args.tiny),
+            shapes=demo.measure(data, args.device, args.tiny),
             steps=steps.measure(data / 'wide', args.device, args.tiny, args.seconds),
         )
         for part in args.parts:
@@ -178,8 +179,7 @@ def write(out: Path, record: dict[str, Any]) -> None:
 
 
 def print_table(rows: list[list[str]]) -> None:
-    for line in [rows[0], ['---', *['---:'] * (len(rows[0]) - 1)], *rows[1:]]:
-        print('| ' + ' | '.join(line) + ' |')
+    print(markdown(rows, 'l' + 'r' * (len(rows[0]) - 1)))
 
 
 def main() -> None:

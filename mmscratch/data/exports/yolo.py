@@ -23,8 +23,7 @@ from mmscratch.data.exports.export import (
     split_of,
     to_coco,
 )
-from mmscratch.data.image_check import ImageFacts, look_at_all
-from mmscratch.data.unlabelled_images import find_images
+from mmscratch.data.image_check import ImageFacts, find_images, look_at_all
 from mmscratch.errors import InputError
 
 _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}

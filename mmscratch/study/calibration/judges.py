@@ -10,6 +10,7 @@ from mmscratch.study.decide.answer import Interval
 from mmscratch.study.decide.evidence import PAPERS_LIMIT
 from mmscratch.study.decide.learning_curve import IMAGES, LearningCurves, Observation
 from mmscratch.study.decide.plan import Plan
+from mmscratch.study.page import markdown
 from mmscratch.study.seed_statistics import Results, final
 from mmscratch.study.verdict import FAILS, HOLDS, Verdict
 
@@ -128,11 +129,11 @@ def covers_schedules(_: Results) -> Verdict:
     return Verdict(HOLDS if min(gaps, alone) >= COVERED else FAILS, numbers)
 
 
-def _share_held(found: list[schedules.Prediction]) -> float:
+def _share_held(found: list[schedules.SchedulePrediction]) -> float:
     return mean(each.gap.holds(each.measured) for each in found)
 
 
-def table(results: Results, kind: str) -> list[str]:
+def table(results: Results, kind: str) -> str:
     """A row a prediction, in Markdown."""
     rows = [
         [each.data, f'{each.images:,}', each.arm, f'{each.gap.middle:+.1f}']
@@ -141,10 +142,11 @@ def table(results: Results, kind: str) -> list[str]:
         for each in predictions(results, kind)
     ]
     head = ['data', 'images', 'against scratch', 'predicted', '80 % interval', 'measured']
-    return _markdown([*head, 'holds it', 'sure that it is ahead'], rows)
+    head += ['holds it', 'sure that it is ahead']
+    return markdown([head, *rows], 'l' * len(head))
 
 
-def table_of_schedules(_: Results) -> list[str]:
+def table_of_schedules(_: Results) -> str:
     """A row a prediction, in Markdown."""
     rows = [
         [each.study, each.data, ', '.join(map(str, each.seen)), str(each.length)]
@@ -153,8 +155,5 @@ def table_of_schedules(_: Results) -> list[str]:
         for each in schedules.predictions()
     ]
     head = ['study', 'data', 'N of Nx, seen', 'predicted', '80 % interval of the gap', 'measured']
-    return _markdown([*head, '80 % interval of scratch', 'measured'], rows)
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:
-    return ['| ' + ' | '.join(row) + ' |' for row in (head, ['---'] * len(head), *rows)]
+    head += ['80 % interval of scratch', 'measured']
+    return markdown([head, *rows], 'l' * len(head))

@@ -27,7 +27,7 @@ ALL_IMAGES = 'all'
 
 
 @dataclass(frozen=True)
-class Prediction:
+class SchedulePrediction:
     """The gap of pre-training to scratch after a schedule, told from shorter ones.
 
     Args:
@@ -52,7 +52,7 @@ class Prediction:
 
 
 @functools.cache
-def predictions(law: Law = ITERATIONS, results: Path = Path('results')) -> list[Prediction]:
+def predictions(law: Law = ITERATIONS, results: Path = Path('results')) -> list[SchedulePrediction]:
     """Of all schedules up to twice as long as the longest of two or more that are seen."""
     return [
         prediction
@@ -74,7 +74,7 @@ def _by_data(results: Results) -> dict[str, dict[str, dict[int, list[float]]]]:
 
 def _of_data(
     study: str, data: str, arms: dict[str, dict[int, list[float]]], law: Law
-) -> Iterator[Prediction]:
+) -> Iterator[SchedulePrediction]:
     lengths = sorted(set.intersection(*map(set, arms.values())))
     for number in range(2, len(lengths)):
         seen = tuple(lengths[:number])
@@ -84,7 +84,7 @@ def _of_data(
         )
         for n in lengths[number:]:
             if n <= FURTHEST_ITERATIONS * seen[-1]:
-                yield Prediction(
+                yield SchedulePrediction(
                     study,
                     data,
                     seen,

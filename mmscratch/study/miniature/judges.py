@@ -14,7 +14,7 @@ from mmscratch.study.seed_statistics import (
     gap,
     training_losses,
 )
-from mmscratch.study.verdict import FAILS, HOLDS, OPEN, Verdict, ahead, all_of, as_good
+from mmscratch.study.verdict import FAILS, HOLDS, OPEN, Verdict, ahead, all_of, as_good, best_rate
 
 # AP that no untrained detector reaches
 MIN_AP = 5.0
@@ -50,11 +50,7 @@ def best(
 def learning_rates(results: Results) -> Verdict:
     """Whether the shared rate is as good for pre-training as every other one."""
     rates = {rate: final(results, name) for rate, name in plan.LEARNING_RATES.items()}
-    chosen = final(results, 'pretrained_2x')
-    numbers = 'box AP at 2x with pre-training: ' + ', '.join(
-        f'{mean(values):.1f} at {rate}' for rate, values in rates.items()
-    )
-    return Verdict(all_of(as_good(chosen, values) for values in rates.values()), numbers)
+    return best_rate(rates, final(results, 'pretrained_2x'))
 
 
 def catches_up(results: Results, prefix: str = '', longest: int = plan.LONGEST) -> Verdict:

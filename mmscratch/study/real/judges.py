@@ -4,17 +4,13 @@ from statistics import mean
 
 from mmscratch.study.real import plan
 from mmscratch.study.seed_statistics import Gap, Results, contrast, final, fine_less_coarse, gap
-from mmscratch.study.verdict import FAILS, HOLDS, OPEN, Verdict, ahead, all_of, as_good
+from mmscratch.study.verdict import FAILS, HOLDS, OPEN, Verdict, ahead, as_good, best_rate
 
 
 def learning_rates(results: Results) -> Verdict:
     """Whether the shared rate is as good for pre-training as every other one."""
     rates = {rate: final(results, plan.at_rate(rate)) for rate in plan.LEARNING_RATES}
-    chosen = rates[plan.LEARNING_RATE]
-    numbers = 'box AP at 2x with pre-training: ' + ', '.join(
-        f'{mean(values):.1f} at {rate}' for rate, values in rates.items()
-    )
-    return Verdict(all_of(as_good(chosen, values) for values in rates.values()), numbers)
+    return best_rate(rates, rates[plan.LEARNING_RATE])
 
 
 def lead(results: Results, part: str, length: int, metric: str = 'bbox_mAP') -> Gap:

@@ -17,7 +17,7 @@ TINY = [
 ]
 
 
-def shapes(folder: Path, device: str, tiny: bool) -> Iterator[dict[str, dict[str, Any]]]:
+def measure(folder: Path, device: str, tiny: bool) -> Iterator[dict[str, dict[str, Any]]]:
     """Train on SHAPES in each precision, resume, test and infer, one after the other.
 
     Args:
