@@ -6,12 +6,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
 from mmscratch.data import coco_json, layouts, repoint
 from mmscratch.data.coco_json import CocoJson, Rows
 from mmscratch.data.image_check import look_at
 from mmscratch.data.late_masks import Cut, LateMasks
+from mmscratch.data.mask_table import whole_polygons
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.transforms.load_image_from_file import read
 from mmscratch.data.transforms.tile_views import Box, check_tiles, tiles
@@ -19,7 +21,12 @@ from mmscratch.errors import InputError
 
 
 def convert(
-    root: Path, out: Path, size: int, overlap: float = 0.2, least_visible: float = 0.3
+    root: Path,
+    out: Path,
+    size: int,
+    overlap: float = 0.2,
+    least_visible: float = 0.3,
+    drop_bad_boxes: bool = False,
 ) -> dict[str, tuple[int, int]]:
     """Cut the images of a folder; ``out`` is a folder in COCO layout, of tiles.
 
@@ -33,20 +40,29 @@ def convert(
         size: side of a tile in pixels.
         overlap: as in :func:`tiles`.
         least_visible: share of the mask's pixels, or of the box's area.
+        drop_bad_boxes: leave out boxes without area or outside of their image.
 
     Returns:
         Of each split the number of images and of tiles.
 
     Raises:
-        InputError: for options out of range; for a file that cannot be used; if ``out`` has files.
+        InputError: for options out of range; for faults of the data; if ``out`` has files.
     """
     check_tiles(size, overlap)
     if not 0 <= least_visible <= 1:
         raise InputError(f'--least-visible {least_visible:g}: give a share from 0 to 1')
     if out.exists() and any(out.iterdir()):
         raise InputError(f'{out}: has files already; name a new folder')
+    found = layouts.find_coco(root)
+    # as before training; one that names channels takes images of any kind
+    load = dict(type='LoadImageFromFile', channels=[1])
+    loaders = {
+        f'{split}_dataloader': dict(dataset=dict(reads, type='CocoDataset', pipeline=[load]))
+        for split, reads in found.items()
+    }
+    layouts.check(Config(dict(loaders, drop_bad_boxes=drop_bad_boxes)))
     counts = {}
-    for split, reads in layouts.find_coco(root).items():
+    for split, reads in found.items():
         content = coco_json.load(repoint.annotation_path(reads))
         folder = root / reads['data_prefix']['img']
         images, annotations = _cut_split(
@@ -81,6 +97,7 @@ def _cut_split(
         objects.setdefault(row['image_id'], []).append(row)
     images: Rows = []
     annotations: Rows = []
+    names: set[Path] = set()
     for row in ProgressBar(content['images'], f'{target.name} images', len(content['images'])):
         own = objects.get(row['id'], [])
         image = _load(source / row['file_name'])
@@ -91,6 +108,12 @@ def _cut_split(
                 f'{source / row["file_name"]}: {found}, and {content.file} says {(width, height)}; '
                 'correct one of them'
             )
+        # images of an export may lie outside of its folder
+        parts = Path(row['file_name']).with_suffix('').parts
+        stem = Path(*(part for part in parts if part != '..'))
+        while stem in names:
+            stem = stem.with_name(f'{stem.name}_{row["id"]}')
+        names.add(stem)
         cuts = [_cut(each, height, width) for each in own]
         for tile in tiles(width, height, *size_and_overlap):
             seen = [
@@ -101,9 +124,7 @@ def _cut_split(
             if with_objects and not any(part['iscrowd'] == 0 for part in seen):
                 continue
             x, y, w, h = tile
-            # images of an export may lie outside of its folder
-            name = Path(*(part for part in Path(row['file_name']).parts if part != '..'))
-            name = name.with_name(f'{name.stem}_{x}_{y}')
+            name = stem.with_name(f'{stem.name}_{x}_{y}')
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             name = Path(f'{name}{_save(target / name, image[y : y + h, x : x + w])}')
             number = len(images) + 1
@@ -134,6 +155,8 @@ def _save(file: Path, pixels: np.ndarray) -> str:
 def _cut(annotation: dict[str, Any], height: int, width: int) -> Cut | None:
     """The mask's pixels, and where they lie; None without a mask."""
     segmentation = annotation.get('segmentation')
+    if isinstance(segmentation, list):
+        segmentation = whole_polygons(segmentation)
     if not segmentation:
         return None
     return LateMasks.from_segmentations([segmentation], height, width).cuts[0]
@@ -152,7 +175,9 @@ def _part(
     box = [x1, y1, x2 - x1, y2 - y1]
     share = box[2] * box[3] / (w * h)
     part = dict(category_id=annotation['category_id'], bbox=box, iscrowd=annotation['iscrowd'])
-    if cut is not None:
+    if cut is None and annotation.get('segmentation'):
+        part['segmentation'] = annotation['segmentation']  # not 3 points: no mask of a tile either
+    elif cut is not None:
         mask = np.zeros((height, width), np.uint8, order='F')
         _paste(mask, cut, left, top)
         share = mask.sum() / max(cut.pixels.sum(), 1)
