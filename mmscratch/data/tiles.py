@@ -19,6 +19,8 @@ from mmscratch.data.transforms.load_image_from_file import read
 from mmscratch.data.transforms.tile_views import Box, check_tiles, tiles
 from mmscratch.errors import InputError
 
+_OF_PNG = ('uint8', 'uint16')
+
 
 def convert(
     root: Path,
@@ -100,7 +102,8 @@ def _cut_split(
     names: set[Path] = set()
     for row in ProgressBar(content['images'], f'{target.name} images', len(content['images'])):
         own = objects.get(row['id'], [])
-        image = _load(source / row['file_name'])
+        image, suffix = _load(source / row['file_name'])
+        save = cv2.imwrite if suffix == '.png' else np.save
         height, width = row['height'], row['width']
         if image is None or image.shape[:2] != (height, width):
             found = 'cannot be read' if image is None else f'has {image.shape[1::-1]} pixels'
@@ -124,9 +127,9 @@ def _cut_split(
             if with_objects and not any(part['iscrowd'] == 0 for part in seen):
                 continue
             x, y, w, h = tile
-            name = stem.with_name(f'{stem.name}_{x}_{y}')
+            name = stem.with_name(f'{stem.name}_{x}_{y}{suffix}')
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            name = Path(f'{name}{_save(target / name, image[y : y + h, x : x + w])}')
+            save(str(target / name), image[y : y + h, x : x + w])
             number = len(images) + 1
             images.append(dict(id=number, file_name=name.as_posix(), width=w, height=h))
             for part in seen:
@@ -134,22 +137,18 @@ def _cut_split(
     return images, annotations
 
 
-def _load(file: Path) -> np.ndarray | None:
-    """The image as it was stored: (H, W), (H, W, 3) in BGR, or a sensor's (H, W, channels)."""
-    facts = look_at(file)
-    if facts.not_for_opencv or facts.channels not in (1, 3):
-        return read(file, file.read_bytes())
+def _load(file: Path) -> tuple[np.ndarray | None, str]:
+    """The image as it was stored, and the suffix of its tiles.
+
+    PNG is for what OpenCV loads, with blue first; all else is read as a sensor's channels, in the
+    order of the file, and stays an array.
+    """
+    facts, content = look_at(file), file.read_bytes()
+    if facts.not_for_opencv or facts.channels not in (1, 3) or facts.dtype not in _OF_PNG:
+        return read(file, content), '.npy'
     # keeps 16 bits and a single channel, and turns as EXIF says, as training does
-    return cv2.imread(str(file), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
-
-
-def _save(file: Path, pixels: np.ndarray) -> str:
-    """Write a tile: PNG, or an array of NumPy where PNG has no such values; return the suffix."""
-    if pixels.dtype in (np.uint8, np.uint16) and (pixels.ndim == 2 or pixels.shape[2] == 3):
-        cv2.imwrite(f'{file}.png', pixels)
-        return '.png'
-    np.save(f'{file}.npy', pixels)
-    return '.npy'
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flags), '.png'
 
 
 def _cut(annotation: dict[str, Any], height: int, width: int) -> Cut | None:

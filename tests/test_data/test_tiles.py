@@ -12,7 +12,9 @@ from pycocotools import mask as mask_utils
 
 from mmscratch.data import coco_json
 from mmscratch.data.coco_check import check
+from mmscratch.data.image_check import look_at
 from mmscratch.data.tiles import convert
+from mmscratch.data.transforms import LoadImageFromFile
 from mmscratch.data.transforms.tile_views import tiles
 from mmscratch.errors import InputError
 
@@ -165,6 +167,35 @@ def test_bad_boxes_are_left_out_where_that_is_asked(tmp_path):
     convert(tmp_path / 'whole', tmp_path / 'cut', 100, drop_bad_boxes=True)
     _, objects = read(tmp_path / 'cut')
     assert [len(rows) for rows in objects.values()] == [2]
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'uint16'])
+@pytest.mark.parametrize('form', ['npy', 'tif of pages', 'png'])
+def test_channels_keep_their_order(tmp_path, form, dtype):
+    """A tile is loaded as its image is, by both loaders."""
+    pixels = np.full((40, 40, 3), [100, 150, 200], dtype)
+    file = put(tmp_path / 'whole', f'a.{form[:3]}')
+    if form == 'npy':
+        np.save(file, pixels)
+    elif form == 'tif of pages':
+        tifffile = pytest.importorskip('tifffile')
+        tifffile.imwrite(file, np.moveaxis(pixels, 2, 0), photometric='minisblack')
+    else:
+        cv2.imwrite(str(file), pixels)
+    shutil.copy(file, tmp_path / 'whole/val')
+    convert(tmp_path / 'whole', tmp_path / 'cut', 32)
+    (tile, *_) = (tmp_path / 'cut/train').iterdir()
+    loaders = [LoadImageFromFile(channels=[1, 2, 3])]
+    if form.startswith('png'):
+        loaders.append(LoadImageFromFile())
+    for load in loaders:
+        seen, expected = (load(dict(img_path=str(path)))['img'][0, 0] for path in (tile, file))
+        assert seen.tolist() == expected.tolist()
+    facts, expected = look_at(tile), look_at(file)
+    assert (facts.kind, bool(facts.not_for_opencv)) == (
+        expected.kind,
+        bool(expected.not_for_opencv),
+    )
 
 
 def test_boxes_and_masks_end_at_the_border(tmp_path):
