@@ -124,7 +124,7 @@ def _cut_split(
                 for each, cut in zip(own, cuts)
                 if (part := _part(each, cut, tile, least_visible))
             ]
-            if with_objects and not any(part['iscrowd'] == 0 for part in seen):
+            if with_objects and all(part['iscrowd'] or part.get('ignore') for part in seen):
                 continue
             x, y, w, h = tile
             name = stem.with_name(f'{stem.name}_{x}_{y}{suffix}')
@@ -174,6 +174,8 @@ def _part(
     box = [x1, y1, x2 - x1, y2 - y1]
     share = box[2] * box[3] / (w * h)
     part = dict(category_id=annotation['category_id'], bbox=box, iscrowd=annotation['iscrowd'])
+    if 'ignore' in annotation:
+        part['ignore'] = annotation['ignore']
     if cut is None and annotation.get('segmentation'):
         part['segmentation'] = annotation['segmentation']  # not 3 points: no mask of a tile either
     elif cut is not None:

@@ -138,6 +138,21 @@ def test_a_mask_without_three_points_is_none_on_tiles_either(tmp_path):
         assert (masks.given.tolist(), masks.usable.tolist()) == ([True], usable)
 
 
+def test_what_is_to_be_ignored_stays_so(tmp_path):
+    write(tmp_path / 'whole')
+    file = tmp_path / 'whole/annotations/instances_train.json'
+    content = json.loads(file.read_text())
+    # alone on the left tile, and one of two on the right one
+    content['annotations'] = content['annotations'][1:]
+    content['annotations'][0].update(ignore=1, bbox=[0, 20, 64, 20])
+    del content['annotations'][0]['segmentation']
+    file.write_text(json.dumps(content))
+    convert(tmp_path / 'whole', tmp_path / 'cut', 60)
+    _, objects = read(tmp_path / 'cut')
+    (rows,) = objects.values()
+    assert [row.get('ignore') for row in rows] == [1, None]
+
+
 def test_the_folder_is_checked_first(tmp_path):
     """A name that leads out would have tiles written into the folder of the image itself."""
     mine = tmp_path / 'mine'
