@@ -140,12 +140,14 @@ def _cut_split(
 def _load(file: Path) -> tuple[np.ndarray | None, str]:
     """The image as it was stored, and the suffix of its tiles.
 
-    PNG is for what OpenCV loads, with blue first; all else is read as a sensor's channels, in the
-    order of the file, and stays an array.
+    PNG is for what OpenCV loads, with blue first and alpha last; all else is read as a sensor's
+    channels, in the order of the file, and stays an array.
     """
     facts, content = look_at(file), file.read_bytes()
-    if facts.not_for_opencv or facts.channels not in (1, 3) or facts.dtype not in _OF_PNG:
+    if facts.not_for_opencv or facts.dtype not in _OF_PNG:
         return read(file, content), '.npy'
+    if facts.channels == 4:
+        return read(file, content)[..., [2, 1, 0, 3]], '.png'
     # keeps 16 bits and a single channel, and turns as EXIF says, as training does
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     return cv2.imdecode(np.frombuffer(content, np.uint8), flags), '.png'

@@ -185,10 +185,11 @@ def test_bad_boxes_are_left_out_where_that_is_asked(tmp_path):
 
 
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16'])
-@pytest.mark.parametrize('form', ['npy', 'tif of pages', 'png'])
+@pytest.mark.parametrize('form', ['npy', 'tif of pages', 'png', 'png with alpha'])
 def test_channels_keep_their_order(tmp_path, form, dtype):
     """A tile is loaded as its image is, by both loaders."""
-    pixels = np.full((40, 40, 3), [100, 150, 200], dtype)
+    channels = [100, 150, 200] + [255] * (form == 'png with alpha')
+    pixels = np.full((40, 40, len(channels)), channels, dtype)
     file = put(tmp_path / 'whole', f'a.{form[:3]}')
     if form == 'npy':
         np.save(file, pixels)
