@@ -47,8 +47,8 @@ def _most_pixels() -> int:
 
 
 MOST_PIXELS = _most_pixels()
-_EXIF_ORIENTATION = 0x0112
-_TURNED = range(5, 9)  # The orientations that swap width and height.
+ORIENTATION = 0x0112  # the tag of EXIF and TIFF
+TURNED = range(5, 9)  # The orientations that swap width and height.
 _PNG_BITS = 24  # Where the header has them, after the size of the image; the colour type follows.
 # As OpenCV loads them, by colour type: a palette has colours, and grey with alpha is colour too.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
@@ -118,7 +118,7 @@ def _picture(path: Path, file: BinaryIO) -> ImageFacts:
         header_end = file.tell()
         width, height = image.size
         # MMDetection loads with OpenCV, which turns the image as its EXIF data say.
-        if 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
+        if 'exif' in image.info and image.getexif().get(ORIENTATION) in TURNED:
             width, height = height, width
         # every build of OpenCV reads the formats with end markers, and asking takes time
         if image.format not in _END_MARKERS and not cv2.haveImageReader(str(path)):
@@ -147,6 +147,7 @@ def _tiff(file: BinaryIO) -> ImageFacts:
     head = file.read(8)
     head += file.read(8) if 43 in head[2:4] else b''  # BigTIFF
     pages: dict[int, tuple[int, ...]] = {}
+    turn = 0
     place = ImageFileDirectory_v2(head).next
     while place and place not in pages:  # the pages of a damaged file may go round
         file.seek(place)
@@ -157,9 +158,12 @@ def _tiff(file: BinaryIO) -> ImageFacts:
         kind = directory.get(_TIFF_FORMAT, (1,))[0]
         form = (directory.get(_TIFF_SAMPLES, 1), kind, directory.get(_TIFF_PLANES, 1))
         pages[place] = (width, height, bits, *form)
+        turn = turn or directory.get(ORIENTATION, 1)  # that of the first page
         place = directory.next
     forms = list(pages.values())
     width, height, bits, samples, kind, planes = forms[0]
+    if turn in TURNED:
+        width, height = height, width
     channels = samples * forms.count(forms[0])
     dtype = _dtype(_TIFF_KINDS.get(kind, f'format {kind} of '), bits)
     # OpenCV loads the first page, and mistakes other bands for one

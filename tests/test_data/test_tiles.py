@@ -185,7 +185,7 @@ def test_bad_boxes_are_left_out_where_that_is_asked(tmp_path):
 
 
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16'])
-@pytest.mark.parametrize('form', ['npy', 'tif of pages', 'png', 'png with alpha'])
+@pytest.mark.parametrize('form', ['npy', 'tif of pages', 'tif turned', 'png', 'png with alpha'])
 def test_channels_keep_their_order(tmp_path, form, dtype):
     """A tile is loaded as its image is, by both loaders."""
     channels = [100, 150, 200] + [255] * (form == 'png with alpha')
@@ -196,13 +196,16 @@ def test_channels_keep_their_order(tmp_path, form, dtype):
     elif form == 'tif of pages':
         tifffile = pytest.importorskip('tifffile')
         tifffile.imwrite(file, np.moveaxis(pixels, 2, 0), photometric='minisblack')
+    elif form == 'tif turned':
+        tifffile = pytest.importorskip('tifffile')
+        tifffile.imwrite(file, pixels, photometric='rgb', extratags=[(274, 'H', 1, 6, True)])
     else:
         cv2.imwrite(str(file), pixels)
     shutil.copy(file, tmp_path / 'whole/val')
     convert(tmp_path / 'whole', tmp_path / 'cut', 32)
     (tile, *_) = (tmp_path / 'cut/train').iterdir()
     loaders = [LoadImageFromFile(channels=[1, 2, 3])]
-    if form.startswith('png'):
+    if form not in ('npy', 'tif of pages'):
         loaders.append(LoadImageFromFile())
     for load in loaders:
         seen, expected = (load(dict(img_path=str(path)))['img'][0, 0] for path in (tile, file))

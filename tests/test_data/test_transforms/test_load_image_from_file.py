@@ -109,6 +109,24 @@ def test_images_are_turned_as_they_say(tmp_path):
     np.testing.assert_array_equal(loaded[..., 0], cv2.imread(str(tmp_path / 'a.jpg'), 0))
 
 
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_tiff_is_turned_as_it_says(tmp_path, orientation):
+    """By tifffile too, as OpenCV does; annotations are of the turned image."""
+    tifffile = pytest.importorskip('tifffile')
+    pixels, file = values(3, 'uint16'), tmp_path / 'a.tif'
+    tag = (274, 'H', 1, orientation, True)
+    tifffile.imwrite(file, pixels, photometric='rgb', extratags=[tag])
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+    opencv = cv2.imdecode(np.fromfile(file, np.uint8), flags)[..., ::-1]
+    loaded = LoadImageFromFile(channels=[1, 2, 3]).image(file)
+    np.testing.assert_array_equal(loaded, opencv)
+    facts = look_at(file)
+    assert (facts.height, facts.width) == opencv.shape[:2]
+    # several pages likewise
+    tifffile.imwrite(file, np.moveaxis(pixels, 2, 0), photometric='minisblack', extratags=[tag])
+    np.testing.assert_array_equal(LoadImageFromFile(channels=[1, 2, 3]).image(file), opencv)
+
+
 @pytest.mark.parametrize('form', ['tif of pages', 'tif of planes'])
 def test_a_tiff_of_which_opencv_loads_a_part_is_none_of_its(tmp_path, form):
     """Three pages of 8 bits are no colour image, and OpenCV loads the first."""
