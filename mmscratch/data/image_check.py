@@ -56,6 +56,8 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
 _TIFF_SIZE, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_PLANES, _TIFF_FORMAT = (256, 257), 258, 277, 284, 339
 _TIFF_KINDS = {1: 'uint', 2: 'int', 3: 'float'}
 
+_TIMES = 4  # an array whose other sides are longer than so many times the first is [C, H, W]
+
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -179,6 +181,10 @@ def _npy(file: BinaryIO) -> ImageFacts:
     shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
     if len(shape) not in (2, 3):
         return ImageFacts(fault=f'has the shape {shape}, and images have [H, W] or [H, W, C]')
+    if len(shape) == 3 and shape[0] * _TIMES < min(shape[1:]):
+        return ImageFacts(
+            fault=f'has the shape {shape}, which looks like [C, H, W]: save it as [H, W, C]'
+        )
     channels = shape[2] if len(shape) == 3 else 1
     if dtype.hasobject or file.seek(0, os.SEEK_END) < math.prod(shape) * dtype.itemsize:
         return ImageFacts(fault=f'is cut short, or holds other than numbers ({dtype})')

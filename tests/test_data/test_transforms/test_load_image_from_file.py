@@ -137,6 +137,18 @@ def test_a_tiff_of_which_opencv_loads_a_part_is_none_of_its(tmp_path, form):
     assert not look_at(write(tmp_path, 'tif of bands', values(3, 'uint8'))).not_for_opencv
 
 
+@pytest.mark.parametrize(
+    ('shape', 'is_refused'),
+    [((5, 96, 128), True), ((1, 40, 40), True), ((96, 128, 5), False), ((24, 96, 64), False)],
+)
+def test_an_array_with_the_channels_first_is_refused(tmp_path, shape, is_refused):
+    """It would be an image of 5 x 96 pixels with 128 channels."""
+    np.save(tmp_path / 'a.npy', np.zeros(shape, np.uint8))
+    fault = look_at(tmp_path / 'a.npy').fault
+    expected = f'has the shape {shape}, which looks like [C, H, W]: save it as [H, W, C]'
+    assert fault == (expected if is_refused else '')
+
+
 def test_pages_of_another_form_are_no_channels(tmp_path):
     """Such as the thumbnail of a camera, or the smaller copies of a pyramid."""
     tifffile = pytest.importorskip('tifffile')
