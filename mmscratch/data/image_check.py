@@ -100,6 +100,11 @@ def look_at(path: Path) -> ImageFacts:
             else:
                 facts = _picture(path, file)
     except UnidentifiedImageError:
+        if path.suffix.lower() == '.dcm':
+            return ImageFacts(
+                fault='has no DICM mark at byte 128: save it as a DICOM file (part 10 of the '
+                'standard)'
+            )
         return ImageFacts(fault=f'is not an image ({path.stat().st_size} bytes)')
     except InputError as error:
         return ImageFacts(fault=str(error).removeprefix(f'{path} '))

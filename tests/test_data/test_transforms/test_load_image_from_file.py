@@ -181,6 +181,11 @@ def test_dicom_is_rescaled_as_it_says(tmp_path, photometric):
     loaded = LoadImageFromFile(channels=[1], dtype='float32').image(tmp_path / 'a.dcm')
     sign = -1 if photometric == 'MONOCHROME1' else 1
     np.testing.assert_array_equal(loaded, sign * (2 * pixels.astype(np.float32) - 1024))
+    # old devices write the data set alone
+    (tmp_path / 'b.dcm').write_bytes((tmp_path / 'a.dcm').read_bytes()[132:])
+    assert look_at(tmp_path / 'b.dcm').fault == (
+        'has no DICM mark at byte 128: save it as a DICOM file (part 10 of the standard)'
+    )
 
 
 @pytest.mark.parametrize(
