@@ -18,7 +18,8 @@ from pathlib import Path
 
 from mmscratch.errors import one_line_errors
 
-CONFIG = Path('configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 
 
 def parse_args() -> argparse.Namespace:
