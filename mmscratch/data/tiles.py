@@ -56,7 +56,7 @@ def convert(
     if out.exists() and any(out.iterdir()):
         raise InputError(f'{out}: has files already; name a new folder')
     found = layouts.find_coco(root)
-    # as before training; one that names channels takes images of any kind
+    # checked as before training; a loader with channels takes images of any kind
     load = dict(type='LoadImageFromFile', channels=[1])
     loaders = {
         f'{split}_dataloader': dict(dataset=dict(reads, type='CocoDataset', pipeline=[load]))

@@ -7,8 +7,8 @@ r"""Cut large images into tiles to train on, with their boxes and masks.
 
 The folder has any layout of train.py but PASCAL VOC's, the new one has COCO's. Boxes and masks end
 at the tiles' borders. The test detects on tiles, merges, and evaluates whole images. A tile should
-fit into the size that the config gives images, or it is shrunk. The data is checked
-first, as before training.
+fit into the size that the config gives images, or it is shrunk. The data is checked first, as
+before training.
 """
 
 import argparse
