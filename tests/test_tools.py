@@ -547,7 +547,10 @@ def test_inference_tells_which_images_of_a_folder_it_passes_over(find_images, tm
         (tmp_path / name).write_text('nothing that OpenCV reads')
     assert find_images([str(tmp_path)]) == [str(tmp_path / 'a.png')]
     told = capsys.readouterr().err
-    assert told.startswith(f'{tmp_path}: skipped 3 files with .heic or .svg: ')
+    assert told == (
+        f'{tmp_path}: skipped 3 files with .heic or .svg: no images, or of a format that this '
+        'OpenCV does not read and write; convert those to PNG or JPEG\n'
+    )
     (tmp_path / 'a.png').unlink()
     with pytest.raises(InputError, match=r'no image there .*skipped 3 files with \.heic or \.svg'):
         find_images([str(tmp_path)])

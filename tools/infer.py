@@ -83,7 +83,8 @@ def images_in(folder: Path) -> tuple[list[str], list[str]]:
         others = {file.suffix.lower() or 'no suffix' for file in usable if not usable[file]}
         remarks.append(
             f'skipped {len(usable) - len(found)} files with {" or ".join(sorted(others))}: '
-            'this OpenCV cannot read and write them; convert images to PNG or JPEG'
+            'no images, or of a format that this OpenCV does not read and write; convert those to '
+            'PNG or JPEG'
         )
     if not found:
         images = filter(is_image, visible_files(folder.rglob('*'), folder))

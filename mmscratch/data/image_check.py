@@ -61,14 +61,16 @@ def _most_pixels() -> int:
 
 
 MOST_PIXELS = _most_pixels()
-_EXIF_ORIENTATION = 0x0112
-_TURNED = range(5, 9)  # The orientations that swap width and height.
+ORIENTATION = 0x0112  # the tag of EXIF and TIFF
+TURNED = range(5, 9)  # The orientations that swap width and height.
 _PNG_BITS = 24  # Where the header has them, after the size of the image; the colour type follows.
 # As OpenCV loads them, by colour type: a palette has colours, and grey with alpha is colour too.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
 # Tags of TIFF: width, height, BitsPerSample, SamplesPerPixel, PlanarConfiguration, SampleFormat.
 _TIFF_SIZE, _TIFF_BITS, _TIFF_SAMPLES, _TIFF_PLANES, _TIFF_FORMAT = (256, 257), 258, 277, 284, 339
 _TIFF_KINDS = {1: 'uint', 2: 'int', 3: 'float'}
+
+_TIMES = 4  # an array whose other sides are longer than so many times the first is [C, H, W]
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,11 @@ def look_at(path: Path) -> ImageFacts:
             else:
                 facts = _picture(path, file)
     except UnidentifiedImageError:
+        if path.suffix.lower() == '.dcm':
+            return ImageFacts(
+                fault='has no DICM mark at byte 128: save it as a DICOM file (part 10 of the '
+                'standard)'
+            )
         return ImageFacts(fault=f'is not an image ({path.stat().st_size} bytes)')
     except InputError as error:
         return ImageFacts(fault=str(error).removeprefix(f'{path} '))
@@ -132,7 +139,7 @@ def _picture(path: Path, file: BinaryIO) -> ImageFacts:
         header_end = file.tell()
         width, height = image.size
         # MMDetection loads with OpenCV, which turns the image as its EXIF data say.
-        if 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
+        if 'exif' in image.info and image.getexif().get(ORIENTATION) in TURNED:
             width, height = height, width
         # every build of OpenCV reads the formats with end markers, and asking takes time
         if image.format not in _END_MARKERS and not cv2.haveImageReader(str(path)):
@@ -161,6 +168,7 @@ def _tiff(file: BinaryIO) -> ImageFacts:
     head = file.read(8)
     head += file.read(8) if 43 in head[2:4] else b''  # BigTIFF
     pages: dict[int, tuple[int, ...]] = {}
+    turn = 0
     place = ImageFileDirectory_v2(head).next
     while place and place not in pages:  # the pages of a damaged file may go round
         file.seek(place)
@@ -171,9 +179,12 @@ def _tiff(file: BinaryIO) -> ImageFacts:
         kind = directory.get(_TIFF_FORMAT, (1,))[0]
         form = (directory.get(_TIFF_SAMPLES, 1), kind, directory.get(_TIFF_PLANES, 1))
         pages[place] = (width, height, bits, *form)
+        turn = turn or directory.get(ORIENTATION, 1)  # that of the first page
         place = directory.next
     forms = list(pages.values())
     width, height, bits, samples, kind, planes = forms[0]
+    if turn in TURNED:
+        width, height = height, width
     channels = samples * forms.count(forms[0])
     dtype = _dtype(_TIFF_KINDS.get(kind, f'format {kind} of '), bits)
     # OpenCV loads the first page, and mistakes other bands for one
@@ -189,6 +200,10 @@ def _npy(file: BinaryIO) -> ImageFacts:
     shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
     if len(shape) not in (2, 3):
         return ImageFacts(fault=f'has the shape {shape}, and images have [H, W] or [H, W, C]')
+    if len(shape) == 3 and shape[0] * _TIMES < min(shape[1:]):
+        return ImageFacts(
+            fault=f'has the shape {shape}, which looks like [C, H, W]: save it as [H, W, C]'
+        )
     channels = shape[2] if len(shape) == 3 else 1
     if dtype.hasobject or file.seek(0, os.SEEK_END) < math.prod(shape) * dtype.itemsize:
         return ImageFacts(fault=f'is cut short, or holds other than numbers ({dtype})')

@@ -18,7 +18,7 @@ from mmdet.registry import TRANSFORMS
 
 from mmscratch.config import cpu_threads
 from mmscratch.config.sections import type_name
-from mmscratch.data.image_check import ImageFacts, look_at_all
+from mmscratch.data.image_check import ImageFacts, look_at, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, describe
 
@@ -68,13 +68,20 @@ def decode_all(
 
     def fault_of(path: str) -> str:
         try:
-            load.transform(dict(img_path=path))
+            height, width = load.transform(dict(img_path=path))['img_shape']
         except InputError as error:
             return str(error).removeprefix(f'{path}: ')
         except AssertionError:  # mmcv's, which says no more
             return 'cannot be decoded'
         except Exception as error:
             return f'cannot be decoded ({describe(error)})'
+        facts = look_at(Path(path))
+        if (width, height) != (facts.width, facts.height):
+            # of some formats OpenCV does not know the orientation, and boxes would lie wrong
+            return (
+                f'has {width} x {height} pixels when loaded, and {facts.width} x {facts.height} by '
+                'its header (EXIF rotation included); write it again'
+            )
         return ''
 
     try:

@@ -89,7 +89,7 @@ def fit(
         mean, std, told = _measured(spread(paths, MEASURED), step, len(paths))
     print_log(
         f'{found[0][0].parent}: images of {found[0][1].kind} (headers of {len(found)}); '
-        f'the network takes {", ".join(map(str, chosen))}; {told}',
+        f'the network takes {_some(chosen, ", ")}; {told}',
         logger='current',
         level=logging.INFO,
     )
@@ -199,13 +199,19 @@ def _measured(
                 f'{paths[0].parent}: channel {channel} is {place:g} everywhere and tells nothing; '
                 + (f'leave it out with --channels {others}' if others else 'give other images')
             )
-    means, stds = (' '.join(f'{value:g}' for value in each) for each in rounded)
+    means, stds = map(_some, rounded)
     count = f'{len(paths):,}' + f' of {total:,}' * (len(paths) < total)
     told = (
         f'values {found.low:g} to {found.high:g}, mean {means}, deviation {stds} ({count} training '
         'images)'
     )
     return rounded[0], rounded[1], told
+
+
+def _some(values: Sequence[float], separator: str = ' ') -> str:
+    """The first of the values, and how many more there are."""
+    more = f' and {len(values) - 8} more' if len(values) > 8 else ''
+    return separator.join(f'{value:g}' for value in values[:8]) + more
 
 
 class Moments(NamedTuple):

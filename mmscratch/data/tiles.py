@@ -6,20 +6,29 @@ from typing import Any
 
 import cv2
 import numpy as np
+from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
 from mmscratch.data import coco_json, layouts, repoint
 from mmscratch.data.coco_json import CocoJson, Rows
 from mmscratch.data.image_check import look_at
 from mmscratch.data.late_masks import Cut, LateMasks
+from mmscratch.data.mask_table import whole_polygons
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.transforms.load_image_from_file import read
 from mmscratch.data.transforms.tile_views import Box, check_tiles, tiles
 from mmscratch.errors import InputError
 
+_OF_PNG = ('uint8', 'uint16')
+
 
 def convert(
-    root: Path, out: Path, size: int, overlap: float = 0.2, least_visible: float = 0.3
+    root: Path,
+    out: Path,
+    size: int,
+    overlap: float = 0.2,
+    least_visible: float = 0.3,
+    drop_bad_boxes: bool = False,
 ) -> dict[str, tuple[int, int]]:
     """Cut the images of a folder; ``out`` is a folder in COCO layout, of tiles.
 
@@ -33,20 +42,29 @@ def convert(
         size: side of a tile in pixels.
         overlap: as in :func:`tiles`.
         least_visible: share of the mask's pixels, or of the box's area.
+        drop_bad_boxes: leave out boxes without area or outside of their image.
 
     Returns:
         Of each split the number of images and of tiles.
 
     Raises:
-        InputError: for options out of range; for a file that cannot be used; if ``out`` has files.
+        InputError: for options out of range; for faults of the data; if ``out`` has files.
     """
     check_tiles(size, overlap)
     if not 0 <= least_visible <= 1:
         raise InputError(f'--least-visible {least_visible:g}: give a share from 0 to 1')
     if out.exists() and any(out.iterdir()):
         raise InputError(f'{out}: has files already; name a new folder')
+    found = layouts.find_coco(root)
+    # checked as before training; a loader with channels takes images of any kind
+    load = dict(type='LoadImageFromFile', channels=[1])
+    loaders = {
+        f'{split}_dataloader': dict(dataset=dict(reads, type='CocoDataset', pipeline=[load]))
+        for split, reads in found.items()
+    }
+    layouts.check(Config(dict(loaders, drop_bad_boxes=drop_bad_boxes)))
     counts = {}
-    for split, reads in layouts.find_coco(root).items():
+    for split, reads in found.items():
         content = coco_json.load(repoint.annotation_path(reads))
         folder = root / reads['data_prefix']['img']
         images, annotations = _cut_split(
@@ -81,9 +99,11 @@ def _cut_split(
         objects.setdefault(row['image_id'], []).append(row)
     images: Rows = []
     annotations: Rows = []
+    names: set[Path] = set()
     for row in ProgressBar(content['images'], f'{target.name} images', len(content['images'])):
         own = objects.get(row['id'], [])
-        image = _load(source / row['file_name'])
+        image, suffix = _load(source / row['file_name'])
+        save = cv2.imwrite if suffix == '.png' else np.save
         height, width = row['height'], row['width']
         if image is None or image.shape[:2] != (height, width):
             found = 'cannot be read' if image is None else f'has {image.shape[1::-1]} pixels'
@@ -91,6 +111,12 @@ def _cut_split(
                 f'{source / row["file_name"]}: {found}, and {content.file} says {(width, height)}; '
                 'correct one of them'
             )
+        # images of an export may lie outside of its folder
+        parts = Path(row['file_name']).with_suffix('').parts
+        stem = Path(*(part for part in parts if part != '..'))
+        while stem in names:
+            stem = stem.with_name(f'{stem.name}_{row["id"]}')
+        names.add(stem)
         cuts = [_cut(each, height, width) for each in own]
         for tile in tiles(width, height, *size_and_overlap):
             seen = [
@@ -98,14 +124,12 @@ def _cut_split(
                 for each, cut in zip(own, cuts)
                 if (part := _part(each, cut, tile, least_visible))
             ]
-            if with_objects and not any(part['iscrowd'] == 0 for part in seen):
+            if with_objects and all(part['iscrowd'] or part.get('ignore') for part in seen):
                 continue
             x, y, w, h = tile
-            # images of an export may lie outside of its folder
-            name = Path(*(part for part in Path(row['file_name']).parts if part != '..'))
-            name = name.with_name(f'{name.stem}_{x}_{y}')
+            name = stem.with_name(f'{stem.name}_{x}_{y}{suffix}')
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            name = Path(f'{name}{_save(target / name, image[y : y + h, x : x + w])}')
+            save(str(target / name), image[y : y + h, x : x + w])
             number = len(images) + 1
             images.append(dict(id=number, file_name=name.as_posix(), width=w, height=h))
             for part in seen:
@@ -113,27 +137,27 @@ def _cut_split(
     return images, annotations
 
 
-def _load(file: Path) -> np.ndarray | None:
-    """The image as it was stored: (H, W), (H, W, 3) in BGR, or a sensor's (H, W, channels)."""
-    facts = look_at(file)
-    if facts.not_for_opencv or facts.channels not in (1, 3):
-        return read(file, file.read_bytes())
+def _load(file: Path) -> tuple[np.ndarray | None, str]:
+    """The image as it was stored, and the suffix of its tiles.
+
+    PNG is for what OpenCV loads, with blue first and alpha last; all else is read as a sensor's
+    channels, in the order of the file, and stays an array.
+    """
+    facts, content = look_at(file), file.read_bytes()
+    if facts.not_for_opencv or facts.dtype not in _OF_PNG:
+        return read(file, content), '.npy'
+    if facts.channels == 4:
+        return read(file, content)[..., [2, 1, 0, 3]], '.png'
     # keeps 16 bits and a single channel, and turns as EXIF says, as training does
-    return cv2.imread(str(file), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
-
-
-def _save(file: Path, pixels: np.ndarray) -> str:
-    """Write a tile: PNG, or an array of NumPy where PNG has no such values; return the suffix."""
-    if pixels.dtype in (np.uint8, np.uint16) and (pixels.ndim == 2 or pixels.shape[2] == 3):
-        cv2.imwrite(f'{file}.png', pixels)
-        return '.png'
-    np.save(f'{file}.npy', pixels)
-    return '.npy'
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flags), '.png'
 
 
 def _cut(annotation: dict[str, Any], height: int, width: int) -> Cut | None:
     """The mask's pixels, and where they lie; None without a mask."""
     segmentation = annotation.get('segmentation')
+    if isinstance(segmentation, list):
+        segmentation = whole_polygons(segmentation)
     if not segmentation:
         return None
     return LateMasks.from_segmentations([segmentation], height, width).cuts[0]
@@ -152,7 +176,11 @@ def _part(
     box = [x1, y1, x2 - x1, y2 - y1]
     share = box[2] * box[3] / (w * h)
     part = dict(category_id=annotation['category_id'], bbox=box, iscrowd=annotation['iscrowd'])
-    if cut is not None:
+    if 'ignore' in annotation:
+        part['ignore'] = annotation['ignore']
+    if cut is None and annotation.get('segmentation'):
+        part['segmentation'] = annotation['segmentation']  # not 3 points: no mask of a tile either
+    elif cut is not None:
         mask = np.zeros((height, width), np.uint8, order='F')
         _paste(mask, cut, left, top)
         share = mask.sum() / max(cut.pixels.sum(), 1)

@@ -55,22 +55,19 @@ class TiledModel(BaseTTAModel):
         found: list[DetDataSample] = []
         for i in range(0, len(views['inputs']), self.tiles_at_once):
             batch = {key: values[i : i + self.tiles_at_once] for key, values in views.items()}
-            found += self.module.test_step(batch)
+            found += map(_without_bitmaps, self.module.test_step(batch))
         return self.merge_preds([found])
 
     def merge_preds(self, data_samples_list: list[list[DetDataSample]]) -> list[DetDataSample]:
-        """Merge the tiles of each image."""
+        """Merge the tiles of each image; masks are RLEs of it already."""
         return [self._merge(samples) for samples in data_samples_list]
 
     def _merge(self, samples: list[DetDataSample]) -> DetDataSample:
         height, width = samples[0].whole_shape
-        parts, masks = [], []
-        has_masks = 'masks' in samples[0].pred_instances
+        parts = []
         for number, sample in enumerate(samples):
             x, y, w, h = sample.tile
             part = sample.pred_instances.cpu()
-            if has_masks:
-                masks += [(mask, x, y) for mask in part.pop('masks').numpy()]
             inner = torch.tensor([x > 0, y > 0, x + w < width, y + h < height])
             at_border = torch.cat(
                 [part.bboxes[:, :2] < 1, part.bboxes[:, 2:] > torch.tensor([w, h]) - 1], dim=1
@@ -86,11 +83,6 @@ class TiledModel(BaseTTAModel):
         # by score, as a detector leaves them
         kept = kept[found.scores[kept].argsort(descending=True, stable=True)]
         found = found[kept]
-        if has_masks:
-            found.masks = [
-                whole_rle(mask, x, y, height, width)
-                for mask, x, y in (masks[k] for k in kept.tolist())
-            ]
         for name in ('cut', 'number'):
             found.pop(name)
         merged_sample = DetDataSample(metainfo=samples[0].metainfo)
@@ -99,6 +91,18 @@ class TiledModel(BaseTTAModel):
         )
         merged_sample.pred_instances = found
         return merged_sample
+
+
+def _without_bitmaps(sample: DetDataSample) -> DetDataSample:
+    """A tile's detections, with the RLE of the whole image in place of each mask."""
+    found = sample.pred_instances
+    if 'masks' in found:
+        x, y, _, _ = sample.tile
+        # at once: all tiles' bitmaps are gigabytes
+        found.masks = [
+            whole_rle(mask, x, y, *sample.whole_shape) for mask in found.masks.cpu().numpy()
+        ]
+    return sample
 
 
 def merged(found: InstanceData, least_shared: float) -> Tensor:

@@ -647,7 +647,7 @@ def test_images_are_decoded_once(make_coco, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
         'mmcv.transforms.LoadImageFromFile.transform',
-        lambda self, results: seen.append(results['img_path']),
+        lambda self, results: seen.append(results['img_path']) or dict(img_shape=(42, 48)),
     )
     layouts.check(cfg, decode=True)
     assert seen == []
@@ -670,6 +670,16 @@ def test_a_fault_in_decoding_is_that_of_its_file(make_coco, tmp_path, monkeypatc
     names = ['1.png', './1.png', '2.png', '3.png']
     faults = decode_all(folder, [folder / name for name in names], LOADS_MASKS)
     assert faults == ['', '', '', 'cannot be decoded']
+
+
+def test_an_image_that_is_loaded_in_another_size_is_at_fault(make_coco):
+    file = make_coco() / 'train/1.jpg'
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (48, 41)).save(file, exif=exif)
+    load = dict(type='LoadImageFromFile', color_type='color_ignore_orientation')
+    (fault,) = decode_all(file.parent, [file], [load])
+    assert fault.startswith('has 48 x 41 pixels when loaded, and 41 x 48 by its header')
 
 
 def test_a_broken_memory_is_none(make_coco, tmp_path, monkeypatch):

@@ -337,7 +337,7 @@ def test_the_tool(make_coco, tmp_path, monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location('check_tool', ROOT / 'tools/data/check.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         'sys.argv', ['check.py', str(root), '--page', str(tmp_path / 'a/page.html')]
     )

@@ -116,6 +116,15 @@ def test_what_was_found_is_shown(retina, folder, capsys):
     assert '(3 training images)' in line
 
 
+def test_of_many_channels_some_are_shown(retina, folder, capsys):
+    root = folder(5, change=lambda split, number, pixels: np.concatenate([pixels] * 20, 2))
+    use_folder(retina, root)
+    line = next(t for t in capsys.readouterr().out.splitlines() if 'channels of' in t)
+    assert 'the network takes 1, 2, 3, 4, 5, 6, 7, 8 and 92 more; values 0 to ' in line
+    assert line.count(' and 92 more') == 3
+    assert len(retina.model.data_preprocessor.mean) == 100
+
+
 @pytest.mark.parametrize('mode', ['L', 'RGB', 'RGBA', 'LA', 'P', 'mixed'])
 def test_images_of_8_bits_stay_as_they_were(retina, make_coco, mode):
     """Colour, grey, and alpha that is the same everywhere."""

@@ -1,6 +1,7 @@
 """Detections of tiles, merged to those of the whole image."""
 
 import json
+import weakref
 from pathlib import Path
 
 import cv2
@@ -34,9 +35,12 @@ class Finder(nn.Module):
     def __init__(self):
         super().__init__()
         self.batches = []
+        self.bitmaps = []
 
     def test_step(self, data):
         self.batches.append(len(data['inputs']))
+        # bitmaps of 100 detections a tile would fill the memory
+        assert not any(bitmap() is not None for bitmap in self.bitmaps)
         return [self.find(*each) for each in zip(data['inputs'], data['data_samples'])]
 
     def find(self, image, sample):
@@ -45,6 +49,7 @@ class Finder(nn.Module):
             [torch.from_numpy(pieces == k) for k in range(1, number)] or [image[0] < 0]
         )
         masks = masks[: number - 1]
+        self.bitmaps.append(weakref.ref(masks))
         boxes, labels = torch.zeros(len(masks), 4), torch.zeros(len(masks), dtype=torch.long)
         for k, mask in enumerate(masks):
             rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()

@@ -3,7 +3,7 @@ r"""Look at a folder of data before training: what is in it, what is wrong with 
     python tools/data/check.py DIR
     python tools/data/check.py DIR --fix REPAIRED
 
-It reads every layout that --data reads, and decodes each image once. The lines in the terminal say
+It reads every layout that --data reads, and decodes each image. The lines in the terminal say
 what stops training, what spoils results and what is good to know. The page (work_dirs/check/) has
 also counts and distributions, images that resemble each other, and annotations before and after
 augmentation. --fix writes a copy in COCO layout without the faults that can be repaired, and says
@@ -18,7 +18,8 @@ from pathlib import Path
 
 from mmscratch.errors import one_line_errors
 
-CONFIG = Path('configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 
 
 def parse_args() -> argparse.Namespace:

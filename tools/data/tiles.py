@@ -7,7 +7,8 @@ r"""Cut large images into tiles to train on, with their boxes and masks.
 
 The folder has any layout of train.py but PASCAL VOC's, the new one has COCO's. Boxes and masks end
 at the tiles' borders. The test detects on tiles, merges, and evaluates whole images. A tile should
-fit into the size that the config gives images, or it is shrunk.
+fit into the size that the config gives images, or it is shrunk. The data is checked first, as
+before training.
 """
 
 import argparse
@@ -41,12 +42,19 @@ def parse_args() -> argparse.Namespace:
         help='an object of which a tile shows a smaller share is neither trained on nor counted '
         '(default 0.3)',
     )
+    parser.add_argument(
+        '--drop-bad-boxes',
+        action='store_true',
+        help='leave out boxes without area or outside of their image, in place of stopping at them',
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    counts = convert(args.data, args.out, args.size, args.overlap, args.least_visible)
+    counts = convert(
+        args.data, args.out, args.size, args.overlap, args.least_visible, args.drop_bad_boxes
+    )
     for split, (images, tiles) in counts.items():
         print(f'{args.out / split}: {tiles:,} tiles of {images:,} images')
 

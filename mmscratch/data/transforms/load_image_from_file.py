@@ -14,7 +14,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.config import Config
 
 from mmscratch.config.sections import type_name, walk
-from mmscratch.data.image_check import TIFF_MAGIC, needed
+from mmscratch.data.image_check import ORIENTATION, TIFF_MAGIC, TURNED, needed
 from mmscratch.errors import InputError
 
 # of the values shown in pictures, darker and brighter ones are black and white
@@ -153,12 +153,18 @@ def _tiff(path: str | Path, content: bytes) -> np.ndarray:
     # OpenCV mistakes two or more than four bands, and bands in planes of their own, without a word
     with needed('tifffile', path).TiffFile(io.BytesIO(content)) as file:
         first = file.pages[0]
+        turn = first.tags.valueof(ORIENTATION, default=1)
         pages = [p for p in file.pages if (p.shape, p.dtype) == (first.shape, first.dtype)]
         arrays = [
             np.moveaxis(page.asarray(), 0, -1) if page.axes.startswith('S') else page.asarray()
             for page in pages
         ]
-    return np.dstack(arrays)
+    image = np.dstack(arrays)
+    # as OpenCV does
+    if turn in TURNED:
+        image = image.swapaxes(0, 1)
+    across, down = turn in (2, 3, 6, 7), turn in (3, 4, 7, 8)
+    return image[:: -1 if down else 1, :: -1 if across else 1]
 
 
 def _dicom(path: str | Path, content: bytes) -> np.ndarray:

@@ -109,6 +109,24 @@ def test_images_are_turned_as_they_say(tmp_path):
     np.testing.assert_array_equal(loaded[..., 0], cv2.imread(str(tmp_path / 'a.jpg'), 0))
 
 
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_tiff_is_turned_as_it_says(tmp_path, orientation):
+    """By tifffile too, as OpenCV does; annotations are of the turned image."""
+    tifffile = pytest.importorskip('tifffile')
+    pixels, file = values(3, 'uint16'), tmp_path / 'a.tif'
+    tag = (274, 'H', 1, orientation, True)
+    tifffile.imwrite(file, pixels, photometric='rgb', extratags=[tag])
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+    opencv = cv2.imdecode(np.fromfile(file, np.uint8), flags)[..., ::-1]
+    loaded = LoadImageFromFile(channels=[1, 2, 3]).image(file)
+    np.testing.assert_array_equal(loaded, opencv)
+    facts = look_at(file)
+    assert (facts.height, facts.width) == opencv.shape[:2]
+    # several pages likewise
+    tifffile.imwrite(file, np.moveaxis(pixels, 2, 0), photometric='minisblack', extratags=[tag])
+    np.testing.assert_array_equal(LoadImageFromFile(channels=[1, 2, 3]).image(file), opencv)
+
+
 @pytest.mark.parametrize('form', ['tif of pages', 'tif of planes'])
 def test_a_tiff_of_which_opencv_loads_a_part_is_none_of_its(tmp_path, form):
     """Three pages of 8 bits are no colour image, and OpenCV loads the first."""
@@ -117,6 +135,18 @@ def test_a_tiff_of_which_opencv_loads_a_part_is_none_of_its(tmp_path, form):
         'has 3 channels in pages or bands, which OpenCV cannot load'
     )
     assert not look_at(write(tmp_path, 'tif of bands', values(3, 'uint8'))).not_for_opencv
+
+
+@pytest.mark.parametrize(
+    ('shape', 'is_refused'),
+    [((5, 96, 128), True), ((1, 40, 40), True), ((96, 128, 5), False), ((24, 96, 64), False)],
+)
+def test_an_array_with_the_channels_first_is_refused(tmp_path, shape, is_refused):
+    """It would be an image of 5 x 96 pixels with 128 channels."""
+    np.save(tmp_path / 'a.npy', np.zeros(shape, np.uint8))
+    fault = look_at(tmp_path / 'a.npy').fault
+    expected = f'has the shape {shape}, which looks like [C, H, W]: save it as [H, W, C]'
+    assert fault == (expected if is_refused else '')
 
 
 def test_pages_of_another_form_are_no_channels(tmp_path):
@@ -151,6 +181,11 @@ def test_dicom_is_rescaled_as_it_says(tmp_path, photometric):
     loaded = LoadImageFromFile(channels=[1], dtype='float32').image(tmp_path / 'a.dcm')
     sign = -1 if photometric == 'MONOCHROME1' else 1
     np.testing.assert_array_equal(loaded, sign * (2 * pixels.astype(np.float32) - 1024))
+    # old devices write the data set alone
+    (tmp_path / 'b.dcm').write_bytes((tmp_path / 'a.dcm').read_bytes()[132:])
+    assert look_at(tmp_path / 'b.dcm').fault == (
+        'has no DICM mark at byte 128: save it as a DICOM file (part 10 of the standard)'
+    )
 
 
 @pytest.mark.parametrize(
