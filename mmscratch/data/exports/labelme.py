@@ -5,7 +5,7 @@ import binascii
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -26,6 +26,7 @@ from mmscratch.data.exports.export import (
     to_coco,
 )
 from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
+from mmscratch.data.unlabelled_images import find_files
 from mmscratch.errors import InputError
 
 _OUTLINES = ('polygon', 'oriented_rectangle', 'rotation')
@@ -52,17 +53,11 @@ class _Annotation(msgspec.Struct):
 
 def recognise(root: Path) -> 'LabelMeExport | None':
     """Recognise the keys of the first JSON of a folder, at any depth."""
-    files = list(_json_files(root))
+    files = sorted(find_files(root, ('.json',)))
     first = {file.parent: file for file in reversed(files)}
     if any({'shapes', 'imagePath'} <= top_level_keys(file) for file in first.values()):
         return LabelMeExport(root, files)
     return None
-
-
-def _json_files(root: Path) -> Iterator[Path]:
-    for folder, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith('.'))
-        yield from (Path(folder, name) for name in sorted(names) if name.endswith('.json'))
 
 
 class LabelMeExport(Export):

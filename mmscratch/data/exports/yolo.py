@@ -24,7 +24,7 @@ from mmscratch.data.exports.export import (
     to_coco,
 )
 from mmscratch.data.image_check import ImageFacts, look_at_all
-from mmscratch.data.unlabelled_images import find_images
+from mmscratch.data.unlabelled_images import find_files, find_images
 from mmscratch.errors import InputError
 
 _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
@@ -50,7 +50,9 @@ def recognise(root: Path) -> 'YoloExport | None':
     if found and _KEYS.keys() & found[1].keys():
         return YoloExport(root, *found)
     pairs = [root, *(path for path in sorted(root.iterdir()) if split_of(path.name))]
-    if any((path / 'images').is_dir() and any((path / 'labels').rglob('*.txt')) for path in pairs):
+    if any(
+        (path / 'images').is_dir() and any(find_files(path / 'labels', ('.txt',))) for path in pairs
+    ):
         return YoloExport(root, *found)
     return None
 
@@ -159,8 +161,10 @@ class YoloExport(Export):
         # 'path' is often that of another machine; Roboflow writes ../train/images for train/images,
         # and Darknet data/... for paths from the folder
         for base in (self.file.parent / str(self.content.get('path') or ''), self.file.parent):
+            if path.parts[:1] == ('..',):  # beside the folder may be another's train/images
+                yield base / Path(*path.parts[1:])
             yield base / path
-            if path.parts[:1] in (('..',), ('data',)):
+            if path.parts[:1] == ('data',):
                 yield base / Path(*path.parts[1:])
 
     def _undescribed(self) -> dict[str, list[Path]]:

@@ -153,3 +153,10 @@ def test_a_point_far_beyond_any_image_is_a_fault(make_export):
     file.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r'has a point beyond 1e\+09; correct it'):
         layouts.find(root)
+
+
+def test_links_are_followed(make_export):
+    root = make_export('labelme')
+    (root / 'train').rename(root.parent / 'first')
+    (root / 'train').symlink_to(root.parent / 'first')
+    assert len(load(root)[0]['images']) == 4

@@ -1,8 +1,9 @@
 import os
 
+import numpy as np
 import pytest
 
-from mmscratch.data import coco_json, layouts, repoint
+from mmscratch.data import coco_json, layouts, repoint, unlabelled_images
 from mmscratch.data.exports import cache
 from mmscratch.errors import InputError
 
@@ -202,3 +203,37 @@ def test_a_shape_of_keypoints_that_is_no_numbers_counts_for_nothing(make_export)
         file.write('kpt_shape: [2!, 3]\n')
     content, _ = load(root)
     assert content['annotations']
+
+
+def test_images_of_a_neighbour_are_not_taken(make_export):
+    """Roboflow writes ../train/images for train/images, and others unzip beside it."""
+    root = make_export('yolo_roboflow')
+    draw(Drawn('9.jpg', 'train', 40, 40, []), root.parent / 'train/images/9.jpg')
+    names = [row['file_name'] for row in load(root)[0]['images']]
+    assert [name.partition('/images/')[0] for name in names] == ['train'] * 4
+
+
+def test_copies_that_ultralytics_keeps_as_arrays_are_no_images(make_export, monkeypatch):
+    """With ``cache: disk`` it writes x.npy, in the order BGR, beside x.jpg."""
+    root = make_export('yolo')
+    for image in [*root.rglob('*.jpg')]:
+        np.save(image.with_suffix('.npy'), np.zeros((9, 9, 3), np.uint8))
+    np.save(root / 'images/val/7.npy', np.zeros((9, 9, 3), np.uint8))
+    told: list[str] = []
+    monkeypatch.setattr(unlabelled_images, 'print_log', lambda text, **_: told.append(text))
+    assert [len(load(root, split)[0]['images']) for split in ('train', 'val')] == [4, 3]
+    assert [text.partition(' (.npy)')[0] for text in told] == [
+        f'{root}/images/train: 4 arrays',
+        f'{root}/images/val: 2 arrays',
+    ]
+
+
+def test_links_are_followed(make_export):
+    """``images`` may be a link, and one below it may lead back."""
+    root = make_export('yolo_flat')
+    (root / 'images').rename(root.parent / 'photos')
+    os.symlink(root.parent / 'photos', root / 'images')
+    (root / 'labels/unter').rename(root.parent / 'texts')
+    os.symlink(root.parent / 'texts', root / 'labels/unter')
+    os.symlink(root.parent / 'photos', root.parent / 'photos/unter/again')
+    assert sum(len(load(root, split)[0]['images']) for split in ('train', 'val')) == 6
