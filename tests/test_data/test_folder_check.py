@@ -227,15 +227,17 @@ def test_copies_and_leaks(make_coco, tmp_path):
     assert 'near leak' not in found(FolderCheck(root, CONFIG, near=-1))
 
 
-def test_a_camera_that_does_not_move_leaks_nothing(make_coco):
+def test_a_camera_that_does_not_move(make_coco):
+    """Nothing is left out, but the splits leak."""
     root = make_coco()
     for number, file in enumerate(sorted([*root.glob('*/*.png'), *root.glob('*/*.jpg')])):
         with Image.open(file) as image:
             size = image.size
         draw(file, 1, size, quality=50 + number)
-    result = found(FolderCheck(root, CONFIG))
-    assert result['still'] == {'': 1}
-    assert not {'near', 'near leak'} & result.keys()
+    check = FolderCheck(root, CONFIG)
+    assert found(check)['still leak'] == {'train': 3, 'val': 2}
+    assert check.findings['still leak'].severity == 'spoils results'
+    assert not {'near', 'near leak'} & check.findings.keys()
 
 
 def test_hashes_of_edited_and_of_other_images(tmp_path):
