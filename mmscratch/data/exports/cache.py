@@ -203,11 +203,11 @@ def _read(export: Export, before: Path) -> dict[str, Content]:
     contents = export.read()
     for content in contents.values():
         # whatever the order of the layout, so that a seed does the same
-        content['images'] = sorted(content['images'], key=lambda row: row['file_name'])
+        content['images'] = sorted(content['images'], key=lambda row: str(row.get('file_name')))
     if 'all' not in contents:
         return contents
     rows = contents['all']['images']
-    groups, still = alike([export.root / row['file_name'] for row in rows])
+    groups, still = alike([export.root / str(row.get('file_name')) for row in rows])
     if len({*groups}) < 2:
         raise InputError(
             f'{export.sources["all"]}: its {len(rows)} images are too few or too much alike to be '
@@ -227,7 +227,7 @@ def _read(export: Export, before: Path) -> dict[str, Content]:
         f'and near-duplicates are in the same split as their twin; {_SPLIT} has the names'
     )
     if sides:
-        old = sum(row['file_name'] in sides for row in rows)
+        old = sum(str(row.get('file_name')) in sides for row in rows)
         export.notes.append(
             f'{old} images are in the split that {_SPLIT} names, {len(rows) - old} new ones were '
             'dealt; remove it to divide all anew'
@@ -238,7 +238,8 @@ def _read(export: Export, before: Path) -> dict[str, Content]:
             'are in both splits: the AP will be flattered; give both splits'
         )
     names = {
-        split: [row['file_name'] for row in content['images']] for split, content in divided.items()
+        split: [row.get('file_name') for row in content['images']]
+        for split, content in divided.items()
     }
     return divided | {_SPLIT: dict(seed=SEED, share=SHARE, **names)}
 

@@ -75,25 +75,28 @@ def divide(
         groups: of its images. New ones go to the side of their group, to train on if it has both.
         before: whether images are to validate on, by name; these keep their side.
     """
-    names = {row['id']: row['name'] for row in content['categories']}
-    found: dict[Any, set[str]] = {row['id']: set() for row in content['images']}
+    # a check of the folder shows rows without an id or a name, too
+    names = {repr(row.get('id')): str(row.get('name')) for row in content['categories']}
+    classes: dict[str, set[str]] = {repr(row.get('id')): set() for row in content['images']}
     for row in content['annotations']:
-        found[row['image_id']].add(names[row['category_id']])
+        if (image := repr(row.get('image_id'))) in classes:
+            classes[image].add(names.get(repr(row.get('category_id')), ''))
+    of_image = [(repr(row.get('id')), str(row.get('file_name'))) for row in content['images']]
     given: dict[int, bool] = {}
-    for row, group in zip(content['images'], groups):
-        if row['file_name'] in before:
-            given[group] = before[row['file_name']] and given.get(group, True)
-    dealt = stratified(groups, list(found.values()), SHARE, SEED, given)
-    held_out = {
-        row['id']: before.get(row['file_name'], is_val)
-        for row, is_val in zip(content['images'], dealt)
-    }
+    for (_, name), group in zip(of_image, groups):
+        if name in before:
+            given[group] = before[name] and given.get(group, True)
+    dealt = stratified(groups, [classes[image] for image, _ in of_image], SHARE, SEED, given)
+    sides = [before.get(name, is_val) for (_, name), is_val in zip(of_image, dealt)]
+    held_out = {image for (image, _), is_val in zip(of_image, sides) if is_val}
     return {
         split: dict(
             content,
-            images=[row for row in content['images'] if held_out[row['id']] == is_val],
+            images=[row for row, side in zip(content['images'], sides) if side == is_val],
             annotations=[
-                row for row in content['annotations'] if held_out[row['image_id']] == is_val
+                row
+                for row in content['annotations']
+                if (repr(row.get('image_id')) in held_out) == is_val
             ],
         )
         for split, is_val in (('train', False), ('val', True))
