@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -372,3 +373,17 @@ def test_images_of_sensors_are_looked_at(tmp_path):
     assert not look_at(tmp_path / 'a.npy').fault
     (tmp_path / 'a.npy').write_bytes(b'\x93NUMPY')
     assert look_at(tmp_path / 'a.npy').fault
+
+
+def test_copies_are_found_without_a_package_that_decodes_them(tmp_path, monkeypatch):
+    """Training loads TIFF of 8 bits by OpenCV; others are compared byte by byte."""
+    monkeypatch.setitem(sys.modules, 'tifffile', None)
+    draw(tmp_path / '0.tif', 1)
+    deep = np.random.default_rng(0).integers(0, 4000, (40, 50)).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / '1.tif')
+    for number in (0, 1):
+        shutil.copy(tmp_path / f'{number}.tif', tmp_path / f'{number + 2}.tif')
+    looks = [look_at(tmp_path / f'{number}.tif') for number in range(4)]
+    assert [bool(look.fault) for look in looks] == [False, True, False, True]
+    assert looks[0].phash
+    assert duplicates.copies(looks) == [[0, 2], [1, 3]]

@@ -20,7 +20,7 @@ def copies(images: Sequence[Pixels]) -> list[list[int]]:
     """Groups of two or more numbers of images whose files are the same."""
     groups = defaultdict(list)
     for number, pixels in enumerate(images):
-        if not pixels.fault:
+        if pixels.digest:
             groups[pixels.digest].append(number)
     return [group for group in groups.values() if len(group) > 1]
 
