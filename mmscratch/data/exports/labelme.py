@@ -31,6 +31,7 @@ from mmscratch.errors import InputError
 
 _OUTLINES = ('polygon', 'oriented_rectangle', 'rotation')
 _KINDS = (*_OUTLINES, 'rectangle', 'circle', 'mask')
+_LOOKS = 5  # files of a folder that may be of another kind, but one
 _CORNERS = 64  # of a polygon in place of a circle
 
 
@@ -52,11 +53,13 @@ class _Annotation(msgspec.Struct):
 
 
 def recognise(root: Path) -> 'LabelMeExport | None':
-    """Recognise the keys of the first JSON of a folder, at any depth."""
+    """Recognise the keys of one of the first JSON files of a folder, at any depth."""
     files = sorted(find_files(root, ('.json',)))
-    first = {file.parent: file for file in reversed(files)}
-    if any({'shapes', 'imagePath'} <= top_level_keys(file) for file in first.values()):
-        return LabelMeExport(root, files)
+    seen: Counter[Path] = Counter()
+    for file in files:
+        seen[file.parent] += 1
+        if seen[file.parent] <= _LOOKS and {'shapes', 'imagePath'} <= top_level_keys(file):
+            return LabelMeExport(root, files)
     return None
 
 
@@ -102,7 +105,10 @@ class LabelMeExport(Export):
         self._note_unlabelled(paths.values())
         classes = {item.name for image in images.values() for item in image.objects}
         if not classes:
-            raise InputError(f'{self.root}: no shape in its {len(read)} JSON files; label objects')
+            raise InputError(
+                self.refusal
+                or f'{self.root}: no shape in its {len(read)} JSON files; label objects'
+            )
         labelled = {
             split: [images[file] for file in files if file in images]
             for split, files in self.splits.items()

@@ -160,3 +160,18 @@ def test_links_are_followed(make_export):
     (root / 'train').rename(root.parent / 'first')
     (root / 'train').symlink_to(root.parent / 'first')
     assert len(load(root)[0]['images']) == 4
+
+
+def test_another_json_may_come_first(make_export):
+    root = make_export('labelme')
+    for split in ('train', 'val'):
+        (root / split / '!info.json').write_text('{"tool": "x"}')
+    assert len(load(root)[0]['images']) == 4
+
+
+def test_files_that_cannot_be_read_are_not_said_to_be_empty(make_export):
+    root = make_export('labelme')
+    for file in root.rglob('*.json'):
+        file.write_text(file.read_text().replace('"disc"', '3').replace('"star"', '4'))
+    with pytest.raises(InputError, match=r'1\.json: cannot be read \(Expected `str`, got `int`'):
+        layouts.find(root)
