@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from mmscratch.errors import InputError
+
 T = TypeVar('T')
 # the content of a COCO JSON
 Content = dict[str, Any]
@@ -69,7 +71,20 @@ class Export(ABC):
             self.faults.append((split * (split != 'all'), reason.partition(';')[0]))
 
     def relative(self, path: Path) -> str:
-        """The path from the root, whether the file is below it or not."""
+        """The path from the root, whether the file is below it or not.
+
+        Raises:
+            InputError: its name is not UTF-8, as JSON has to be.
+        """
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            told = str(path).encode(errors='backslashreplace').decode()
+            raise InputError(
+                f'{told}: the name is not UTF-8 (zip files of Windows have others); rename the '
+                f'files by "convmv -r --notest -f gbk -t utf8 {self.root}", with the encoding of '
+                'that system for gbk'
+            ) from None
         if path.is_relative_to(self.root):
             return path.relative_to(self.root).as_posix()
         parent = os.path.relpath(os.path.realpath(path.parent), os.path.realpath(self.root))

@@ -102,11 +102,19 @@ class YoloExport(Export):
         self.images = [image for images in self.splits.values() for image in images]
         self.label_of = {image: _label_file(image) for image in self.images}
         self.split_of = {image: name for name, each in self.splits.items() for image in each}
-        lists = [root / 'classes.txt', root / 'labels/classes.txt']
         self.with_keypoints = 0
-        self.names_file = file or next(filter(Path.is_file, lists), None)
+        self.names_file = file or self._names_file()
         self.labels += [self.names_file] if self.names_file else []
         self.labels += [label for label in self.label_of.values() if os.path.isfile(label)]
+
+    def _names_file(self) -> Path | None:
+        """The text file of class names: in the folder, or beside labels, where LabelImg has it."""
+        below = {label.parent for label in self.label_of.values()}
+        files = [path / 'classes.txt' for path in (self.root, self.root / 'labels', *sorted(below))]
+        files = list(dict.fromkeys(filter(Path.is_file, files)))
+        if odd := [file for file in files if _text(file) != _text(files[0])]:
+            raise InputError(f'{odd[0]}: has other classes than {files[0]}; leave one of them')
+        return files[0] if files else None
 
     def _described(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
@@ -324,6 +332,11 @@ def _names(names: Any, file: Path) -> list[str]:
         names = [numbered[number] for number in range(len(numbered))]
     if not isinstance(names, list) or not names:
         raise InputError(f'{file}: names is {names!r}; write a list of the class names')
+    if odd := [name for name in names if name is None or isinstance(name, bool)]:
+        raise InputError(
+            f'{file}: one of the names is read as {odd[0]}, as YAML reads yes, no, on, off and '
+            'null; put it in quotes'
+        )
     return [str(name) for name in names]
 
 

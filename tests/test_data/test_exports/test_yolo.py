@@ -2,6 +2,8 @@ import os
 
 import numpy as np
 import pytest
+from mmengine.config import Config
+from PIL import Image
 
 from mmscratch.data import coco_json, layouts, repoint, unlabelled_images
 from mmscratch.data.exports import cache
@@ -237,3 +239,45 @@ def test_links_are_followed(make_export):
     os.symlink(root.parent / 'texts', root / 'labels/unter')
     os.symlink(root.parent / 'photos', root.parent / 'photos/unter/again')
     assert sum(len(load(root, split)[0]['images']) for split in ('train', 'val')) == 6
+
+
+def test_images_in_both_lists_are_told_in_every_format(make_export):
+    root = make_export('yolo_lists')
+    for file in [*root.rglob('*.jpg')]:
+        Image.open(file).save(file.with_suffix('.bmp'))
+        file.unlink()
+    names = (root / 'train.txt').read_text().replace('.jpg', '.bmp')
+    (root / 'train.txt').write_text(names)
+    (root / 'val.txt').write_text(names.splitlines()[0])
+    cfg = Config.fromfile('configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
+    layouts.use_folder(cfg, root)
+    _, val = layouts.check(cfg)
+    assert any('1 of the 1 validation images are training images too' in n for n in val.notes)
+
+
+def test_names_that_are_not_utf8(make_export):
+    """As zip files of Windows have them."""
+    root = make_export('yolo')
+    file = root / 'images/train/1.jpg'
+    os.rename(file, os.fsencode(file.parent) + b'/\xd6\xd0.jpg')
+    with pytest.raises(InputError, match=r'udcd6.udcd0\.jpg: the name is not UTF-8 .*"convmv -r'):
+        layouts.find(root)
+
+
+def test_class_names_beside_the_labels(make_export):
+    """LabelImg writes them there, once a folder."""
+    root = make_export('yolo_flat')
+    (root / 'labels/classes.txt').rename(root / 'labels/unter/classes.txt')
+    assert load(root)[0].classes == ('disc', 'star')
+    (root / 'labels/classes.txt').write_text('star\ndisc\n')
+    with pytest.raises(InputError, match=r'unter/classes\.txt: has other classes than .*leave'):
+        layouts.find(root)
+
+
+@pytest.mark.parametrize('name', ['no', 'null'])
+def test_names_that_yaml_takes_for_others(make_export, name):
+    root = make_export('yolo')
+    file = root / 'data.yaml'
+    file.write_text(file.read_text().replace('disc', name))
+    with pytest.raises(InputError, match=r'one of the names is read as .*put it in quotes'):
+        layouts.find(root)
