@@ -23,11 +23,13 @@ from mmscratch.data.exports.export import (
     split_of,
     to_coco,
 )
-from mmscratch.data.image_check import ImageFacts, look_at_all
+from mmscratch.data.image_check import IMAGE_SUFFIXES, ImageFacts, look_at_all
 from mmscratch.data.unlabelled_images import find_files, find_images
 from mmscratch.errors import InputError
 
 _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
+# beside obj.data, which has its path on the computer of Darknet
+_OBJ_NAMES = 'obj.names'
 # a box a little beyond its image has shares beyond 0..1; pixels are farther out
 _LARGEST = 2.0
 # the number of a class, and shares
@@ -45,24 +47,41 @@ class _Loader(yaml.SafeLoader):
 
 
 def recognise(root: Path) -> 'YoloExport | None':
-    """Recognise data.yaml, or images/ and labels/, alone or in a folder for each split."""
+    """Recognise data.yaml or obj.data, or images and labels, alone or in a folder for each split.
+
+    They are in images/ and labels/, or beside each other and classes.txt, as LabelImg saves them.
+    """
     found = _description(root) or ()
     if found and _KEYS.keys() & found[1].keys():
         return YoloExport(root, *found)
     pairs = [root, *(path for path in sorted(root.iterdir()) if split_of(path.name))]
     if any(
-        (path / 'images').is_dir() and any(find_files(path / 'labels', ('.txt',))) for path in pairs
+        ((path / 'images').is_dir() and any(find_files(path / 'labels', ('.txt',))))
+        or ((path / 'classes.txt').is_file() and _has_labels(path))
+        for path in pairs
     ):
         return YoloExport(root, *found)
     return None
 
 
+def _has_labels(folder: Path) -> bool:
+    """Whether an image of a folder has a text file beside it."""
+    images = {path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+    return any(path.stem in images for path in folder.glob('*.txt'))
+
+
 def _description(root: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The YAML that names classes, and mostly splits, and its content.
+    """The YAML that names classes, and mostly splits, or Darknet's obj.data, and its content.
 
     Raises:
         InputError: there are several, or data.yaml cannot be read.
     """
+    darknet = root / 'obj.data'
+    if darknet.is_file():
+        pairs = (line.partition('=') for line in (_text(darknet) or '').splitlines())
+        content: dict[str, Any] = {key.strip(): value.strip() for key, _, value in pairs}
+        content['names'] = _lines(root / _OBJ_NAMES)
+        return darknet, content
     found = {}
     for file in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
         try:
@@ -105,6 +124,7 @@ class YoloExport(Export):
         self.with_keypoints = 0
         self.names_file = file or self._names_file()
         self.labels += [self.names_file] if self.names_file else []
+        self.labels += root.glob(_OBJ_NAMES)
         self.labels += [label for label in self.label_of.values() if os.path.isfile(label)]
 
     def _names_file(self) -> Path | None:
@@ -178,10 +198,10 @@ class YoloExport(Export):
     def _undescribed(self) -> dict[str, list[Path]]:
         """Images by the first folder that names a split; '' for those of none."""
         found: dict[str, list[Path]] = {}
-        for image in find_images(self.root):
-            parts = image.relative_to(self.root).parts[:-1]
-            if 'images' in parts:
-                found.setdefault(next(filter(None, map(split_of, parts)), ''), []).append(image)
+        parts = {i: i.relative_to(self.root).parts[:-1] for i in find_images(self.root)}
+        inside = {image: names for image, names in parts.items() if 'images' in names}
+        for image, names in (inside or parts).items():
+            found.setdefault(next(filter(None, map(split_of, names)), ''), []).append(image)
         if '' in found and not {'train', 'val'} <= found.keys():
             return {'': [image for images in found.values() for image in images]}
         return found
@@ -308,8 +328,7 @@ class YoloExport(Export):
         if self.file:
             return _names(self.content['names'], self.file)
         if self.names_file:
-            lines = (_text(self.names_file) or '').splitlines()
-            return [line.strip() for line in lines if line.strip()]
+            return _lines(self.names_file)
         highest = max((label for rows in parsed.values() for label, _ in rows), default=0)
         self.notes.append(
             f'{self.root}: no data.yaml or classes.txt names the classes: called 0 to {highest}'
@@ -373,6 +392,11 @@ def _text(file: Path) -> str | None:
         return None
     except (OSError, UnicodeError) as error:
         raise InputError(f'{file}: cannot be read ({error}); write it as UTF-8 text') from None
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a file that are not empty."""
+    return [line.strip() for line in (_text(file) or '').splitlines() if line.strip()]
 
 
 def _object(name: str, values: Sequence[float], width: int, height: int) -> LabelledObject:
