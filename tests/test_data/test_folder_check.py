@@ -387,3 +387,22 @@ def test_copies_are_found_without_a_package_that_decodes_them(tmp_path, monkeypa
     assert [bool(look.fault) for look in looks] == [False, True, False, True]
     assert looks[0].phash
     assert duplicates.copies(looks) == [[0, 2], [1, 3]]
+
+
+def test_doubles_among_many_boxes(make_coco):
+    """More boxes than are compared at once; those of two blocks are compared, too."""
+
+    def repeat(split, data):
+        first = data['annotations'][0]
+        boxes = [[x % 40, x // 40 * 2, 1.5, 1.5] for x in range(600)]
+        boxes += [[x, y, 1.5, 1.55] for x, y, *_ in (boxes[10], boxes[300])]
+        data['annotations'] = [
+            dict(first, id=n, bbox=box, area=2.25, segmentation=[]) for n, box in enumerate(boxes)
+        ]
+
+    told = FolderCheck(make_coco(repeat), CONFIG).findings['double']
+    assert told.counts == {'train': 2, 'val': 2}
+    assert [text.partition(' of ')[0] for text in told.first['val']] == [
+        'annotations 10 and 600',
+        'annotations 300 and 601',
+    ]

@@ -21,6 +21,7 @@ Content = dict[str, Any]
 _SPLIT = re.compile(r'(?:^|[^a-z])(train|val|test)(?:ing|id|idation)?(?:[^a-z]|$)')
 _DIGITS = 3  # of coordinates: a thousandth of a pixel
 LARGEST = 1e9  # of coordinates
+_CORNERS = 64  # of a polygon in place of an ellipse
 
 
 class Export(ABC):
@@ -165,6 +166,12 @@ class LabelledImage:
     width: int
     height: int
     objects: list[LabelledObject] = field(default_factory=list)
+
+
+def ellipse(centre: Sequence[float], radii: Sequence[float]) -> np.ndarray:
+    """A polygon in place of an ellipse; points (corners, 2)."""
+    angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
+    return np.array(centre) + np.array(radii) * np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
 def mask_of_part(

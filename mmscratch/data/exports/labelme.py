@@ -21,6 +21,7 @@ from mmscratch.data.exports.export import (
     Export,
     LabelledImage,
     LabelledObject,
+    ellipse,
     mask_of_part,
     split_of,
     to_coco,
@@ -32,7 +33,6 @@ from mmscratch.errors import InputError
 _OUTLINES = ('polygon', 'oriented_rectangle', 'rotation')
 _KINDS = (*_OUTLINES, 'rectangle', 'circle', 'mask')
 _LOOKS = 5  # files of a folder that may be of another kind, but one
-_CORNERS = 64  # of a polygon in place of a circle
 
 
 class _Shape(msgspec.Struct):
@@ -192,9 +192,7 @@ def _object(file: Path, image: LabelledImage, shapes: Sequence[_Shape]) -> Label
             )
         if kind == 'circle':
             centre, rim = points[:2]
-            angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
-            turned = np.stack([np.cos(angles), np.sin(angles)], 1)
-            points = centre + np.linalg.norm(rim - centre) * turned
+            points = ellipse(centre, [np.linalg.norm(rim - centre)] * 2)
         if kind == 'mask':
             masks.append(_mask(file, shape, image))
         elif kind != 'rectangle':
