@@ -31,6 +31,7 @@ _EXPORTS = (coco_export, cvat_xml, yolo, labelme)
 _FOLDER = '.mmscratch'
 _SPLIT = 'split.json'
 _VERSION = 2  # of what is written; a change makes every cache stale
+_LOOKS = f'looks_{_VERSION}.json'
 
 
 def recognise(root: Path) -> Export | None:
@@ -117,7 +118,7 @@ def keep(export: Export, faulty: bool = False) -> dict[str, dict[str, Any]]:
             with FileLock(place / '.lock'):
                 # another process may have been first
                 if not _is_fresh(place, state):
-                    contents = contents or _read(export, place / _SPLIT)
+                    contents = contents or _read(export, place)
                     if export.refusal and not faulty:
                         raise InputError(export.refusal)
                     _write(place, export, contents, state)
@@ -194,11 +195,11 @@ def _sides(file: Path) -> dict[str, bool]:
         return {}
 
 
-def _read(export: Export, before: Path) -> dict[str, Content]:
+def _read(export: Export, place: Path) -> dict[str, Content]:
     """The content of 'train' and of 'val', and of ``_SPLIT`` if the folder has no split.
 
-    Images keep the side that they had `before`, so that numbers can be compared, and a detector is
-    not tested on what it was trained on.
+    Images keep the side that the ``_SPLIT`` of the folder `place` names, so that numbers can be
+    compared, and a detector is not tested on what it was trained on.
     """
     contents = export.read()
     for content in contents.values():
@@ -207,14 +208,15 @@ def _read(export: Export, before: Path) -> dict[str, Content]:
     if 'all' not in contents:
         return contents
     rows = contents['all']['images']
-    groups, still = alike([export.root / str(row.get('file_name')) for row in rows])
+    images = [export.root / str(row.get('file_name')) for row in rows]
+    groups, still = alike(images, place / _LOOKS)
     if len({*groups}) < 2:
         raise InputError(
             f'{export.sources["all"]}: its {len(rows)} images are too few or too much alike to be '
             'divided for training and validation; give other images, or both splits'
         )
     export.sources = dict.fromkeys(('train', 'val'), export.sources['all'])
-    sides = _sides(before)
+    sides = _sides(place / _SPLIT)
     divided = divide(contents['all'], groups, sides)
     if not all(content['annotations'] for content in divided.values()):
         sides = {}

@@ -1,6 +1,7 @@
 """Groups of images that are copies, or nearly."""
 
 import itertools
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mmscratch.config import whole_file
 from mmscratch.data.folder_check.pixels import HASH_SIDE, Pixels, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 
@@ -60,20 +62,47 @@ def near_ones(images: Sequence[Pixels], near: int = NEAR) -> list[list[int]]:
     return [sorted(group) for group in groups.values() if len(group) > 1]
 
 
+def _remembered_looks(paths: Sequence[Path], memory: Path) -> list[Pixels]:
+    """Digests and hashes of images, by path, size and time of change."""
+    try:
+        known = {
+            key: Pixels(digest=bytes.fromhex(digest), phash=phash and bytes.fromhex(phash))
+            for key, (digest, phash) in json.loads(memory.read_bytes()).items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        known = {}
+    keys = {path: _key(path) for path in paths}
+    new = [path for path, key in keys.items() if key not in known]
+    known.update((keys[path], pixels) for path, pixels in zip(new, look_at_all(new)))
+    looks = {key: known[key] for key in keys.values()}
+    if new:
+        rows = {key: (x.digest.hex(), x.phash and x.phash.hex()) for key, x in looks.items()}
+        whole_file.write(memory, json.dumps(rows).encode())
+    return [looks[keys[path]] for path in paths]
+
+
+def _key(path: Path) -> str:
+    if not path.is_file():
+        return str(path)
+    status = path.stat()
+    return f'{path} {status.st_size} {status.st_mtime_ns}'
+
+
 def without_still(groups: list[list[int]], total: int) -> tuple[list[list[int]], list[int]]:
     """Take the group of more than half of all images out, as of a camera that does not move."""
     still = next((group for group in groups if 2 * len(group) > total), [])
     return [group for group in groups if group is not still], still
 
 
-def alike(paths: Sequence[Path]) -> tuple[list[int], int]:
+def alike(paths: Sequence[Path], memory: Path) -> tuple[list[int], int]:
     """The group of each image, a number from 0; most groups have one image.
 
     Together are what ``tools/data/check.py`` calls copies and near duplicates, and what Roboflow
     made of one image (``NAME.rf.HASH.jpg``). Near ones that are more than half of all cannot be
-    divided, and are not together; their number is returned, too.
+    divided, and are not together; their number is returned, too. What images look like is kept in
+    the file `memory`, so that only those that changed are decoded again.
     """
-    looks = look_at_all(paths)
+    looks = _remembered_looks(paths, memory)
     of_name: dict[Path, list[int]] = defaultdict(list)
     for number, path in enumerate(paths):
         of_name[path.parent / path.name.partition('.rf.')[0]].append(number)

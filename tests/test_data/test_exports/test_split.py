@@ -8,6 +8,7 @@ from PIL import Image
 from mmscratch.data import coco_json, layouts, repoint
 from mmscratch.data.exports import cache
 from mmscratch.data.exports.split import stratified
+from mmscratch.data.folder_check import duplicates
 from mmscratch.data.folder_check.duplicates import alike
 from mmscratch.data.folder_check.folder_check import FolderCheck
 from mmscratch.errors import InputError
@@ -63,7 +64,7 @@ def test_images_that_belong_together(tmp_path):
     for name, image in images.items():
         image.save(tmp_path / name)
     (tmp_path / 'z.png').write_bytes(b'no image')
-    groups = alike([tmp_path / name for name in (*images, 'z.png')])
+    groups = alike([tmp_path / name for name in (*images, 'z.png')], tmp_path / 'looks.json')
     assert groups == ([0, 0, 0, 1, 2, 2, 3, 3, 4, 5], 0)
 
 
@@ -72,7 +73,8 @@ def test_frames_of_a_camera_that_does_not_move_can_be_divided(tmp_path):
         frame = picture(0)
         frame.putpixel((number, 0), (1, 2, 3))
         frame.save(tmp_path / f'{number}.png')
-    assert alike([tmp_path / f'{number}.png' for number in range(5)]) == ([0, 1, 2, 3, 4], 5)
+    images = [tmp_path / f'{number}.png' for number in range(5)]
+    assert alike(images, tmp_path / 'looks.json') == ([0, 1, 2, 3, 4], 5)
 
 
 def test_images_of_one_scene_alone_cannot_be_divided(tmp_path):
@@ -156,3 +158,33 @@ def test_images_keep_their_side(tmp_path):
         if side == 'val':
             (tmp_path / name).unlink()
     assert {*sides(tmp_path).values()} == {'train', 'val'}
+
+
+def test_only_images_that_changed_are_looked_at_again(tmp_path, monkeypatch):
+    frames(tmp_path, 1, 2, 2, 1, 1)
+    seen: list[str] = []
+    look = duplicates.look_at_all
+    monkeypatch.setattr(
+        duplicates,
+        'look_at_all',
+        lambda paths: seen.extend(path.name for path in paths) or look(paths),
+    )
+    before = sides(tmp_path)
+    assert len(seen) == 7
+    assert (tmp_path / '.mmscratch').is_dir()
+    told = [note for note in notes(tmp_path) if '2 copies and near-duplicates' in note]
+    seen.clear()
+    (tmp_path / 'labels/c0_00.txt').write_text('0 0.5 0.5 0.3 0.3\n')
+    assert sides(tmp_path) == before
+    assert seen == []
+    assert (
+        [note for note in notes(tmp_path) if '2 copies and near-duplicates' in note] == told != []
+    )
+    picture(9).save(tmp_path / 'images/c0_00.png')
+    (file,) = (tmp_path / '.mmscratch').glob('looks_*.json')
+    sides(tmp_path)
+    assert seen == ['c0_00.png']
+    file.write_text('[1]')
+    picture(8).save(tmp_path / 'images/c0_00.png')
+    sides(tmp_path)
+    assert len(seen) == 8
