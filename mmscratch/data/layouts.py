@@ -84,7 +84,7 @@ def _describe(root: Path) -> str:
                 return (
                     f'{root}: no layout that is known, but {below} has one: give that, or a folder'
                 )
-    if xml := next(itertools.chain(root.glob('*.xml'), root.glob('*/*.xml')), None):
+    if xml := next(itertools.chain(root.glob('*.xml'), root.glob('[!.]*/*.xml')), None):
         return (
             f'{root}: no layout that is known, but XML such as {xml.relative_to(root)}; move files '
             'of PASCAL VOC to Annotations/, images to JPEGImages/, and list their names in '

@@ -30,7 +30,7 @@ from mmscratch.errors import InputError
 _EXPORTS = (coco_export, cvat_xml, yolo, labelme)
 _FOLDER = '.mmscratch'
 _SPLIT = 'split.json'
-_VERSION = 2  # of what is written; a change makes every cache stale
+_VERSION = 3  # of what is written; a change makes every cache stale
 _LOOKS = f'looks_{_VERSION}.json'
 
 

@@ -116,7 +116,7 @@ class CocoExport(Export):
                 name = repr(row.get('name'))
                 if repr(row.get('id')) in known:
                     used.add(_category(row))
-                elif parents[name] > (repr(row.get('supercategory')) == name):
+                elif row.get('name') and parents[name] > (repr(row.get('supercategory')) == name):
                     found.add(_category(row))
         if groups := found - used:
             names = ', '.join(sorted({name for _, name in groups}))

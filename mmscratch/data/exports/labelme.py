@@ -32,7 +32,7 @@ from mmscratch.errors import InputError
 
 _OUTLINES = ('polygon', 'oriented_rectangle', 'rotation')
 _KINDS = (*_OUTLINES, 'rectangle', 'circle', 'mask')
-_LOOKS = 5  # files of a folder that may be of another kind, but one
+_LOOKS = 5  # first files of a folder, some of which may be of another kind
 
 
 class _Shape(msgspec.Struct):
@@ -192,7 +192,7 @@ def _object(file: Path, image: LabelledImage, shapes: Sequence[_Shape]) -> Label
             )
         if kind == 'circle':
             centre, rim = points[:2]
-            points = ellipse(centre, [np.linalg.norm(rim - centre)] * 2)
+            points = ellipse(centre, [float(np.linalg.norm(rim - centre))] * 2)
         if kind == 'mask':
             masks.append(_mask(file, shape, image))
         elif kind != 'rectangle':

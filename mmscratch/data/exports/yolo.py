@@ -132,7 +132,7 @@ class YoloExport(Export):
         below = {label.parent for label in self.label_of.values()}
         files = [path / 'classes.txt' for path in (self.root, self.root / 'labels', *sorted(below))]
         files = list(dict.fromkeys(filter(Path.is_file, files)))
-        if odd := [file for file in files if _text(file) != _text(files[0])]:
+        if odd := [file for file in files if _lines(file) != _lines(files[0])]:
             raise InputError(f'{odd[0]}: has other classes than {files[0]}; leave one of them')
         return files[0] if files else None
 

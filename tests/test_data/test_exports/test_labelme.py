@@ -164,8 +164,8 @@ def test_links_are_followed(make_export):
 
 def test_another_json_may_come_first(make_export):
     root = make_export('labelme')
-    for split in ('train', 'val'):
-        (root / split / '!info.json').write_text('{"tool": "x"}')
+    for folder in ('train', 'val', 'val/unter'):
+        (root / folder / '!info.json').write_text('{"tool": "x"}')
     assert len(load(root)[0]['images']) == 4
 
 
