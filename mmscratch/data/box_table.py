@@ -14,7 +14,7 @@ from mmscratch.errors import InputError
 
 # Two of the reasons why an object is not trained on.
 THIN, IGNORED = 'boxes are thinner than 1 pixel', 'are marked to be ignored'
-_SMALL, _LARGE = 32**2, 96**2  # COCO's limits of object area, in square pixels.
+SIZE_LIMITS = 32**2, 96**2  # COCO's, of object area, in square pixels.
 _LARGEST = 1e18  # its square fits into float32
 _SIZES = ('small', 'medium', 'large')
 
@@ -159,7 +159,7 @@ class BoxTable:
                 f'{deep} images have 16 bits a channel: only the upper 8 are used; '
                 f'rescale them to 8 bits'
             )
-        sizes = np.digitize(self.area[self.usable], (_SMALL, _LARGE))
+        sizes = np.digitize(self.area[self.usable], SIZE_LIMITS)
         return DataReport(
             annotation_file=self.file,
             images=len(self.images),

@@ -24,9 +24,14 @@ _UNKNOWN_SIGMA = 0.05
 
 
 def recognises(root: Path) -> bool:
-    """Whether there are annotation files of both splits."""
+    """Whether there are annotation files of both splits.
+
+    With images/ in place of the folders train/ and val/ they are of CVAT's subsets of such names.
+    """
     return any(
-        all(file.is_file() for file in _files(root, suffix).values()) for suffix in _SUFFIXES
+        all(file.is_file() for file in _files(root, suffix).values())
+        and not ((root / 'images').is_dir() and not (root / f'train{suffix}').is_dir())
+        for suffix in _SUFFIXES
     )
 
 
@@ -176,7 +181,7 @@ def _settle_masks(cfg: Config, files: Sequence[CocoJson]) -> None:
                 fault = f'{missing} of {masks.given.size} annotations have no segmentation'
             raise InputError(
                 f'{content.file}: {fault}; add them, train a box detector such as Faster R-CNN, or '
-                'remove all segmentations from both files'
+                'remove the masks of all objects in both splits'
             )
     rows = (row for content in files for row in content['annotations'])
     if any(isinstance(row.get('segmentation'), dict) and not row.get('iscrowd') for row in rows):

@@ -89,10 +89,7 @@ def load(file: str | os.PathLike) -> CocoJson:
         key = _identity(file)
         content = _in_use.get(key) or _read(Path(file))
     except OSError as error:
-        raise InputError(
-            f'{file}: cannot be read ({error.strerror}); put the data there, or name their folder '
-            f'with --data DIR'
-        ) from None
+        raise _unreadable(file, error) from None
     if key not in _summaries:
         _summaries[key] = Summary(content.sha256, count_objects(content))
     _in_use[key] = _held[key] = content
@@ -139,9 +136,12 @@ def parse(file: Path) -> tuple[dict[str, Any], str]:
     """The content of a file that has COCO's sections, unchecked, and the SHA-256 of the file.
 
     Raises:
-        InputError: the file is no JSON, or lacks a section.
+        InputError: the file cannot be read, is no JSON, or lacks a section.
     """
-    content = regular_file.read_bytes(file)
+    try:
+        content = regular_file.read_bytes(file)
+    except OSError as error:
+        raise _unreadable(file, error) from None
     collects = gc.isenabled()
     # The collector would go through millions of new objects again and again; none is garbage.
     gc.disable()
@@ -157,6 +157,13 @@ def parse(file: Path) -> tuple[dict[str, Any], str]:
                 gc.freeze()
             gc.enable()
     return _sections(data, file), hashlib.sha256(content).hexdigest()
+
+
+def _unreadable(file: str | os.PathLike, error: OSError) -> InputError:
+    return InputError(
+        f'{file}: cannot be read ({error.strerror}); put the data there, or name their folder with '
+        '--data DIR'
+    )
 
 
 def _read_slowly(file: Path, content: bytes) -> Any:

@@ -1,6 +1,8 @@
 """Checks image files without decoding them: format, completeness, size after loading."""
 
+import functools
 import importlib
+import logging
 import math
 import os
 import re
@@ -16,6 +18,7 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
+from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -41,15 +44,41 @@ _UNITS = {'': 1, 'KB': 2**10, 'MB': 2**20}  # as OpenCV reads it
 def find_images(folder: Path) -> Iterator[Path]:
     """Find the images in a folder and in those within it, by suffix, in the order of their paths.
 
+    An array beside an image of its name is left out: Ultralytics keeps such copies, as BGR.
+
     Raises:
         InputError: there is no such folder.
     """
     if not folder.is_dir():
         raise InputError(f'--images {folder}: no such folder')
-    for path in sorted(folder.rglob('*')):
-        parts = path.relative_to(folder).parts
-        if path.suffix.lower() in IMAGE_SUFFIXES and not any(p.startswith('.') for p in parts):
-            yield path
+    found = sorted(find_files(folder, IMAGE_SUFFIXES))
+    others = {path.with_suffix('') for path in found if path.suffix.lower() != '.npy'}
+    copies = {p for p in found if p.suffix.lower() == '.npy' and p.with_suffix('') in others}
+    if copies:
+        _warn(
+            f'{folder}: {len(copies)} arrays (.npy) are left out: beside each is an image of its '
+            f'name, the first is {min(copies)}'
+        )
+    yield from (path for path in found if path not in copies)
+
+
+def find_files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Find files in a folder and in those within it, hidden ones left out; links are followed."""
+    seen: set[str] = set()
+    for parent, below, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            below.clear()  # a link led back
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith('.'))
+        for name in names:
+            if not name.startswith('.') and os.path.splitext(name)[1].lower() in suffixes:
+                yield Path(parent, name)
+
+
+@functools.cache  # a run lists a folder several times
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)
 
 
 def _most_pixels() -> int:

@@ -28,9 +28,13 @@ def check_images(
 ) -> list[ImageFacts]:
     """Look at each image, and decode all if none has a fault; return their facts, in order.
 
-    The arguments are those of :func:`decode_all`. Without ``decode`` only files are looked at.
+    The arguments are those of :func:`decode_all`. Without ``decode`` only files are looked at. The
+    fingerprint of a format that has none is the file's place on the disk.
     """
-    facts = look_at_all(paths)
+    facts = [
+        fact if fact.fault or fact.fingerprint else replace(fact, fingerprint=_place(path))
+        for fact, path in zip(look_at_all(paths), paths)
+    ]
     if not any(step.get('channels') for step in pipeline if _loads(step)):
         facts = [replace(fact, fault=fact.fault or fact.not_for_opencv) for fact in facts]
     else:  # all bits are loaded
@@ -39,6 +43,12 @@ def check_images(
         return facts
     faults = decode_all(folder, paths, pipeline)
     return [replace(fact, fault=fault) for fact, fault in zip(facts, faults)]
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """Equal for links to a file alone."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def decode_all(

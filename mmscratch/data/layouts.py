@@ -31,9 +31,9 @@ _KNOWN = (
     'COCO (annotations/instances_{train,val}.json, train/, val/), Roboflow '
     '(train/_annotations.coco.json, valid/), CVAT (annotations/instances_default.json or '
     'annotations.xml, images/), '
-    'Label Studio (result.json, images/), one COCO JSON and its images, YOLO (data.yaml, or '
-    'images/ and labels/), LabelMe (a JSON beside each image), PASCAL VOC (Annotations/*.xml, '
-    'JPEGImages/, ImageSets/Main/)'
+    'Label Studio (result.json, images/), one COCO JSON and its images, YOLO (data.yaml, obj.data, '
+    'images/ and labels/, or labels beside images and classes.txt), LabelMe (a JSON beside each '
+    'image), PASCAL VOC (Annotations/*.xml, JPEGImages/, ImageSets/Main/)'
 )
 
 
@@ -84,6 +84,12 @@ def _describe(root: Path) -> str:
                 return (
                     f'{root}: no layout that is known, but {below} has one: give that, or a folder'
                 )
+    if xml := next(itertools.chain(root.glob('*.xml'), root.glob('[!.]*/*.xml')), None):
+        return (
+            f'{root}: no layout that is known, but XML such as {xml.relative_to(root)}; move files '
+            'of PASCAL VOC to Annotations/, images to JPEGImages/, and list their names in '
+            'ImageSets/Main/train.txt and val.txt, or export COCO; give a folder'
+        )
     return f'{root}: no layout that is known; {repoint.describe_folder(root)}; give a folder'
 
 

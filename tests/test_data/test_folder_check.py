@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -227,15 +228,17 @@ def test_copies_and_leaks(make_coco, tmp_path):
     assert 'near leak' not in found(FolderCheck(root, CONFIG, near=-1))
 
 
-def test_a_camera_that_does_not_move_leaks_nothing(make_coco):
+def test_a_camera_that_does_not_move(make_coco):
+    """Nothing is left out, but the splits leak."""
     root = make_coco()
     for number, file in enumerate(sorted([*root.glob('*/*.png'), *root.glob('*/*.jpg')])):
         with Image.open(file) as image:
             size = image.size
         draw(file, 1, size, quality=50 + number)
-    result = found(FolderCheck(root, CONFIG))
-    assert result['still'] == {'': 1}
-    assert not {'near', 'near leak'} & result.keys()
+    check = FolderCheck(root, CONFIG)
+    assert found(check)['still leak'] == {'train': 3, 'val': 2}
+    assert check.findings['still leak'].severity == 'spoils results'
+    assert not {'near', 'near leak'} & check.findings.keys()
 
 
 def test_hashes_of_edited_and_of_other_images(tmp_path):
@@ -370,3 +373,36 @@ def test_images_of_sensors_are_looked_at(tmp_path):
     assert not look_at(tmp_path / 'a.npy').fault
     (tmp_path / 'a.npy').write_bytes(b'\x93NUMPY')
     assert look_at(tmp_path / 'a.npy').fault
+
+
+def test_copies_are_found_without_a_package_that_decodes_them(tmp_path, monkeypatch):
+    """Training loads TIFF of 8 bits by OpenCV; others are compared byte by byte."""
+    monkeypatch.setitem(sys.modules, 'tifffile', None)
+    draw(tmp_path / '0.tif', 1)
+    deep = np.random.default_rng(0).integers(0, 4000, (40, 50)).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / '1.tif')
+    for number in (0, 1):
+        shutil.copy(tmp_path / f'{number}.tif', tmp_path / f'{number + 2}.tif')
+    looks = [look_at(tmp_path / f'{number}.tif') for number in range(4)]
+    assert [bool(look.fault) for look in looks] == [False, True, False, True]
+    assert looks[0].phash
+    assert duplicates.copies(looks) == [[0, 2], [1, 3]]
+
+
+def test_doubles_among_many_boxes(make_coco):
+    """More boxes than are compared at once; those of two blocks are compared, too."""
+
+    def repeat(split, data):
+        first = data['annotations'][0]
+        boxes = [[x % 40, x // 40 * 2, 1.5, 1.5] for x in range(600)]
+        boxes += [[x, y, 1.5, 1.55] for x, y, *_ in (boxes[10], boxes[300])]
+        data['annotations'] = [
+            dict(first, id=n, bbox=box, area=2.25, segmentation=[]) for n, box in enumerate(boxes)
+        ]
+
+    told = FolderCheck(make_coco(repeat), CONFIG).findings['double']
+    assert told.counts == {'train': 2, 'val': 2}
+    assert [text.partition(' of ')[0] for text in told.first['val']] == [
+        'annotations 10 and 600',
+        'annotations 300 and 601',
+    ]

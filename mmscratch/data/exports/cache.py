@@ -30,7 +30,8 @@ from mmscratch.errors import InputError
 _EXPORTS = (coco_export, cvat_xml, yolo, labelme)
 _FOLDER = '.mmscratch'
 _SPLIT = 'split.json'
-_VERSION = 2  # of what is written; a change makes every cache stale
+_VERSION = 3  # of what is written; a change makes every cache stale
+_LOOKS = f'looks_{_VERSION}.json'
 
 
 def recognise(root: Path) -> Export | None:
@@ -117,7 +118,7 @@ def keep(export: Export, faulty: bool = False) -> dict[str, dict[str, Any]]:
             with FileLock(place / '.lock'):
                 # another process may have been first
                 if not _is_fresh(place, state):
-                    contents = contents or _read(export)
+                    contents = contents or _read(export, place)
                     if export.refusal and not faulty:
                         raise InputError(export.refusal)
                     _write(place, export, contents, state)
@@ -185,32 +186,62 @@ def _is_fresh(folder: Path, state: str) -> bool:
         return False
 
 
-def _read(export: Export) -> dict[str, Content]:
-    """The content of 'train' and of 'val', and of ``_SPLIT`` if the folder has no split."""
+def _sides(file: Path) -> dict[str, bool]:
+    """Whether images are to validate on, by name, as a file ``_SPLIT`` says."""
+    try:
+        found = json.loads(file.read_bytes())
+        return {name: split == 'val' for split in ('train', 'val') for name in found[split]}
+    except (OSError, ValueError, TypeError, LookupError):
+        return {}
+
+
+def _read(export: Export, place: Path) -> dict[str, Content]:
+    """The content of 'train' and of 'val', and of ``_SPLIT`` if the folder has no split.
+
+    Images keep the side that the ``_SPLIT`` of the folder `place` names, so that numbers can be
+    compared, and a detector is not tested on what it was trained on.
+    """
     contents = export.read()
     for content in contents.values():
         # whatever the order of the layout, so that a seed does the same
-        content['images'] = sorted(content['images'], key=lambda row: row['file_name'])
+        content['images'] = sorted(content['images'], key=lambda row: str(row.get('file_name')))
     if 'all' not in contents:
         return contents
     rows = contents['all']['images']
-    groups = alike([export.root / row['file_name'] for row in rows])
+    images = [export.root / str(row.get('file_name')) for row in rows]
+    groups, still = alike(images, place / _LOOKS)
     if len({*groups}) < 2:
         raise InputError(
             f'{export.sources["all"]}: its {len(rows)} images are too few or too much alike to be '
             'divided for training and validation; give other images, or both splits'
         )
     export.sources = dict.fromkeys(('train', 'val'), export.sources['all'])
-    divided = divide(contents['all'], groups)
+    sides = _sides(place / _SPLIT)
+    divided = divide(contents['all'], groups, sides)
+    if not all(content['annotations'] for content in divided.values()):
+        sides = {}
+        divided = divide(contents['all'], groups, sides)
     sizes = {split: len(content['images']) for split, content in divided.items()}
     others = len(groups) - len({*groups})
     export.notes.append(
         f'{export.root} has no split: divided by seed {SEED} into {sizes["train"]} images to train '
-        f'on and {sizes["val"]} to validate on, with equal shares of each class; {others} look as '
-        f'others do, and are on their side; {_SPLIT} has the names'
+        f'on and {sizes["val"]} to validate on, with equal shares of each class; {others} copies '
+        f'and near-duplicates are in the same split as their twin; {_SPLIT} has the names'
     )
+    if sides:
+        old = sum(str(row.get('file_name')) in sides for row in rows)
+        export.notes.append(
+            f'{old} images are in the split that {_SPLIT} names, {len(rows) - old} new ones were '
+            'dealt; remove it to divide all anew'
+        )
+    if still:
+        export.notes.append(
+            f'WARNING: {still} of {len(rows)} images nearly equal each other (static camera?), and '
+            'are in both splits: the AP will be flattered; give both splits'
+        )
     names = {
-        split: [row['file_name'] for row in content['images']] for split, content in divided.items()
+        split: [row.get('file_name') for row in content['images']]
+        for split, content in divided.items()
     }
     return divided | {_SPLIT: dict(seed=SEED, share=SHARE, **names)}
 
@@ -235,7 +266,8 @@ def _write(folder: Path, export: Export, contents: dict[str, Content], state: st
         kept={name: hashlib.sha256(text).hexdigest() for name, text in texts.items()},
     )
     texts[RECORD] = _json(asdict(source))
-    (folder / _SPLIT).unlink(missing_ok=True)
+    if _SPLIT not in texts:
+        (folder / _SPLIT).unlink(missing_ok=True)
     # the record last: without it the others do not count
     for name, text in texts.items():
         whole_file.write(folder / name, text)

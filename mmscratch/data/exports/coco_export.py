@@ -1,6 +1,8 @@
 """COCO JSON as Roboflow, CVAT and Label Studio write it, or any one of them with its images."""
 
+import itertools
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -8,14 +10,14 @@ from typing import Any
 import msgspec
 
 from mmscratch.data import coco_check, coco_json, regular_file
-from mmscratch.data.coco_json import CocoJson, Rows
+from mmscratch.data.coco_json import Rows
 from mmscratch.data.data_report import refuse_other_classes
 from mmscratch.data.exports.export import Content, Export, split_of
 from mmscratch.errors import InputError
 
 _ROBOFLOW = '_annotations.coco.json'
 _STUDIO = 'result.json'
-# COCO's own layout without its other half, which is a mistake; CVAT writes instances_Train
+# COCO's own layout without its other half, which is a mistake; CVAT has images/ for its subsets
 _HALVES = [[f'instances_{s}{year}'] for s in ('train', 'val') for year in ('', '2014', '2017')]
 # a folder with more JSON files has one an image
 _MOST = 12
@@ -44,7 +46,8 @@ def recognise(root: Path) -> 'CocoExport | None':
         if folder != root and instances:
             name = 'COCO of CVAT'
         by_split = {split_of(file.stem) * (len(files) > 1): file for file in files}
-        if folder != root and [file.stem for file in instances] in _HALVES:
+        is_half = folder != root and [file.stem for file in instances] in _HALVES
+        if is_half and not (root / 'images').is_dir():
             return None
         found = _settled(root, name, by_split)
         if found is None or len(by_split) < len(files):
@@ -84,73 +87,71 @@ class CocoExport(Export):
 
     def read(self) -> dict[str, Content]:
         """Read the files, find their images, and mend what tools are known to write."""
-        files = {split: coco_json.load(file) for split, file in self.sources.items()}
-        if 'val' in files:
-            train, val = files['train'], files['val']
-            refuse_other_classes(val.file, val.classes, train.file, train.classes)
+        files = {split: coco_json.parse(file)[0] for split, file in self.sources.items()}
         groups = self._groups(list(files.values()))
-        contents = {}
-        for split, content in files.items():
-            names = self._locate(content)
-            contents[split] = dict(
-                content,
-                images=[dict(row, file_name=name) for row, name in zip(content['images'], names)],
-                annotations=self._without_false_crowds(content['annotations']),
-                categories=[row for row in content['categories'] if row['name'] not in groups],
-            )
-            coco_json.release(content.file)
-        return contents
+        sound: dict[str, coco_json.CocoJson] = {}
+        for split, file in self.sources.items():
+            content = files[split]
+            content['categories'] = [r for r in content['categories'] if _category(r) not in groups]
+            try:
+                sound[split] = coco_json.CocoJson(content, file, '')
+                if split == 'val' and (train := sound.get('train')):
+                    refuse_other_classes(file, sound['val'].classes, train.file, train.classes)
+            except InputError as fault:
+                self.refuse(str(fault))
+            self._locate(content['images'], file)
+            content['annotations'] = self._without_false_crowds(content['annotations'])
+        return files
 
-    def _groups(self, files: Sequence[CocoJson]) -> set[str]:
-        """Names of categories without objects that others call their supercategory.
+    def _groups(self, files: Sequence[Content]) -> set[tuple]:
+        """Categories without objects that others call their supercategory.
 
-        Roboflow's first category is one, and not a class.
+        Roboflow's first category is one, and not a class; it may have the name of a class.
         """
-        parents = {
-            row.get('supercategory')
-            for row in files[0]['categories']
-            if row.get('supercategory') != row['name'] and isinstance(row.get('supercategory'), str)
-        }
-        used = {name for file in files for name, n in coco_json.count_objects(file).items() if n}
-        groups = {*files[0].classes} & parents - used
-        if groups:
-            names = ', '.join(sorted(groups))
+        found, used = set(), set()
+        for content in files:
+            known = {repr(row.get('category_id')) for row in content['annotations']}
+            parents = Counter(repr(row.get('supercategory')) for row in content['categories'])
+            for row in content['categories']:
+                name = repr(row.get('name'))
+                if repr(row.get('id')) in known:
+                    used.add(_category(row))
+                elif row.get('name') and parents[name] > (repr(row.get('supercategory')) == name):
+                    found.add(_category(row))
+        if groups := found - used:
+            names = ', '.join(sorted({name for _, name in groups}))
             self.notes.append(f'left out, since it has no objects and groups the others: {names}')
         return groups
 
-    def _locate(self, content: CocoJson) -> list[str]:
-        """The images' paths from the root: as ``file_name`` says, or by their last parts."""
-        names = [row['file_name'] for row in content['images']]
+    def _locate(self, rows: Rows, file: Path) -> None:
+        """Make ``file_name`` lead from the root: as it says, or by its last parts."""
+        rows = [row for row in rows if isinstance(row.get('file_name'), str)]
+        names = [row['file_name'] for row in rows]
         spellings = [
             names,
             [name.replace('\\', '/') for name in names],
             # Label Studio may write the path in its own store
             [PurePosixPath(name.replace('\\', '/')).name for name in names],
         ]
-        folders = self.image_folders(content.file)
-        missing: dict[Path, list[str]] = {}
-        for spelled in spellings:
-            if len(set(spelled)) < len(spelled):
+        lacking: list[str] | None = None
+        for spelled, place in itertools.product(spellings, self.image_folders(file)):
+            if len(set(spelled)) < len(set(names)):
                 continue
-            for folder in folders:
-                lacking = coco_check.missing(spelled, folder, may_lead_out=True)
-                if not lacking:
-                    return [self.relative(folder / name) for name in spelled]
-                missing.setdefault(folder, lacking)
-        folder = min(missing, key=lambda folder: len(missing[folder]))
-        lacking = missing[folder]
-        fault = (
-            f'{content.file}: {len(lacking)} of {len(names)} images are not in {folder}, the first '
-            f"is '{lacking[0]}'; put them there, or correct file_name"
-        )
-        spelled = next(
-            (s for s in spellings if coco_check.missing(s, folder, may_lead_out=True) == lacking),
-            names,
-        )
-        if len(lacking) == len(names):
-            raise InputError(fault)
-        self.refuse(fault)
-        return [self.relative(folder / name) for name in spelled]
+            absent = coco_check.missing(spelled, place, may_lead_out=True)
+            if lacking is None or len(absent) < len(lacking):
+                folder, lacking, found = place, absent, spelled
+            if not absent:
+                break
+        if lacking:
+            fault = (
+                f'{file}: {len(lacking)} of {len(names)} images are not in {folder}, the first is '
+                f"'{lacking[0]}'; put them there, or correct file_name"
+            )
+            if len(lacking) == len(names):
+                raise InputError(fault)
+            self.refuse(fault)
+        for row, name in zip(rows, found):
+            row['file_name'] = self.relative(folder / name)
 
     def image_folders(self, file: Path) -> list[Path]:
         """Where the images of a file may be: never in a folder named after another split.
@@ -176,6 +177,10 @@ class CocoExport(Export):
                 f'{changed} masks count as single objects: CVAT writes iscrowd=1 for every mask'
             )
         return mended
+
+
+def _category(row: Mapping[str, Any]) -> tuple[str, str]:
+    return repr(row.get('id')), str(row.get('name'))
 
 
 def _is_mask_of_cvat(row: Mapping[str, Any]) -> bool:

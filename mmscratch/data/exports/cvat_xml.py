@@ -15,6 +15,7 @@ from mmscratch.data.exports.export import (
     Export,
     LabelledImage,
     LabelledObject,
+    ellipse,
     mask_of_part,
     split_of,
     to_coco,
@@ -22,7 +23,6 @@ from mmscratch.data.exports.export import (
 from mmscratch.data.image_check import MOST_PIXELS
 from mmscratch.errors import InputError
 
-_CORNERS = 64  # of a polygon in place of an ellipse
 _OTHERS = ('tag', 'points', 'polyline', 'skeleton', 'cuboid')  # labels that are of no object
 
 
@@ -125,9 +125,7 @@ def _object(shape: ET.Element, width: int, height: int) -> LabelledObject | None
         if not turn:
             return LabelledObject(shape.attrib['label'], [x1, y1, x2 - x1, y2 - y1])
     elif shape.tag == 'ellipse':
-        centre, radii = numbers('cx', 'cy'), numbers('rx', 'ry')
-        angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
-        points = np.array(centre) + radii * np.stack([np.cos(angles), np.sin(angles)], 1)
+        points = ellipse(numbers('cx', 'cy'), numbers('rx', 'ry'))
     elif shape.tag == 'polygon':
         pairs = shape.attrib['points'].split(';')
         points = np.array([list(map(_number, pair.split(','))) for pair in pairs]).reshape(-1, 2)

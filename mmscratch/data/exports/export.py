@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from mmscratch.errors import InputError
+
 T = TypeVar('T')
 # the content of a COCO JSON
 Content = dict[str, Any]
@@ -19,6 +21,7 @@ Content = dict[str, Any]
 _SPLIT = re.compile(r'(?:^|[^a-z])(train|val|test)(?:ing|id|idation)?(?:[^a-z]|$)')
 _DIGITS = 3  # of coordinates: a thousandth of a pixel
 LARGEST = 1e9  # of coordinates
+_CORNERS = 64  # of a polygon in place of an ellipse
 
 
 class Export(ABC):
@@ -69,7 +72,20 @@ class Export(ABC):
             self.faults.append((split * (split != 'all'), reason.partition(';')[0]))
 
     def relative(self, path: Path) -> str:
-        """The path from the root, whether the file is below it or not."""
+        """The path from the root, whether the file is below it or not.
+
+        Raises:
+            InputError: its name is not UTF-8, as JSON has to be.
+        """
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            told = str(path).encode(errors='backslashreplace').decode()
+            raise InputError(
+                f'{told}: the name is not UTF-8 (zip files of Windows have others); rename the '
+                f'files by "convmv -r --notest -f gbk -t utf8 {self.root}", with the encoding of '
+                'that system for gbk'
+            ) from None
         if path.is_relative_to(self.root):
             return path.relative_to(self.root).as_posix()
         parent = os.path.relpath(os.path.realpath(path.parent), os.path.realpath(self.root))
@@ -150,6 +166,12 @@ class LabelledImage:
     width: int
     height: int
     objects: list[LabelledObject] = field(default_factory=list)
+
+
+def ellipse(centre: Sequence[float], radii: Sequence[float]) -> np.ndarray:
+    """A polygon in place of an ellipse; points (corners, 2)."""
+    angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
+    return np.array(centre) + np.array(radii) * np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
 def mask_of_part(

@@ -5,7 +5,7 @@ import binascii
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -21,16 +21,17 @@ from mmscratch.data.exports.export import (
     Export,
     LabelledImage,
     LabelledObject,
+    ellipse,
     mask_of_part,
     split_of,
     to_coco,
 )
-from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
+from mmscratch.data.image_check import IMAGE_SUFFIXES, find_files, look_at_all
 from mmscratch.errors import InputError
 
 _OUTLINES = ('polygon', 'oriented_rectangle', 'rotation')
 _KINDS = (*_OUTLINES, 'rectangle', 'circle', 'mask')
-_CORNERS = 64  # of a polygon in place of a circle
+_LOOKS = 5  # first files of a folder, some of which may be of another kind
 
 
 class _Shape(msgspec.Struct):
@@ -51,18 +52,14 @@ class _Annotation(msgspec.Struct):
 
 
 def recognise(root: Path) -> 'LabelMeExport | None':
-    """Recognise the keys of the first JSON of a folder, at any depth."""
-    files = list(_json_files(root))
-    first = {file.parent: file for file in reversed(files)}
-    if any({'shapes', 'imagePath'} <= top_level_keys(file) for file in first.values()):
-        return LabelMeExport(root, files)
+    """Recognise the keys of one of the first JSON files of a folder, at any depth."""
+    files = sorted(find_files(root, ('.json',)))
+    seen: Counter[Path] = Counter()
+    for file in files:
+        seen[file.parent] += 1
+        if seen[file.parent] <= _LOOKS and {'shapes', 'imagePath'} <= top_level_keys(file):
+            return LabelMeExport(root, files)
     return None
-
-
-def _json_files(root: Path) -> Iterator[Path]:
-    for folder, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith('.'))
-        yield from (Path(folder, name) for name in sorted(names) if name.endswith('.json'))
 
 
 class LabelMeExport(Export):
@@ -107,7 +104,10 @@ class LabelMeExport(Export):
         self._note_unlabelled(paths.values())
         classes = {item.name for image in images.values() for item in image.objects}
         if not classes:
-            raise InputError(f'{self.root}: no shape in its {len(read)} JSON files; label objects')
+            raise InputError(
+                self.refusal
+                or f'{self.root}: no shape in its {len(read)} JSON files; label objects'
+            )
         labelled = {
             split: [images[file] for file in files if file in images]
             for split, files in self.splits.items()
@@ -191,9 +191,7 @@ def _object(file: Path, image: LabelledImage, shapes: Sequence[_Shape]) -> Label
             )
         if kind == 'circle':
             centre, rim = points[:2]
-            angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
-            turned = np.stack([np.cos(angles), np.sin(angles)], 1)
-            points = centre + np.linalg.norm(rim - centre) * turned
+            points = ellipse(centre, [float(np.linalg.norm(rim - centre))] * 2)
         if kind == 'mask':
             masks.append(_mask(file, shape, image))
         elif kind != 'rectangle':

@@ -2,7 +2,8 @@
 
 import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from mmscratch.data.exports.export import Content
@@ -12,7 +13,11 @@ SHARE = 0.2  # of the images, to validate on
 
 
 def stratified(
-    groups: Sequence[int], classes: Sequence[Collection[Any]], share: float, seed: int
+    groups: Sequence[int],
+    classes: Sequence[Collection[Any]],
+    share: float,
+    seed: int,
+    given: Mapping[int, bool] = MappingProxyType({}),
 ) -> list[bool]:
     """Which images are to validate on, with about the same share of each class.
 
@@ -25,6 +30,7 @@ def stratified(
         classes: of each image; an image without one counts as of a class of its own.
         share: of the images that are to validate on, between 0 and 1.
         seed: of the order of the groups.
+        given: whether a group is to validate on, of those that are not dealt.
     """
     counts: dict[int, Counter] = {}
     for group, names in zip(groups, classes):
@@ -42,7 +48,10 @@ def stratified(
     order = sorted(counts)
     random.Random(seed).shuffle(order)
     left = {key: [g for g in order if key in counts[g]] for key in total if key != 'all images'}
-    side: dict[int, bool] = {}
+    side = dict(given)
+    for group in given:
+        for key, n in counts[group].items():
+            lacking[side[group]][key] -= n
     while left:
         rarest = min(left, key=lambda key: (len(left[key]), str(key)))
         for group in left.pop(rarest):
@@ -56,19 +65,38 @@ def stratified(
     return [side[group] for group in groups]
 
 
-def divide(content: Content, groups: Sequence[int]) -> dict[str, Content]:
-    """The contents of 'train' and 'val'; `groups` are of the images, see :func:`stratified`."""
-    names = {row['id']: row['name'] for row in content['categories']}
-    found: dict[Any, set[str]] = {row['id']: set() for row in content['images']}
+def divide(
+    content: Content, groups: Sequence[int], before: Mapping[str, bool]
+) -> dict[str, Content]:
+    """The contents of 'train' and 'val'; `groups` are of the images, see :func:`stratified`.
+
+    Args:
+        content: of a COCO JSON.
+        groups: of its images. New ones go to the side of their group, to train on if it has both.
+        before: whether images are to validate on, by name; these keep their side.
+    """
+    # a check of the folder shows rows without an id or a name, too
+    names = {repr(row.get('id')): str(row.get('name')) for row in content['categories']}
+    classes: dict[str, set[str]] = {repr(row.get('id')): set() for row in content['images']}
     for row in content['annotations']:
-        found[row['image_id']].add(names[row['category_id']])
-    held_out = dict(zip(found, stratified(groups, list(found.values()), SHARE, SEED)))
+        if (image := repr(row.get('image_id'))) in classes:
+            classes[image].add(names.get(repr(row.get('category_id')), ''))
+    of_image = [(repr(row.get('id')), str(row.get('file_name'))) for row in content['images']]
+    given: dict[int, bool] = {}
+    for (_, name), group in zip(of_image, groups):
+        if name in before:
+            given[group] = before[name] and given.get(group, True)
+    dealt = stratified(groups, [classes[image] for image, _ in of_image], SHARE, SEED, given)
+    sides = [before.get(name, is_val) for (_, name), is_val in zip(of_image, dealt)]
+    held_out = {image for (image, _), is_val in zip(of_image, sides) if is_val}
     return {
         split: dict(
             content,
-            images=[row for row in content['images'] if held_out[row['id']] == is_val],
+            images=[row for row, side in zip(content['images'], sides) if side == is_val],
             annotations=[
-                row for row in content['annotations'] if held_out[row['image_id']] == is_val
+                row
+                for row in content['annotations']
+                if (repr(row.get('image_id')) in held_out) == is_val
             ],
         )
         for split, is_val in (('train', False), ('val', True))

@@ -23,10 +23,18 @@ from mmscratch.data.exports.export import (
     split_of,
     to_coco,
 )
-from mmscratch.data.image_check import ImageFacts, find_images, look_at_all
+from mmscratch.data.image_check import (
+    IMAGE_SUFFIXES,
+    ImageFacts,
+    find_files,
+    find_images,
+    look_at_all,
+)
 from mmscratch.errors import InputError
 
 _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
+# beside obj.data, which has its path on the computer of Darknet
+_OBJ_NAMES = 'obj.names'
 # a box a little beyond its image has shares beyond 0..1; pixels are farther out
 _LARGEST = 2.0
 # the number of a class, and shares
@@ -44,22 +52,41 @@ class _Loader(yaml.SafeLoader):
 
 
 def recognise(root: Path) -> 'YoloExport | None':
-    """Recognise data.yaml, or images/ and labels/, alone or in a folder for each split."""
+    """Recognise data.yaml or obj.data, or images and labels, alone or in a folder for each split.
+
+    They are in images/ and labels/, or beside each other and classes.txt, as LabelImg saves them.
+    """
     found = _description(root) or ()
     if found and _KEYS.keys() & found[1].keys():
         return YoloExport(root, *found)
     pairs = [root, *(path for path in sorted(root.iterdir()) if split_of(path.name))]
-    if any((path / 'images').is_dir() and any((path / 'labels').rglob('*.txt')) for path in pairs):
+    if any(
+        ((path / 'images').is_dir() and any(find_files(path / 'labels', ('.txt',))))
+        or ((path / 'classes.txt').is_file() and _has_labels(path))
+        for path in pairs
+    ):
         return YoloExport(root, *found)
     return None
 
 
+def _has_labels(folder: Path) -> bool:
+    """Whether an image of a folder has a text file beside it."""
+    images = {path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+    return any(path.stem in images for path in folder.glob('*.txt'))
+
+
 def _description(root: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The YAML that names classes, and mostly splits, and its content.
+    """The YAML that names classes, and mostly splits, or Darknet's obj.data, and its content.
 
     Raises:
         InputError: there are several, or data.yaml cannot be read.
     """
+    darknet = root / 'obj.data'
+    if darknet.is_file():
+        pairs = (line.partition('=') for line in (_text(darknet) or '').splitlines())
+        content: dict[str, Any] = {key.strip(): value.strip() for key, _, value in pairs}
+        content['names'] = _lines(root / _OBJ_NAMES)
+        return darknet, content
     found = {}
     for file in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
         try:
@@ -99,11 +126,20 @@ class YoloExport(Export):
         self.images = [image for images in self.splits.values() for image in images]
         self.label_of = {image: _label_file(image) for image in self.images}
         self.split_of = {image: name for name, each in self.splits.items() for image in each}
-        lists = [root / 'classes.txt', root / 'labels/classes.txt']
         self.with_keypoints = 0
-        self.names_file = file or next(filter(Path.is_file, lists), None)
+        self.names_file = file or self._names_file()
         self.labels += [self.names_file] if self.names_file else []
+        self.labels += root.glob(_OBJ_NAMES)
         self.labels += [label for label in self.label_of.values() if os.path.isfile(label)]
+
+    def _names_file(self) -> Path | None:
+        """The text file of class names: in the folder, or beside labels, where LabelImg has it."""
+        below = {label.parent for label in self.label_of.values()}
+        files = [path / 'classes.txt' for path in (self.root, self.root / 'labels', *sorted(below))]
+        files = list(dict.fromkeys(filter(Path.is_file, files)))
+        if odd := [file for file in files if _lines(file) != _lines(files[0])]:
+            raise InputError(f'{odd[0]}: has other classes than {files[0]}; leave one of them')
+        return files[0] if files else None
 
     def _described(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
@@ -158,17 +194,19 @@ class YoloExport(Export):
         # 'path' is often that of another machine; Roboflow writes ../train/images for train/images,
         # and Darknet data/... for paths from the folder
         for base in (self.file.parent / str(self.content.get('path') or ''), self.file.parent):
+            if path.parts[:1] == ('..',):  # beside the folder may be another's train/images
+                yield base / Path(*path.parts[1:])
             yield base / path
-            if path.parts[:1] in (('..',), ('data',)):
+            if path.parts[:1] == ('data',):
                 yield base / Path(*path.parts[1:])
 
     def _undescribed(self) -> dict[str, list[Path]]:
         """Images by the first folder that names a split; '' for those of none."""
         found: dict[str, list[Path]] = {}
-        for image in find_images(self.root):
-            parts = image.relative_to(self.root).parts[:-1]
-            if 'images' in parts:
-                found.setdefault(next(filter(None, map(split_of, parts)), ''), []).append(image)
+        parts = {i: i.relative_to(self.root).parts[:-1] for i in find_images(self.root)}
+        inside = {image: names for image, names in parts.items() if 'images' in names}
+        for image, names in (inside or parts).items():
+            found.setdefault(next(filter(None, map(split_of, names)), ''), []).append(image)
         if '' in found and not {'train', 'val'} <= found.keys():
             return {'': [image for images in found.values() for image in images]}
         return found
@@ -295,8 +333,7 @@ class YoloExport(Export):
         if self.file:
             return _names(self.content['names'], self.file)
         if self.names_file:
-            lines = (_text(self.names_file) or '').splitlines()
-            return [line.strip() for line in lines if line.strip()]
+            return _lines(self.names_file)
         highest = max((label for rows in parsed.values() for label, _ in rows), default=0)
         self.notes.append(
             f'{self.root}: no data.yaml or classes.txt names the classes: called 0 to {highest}'
@@ -319,6 +356,11 @@ def _names(names: Any, file: Path) -> list[str]:
         names = [numbered[number] for number in range(len(numbered))]
     if not isinstance(names, list) or not names:
         raise InputError(f'{file}: names is {names!r}; write a list of the class names')
+    if odd := [name for name in names if name is None or isinstance(name, bool)]:
+        raise InputError(
+            f'{file}: one of the names is read as {odd[0]}, as YAML reads yes, no, on, off and '
+            'null; put it in quotes'
+        )
     return [str(name) for name in names]
 
 
@@ -355,6 +397,11 @@ def _text(file: Path) -> str | None:
         return None
     except (OSError, UnicodeError) as error:
         raise InputError(f'{file}: cannot be read ({error}); write it as UTF-8 text') from None
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a file that are not empty."""
+    return [line.strip() for line in (_text(file) or '').splitlines() if line.strip()]
 
 
 def _object(name: str, values: Sequence[float], width: int, height: int) -> LabelledObject:

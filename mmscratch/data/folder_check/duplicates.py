@@ -1,5 +1,7 @@
 """Groups of images that are copies, or nearly."""
 
+import itertools
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,18 +10,19 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mmscratch.config import whole_file
 from mmscratch.data.folder_check.pixels import HASH_SIDE, Pixels, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 
 NEAR = 40  # bits of 256
-_ROWS = 256  # compared with all others at once, which bounds the memory
+_ROWS = 256  # most that are compared with all others at once, which bounds the memory
 
 
 def copies(images: Sequence[Pixels]) -> list[list[int]]:
     """Groups of two or more numbers of images whose files are the same."""
     groups = defaultdict(list)
     for number, pixels in enumerate(images):
-        if not pixels.fault:
+        if pixels.digest:
             groups[pixels.digest].append(number)
     return [group for group in groups.values() if len(group) > 1]
 
@@ -42,10 +45,13 @@ def near_ones(images: Sequence[Pixels], near: int = NEAR) -> list[list[int]]:
     signs = np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1
     least = HASH_SIDE**2 - 2 * near
     labels = np.arange(len(signs))
-    starts = range(0, len(signs), _ROWS)
-    for start in ProgressBar(starts, 'comparing images', leave=False, delay=1):
-        row, other = np.nonzero(signs[start : start + _ROWS] @ signs[start:].T >= least)
-        row, other = row[row < other], other[row < other]
+    # small blocks first: joined images make no pairs, as most of a camera that does not move
+    starts = [*range(0, min(_ROWS, len(signs)), 16), *range(_ROWS, len(signs), _ROWS)]
+    blocks = itertools.pairwise([*starts, len(signs)])
+    for start, end in ProgressBar(blocks, 'comparing images', len(starts), leave=False, delay=1):
+        is_near = signs[start:end] @ signs[start:].T >= least
+        is_near &= labels[start:end, None] != labels[start:]
+        row, other = np.nonzero(is_near)
         if row.size:
             edges = np.unique(np.stack([labels[start + row], labels[start + other]]), axis=1)
             graph = coo_array((np.ones(edges.shape[1], bool), edges), shape=(len(signs),) * 2)
@@ -56,21 +62,52 @@ def near_ones(images: Sequence[Pixels], near: int = NEAR) -> list[list[int]]:
     return [sorted(group) for group in groups.values() if len(group) > 1]
 
 
-def alike(paths: Sequence[Path]) -> list[int]:
+def _remembered_looks(paths: Sequence[Path], memory: Path) -> list[Pixels]:
+    """Digests and hashes of images, by path, size and time of change."""
+    try:
+        known = {
+            key: Pixels(digest=bytes.fromhex(digest), phash=phash and bytes.fromhex(phash))
+            for key, (digest, phash) in json.loads(memory.read_bytes()).items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        known = {}
+    keys = {path: _key(path) for path in paths}
+    new = [path for path, key in keys.items() if key not in known]
+    known.update((keys[path], pixels) for path, pixels in zip(new, look_at_all(new)))
+    looks = {key: known[key] for key in keys.values()}
+    if new:
+        rows = {key: (x.digest.hex(), x.phash and x.phash.hex()) for key, x in looks.items()}
+        whole_file.write(memory, json.dumps(rows).encode())
+    return [looks[keys[path]] for path in paths]
+
+
+def _key(path: Path) -> str:
+    if not path.is_file():
+        return str(path)
+    status = path.stat()
+    return f'{path} {status.st_size} {status.st_mtime_ns}'
+
+
+def without_still(groups: list[list[int]], total: int) -> tuple[list[list[int]], list[int]]:
+    """Take the group of more than half of all images out, as of a camera that does not move."""
+    still = next((group for group in groups if 2 * len(group) > total), [])
+    return [group for group in groups if group is not still], still
+
+
+def alike(paths: Sequence[Path], memory: Path) -> tuple[list[int], int]:
     """The group of each image, a number from 0; most groups have one image.
 
     Together are what ``tools/data/check.py`` calls copies and near duplicates, and what Roboflow
-    made of one image (``NAME.rf.HASH.jpg``). Near ones do not count if they are more than half of
-    all, as where a camera did not move.
+    made of one image (``NAME.rf.HASH.jpg``). Near ones that are more than half of all cannot be
+    divided, and are not together; their number is returned, too. What images look like is kept in
+    the file `memory`, so that only those that changed are decoded again.
     """
-    looks = look_at_all(paths)
+    looks = _remembered_looks(paths, memory)
     of_name: dict[Path, list[int]] = defaultdict(list)
     for number, path in enumerate(paths):
         of_name[path.parent / path.name.partition('.rf.')[0]].append(number)
-    near = near_ones(looks)
-    if 2 * max(map(len, near), default=0) > len(paths):
-        near = []
+    near, still = without_still(near_ones(looks), len(paths))
     groups = [*of_name.values(), *copies(looks), *near]
     pairs = np.array([(group[0], number) for group in groups for number in group]).T
     graph = coo_array((np.ones(pairs.shape[1]), pairs), shape=(len(paths),) * 2)
-    return connected_components(graph, directed=False)[1].tolist()
+    return connected_components(graph, directed=False)[1].tolist(), len(still)

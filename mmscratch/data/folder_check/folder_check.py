@@ -119,9 +119,10 @@ class FolderCheck:
                 members.append(_Member(order, each.name, name, len(objects[row['id']])))
                 pixels.append(each.pixels[name])
         near = duplicates.near_ones(pixels, self.near) if self.near >= 0 else []
-        if 2 * max(map(len, near), default=0) > len(pixels):
-            self.findings.add('still', '', f'{max(map(len, near)):,} of {len(pixels):,} images')
-            near = []
+        near, still = duplicates.without_still(near, len(pixels))
+        leaks = len({members[n].split for n in still}) > 1
+        for member in (members[n] for n in still):
+            self.findings.add('still leak' if leaks else 'still', member.split, member.name)
         for numbers in duplicates.copies(pixels):
             self._judge('same', [members[n] for n in numbers])
         for numbers in near:

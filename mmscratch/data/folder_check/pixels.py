@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import imagehash
 import mmcv
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from mmscratch.config import cpu_threads
 from mmscratch.data import image_check
+from mmscratch.data.image_check import TIFF_MAGIC, ImageFacts
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.transforms.load_image_from_file import read
 from mmscratch.errors import InputError, describe
@@ -69,9 +71,12 @@ def look_at(path: Path) -> Pixels:
     facts = image_check.look_at(path)
     if facts.fault:
         return Pixels(fault=facts.fault)
+    digest = b''
     try:
         content = path.read_bytes()
-        image = read(path, content)
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        image = _of_opencv(content, facts)
+        image = read(path, content) if image is None else image
         values = image if image.dtype == np.uint8 else image.astype(np.float32)
         # as patched by mmscratch.ops.channels, for any number of channels
         small = mmcv.imresize(values, (_SIDE, _SIDE), interpolation='area').astype(np.float32)
@@ -81,13 +86,24 @@ def look_at(path: Path) -> Pixels:
             small.shape[2],
             str(image.dtype),
             bool(np.ptp(small[..., :3], axis=2).max() <= _GREY * np.ptp(small)),
-            hashlib.blake2b(content, digest_size=16).digest(),
+            digest,
             perceptual_hash(small),
         )
     except InputError as error:
-        return Pixels(fault=str(error).removeprefix(f'{path}: ').partition(';')[0])
+        fault = str(error).removeprefix(f'{path}: ').partition(';')[0]
     except Exception as error:  # of whatever library reads the format
-        return Pixels(fault=f'cannot be decoded ({describe(error)})')
+        fault = f'cannot be decoded ({describe(error)})'
+    return Pixels(digest=digest, fault=fault)
+
+
+def _of_opencv(content: bytes, facts: ImageFacts) -> np.ndarray | None:
+    """A TIFF that training loads by OpenCV, which needs no other package; None for others."""
+    if not content.startswith(TIFF_MAGIC) or facts.not_for_opencv:
+        return None
+    if facts.dtype != 'uint8' or facts.channels not in (1, 3):
+        return None
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYCOLOR)
+    return image[..., None] if image is not None and image.ndim == 2 else image
 
 
 def perceptual_hash(small: np.ndarray) -> bytes | None:

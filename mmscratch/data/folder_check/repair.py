@@ -22,6 +22,7 @@ from mmscratch.data.mask_table import MaskTable, whole_polygons
 from mmscratch.errors import InputError
 
 _FARTHEST = 1e9  # a number of pixels is no larger
+_AT_A_TIME = 256  # boxes that are compared with all others, which bounds the memory
 _DOUBLE = 0.9  # IoU of two boxes of a class that may be of the same object
 
 
@@ -148,10 +149,12 @@ def _find_doubles(split: Split, images: dict[int, dict[str, Any]], findings: Fin
         if len(rows) == 1:
             continue
         boxes = np.array([row['bbox'] for row in rows], float)
-        overlaps = np.triu(mask_utils.iou(boxes, boxes, [0] * len(rows)), 1)
-        for i, j in zip(*np.nonzero(overlaps >= _DOUBLE)):
-            told = f'annotations {rows[i]["id"]} and {rows[j]["id"]}'
-            findings.add('double', split.name, f'{told} of {images[image]["file_name"]}')
+        for start in range(0, len(rows), _AT_A_TIME):
+            some = boxes[start : start + _AT_A_TIME]
+            overlaps = np.triu(mask_utils.iou(some, boxes[start:], [0] * len(rows[start:])), 1)
+            for i, j in zip(*np.nonzero(overlaps >= _DOUBLE)):
+                told = f'annotations {rows[start + i]["id"]} and {rows[start + j]["id"]}'
+                findings.add('double', split.name, f'{told} of {images[image]["file_name"]}')
 
 
 def _tidy_masks(split: Split, findings: Findings) -> None:

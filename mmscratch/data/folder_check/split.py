@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmscratch.data import coco_json, repoint, voc_xml
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.folder_check.finding import Findings
@@ -45,10 +43,6 @@ class Split:
         for row in self.annotations:
             found[row['image_id']].append(row)
         return found
-
-    def boxes(self) -> np.ndarray:
-        """X, y, width, height in pixels; (annotations, 4) float."""
-        return np.array([row['bbox'] for row in self.annotations], float).reshape(-1, 4)
 
 
 def read(reads: Mapping[str, Mapping[str, Any]], findings: Findings) -> list[Split]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmscratch.data.box_table import SIZE_LIMITS
 from mmscratch.data.folder_check.pixels import Pixels
 from mmscratch.data.folder_check.split import Split
 
 SIZES = ('small', 'medium', 'large')
-_LIMITS = 32**2, 96**2  # COCO's, of areas in square pixels
 
 
 @dataclass
@@ -57,7 +57,7 @@ def of(split: Split) -> Statistics:
     pairs, of_pair = np.unique(image * n + label, return_counts=True)
     most = np.zeros(len(sides), int)
     np.maximum.at(most, pairs // max(n, 1), of_pair)
-    size = label * 3 + np.digitize(area, _LIMITS)
+    size = label * 3 + np.digitize(area, SIZE_LIMITS)
     return Statistics(
         images=len(split.images),
         crowds=len(split.annotations) - len(rows),

@@ -225,6 +225,27 @@ def yolo_bare(root: Path, data: list[Drawn]) -> None:
     (root / 'notes.json').write_text('{"categories": [], "info": {}}')
 
 
+def yolo_labelimg(root: Path, data: list[Drawn]) -> None:
+    """Labels beside images, and classes.txt."""
+    for split in ('train', 'val'):
+        folder = root / split
+        yolo_files(folder, folder, of(data, split))
+        (folder / 'classes.txt').write_text('disc\nstar\n')
+
+
+def yolo_darknet(root: Path, data: list[Drawn]) -> None:
+    """CVAT's "YOLO 1.1"."""
+    lines = 'classes = 2\nnames = data/obj.names\nbackup = backup/\n'
+    for split, subset in (('train', 'train'), ('val', 'valid')):
+        folder = root / f'obj_{subset}_data'
+        yolo_files(folder, folder, of(data, split))
+        names = [f'data/{folder.name}/{image.name}\n' for image in of(data, split)]
+        (root / f'{subset}.txt').write_text(''.join(names), encoding='utf-8')
+        lines += f'{subset} = data/{subset}.txt\n'
+    (root / 'obj.data').write_text(lines)
+    (root / 'obj.names').write_text('disc\nstar\n')
+
+
 def labelme_json(image: Drawn, file: Path) -> None:
     shapes = [
         dict(
@@ -252,7 +273,18 @@ def labelme(root: Path, data: list[Drawn]) -> None:
 
 SPLIT = {
     write.__name__: write
-    for write in (roboflow, cvat, cvat_xml, yolo, yolo_roboflow, yolo_lists, yolo_bare, labelme)
+    for write in (
+        roboflow,
+        cvat,
+        cvat_xml,
+        yolo,
+        yolo_roboflow,
+        yolo_lists,
+        yolo_bare,
+        yolo_labelimg,
+        yolo_darknet,
+        labelme,
+    )
 }
 
 
@@ -281,6 +313,11 @@ def yolo_flat(root: Path, data: list[Drawn]) -> None:
     (root / 'labels/classes.txt').write_text('disc\nstar\n')
 
 
+def yolo_labelimg_flat(root: Path, data: list[Drawn]) -> None:
+    yolo_files(root, root, data)
+    (root / 'classes.txt').write_text('disc\nstar\n')
+
+
 def labelme_flat(root: Path, data: list[Drawn]) -> None:
     for image in data:
         draw(image, root / image.name)
@@ -288,7 +325,8 @@ def labelme_flat(root: Path, data: list[Drawn]) -> None:
 
 
 WHOLE = {
-    write.__name__: write for write in (label_studio, cvat_task, one_json, yolo_flat, labelme_flat)
+    write.__name__: write
+    for write in (label_studio, cvat_task, one_json, yolo_flat, yolo_labelimg_flat, labelme_flat)
 }
 
 

@@ -66,10 +66,19 @@ def test_a_single_split_is_divided(make_export):
     assert len(train['images']) + len(val['images']) == 4
 
 
-def test_masks_of_cvat_are_objects(make_export):
-    """It writes iscrowd=1 for each; a label with the attribute is_crowd says what is one."""
+@pytest.mark.parametrize('name', ['Train', 'train', 'train2017'])
+def test_masks_of_cvat_are_objects(make_export, name):
+    """It writes iscrowd=1 for each; a label with the attribute is_crowd says what is one.
+
+    Subsets may have the names of COCO's own files.
+    """
     root = make_export('cvat')
-    file = root / 'annotations/instances_Train.json'
+    for old, new in (('Train', name), ('Validation', name.lower().replace('train', 'val'))):
+        (root / f'annotations/instances_{old}.json').rename(
+            root / f'annotations/instances_{new}.json'
+        )
+        (root / 'images' / old).rename(root / 'images' / new)
+    file = root / f'annotations/instances_{name}.json'
     content = json.loads(file.read_text())
     rows = content['annotations']
     sizes = {row['id']: [row['height'], row['width']] for row in content['images']}
@@ -174,3 +183,27 @@ def test_a_supercategory_that_is_no_text_groups_nothing(make_export):
     content['categories'][-1]['supercategory'] = [1]
     file.write_text(json.dumps(content))
     assert load(root)[0].classes == ('disc', 'star')
+
+
+def test_a_subset_of_cvat_alone_is_divided(make_export):
+    root = make_export('cvat_task')
+    file = root / 'annotations/instances_default.json'
+    file.rename(file.with_name('instances_train.json'))
+    (root / 'images/default').rename(root / 'images/train')
+    assert sum(len(load(root, split)[0]['images']) for split in ('train', 'val')) == 6
+
+
+def test_a_group_may_have_the_name_of_a_class(make_export):
+    """Roboflow's first category has that of the project."""
+    root = make_export('roboflow')
+    for split in ('train', 'valid'):
+        file = root / split / '_annotations.coco.json'
+        content = json.loads(file.read_text())
+        content['categories'][0]['name'] = 'disc'
+        for row in content['categories'][1:]:
+            row['supercategory'] = 'disc'
+        file.write_text(json.dumps(content))
+    kept, notes = load(root)
+    assert [row['id'] for row in kept['categories']] == [1, 2]
+    assert kept.classes == ('disc', 'star')
+    assert notes == ['left out, since it has no objects and groups the others: disc']

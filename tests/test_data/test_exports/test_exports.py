@@ -285,6 +285,9 @@ def test_unknown_folders(make_export, tmp_path):
         layouts.find(empty)
     with pytest.raises(InputError, match=r'nowhere: no such folder; .*Roboflow'):
         layouts.find(tmp_path / 'nowhere')
+    (empty / 'pictures/1.xml').write_text('<annotation/>')
+    with pytest.raises(InputError, match=r'but XML such as pictures/1\.xml; .*to Annotations/'):
+        layouts.find(empty)
 
 
 def test_images_to_pretrain_on_leave_out_those_to_validate_on(make_export):

@@ -1,5 +1,6 @@
 """The check of an export, some of whose images or labels cannot be read."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,34 @@ def test_an_export_with_faulty_files_is_shown(make_export, tmp_path, name):
     # nothing is left that a training would take
     with pytest.raises(InputError):
         layouts.find(root)
+
+
+def repeat_an_id(content):
+    content['annotations'].append(dict(content['annotations'][0], bbox=[1, 1, 9, 9]))
+
+
+def spoil_rows(content):
+    content['images'] += [dict(id=[1], width=9), dict(content['images'][0], id=70)]
+    content['annotations'] += [dict(id=71, image_id=99), dict(id=72, image_id=[1], category_id={})]
+    content['categories'].append(dict(id='5'))
+
+
+@pytest.mark.parametrize('name', ['roboflow', 'one_json'])
+@pytest.mark.parametrize(
+    ('spoil', 'kinds'), [(repeat_an_id, {'id'}), (spoil_rows, {'entry', 'listed twice'})]
+)
+def test_faulty_rows_of_coco_are_shown(make_export, tmp_path, name, spoil, kinds):
+    """Each would end training in a line."""
+    root = make_export(name)
+    for file in [*root.rglob('_annotations.coco.json'), *root.glob('labels.json')]:
+        content = json.loads(file.read_text())
+        spoil(content)
+        file.write_text(json.dumps(content))
+    with pytest.raises(InputError):
+        layouts.find(root)
+    check = FolderCheck(root, CONFIG)
+    assert kinds <= check.findings.keys()
+    assert check.refusal
+    assert sum(len(each.images) for each in check.splits) == 6
+    *_, last = check.fix(tmp_path / 'fixed')
+    assert last == 'the copy passes the check that training begins with'

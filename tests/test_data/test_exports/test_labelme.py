@@ -153,3 +153,25 @@ def test_a_point_far_beyond_any_image_is_a_fault(make_export):
     file.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r'has a point beyond 1e\+09; correct it'):
         layouts.find(root)
+
+
+def test_links_are_followed(make_export):
+    root = make_export('labelme')
+    (root / 'train').rename(root.parent / 'first')
+    (root / 'train').symlink_to(root.parent / 'first')
+    assert len(load(root)[0]['images']) == 4
+
+
+def test_another_json_may_come_first(make_export):
+    root = make_export('labelme')
+    for folder in ('train', 'val', 'val/unter'):
+        (root / folder / '!info.json').write_text('{"tool": "x"}')
+    assert len(load(root)[0]['images']) == 4
+
+
+def test_files_that_cannot_be_read_are_not_said_to_be_empty(make_export):
+    root = make_export('labelme')
+    for file in root.rglob('*.json'):
+        file.write_text(file.read_text().replace('"disc"', '3').replace('"star"', '4'))
+    with pytest.raises(InputError, match=r'1\.json: cannot be read \(Expected `str`, got `int`'):
+        layouts.find(root)

@@ -1,8 +1,11 @@
 import os
 
+import numpy as np
 import pytest
+from mmengine.config import Config
+from PIL import Image
 
-from mmscratch.data import coco_json, layouts, repoint
+from mmscratch.data import coco_json, layouts, repoint, unlabelled_images
 from mmscratch.data.exports import cache
 from mmscratch.errors import InputError
 
@@ -202,3 +205,79 @@ def test_a_shape_of_keypoints_that_is_no_numbers_counts_for_nothing(make_export)
         file.write('kpt_shape: [2!, 3]\n')
     content, _ = load(root)
     assert content['annotations']
+
+
+def test_images_of_a_neighbour_are_not_taken(make_export):
+    """Roboflow writes ../train/images for train/images, and others unzip beside it."""
+    root = make_export('yolo_roboflow')
+    draw(Drawn('9.jpg', 'train', 40, 40, []), root.parent / 'train/images/9.jpg')
+    names = [row['file_name'] for row in load(root)[0]['images']]
+    assert [name.partition('/images/')[0] for name in names] == ['train'] * 4
+
+
+def test_copies_that_ultralytics_keeps_as_arrays_are_no_images(make_export, monkeypatch):
+    """With ``cache: disk`` it writes x.npy, in the order BGR, beside x.jpg."""
+    root = make_export('yolo')
+    for image in [*root.rglob('*.jpg')]:
+        np.save(image.with_suffix('.npy'), np.zeros((9, 9, 3), np.uint8))
+    np.save(root / 'images/val/7.npy', np.zeros((9, 9, 3), np.uint8))
+    told: list[str] = []
+    monkeypatch.setattr(unlabelled_images, 'print_log', lambda text, **_: told.append(text))
+    assert [len(load(root, split)[0]['images']) for split in ('train', 'val')] == [4, 3]
+    assert [text.partition(' (.npy)')[0] for text in told] == [
+        f'{root}/images/train: 4 arrays',
+        f'{root}/images/val: 2 arrays',
+    ]
+
+
+def test_links_are_followed(make_export):
+    """``images`` may be a link, and one below it may lead back."""
+    root = make_export('yolo_flat')
+    (root / 'images').rename(root.parent / 'photos')
+    os.symlink(root.parent / 'photos', root / 'images')
+    (root / 'labels/unter').rename(root.parent / 'texts')
+    os.symlink(root.parent / 'texts', root / 'labels/unter')
+    os.symlink(root.parent / 'photos', root.parent / 'photos/unter/again')
+    assert sum(len(load(root, split)[0]['images']) for split in ('train', 'val')) == 6
+
+
+def test_images_in_both_lists_are_told_in_every_format(make_export):
+    root = make_export('yolo_lists')
+    for file in [*root.rglob('*.jpg')]:
+        Image.open(file).save(file.with_suffix('.bmp'))
+        file.unlink()
+    names = (root / 'train.txt').read_text().replace('.jpg', '.bmp')
+    (root / 'train.txt').write_text(names)
+    (root / 'val.txt').write_text(names.splitlines()[0])
+    cfg = Config.fromfile('configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
+    layouts.use_folder(cfg, root)
+    _, val = layouts.check(cfg)
+    assert any('1 of the 1 validation images are training images too' in n for n in val.notes)
+
+
+def test_names_that_are_not_utf8(make_export):
+    """As zip files of Windows have them."""
+    root = make_export('yolo')
+    file = root / 'images/train/1.jpg'
+    os.rename(file, os.fsencode(file.parent) + b'/\xd6\xd0.jpg')
+    with pytest.raises(InputError, match=r'udcd6.udcd0\.jpg: the name is not UTF-8 .*"convmv -r'):
+        layouts.find(root)
+
+
+def test_class_names_beside_the_labels(make_export):
+    """LabelImg writes them there, once a folder."""
+    root = make_export('yolo_flat')
+    (root / 'labels/classes.txt').rename(root / 'labels/unter/classes.txt')
+    assert load(root)[0].classes == ('disc', 'star')
+    (root / 'labels/classes.txt').write_text('star\ndisc\n')
+    with pytest.raises(InputError, match=r'unter/classes\.txt: has other classes than .*leave'):
+        layouts.find(root)
+
+
+@pytest.mark.parametrize('name', ['no', 'null'])
+def test_names_that_yaml_takes_for_others(make_export, name):
+    root = make_export('yolo')
+    file = root / 'data.yaml'
+    file.write_text(file.read_text().replace('disc', name))
+    with pytest.raises(InputError, match=r'one of the names is read as .*put it in quotes'):
+        layouts.find(root)

@@ -209,7 +209,9 @@ def test_a_page_of_unfinished_runs_says_so_and_loads_itself_again(decided, runs)
 def test_a_page_of_a_study_that_was_stopped_says_how_to_go_on(decided):
     text = page.write(decided(5)).read_text()
     assert 'http-equiv="refresh"' not in text
-    assert 'The command that made this page goes on with them, as far as its budget goes.' in words(text)
+    assert 'The command that made this page goes on with them, as far as its budget goes.' in words(
+        text
+    )
 
 
 def test_a_folder_without_decision_is_refused(tmp_path):
