@@ -269,6 +269,14 @@ def sensors_table() -> str:
     return markdown(rows, 'llrrr')
 
 
+def tiles_table() -> str:
+    """What tools/analysis/large_images.py measured: a way to test whole images a row."""
+    found = json.loads((ROOT / 'results/tiles/tiles.json').read_text())['found']
+    rows = [['tested', 'box AP', 'box AP50', 'mask AP', 'mask AP50']]
+    rows += [[way, *(f'{100 * ap:.1f}' for ap in aps.values())] for way, aps in found.items()]
+    return markdown(rows, 'lrrrr')
+
+
 def fast_table(kind: str) -> str:
     """Of the fast recipe: its runs beside 6x, the recipes that were tried, or multiply-adds."""
     if kind == 'cost':
@@ -322,6 +330,7 @@ def tables() -> list[tuple[str, str, Any]]:
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
         ('README.md', '<!-- table of real images: tools/tables.py -->', real_table),
         ('results/sensors/README.md', '<!-- table of sensors: tools/tables.py -->', sensors_table),
+        ('results/tiles/README.md', '<!-- table of tiles: tools/tables.py -->', tiles_table),
         (
             'results/reliability/README.md',
             '<!-- table of faults: tools/tables.py -->',

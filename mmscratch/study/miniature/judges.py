@@ -60,6 +60,15 @@ def catches_up(results: Results, prefix: str = '', longest: int = plan.LONGER) -
     numbers = ', '.join(
         f'at {length}x pre-training is {lead} box AP ahead' for length, lead in leads.items()
     )
+    if longest > plan.LONGEST:
+        scratch, pretrained = (
+            gap(*sides)
+            for sides in zip(twins(results, prefix, longest), twins(results, prefix, plan.LONGEST))
+        )
+        numbers += (
+            f'; from {plan.LONGEST}x to {longest}x scratch gains {scratch} and pre-training '
+            f'{pretrained}'
+        )
     if not first.is_positive:
         return Verdict(OPEN, numbers)
     return Verdict(as_good(*twins(results, prefix, longest)), numbers)
