@@ -59,8 +59,10 @@ def read(path: Path, best: bool = False, detections: bool = True) -> RunFolder:
         detections: run the checkpoint on its validation images, unless that was done before.
 
     Raises:
-        InputError: the folder has nothing of a run.
+        InputError: this is no folder, or has nothing of a run.
     """
+    if not path.is_dir():
+        raise InputError(f'{path}: no such folder; give the work directory of a training')
     run = RunFolder(path)
     _read_numbers(run)
     _read_config(run)

@@ -98,3 +98,7 @@ def test_a_damaged_file_hides_no_other(tmp_path):
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(InputError, match=r'holds no run .*; give the work directory'):
         read(tmp_path)
+    file = tmp_path / 'metrics.json'
+    file.touch()
+    with pytest.raises(InputError, match=r'metrics\.json: no such folder'):
+        read(file)

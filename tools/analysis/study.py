@@ -53,11 +53,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     launcher = launchers.from_options(args)
+    # plans read configs when they are imported
+    if not Path('configs').is_dir():
+        raise InputError('configs: no such folder here; run this at the root of the checkout')
     module = import_module(f'mmscratch.study.{args.study}')
     study: Study = module.STUDY
     committed = Path('results') / study.name
-    if not Path('configs').is_dir():
-        raise InputError('configs: no such folder here; run this at the root of the checkout')
     claims = {claim.number: claim for claim in study.claims}
     if unknown := set(args.claim or ()) - set(claims):
         numbers = ', '.join(map(str, claims))
