@@ -67,6 +67,8 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
     )
     (tmp_path / 'results/speed/fast.json').write_text(json.dumps(fast))
     tried = dict(readers={'COCO': dict(read=1, refused=2000, other=0)})
+    (tmp_path / 'results/tiles').mkdir()
+    (tmp_path / 'results/tiles/tiles.json').write_text(json.dumps(dict(found={})))
     (tmp_path / 'results/reliability').mkdir()
     (tmp_path / 'results/reliability/fuzz.json').write_text(json.dumps(tried))
     # their rows have tests of their own
@@ -164,7 +166,13 @@ def test_table_follows_the_order_of_the_index(tables, checkout):
 
 def test_check_finds_what_is_stale_and_writes_nothing(tables, checkout, monkeypatch):
     before = {name: (checkout / name).read_text() for name, *_ in tables.tables()}
-    folders = ('results/sensors/', 'results/reliability/', 'configs/dsod/', 'results/speed/')
+    folders = (
+        'results/sensors/',
+        'results/tiles/',
+        'results/reliability/',
+        'configs/dsod/',
+        'results/speed/',
+    )
     readmes = ('', *folders, 'configs/scratch/')
     files = ' and '.join(rf'{folder}README\.md' for folder in readmes)
     with pytest.raises(SystemExit, match=f'stale table in {files}:'):

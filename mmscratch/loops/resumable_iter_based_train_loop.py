@@ -125,7 +125,10 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
                 return super().run()
             except Exception:
                 if self._iter > began and not self._in_step:
-                    self.runner.call_hook('on_data_fault')
+                    # the saving is a step that no death of another worker may interrupt
+                    self._in_step = True
+                    with self._late_worker_faults():
+                        self.runner.call_hook('on_data_fault')
                 raise
 
     def run_iter(self, data_batch: dict) -> None:
@@ -165,9 +168,15 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         )
         batches = iter(loader)
         with self._late_worker_faults() as tell_late:
-            for batch in batches:
-                yield batch
-                tell_late()
+            try:
+                for batch in batches:
+                    yield batch
+                    tell_late()
+            except ConnectionError as error:
+                # torch has not noticed its death yet
+                raise RuntimeError(
+                    'DataLoader worker (pid unknown) died while it handed over a batch'
+                ) from error
 
     @contextlib.contextmanager
     def _late_worker_faults(self) -> Iterator[Callable[[], None]]:

@@ -209,7 +209,7 @@ def test_a_branch_past_its_drop_is_told(study):
 def results_of(gaps: dict[int, list[float]]) -> seed_statistics.Results:
     """Scratch at 50 AP with every seed; pre-training so much ahead."""
     results = {}
-    for length in plan.LENGTHS:
+    for length in (*plan.LENGTHS, plan.LONGER):
         ahead = gaps.get(length, [0.0, 0.0])
         for name, values in (
             (f'scratch_{length}x', [50.0] * len(ahead)),
@@ -236,7 +236,7 @@ def results_of(gaps: dict[int, list[float]]) -> seed_statistics.Results:
     ],
 )
 def test_verdict_on_schedules(first, last, word):
-    results = results_of({plan.LENGTHS[0]: first, plan.LENGTHS[-1]: last})
+    results = results_of({plan.SHORTEST: first, plan.LONGEST: last, plan.LONGER: last})
     assert judges.catches_up(results).word == word
 
 
@@ -259,7 +259,7 @@ def test_one_seed_of_any_run_decides_nothing(claim, alone):
 
 def test_verdict_on_overlap():
     def results_with(fine: list[float]) -> seed_statistics.Results:
-        last = plan.LENGTHS[-1]
+        last = plan.LONGER
         rows = {}
         for name, values in ((f'scratch_{last}x', fine), (f'pretrained_{last}x', [40.0, 41.0])):
             coarse = {f'{kind}_mAP_50': 0.6 for kind in ('bbox', 'segm')}
@@ -603,7 +603,8 @@ def test_gap_is_that_of_students_t():
 
 def test_the_plan_follows_the_papers_rule():
     runs = {run.label: run for run in in_order([*plan.schedules(0), *plan.schedules(1)])}
-    assert len(runs) == 2 * (1 + 2 + 2 * 6)
+    # a classifier, two constant parts, six lengths; 12x in one go
+    assert len(runs) == 2 * (1 + 2 + 2 * 6 + 2)
     for length in plan.LENGTHS:
         run = runs[f'scratch_{length}x_seed1']
         cfg = run.load()
@@ -642,7 +643,8 @@ def test_the_page_is_made_from_results_alone(tmp_path):
     hours = sum(
         1.5 * (1 - plan.SCHEDULE.branch('', n, parent).begin / (300 * n)) for n in plan.LENGTHS
     )
-    assert f'36 runs, whose training times add up to {2 * hours:.1f} hours;' in text
+    hours += 1.5  # 12x in one go
+    assert f'42 runs, whose training times add up to {2 * hours:.1f} hours;' in text
     assert 'several run at a time (4 GPUs).' in text
     assert '**holds**: at 1x pre-training is +6.0 ± 1.6 box AP ahead' in text
     first, other = (next(c.title for c in CLAIMS if c.number == n) for n in (1, 8))

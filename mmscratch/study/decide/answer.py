@@ -71,7 +71,7 @@ class Comparison:
             same images.
         word: ahead, behind, alike, not decidable, not learned.
         sure: the share of samples in which the arm is ahead, with today's images.
-        most_ap: the middle of the AP of the better of the two, with today's images.
+        most_ap: the middle of the AP of the better of the two, on ``trained_on`` images.
     """
 
     arm: str
@@ -142,12 +142,12 @@ def _compare(
     plan: Plan, by_images: LearningCurves, by_iterations: LearningCurves, arm: str, first: str
 ) -> Comparison:
     today = by_images.gap(arm, first, plan.images)
-    both = [by_images.ap(name, plan.images) for name in (arm, first)]
-    most_ap = max(interval(ap).middle for ap in both)
+    most_ap = max(interval(by_images.ap(name, by_images.most)).middle for name in (arm, first))
     amounts = sorted({*plan.parts, *(n * plan.images for n in (1, 2, FURTHEST_IMAGES))})
     gap = {n: interval(by_images.gap(arm, first, n)) for n in amounts}
+    same = by_images.ap(arm, plan.images)
     grid = np.geomspace(plan.parts[0], FURTHEST_IMAGES * plan.images, 60)
-    images = _first(grid, [by_images.ap(first, n) >= both[0] for n in grid])
+    images = _first(grid, [by_images.ap(first, n) >= same for n in grid])
     longest = by_iterations.most
     goal = by_iterations.ap(arm, longest)
     times = np.geomspace(1 / 8, FURTHEST_ITERATIONS, 60)
@@ -181,7 +181,7 @@ def best(plan: Plan, by_images: LearningCurves) -> list[str]:
     """The arms that may be the best with today's images: none is clearly ahead of them."""
     aps = {arm.name: by_images.ap(arm.name, plan.images) for arm in plan.arms}
     winner = max(aps, key=lambda arm: float(np.mean(aps[arm])))
-    if interval(aps[winner]).middle < LEAST_AP:
+    if interval(by_images.ap(winner, by_images.most)).middle < LEAST_AP:
         return []
     behind = {arm: interval(aps[winner] - ap) for arm, ap in aps.items()}
     return [arm for arm, gap in behind.items() if gap.low <= 0 or gap.high < NEGLIGIBLE]

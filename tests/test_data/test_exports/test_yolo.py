@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmscratch.data import coco_json, layouts, repoint, unlabelled_images
+from mmscratch.data import coco_json, image_check, layouts, repoint
 from mmscratch.data.exports import cache
 from mmscratch.errors import InputError
 
@@ -222,7 +222,7 @@ def test_copies_that_ultralytics_keeps_as_arrays_are_no_images(make_export, monk
         np.save(image.with_suffix('.npy'), np.zeros((9, 9, 3), np.uint8))
     np.save(root / 'images/val/7.npy', np.zeros((9, 9, 3), np.uint8))
     told: list[str] = []
-    monkeypatch.setattr(unlabelled_images, 'print_log', lambda text, **_: told.append(text))
+    monkeypatch.setattr(image_check, 'print_log', lambda text, **_: told.append(text))
     assert [len(load(root, split)[0]['images']) for split in ('train', 'val')] == [4, 3]
     assert [text.partition(' (.npy)')[0] for text in told] == [
         f'{root}/images/train: 4 arrays',

@@ -262,8 +262,9 @@ def test_two_initializations_are_compared_by_one_command(data, tmp_path, monkeyp
     content = json.loads((tmp_path / 'out' / 'decide.json').read_text())
     assert len(content['runs']) == 6, 'two lengths and what they branch off from'
     assert {row['iterations'] for row in content['observations']} == {6, 12}
-    assert content['comparisons'][0]['word'] == answer.UNLEARNED
-    assert content['best'] == []
+    assert content['comparisons'][0]['trained_on'] == 8
+    assert content['failed'] == {}
+    assert (tmp_path / 'out' / 'index.html').is_file()
 
 
 def shortest(lay_out):
