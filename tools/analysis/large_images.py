@@ -73,7 +73,7 @@ def main() -> None:
         test = json.loads((folder / 'test_metrics.json').read_text())['test']
         found[way] = {key: test[key] for key in KEPT}
     record = dict(
-        command=' '.join(['large_images.py', *sys.argv[1:]]),
+        command=f'large_images.py --train {args.train} --val {args.val}',
         config=CONFIG,
         seed=0,
         hardware=f'{cpu_threads.cores()} CPU cores ({platform.machine()})',
