@@ -258,16 +258,20 @@ def _remedy(plan: Plan, comparison: Comparison, hours: float, missing: int) -> s
 
 def _times(needed: Interval) -> str:
     most = f'more than {FURTHEST_ITERATIONS}'
-    if math.isinf(needed.middle):
+    if math.isinf(needed.low):
         return f'{most} times the iterations'
+    if math.isinf(needed.middle):
+        return f'more than {needed.low:.1f} times the iterations'
     high = most if math.isinf(needed.high) else f'{needed.high:.1f}'
     return f'about {needed.middle:.1f} times the iterations ({needed.low:.1f} to {high})'
 
 
 def _images(needed: Interval, plan: Plan) -> str:
     most = f'more than {FURTHEST_IMAGES * plan.images:,}'
-    if math.isinf(needed.middle):
+    if math.isinf(needed.low):
         return f'{most} images'
+    if math.isinf(needed.middle):
+        return f'more than {needed.low:,.0f} images'
     high = most if math.isinf(needed.high) else f'{needed.high:,.0f}'
     return f'about {needed.middle:,.0f} images ({needed.low:,.0f} to {high})'
 

@@ -105,6 +105,12 @@ def test_the_verdict_in_plain_words():
         'would take about 1.8 times the iterations (1.5 to more than 2), or about 2,500 images '
         '(1,800 to 3,600), to be as good.'
     )
+    far = Interval(1.8, math.inf, math.inf)
+    assert 'take more than 1.8 times' in answer.sentence(PLAN, replace(FOUND, iterations=far), 1, 0)
+    never = Interval(math.inf, math.inf, math.inf)
+    assert 'take more than 2 times' in answer.sentence(PLAN, replace(FOUND, iterations=never), 1, 0)
+    many = Interval(7000, math.inf, math.inf)
+    assert 'more than 7,000 images' in answer.sentence(PLAN, replace(FOUND, images=many), 1, 0)
     part = replace(FOUND, trained_on=250)
     assert answer.sentence(PLAN, part, 1, 0).startswith(
         'With your 1,000 images (trained on 250 of them at most), starting from'
