@@ -140,6 +140,9 @@ class Plan:
             iterations = self.lengths[-1] * self.one
             run = replace(run, weights=self._pretraining(arm, seed, iterations))
         schedule, longest = self.schedule, self.lengths[-1]
+        if len(self.lengths) == 1:
+            options += schedule.whole(longest, longest)
+            return [replace(run, name=self.name(arm.name, part, longest), options=options)]
         trunk = schedule.trunk(run, self.lengths[0], longest, schedule.branch_point(longest))
         return [
             schedule.branch(self.name(arm.name, part, n), n, trunk, options) for n in self.lengths
