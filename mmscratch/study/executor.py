@@ -65,16 +65,20 @@ class Executor:
         waiting = self.missing(runs)
         failed: dict[str, str] = {}
         stop = time.monotonic() + seconds
-        with self._locked(), ProgressBar(total=len(waiting), desc='runs') as progress:
+        total, runs_in_all = sum(run.iterations for run in waiting), len(waiting)
+        with self._locked(), ProgressBar(total=total, desc='iterations') as progress:
             try:
                 while (waiting or self._running) and time.monotonic() < stop:
                     self._start(waiting, failed)
                     for run in self._collect(failed):
                         ended(run)
-                    done = progress.total - len(waiting) - len(self._running)
-                    progress.update(done - progress.n)
-                    labels = [run.label for run in self._running.values()]
-                    progress.set_postfix_str(' '.join(labels), refresh=False)
+                    running = self._running.values()
+                    left = sum(run.iterations for run in (*waiting, *running))
+                    left -= sum(run.logged(folder) for folder, run in self._running.items())
+                    progress.update(total - left - progress.n)
+                    done = runs_in_all - len(waiting) - len(running)
+                    labels = ' '.join(run.label for run in running)
+                    progress.set_postfix_str(f'{done} of {runs_in_all} runs; {labels}', False)
                     time.sleep(0.5)
                 self.launcher.stop()
             finally:

@@ -1,5 +1,6 @@
 """A pre-training without labels, as a run of a study."""
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,13 @@ class PretrainingRun(Run):
         cfg.model.backbone = Config.fromfile(self.config).model.backbone
         cfg.merge_from_dict(dict(self.options))
         return cfg
+
+    @functools.cached_property
+    def iterations(self) -> int:
+        """Those of ``arguments``, or of the recipe."""
+        if '--iterations' in self.arguments:
+            return int(self.arguments[self.arguments.index('--iterations') + 1])
+        return self.load().train_cfg.max_iters
 
     def output(self, later: Run) -> str:
         """The weights of the backbone."""

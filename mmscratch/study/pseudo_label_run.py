@@ -1,5 +1,6 @@
 """Pseudo labels by a teacher, as a run of a study."""
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ class PseudoLabelRun(Run):
     ``arguments`` are the tool's, such as ``--labelled 60``. Runs that are trained on the labels
     have it as ``labels``.
     """
+
+    @functools.cached_property
+    def iterations(self) -> int:
+        """None: it trains nothing."""
+        return 0
 
     def output(self, later: Run) -> str:
         """The folder in COCO layout."""

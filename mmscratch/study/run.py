@@ -1,5 +1,6 @@
 """One training run of a study, its key, and its result if there is one."""
 
+import contextlib
 import copy
 import functools
 import hashlib
@@ -150,6 +151,16 @@ class Run:
     def iterations(self) -> int:
         """Iterations after ``begin``."""
         return self.load().train_cfg.max_iters - self.begin
+
+    def logged(self, folder: Path) -> int:
+        """How many of its iterations are in the log of its work directory."""
+        steps = [0]
+        for file in folder.glob('*/vis_data/scalars.json'):
+            for line in file.read_text(errors='replace').splitlines():
+                # the last line may not be whole yet
+                with contextlib.suppress(ValueError, TypeError, KeyError):
+                    steps.append(json.loads(line)['step'])
+        return min(max(max(steps) - self.begin, 0), self.iterations)
 
     @functools.cached_property
     def key(self) -> str:

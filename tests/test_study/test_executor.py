@@ -45,6 +45,7 @@ class Line(Run):
 
     tool: str = ''
     line: str = 'pass'
+    iterations: int = 1
 
     @property
     def key(self) -> str:
@@ -89,6 +90,15 @@ def test_runs_wait_for_what_they_need_and_faults_are_told(tmp_path, run_of):
     assert ended == ['first', 'second']
     assert first.result(study.results)['said'] == '1'
     assert study.missing([second, later]) == [broken, later]
+
+
+def test_the_progress_counts_iterations_of_runs_that_go_on(tmp_path, run_of):
+    run = run_of('branch', '', begin=30, iterations=20)
+    assert run.logged(tmp_path) == 0
+    for start, lines in ('a', '{"step": 30}\n{"step": 35}\n'), ('b', '{"step": 40}\n{"st'):
+        (tmp_path / start / 'vis_data').mkdir(parents=True)
+        (tmp_path / start / 'vis_data' / 'scalars.json').write_text(lines)
+    assert run.logged(tmp_path) == 10
 
 
 def test_the_end_of_the_time_stops_runs_that_go_on_later(tmp_path, run_of, monkeypatch):
