@@ -93,6 +93,8 @@ def write(folder: Path, study: Study) -> None:
             named = missing if len(missing) <= MOST_NAMED else missing[: MOST_NAMED - 1]
             more = f' and {len(missing) - len(named)} more' if len(named) < len(missing) else ''
             sections += [f'Not run yet: {", ".join(named)}{more}.', '']
+            if claim.table and results:
+                sections += ['So far:', '', study.tables[claim.table](results), '']
             summary.append(f'| {claim.number} | {claim.title} | not run yet |')
             continue
         if claim.figure:

@@ -1,5 +1,6 @@
 """The calibration of decide: its data sets, its plan, its verdicts, from made-up runs."""
 
+import json
 import re
 from pathlib import Path
 
@@ -71,6 +72,28 @@ def test_the_table_has_a_row_a_prediction():
     assert len(rows) == 2 + 2
     assert '| yes |' in rows[2]
     assert all(row.count('|') == rows[0].count('|') for row in rows)
+
+
+def test_parts_of_the_boards_tell_of_all():
+    found = judges.of_boards()
+    assert [each.data for each in found] == ['deeppcb, 1x', 'deeppcb, 2x', 'deeppcb, 4x']
+    assert found[2].measured == pytest.approx(12.3, abs=0.1), "the study's table says so"
+    assert all(each.images == 1000 and each.gap.low < each.gap.high for each in found)
+
+
+def test_a_claim_of_which_runs_are_missing_shows_the_rows_that_are_there(tmp_path):
+    question = plan.questions('drawn')['drawn00']
+    names = {f'drawn00_{run.name}' for p in (question.seen, question.truth) for run in p.runs}
+    (tmp_path / page.RUNS).mkdir()
+    for run in (*plan.runs(0, 'drawn'), *plan.runs(1, 'drawn')):
+        if run.name in names:
+            history = [dict(bbox_mAP=0.3)]
+            row = dict(iterations=160, begin=0, key=run.key, history=history, train_seconds=1)
+            (tmp_path / page.RUNS / f'{run.label}.json').write_text(json.dumps(row))
+    page.write(tmp_path, STUDY)
+    text = (tmp_path / 'README.md').read_text()
+    assert '| 1 | The intervals contain the measured gap, on drawn data sets | not run yet |' in text
+    assert text.count('| drawn00 | ') == 2, 'of claims 1 and 2'
 
 
 def test_schedules_are_told_from_shorter_ones():

@@ -16,5 +16,5 @@ STUDY = Study(
     CLAIMS,
     {kind: partial(figures.draw_predictions, kind=kind) for kind in plan.KINDS},
     {kind: partial(judges.table, kind=kind) for kind in plan.KINDS}
-    | {'schedules': judges.table_of_schedules},
+    | {'schedules': judges.table_of_schedules, 'boards': judges.table_of_boards},
 )

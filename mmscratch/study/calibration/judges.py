@@ -2,20 +2,25 @@
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 
+from mmscratch.study import real
 from mmscratch.study.calibration import plan, schedules
 from mmscratch.study.decide import answer, learning_curve
 from mmscratch.study.decide.answer import Interval
 from mmscratch.study.decide.evidence import PAPERS_LIMIT
 from mmscratch.study.decide.learning_curve import IMAGES, LearningCurves, Observation
 from mmscratch.study.decide.plan import Plan
-from mmscratch.study.page import markdown
+from mmscratch.study.page import collect, markdown
+from mmscratch.study.real.data import SOURCES
+from mmscratch.study.real.plan import INITIALIZATIONS, LENGTHS, PARTS
 from mmscratch.study.seed_statistics import Results, final
 from mmscratch.study.verdict import FAILS, HOLDS, Verdict
 
 # The share of 80 % intervals that have to hold what was measured
 COVERED = 0.7
+BOARDS = SOURCES['deeppcb'].images[0]
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,37 @@ def predict(name: str, seen: Plan, truth: Plan, results: Results) -> list[Predic
     measured = {
         arm.name: mean(final(results, truth.name(arm.name, images, length))) for arm in truth.arms
     }
-    curves = _fit(tuple(answer.observations(seen, results, length)))
+    return _compare(name, images, tuple(answer.observations(seen, results, length)), measured)
+
+
+@functools.cache
+def of_boards(results: Path = Path('results')) -> list[Prediction]:
+    """What 60 and 250 of the circuit boards tell of all, for each schedule of the study of these."""
+    runs = collect(real.STUDY.claims, results / real.STUDY.name)
+    amounts = {part: many or BOARDS for part, (data, many, _) in PARTS.items() if data == 'deeppcb'}
+    found = []
+    for n in LENGTHS:
+        aps = {
+            (arm, amount): final(runs, f'{part}_{arm}_{n}x')
+            for arm in INITIALIZATIONS
+            for part, amount in amounts.items()
+        }
+        seen = tuple(
+            Observation(arm, amount, ap)
+            for (arm, amount), of_seeds in aps.items()
+            for ap in of_seeds
+            if amount < BOARDS
+        )
+        measured = {arm: mean(aps[arm, BOARDS]) for arm in INITIALIZATIONS}
+        found += _compare(f'deeppcb, {n}x', BOARDS, seen, measured)
+    return found
+
+
+def _compare(
+    name: str, images: int, seen: tuple[Observation, ...], measured: dict[str, float]
+) -> list[Prediction]:
+    """``measured``: the mean AP of each arm with all images; the first is scratch."""
+    curves = _fit(seen)
     scratch, *others = measured
     found = []
     for arm in others:
@@ -79,12 +114,20 @@ def _fit(seen: tuple[Observation, ...]) -> LearningCurves:
 
 def covers(results: Results, part: str) -> Verdict:
     """Whether the 80 % intervals hold what was measured often enough."""
-    found = predictions(results, part)
+    return _coverage(predictions(results, part))
+
+
+def covers_boards(_: Results) -> Verdict:
+    """The same of the circuit boards, from runs of another study."""
+    return _coverage(of_boards())
+
+
+def _coverage(found: list[Prediction]) -> Verdict:
     held = mean(each.held for each in found)
     width = mean(each.gap.high - each.gap.low for each in found)
     off = mean(abs(each.gap.middle - each.measured) for each in found)
     numbers = (
-        f'{sum(each.held for each in found)} of {len(found)} intervals hold the measured gap '
+        f'{sum(each.held for each in found)} of {len(found)} intervals contain the measured gap '
         f'({100 * held:.0f} %); on average they are {width:.1f} AP wide, and their middles are off '
         f'by {off:.1f} AP'
     )
@@ -122,9 +165,9 @@ def covers_schedules(_: Results) -> Verdict:
     gaps = _share_held(found)
     alone = mean(each.scratch.holds(each.measured_scratch) for each in found)
     numbers = (
-        f'of {len(found)} predictions {100 * gaps:.0f} % of the intervals hold the measured gap, '
+        f'of {len(found)} predictions {100 * gaps:.0f} % of the intervals contain the measured gap, '
         f'{100 * alone:.0f} % the measured AP from scratch; by the power law, which serves for '
-        f'images, {100 * _share_held(schedules.predictions(IMAGES)):.0f} % would hold the gap'
+        f'images, {100 * _share_held(schedules.predictions(IMAGES)):.0f} % would contain the gap'
     )
     return Verdict(HOLDS if min(gaps, alone) >= COVERED else FAILS, numbers)
 
@@ -135,14 +178,23 @@ def _share_held(found: list[schedules.SchedulePrediction]) -> float:
 
 def table(results: Results, kind: str) -> str:
     """A row a prediction, in Markdown."""
+    return _table(predictions(results, kind))
+
+
+def table_of_boards(_: Results) -> str:
+    """The same of the circuit boards."""
+    return _table(of_boards())
+
+
+def _table(found: list[Prediction]) -> str:
     rows = [
         [each.data, f'{each.images:,}', each.arm, f'{each.gap.middle:+.1f}']
         + [f'{each.gap.low:+.1f} to {each.gap.high:+.1f}', f'{each.measured:+.1f}']
         + ['yes' if each.held else '**no**', f'{each.sure:.2f}']
-        for each in predictions(results, kind)
+        for each in found
     ]
     head = ['data', 'images', 'against scratch', 'predicted', '80 % interval', 'measured']
-    head += ['holds it', 'sure that it is ahead']
+    head += ['contains it', 'sure that it is ahead']
     return markdown([head, *rows], 'l' * len(head))
 
 
