@@ -71,7 +71,7 @@ def predict(name: str, seen: Plan, truth: Plan, results: Results) -> list[Predic
 
 @functools.cache
 def of_boards(results: Path = Path('results')) -> list[Prediction]:
-    """What 60 and 250 of the circuit boards tell of all, for each schedule of the study of these."""
+    """What 60 and 250 circuit boards tell of all, for each schedule of the study of real images."""
     runs = collect(real.STUDY.claims, results / real.STUDY.name)
     amounts = {part: many or BOARDS for part, (data, many, _) in PARTS.items() if data == 'deeppcb'}
     found = []
@@ -165,8 +165,8 @@ def covers_schedules(_: Results) -> Verdict:
     gaps = _share_held(found)
     alone = mean(each.scratch.holds(each.measured_scratch) for each in found)
     numbers = (
-        f'of {len(found)} predictions {100 * gaps:.0f} % of the intervals contain the measured gap, '
-        f'{100 * alone:.0f} % the measured AP from scratch; by the power law, which serves for '
+        f'of {len(found)} predictions {100 * gaps:.0f} % of the intervals contain the measured '
+        f'gap, {100 * alone:.0f} % the measured AP from scratch; by the power law, which serves for '
         f'images, {100 * _share_held(schedules.predictions(IMAGES)):.0f} % would contain the gap'
     )
     return Verdict(HOLDS if min(gaps, alone) >= COVERED else FAILS, numbers)
