@@ -8,7 +8,7 @@
 
 It trains a small detector from each initialization on parts of the data, for several lengths and
 seeds. From these runs it carries AP on to all images, and to more. --out has index.html with the
-verdict, the curves and the commands for the final detector; decide.json with all numbers; the runs.
+verdict, the curves and the commands that train this detector on all images; decide.json with all numbers; the runs.
 index.html can be read while it trains. If stopped, the same command goes on where it was. With a
 larger budget it adds seeds.
 """

@@ -326,7 +326,7 @@ def tables() -> list[tuple[str, str, Any]]:
     """Of each table: its file, the line before it, and what makes it."""
     found = [
         ('README.md', '<!-- table: tools/tables.py -->', results_table),
-        ('README.md', '<!-- table of operators: tools/tables.py -->', operators_table),
+        ('docs/mmdetection.md', '<!-- table of operators: tools/tables.py -->', operators_table),
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
         ('README.md', '<!-- table of real images: tools/tables.py -->', real_table),
         ('results/sensors/README.md', '<!-- table of sensors: tools/tables.py -->', sensors_table),

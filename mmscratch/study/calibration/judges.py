@@ -166,8 +166,8 @@ def covers_schedules(_: Results) -> Verdict:
     alone = mean(each.scratch.holds(each.measured_scratch) for each in found)
     numbers = (
         f'of {len(found)} predictions {100 * gaps:.0f} % of the intervals contain the measured '
-        f'gap, {100 * alone:.0f} % the measured AP from scratch; by the power law, which serves for '
-        f'images, {100 * _share_held(schedules.predictions(IMAGES)):.0f} % would contain the gap'
+        f'gap, {100 * alone:.0f} % the measured AP from scratch; by the power law, which serves '
+        f'for images, {100 * _share_held(schedules.predictions(IMAGES)):.0f} % would contain it'
     )
     return Verdict(HOLDS if min(gaps, alone) >= COVERED else FAILS, numbers)
 

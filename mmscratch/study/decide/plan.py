@@ -39,6 +39,8 @@ FEWEST_IMAGES = 8
 # Shares of the config's own iterations: enough at the longest schedule, and the least that may
 # tell something
 ENOUGH, LEAST = 0.5, 0.15
+# and the most: how long to train is part of the question
+MOST_ITERATIONS = 16
 # Share of the budget that is planned; machines have slow hours
 PLANNED = 0.85
 PROBE_ITERATIONS = 12
@@ -282,7 +284,7 @@ def lay_out(
         data: the images.
         images: of the training set.
         upto: of the largest part.
-        iterations: of the config, the most that a schedule gets.
+        iterations: of the config; the longest schedule has up to ``MOST_ITERATIONS`` times as many.
         cost: of runs.
         seconds: the budget.
         jobs: runs at a time.
@@ -302,7 +304,7 @@ def lay_out(
     for share in (ENOUGH, LEAST):
         for seeds, number, lengths in CHOICES:
             least = math.ceil(share * iterations / lengths[-1])
-            most = iterations // lengths[-1]
+            most = MOST_ITERATIONS * iterations // lengths[-1]
             if not fits(make(seeds, number, lengths, least)):
                 continue
             one = least

@@ -133,7 +133,7 @@ def test_the_verdict_comes_first_and_all_that_it_rests_on_follows(decided):
         'Detections',
         'Data',
         'Costs',
-        'Train the final detector',
+        'Train this detector on all images',
         'Provenance',
     ]
     for value, term in (

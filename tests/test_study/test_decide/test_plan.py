@@ -38,8 +38,16 @@ def test_a_plan_fits_and_a_larger_budget_gives_more(hours):
         smaller.seeds * len(smaller.parts),
         0,
     )
-    assert smaller.lengths[-1] * smaller.one <= 1200
+    assert smaller.lengths[-1] * smaller.one <= 16 * 1200
     assert smaller.seeds >= 2, 'one seed has no spread'
+
+
+def test_a_large_budget_gives_longer_schedules_and_then_seeds():
+    day, week = laid_out(24), laid_out(24 * 7)
+    assert 2 * 1200 < day.lengths[-1] * day.one < 16 * 1200
+    assert day.seeds == 3
+    assert week.lengths[-1] * week.one == 16 * 1200
+    assert week.seeds == plan.MOST_SEEDS
 
 
 def test_the_cost_is_that_of_the_runs():
