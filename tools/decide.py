@@ -7,10 +7,10 @@
     python tools/decide.py --data DIR --no-train                 # what is known without training
 
 It trains a small detector from each initialization on parts of the data, for several lengths and
-seeds. From these runs it carries AP on to all images, and to more. --out has index.html with the
-verdict, the curves and the commands that train this detector on all images; decide.json with all numbers; the runs.
-index.html can be read while it trains. If stopped, the same command goes on where it was. With a
-larger budget it adds seeds.
+seeds, and predicts the AP with all images, and with more. --out has index.html with the verdict,
+the curves and the commands that train this detector on all images; decide.json with all numbers;
+the runs. index.html can be read while it trains. If stopped, the same command goes on where it
+was. The same command with a larger budget adds seeds; for longer schedules give another --out, too.
 """
 
 import argparse
@@ -41,10 +41,12 @@ def parse_args() -> argparse.Namespace:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        '--budget', type=seconds, metavar='TIME', help='of wall time, such as 3h or 90m'
+        '--budget', type=seconds, metavar='TIME', help='wall time it may take, such as 3h or 90m'
     )
     what.add_argument(
-        '--no-train', action='store_true', help='say what is known of so many images, no more'
+        '--no-train',
+        action='store_true',
+        help='say what other studies found with as many images, and train nothing',
     )
     parser.add_argument(
         '--arms',

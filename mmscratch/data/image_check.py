@@ -272,7 +272,7 @@ def needed(package: str, path: Path | str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError:
         raise InputError(
-            f"{path} needs the package {package} to be read: pip install 'mmscratch[sensors]'"
+            f"{path} needs the package {package} to be read: pip install -e '.[sensors]'"
         ) from None
 
 

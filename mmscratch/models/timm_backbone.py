@@ -67,7 +67,7 @@ class TimmBackbone(BaseModule):
         except ImportError:
             raise InputError(
                 f'model.backbone.model_name={model_name}: TimmBackbone needs the package timm: pip '
-                "install 'mmscratch[timm]'"
+                "install -e '.[timm]'"
             ) from None
         if not timm.is_model(model_name):
             near = ', '.join(difflib.get_close_matches(model_name, timm.list_models(), cutoff=0))

@@ -8,7 +8,7 @@
     python tools/analysis/study.py miniature --report     # train nothing, draw the page
     python tools/analysis/study.py miniature --slurm PARTITION --slurm-options gres=gpu:1
 
-The fourth repeats a claim in a folder of its own. The page is results/STUDY/README.md. The results
+The fifth repeats a claim in a folder of its own. The page is results/STUDY/README.md. The results
 are in runs/ beside it, one JSON file a run. A result is valid as long as its run has the same
 model, data, schedule, optimizer and seed. Valid results of the repository are not trained again,
 except with --again. If stopped, the same command goes on where it was.
