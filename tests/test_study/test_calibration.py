@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_a_claim_of_which_runs_are_missing_shows_the_rows_that_are_there(tmp_pat
             history = [dict(bbox_mAP=0.3)]
             row = dict(iterations=160, begin=0, key=run.key, history=history, train_seconds=1)
             (tmp_path / page.RUNS / f'{run.label}.json').write_text(json.dumps(row))
-    page.write(tmp_path, STUDY)
+    page.write(tmp_path, replace(STUDY, claims=STUDY.claims[:2]))
     text = (tmp_path / 'README.md').read_text()
     assert 'on drawn data sets | not run yet |' in text
     assert text.count('| drawn00 | ') == 2, 'of claims 1 and 2'

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import approx_fprime
 
-from mmscratch.study.decide.learning_curve import Observation, fit
+from mmscratch.study.decide.learning_curve import IMAGES, ITERATIONS, Observation, fit
 
 
 def world(random: np.random.Generator) -> dict[str, tuple[float, float, float]]:
@@ -46,6 +47,14 @@ def observations(gap: float = 10.0, spread: float = 0.5) -> list[Observation]:
         for n, rise in ((100, 0.0), (300, 6.0), (900, 9.0))
         for noise in (-spread, spread)
     ]
+
+
+@pytest.mark.parametrize('law', [IMAGES, ITERATIONS])
+def test_the_derivatives_are_those_of_the_law(law):
+    ratio = np.array([0.05, 0.3, 1.0, 4.0])
+    point = np.array([0.3, -0.6, 0.2])
+    numerical = approx_fprime(point, lambda p: law.ap(*p, ratio))
+    assert pytest.approx(numerical, rel=1e-5, abs=1e-4) == law.gradient(*point, ratio).T
 
 
 def test_more_seeds_narrow_the_interval_and_more_images_widen_it():
