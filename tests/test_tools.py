@@ -19,6 +19,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmscratch.config import stop_signals
 from mmscratch.config.batch_plan import plan_batch
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
@@ -103,16 +104,22 @@ def test_each_annotation_file_is_opened_once(shapes, trained, tmp_path):
 
 
 @pytest.fixture
-def configured(monkeypatch):
-    """Return a function from arguments of train.py to its config."""
+def train_tool():
+    """train.py as a module."""
     spec = importlib.util.spec_from_file_location('train', ROOT / 'tools/train.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def configured(train_tool, monkeypatch):
+    """Return a function from arguments of train.py to its config."""
     monkeypatch.chdir(ROOT)
 
     def configure(*arguments: str | Path) -> Config:
         monkeypatch.setattr('sys.argv', ['train.py', *map(str, arguments)])
-        return module.configure(module.parse_args())
+        return train_tool.configure(train_tool.parse_args())
 
     return configure
 
@@ -179,6 +186,55 @@ def test_a_config_that_a_resumed_run_has_dumped_begins_anew(configured, tmp_path
     assert configured(file, '--init', 'own.pth').load_from == 'own.pth'
     cfg = configured(file, '--resume')
     assert (cfg.resume, cfg.load_from) == (True, 'latest')
+
+
+@pytest.mark.parametrize('where', ['run', 'other'])
+def test_a_requeued_job_goes_on_where_it_was(configured, tmp_path, monkeypatch, where):
+    """Its command names the checkpoint that it began with."""
+    monkeypatch.setenv('SLURM_JOB_ID', '12')
+    began = tmp_path / where / 'iter_2.pth'
+    options = [CONFIG, '--work-dir', tmp_path / 'run', '--requeue']
+    assert not configured(*options).resume
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/iter_4.pth').touch()
+    assert configured(*options, '--resume', began).load_from == str(began)
+    assert configured(*options).load_from == 'latest'
+    monkeypatch.setenv('SLURM_RESTART_COUNT', '1')
+    assert configured(*options, '--resume', began).load_from == 'latest'
+
+
+def run_with(train_tool, monkeypatch, *arguments: str | Path) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr('sys.argv', ['train.py', *map(str, arguments)])
+    with stop_signals.handled():
+        train_tool.main(train_tool.parse_args())
+
+
+def test_the_folder_is_locked_before_a_checkpoint_is_chosen(train_tool, tmp_path, monkeypatch):
+    folder = tmp_path / 'run'
+
+    def choose(*args):
+        assert (folder / 'lock').exists()
+        raise InputError('chosen')
+
+    monkeypatch.setattr('mmscratch.weights.resumption.newest_whole', choose)
+    with pytest.raises(InputError, match='chosen'):
+        run_with(train_tool, monkeypatch, CONFIG, '--work-dir', folder, '--resume')
+    assert not folder.exists()
+
+
+def test_a_job_that_is_stopped_while_it_starts_is_queued_again(train_tool, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setenv('SLURM_JOB_ID', '12')
+    monkeypatch.setattr(stop_signals, 'requeue', lambda: asked.append(True))
+    monkeypatch.setattr(
+        'mmscratch.data.layouts.check', lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGUSR1)
+    )
+    options = [CONFIG, '--work-dir', tmp_path / 'run']
+    for requeue in ([], ['--requeue']):
+        with pytest.raises(KeyboardInterrupt):
+            run_with(train_tool, monkeypatch, *options, *requeue)
+    assert asked == [True]
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,37 @@ import sys
 from typing import NoReturn
 
 from torch.distributed import run
-from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.api import SignalException, SubprocessContext
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from mmscratch.config import stop_signals
 
+# torchrun kills its processes 30 s after a signal. A run may train on for some steps, or validate,
+# before it saves. What has sent the signal knows its own limit.
+SECONDS_TO_SAVE = 3600
+
+_close = SubprocessContext.close
+_signals: list[signal.Signals] = []
+# of the processes that signals were passed on to
+_statuses: list[int] = []
+
+
+def close(
+    processes: SubprocessContext, death_sig: signal.Signals | None = None, timeout: int = 30
+) -> None:
+    """End the processes; the first signal that is passed on leaves them time to save.
+
+    Without a signal one of them has failed, and the others may wait for it in vain.
+    """
+    if death_sig is None:
+        return _close(processes, None, timeout)
+    _signals.append(death_sig)
+    _close(processes, death_sig, timeout if len(_signals) > 1 else SECONDS_TO_SAVE)
+    _statuses[:] = [each.proc.wait() for each in processes.subprocess_handlers.values()]
+
 
 def main() -> None:
+    SubprocessContext.close = close  # type: ignore[method-assign]
     # its tables and tracebacks repeat what the processes have said
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
     try:
@@ -30,7 +54,9 @@ def main() -> None:
         )
     except SignalException as stopped:
         # it was passed on; a run that could save has said so
-        end(f'stopped ({stopped.sigval.name})', stop_signals.RESUMABLE)
+        has_saved = stop_signals.RESUMABLE in _statuses
+        status = stop_signals.RESUMABLE if has_saved else stop_signals.INTERRUPTED
+        end(f'stopped ({stopped.sigval.name})', status)
 
 
 def end(line: str, status: int) -> NoReturn:

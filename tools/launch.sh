@@ -8,4 +8,5 @@ exec "${PYTHON:-python}" "$(dirname "$0")/launch.py" \
     --master-addr="${MASTER_ADDR:-127.0.0.1}" \
     --master-port="${PORT:-29500}" \
     --nproc-per-node="$1" \
+    --signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 \
     "${@:2}" --launcher pytorch

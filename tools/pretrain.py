@@ -136,6 +136,11 @@ def queue_length(images: int, batch_size: int) -> int:
 
 def main(args: argparse.Namespace) -> None:
     cfg = configure(args)
+    with work_dir.locked(Path(cfg.work_dir)):
+        train(args, cfg)
+
+
+def train(args: argparse.Namespace, cfg: Config) -> None:
     config_check.check_keys(cfg)
 
     from mmengine.runner import Runner
@@ -162,7 +167,6 @@ def main(args: argparse.Namespace) -> None:
     if cfg.model.queue_length is None:
         cfg.model.queue_length = queue_length(images, args.batch_size)
     threads = cpu_threads.fit(cfg, args.cfg_options)
-    work_dir.lock(Path(cfg.work_dir))
     runner = Runner.from_cfg(cfg)
     runner.register_hook(NamedErrorsHook())
     for line in (

@@ -172,9 +172,12 @@ def configure(args: argparse.Namespace) -> Config:
         cfg.default_hooks.frozen_backbone = dict(type='FrozenBackboneHook')
     # a resumed run has dumped its checkpoint as load_from, which is no initialization
     was_resumed = cfg.get('resume')
-    folder = work_dir.checkpoint_folder(Path(cfg.work_dir), out_dir_of(cfg))
-    if args.requeue and args.resume is None and work_dir.saved_checkpoints(folder):
-        args.resume = 'latest'
+    if args.requeue:
+        # the command of a job that was requeued still names the checkpoint that it began with
+        has_restarted = os.environ.get('SLURM_RESTART_COUNT', '0') != '0'
+        folder = work_dir.checkpoint_folder(Path(cfg.work_dir), out_dir_of(cfg))
+        if (args.resume is None or has_restarted) and work_dir.saved_checkpoints(folder):
+            args.resume = 'latest'
     cfg.resume = args.resume is not None
     if cfg.resume or (was_resumed and not args.init):
         cfg.load_from = args.resume
@@ -214,24 +217,40 @@ def build_runner(cfg: Config) -> 'Runner':
 
 
 def main(args: argparse.Namespace) -> None:
-    cfg = configure(args)
+    try:
+        cfg = configure(args)
+        is_main = distributed.is_main_process(args.launcher)
+        folders = Path(cfg.work_dir), out_dir_of(cfg)
+        # held before a checkpoint is chosen: the run before may still save
+        with work_dir.locked(*folders) if is_main and not args.trial else contextlib.nullcontext():
+            train(args, cfg)
+    except BaseException as error:
+        # also what the interruption broke on its way
+        is_stopped = isinstance(error, KeyboardInterrupt) or stop_signals.is_ending()
+        if args.requeue and is_stopped and distributed.is_main_process(args.launcher):
+            stop_signals.requeue()
+        raise
+    distributed.leave()
+
+
+def train(args: argparse.Namespace, cfg: Config) -> None:
     config_check.check_keys(cfg)
     plan = batch_plan.plan_batch(cfg, distributed.world_size(args.launcher), args.batch)
+    folders = Path(cfg.work_dir), out_dir_of(cfg)
     note = ''
     if args.resume == 'latest':
-        latest, note = resumption.newest_whole(Path(cfg.work_dir), out_dir_of(cfg))
+        latest, note = resumption.newest_whole(*folders)
         # without one the claim on the folder fails
         cfg.load_from = latest and str(latest)
     reports = []
     if distributed.is_main_process(args.launcher):
         if not args.trial:
-            work_dir.claim(Path(cfg.work_dir), args.config, args.resume, out_dir_of(cfg))
+            folder, out_dir = folders
+            note += work_dir.claim(folder, args.config, args.resume, out_dir, anew=args.requeue)
         reports = layouts.check(cfg, decode=not (args.skip_decoding or args.trial))
     layouts.share_parsed_files(cfg)
     distributed.prepare_for_cpu(cfg)
     threads = cpu_threads.fit(cfg, args.cfg_options)
-    if distributed.is_main_process(args.launcher) and not args.trial:
-        work_dir.lock(Path(cfg.work_dir), out_dir_of(cfg))
 
     from mmscratch.benchmark import trial
 
@@ -255,13 +274,7 @@ def main(args: argparse.Namespace) -> None:
         if args.trial:
             trial.run(runner, cfg, plan, build_runner)
         else:
-            try:
-                runner.train()
-            except stop_signals.Stopped:
-                if args.requeue and distributed.is_main_process(args.launcher):
-                    stop_signals.requeue()
-                raise
-    distributed.leave()
+            runner.train()
 
 
 if __name__ == '__main__':

@@ -1,11 +1,13 @@
 """The folder of a run's outputs. No run overwrites another, and no file is ever half of one."""
 
+import contextlib
 import fcntl
 import os
 import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -42,7 +44,13 @@ def default_work_dir(
     return folder.with_name('_'.join([folder.name, *given]))
 
 
-def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None = None) -> None:
+def claim(
+    work_dir: Path,
+    config: Path,
+    resume: str | None,
+    out_dir: str | None = None,
+    anew: bool = False,
+) -> str:
     """Refuse a folder that contains another run, or no run to resume.
 
     Links to files in the folder become copies, since a run would overwrite their targets.
@@ -52,17 +60,17 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
         config: what will be trained.
         resume: a checkpoint, ``'latest'`` for the last one in ``work_dir``, None for a new run.
         out_dir: as for :func:`checkpoint_folder`.
+        anew: where a run has ended before its first checkpoint, begin anew; what it has left gets
+            the ending ``.old``.
+
+    Returns:
+        A line on what was left, empty if there was nothing.
 
     Raises:
-        InputError: nothing can be written there; ``work_dir`` is a file, or contains the run of
-            another config; the run would save into a folder that contains a run, and ``resume`` is
-            None or a checkpoint of another folder; ``resume`` is ``'latest'``, and there is no
-            checkpoint.
+        InputError: ``work_dir`` contains the run of another config; the run would save into a
+            folder that contains a run, and ``resume`` is None or a checkpoint of another folder;
+            ``resume`` is ``'latest'``, and there is no checkpoint.
     """
-    if work_dir.exists() and not work_dir.is_dir():
-        raise InputError(f'{work_dir} is a file: name another folder with --work-dir')
-    for place in (work_dir, checkpoint_folder(work_dir, out_dir)):
-        require_writable(place, '--work-dir')
     configs = sorted(path.name for path in work_dir.glob('*.py'))
     if configs and configs != [config.name]:
         raise InputError(
@@ -71,13 +79,15 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
         )
     folder = checkpoint_folder(work_dir, out_dir)
     traces = [*folder.glob('*.pth'), *work_dir.glob('metrics.json')]
-    if traces and not resume:
-        raise InputError(
-            f'{traces[0].parent} already holds a run ({traces[0].name}): continue it with '
-            '--resume, or name another folder with --work-dir'
-        )
-    # a run that resumes another's checkpoint may save a best one before its first
+    # a run may save a best one before its first
     saved = [path for path in traces if path.suffix == '.pth' and not path.name.startswith('best_')]
+    left = traces if anew and not saved and not resume else []
+    if traces and not resume and not left:
+        cure = 'continue it with --resume' if saved else 'it ended before its first save: remove it'
+        raise InputError(
+            f'{traces[0].parent} already holds a run ({traces[0].name}): {cure}, or name another '
+            'folder with --work-dir'
+        )
     began_here = resume in (None, 'latest') or Path(resume).parent.resolve() == folder.resolve()
     if saved and not began_here:
         raise InputError(
@@ -89,10 +99,12 @@ def claim(work_dir: Path, config: Path, resume: str | None, out_dir: str | None 
     if resume == 'latest' and not saved:
         raise InputError(
             f'{work_dir} holds a run ({traces[0].name}), but no checkpoint to go on from: name one '
-            'with --resume CHECKPOINT'
+            'with --resume CHECKPOINT, or begin anew with another --work-dir'
             if traces
             else f'{work_dir} holds no run to go on with: correct --work-dir, or leave out --resume'
         )
+    names = ', '.join(file.replace(file.with_name(f'{file.name}.old')).name for file in left)
+    return names and f'no checkpoint to go on from: the run begins anew, and leaves {names}'
 
 
 def require_writable(folder: Path, option: str) -> None:
@@ -116,32 +128,86 @@ def require_writable(folder: Path, option: str) -> None:
         ) from None
 
 
-def lock(work_dir: Path, out_dir: str | None = None) -> None:
+@contextlib.contextmanager
+def locked(work_dir: Path, out_dir: str | None = None) -> Iterator[None]:
     """Make the folder, and keep all other processes from training in it, until this one ends.
 
-    What a killed run has left half written is removed.
+    What a killed run has left half written is removed. A folder that was made for a run that was
+    then refused goes again.
 
     Raises:
-        InputError: another run is in the folder.
+        InputError: another run is in the folder, it is a file, or nothing can be written there.
     """
-    for folder in {work_dir, checkpoint_folder(work_dir, out_dir)}:
-        folder.mkdir(parents=True, exist_ok=True)
-        if folder.resolve() in _locks:
-            continue
-        # open until the end of the process, and of its workers, which end with it
-        opened = _locks[folder.resolve()] = (folder / 'lock').open('w')
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            del _locks[folder.resolve()]
-            raise InputError(
-                f'{folder}: a run is in this folder right now; wait for its end, stop it, or name '
-                'another folder with --work-dir'
-            ) from None
-        except OSError:
-            continue  # the file system has no locks
+    if work_dir.exists() and not work_dir.is_dir():
+        raise InputError(f'{work_dir} is a file: name another folder with --work-dir')
+    folders = {work_dir, checkpoint_folder(work_dir, out_dir)}
+    made = [folder for folder in folders if not folder.exists()]
+    try:
+        for folder in folders:
+            require_writable(folder, '--work-dir')
+            _lock(folder)
+        yield
+    finally:
+        for folder in made:
+            file = _locks.get(folder.resolve())
+            if file and [path.name for path in folder.glob('*')] == ['lock']:
+                (folder / 'lock').unlink()
+                folder.rmdir()
+                _locks.pop(folder.resolve()).close()
+
+
+def _lock(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.resolve() in _locks:
+        return
+    # open until the end of the process, and of its workers, which end with it
+    opened = (folder / 'lock').open('w')
+    if take(
+        opened,
+        f'{folder}: a run is in this folder right now; wait for its end, stop it, or '
+        'name another folder with --work-dir',
+    ):
         for unfinished in folder.glob('*.tmp'):
             unfinished.unlink(missing_ok=True)
+    _locks[folder.resolve()] = opened
+
+
+def take(file: IO[str], held: str) -> bool:
+    """Lock a file for this process and those that inherit it; where that is impossible, say so.
+
+    Args:
+        file: is open as long as the lock is held.
+        held: what to tell if another process holds it.
+
+    Returns:
+        False if the file system has no locks.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(held) from None
+    except OSError as error:
+        print(
+            f'warning: {file.name}: cannot be locked ({error.strerror}): see to it that nothing '
+            'else is started in this folder',
+            file=sys.stderr,
+            flush=True,
+        )
+        return False
+    return True
+
+
+def abandon_later(file: Path) -> list[str]:
+    """Rename the checkpoints of later iterations in a checkpoint's folder; return their new names.
+
+    A run goes on from ``file`` on another way, and is not to come back to theirs.
+    """
+    saved = saved_checkpoints(file.parent)
+    later = saved[: saved.index(file)] if file in saved else []
+    return [each.replace(each.with_name(f'{each.name}.abandoned')).name for each in later]
 
 
 def last_checkpoint(work_dir: Path, out_dir: str | None = None) -> Path | None:

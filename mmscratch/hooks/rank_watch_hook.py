@@ -1,15 +1,18 @@
-"""Name the process of a distributed run that is silent, and end the run."""
+"""Name the process of a distributed run that is silent, or begins elsewhere, and end the run."""
 
 import os
 import sys
 import threading
 
 import torch.distributed
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.distributed import PrefixStore, Store
 from torch.distributed.distributed_c10d import _get_default_store
+
+from mmscratch.errors import InputError
+from mmscratch.weights.checkpoint import HASH, hash_of_tensors
 
 BEAT_SECONDS = 5.0
 
@@ -22,19 +25,45 @@ class RankWatchHook(Hook):
     stopped, swapped out, locked in a call, or on a machine that is gone. A process that waits for
     others is not silent. The library's limit is for the rest.
 
+    Before that it compares what the processes have loaded. On a machine without the checkpoint they
+    would begin at iteration 0, and wait for the others for ever.
+
     ``tools/train.py`` adds the hook to every run.
 
     Args:
         silence: seconds. Long calls, such as the reading of a JSON, make a process silent too.
     """
 
+    # before hooks that talk to other processes at iteration 0 alone
+    priority = 'HIGHEST'
+
     def __init__(self, silence: float = 300.0) -> None:
         self.silence = silence
         self._is_over = threading.Event()
+        self._sha256 = ''
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember which weights are loaded."""
+        if get_world_size() > 1:
+            meta = checkpoint.get('meta') or {}
+            self._sha256 = meta.get(HASH) or hash_of_tensors(checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        """Start the thread."""
+        """Compare what is loaded, and start the thread.
+
+        Raises:
+            InputError: another process has loaded something else; all of them raise it.
+        """
         if get_world_size() > 1:
+            begins = all_gather_object((runner.iter, self._sha256))
+            for rank, (iteration, sha256) in enumerate(begins):
+                if begins[0] != (iteration, sha256):
+                    raise InputError(
+                        f'rank {rank} begins at iteration {iteration:,} with '
+                        f'{sha256[:12] or "no checkpoint"}, and rank 0 at {begins[0][0]:,} with '
+                        f'{begins[0][1][:12] or "no checkpoint"}: give all machines the same files '
+                        'in --work-dir, --resume and --init'
+                    )
             store = PrefixStore('beats', _get_default_store())
             watch = Watch(store, get_rank(), get_world_size())
             threading.Thread(target=self._run, args=(watch,), daemon=True).start()

@@ -58,14 +58,20 @@ class SafeCheckpointHook(CheckpointHook):
       checkpoint and ends the run with status 75. Several processes stop after the same step, the
       next that ``STEPS_TOGETHER`` divides. A second signal ends the run at once, as the first does
       in a loop of epochs.
-    - If an image cannot be loaded, or a loader's worker dies, the last step is saved.
+    - If an image cannot be loaded, or a loader's worker dies, the last step is saved. Of several
+      processes only the first can: it alone has all that belongs into a checkpoint, and when
+      another fails, it waits for that one amid a step.
+    - A run that goes back to an earlier checkpoint of its folder leaves the later ones for good:
+      they get the ending ``.abandoned``, and ``--resume`` does not come back to them.
     """
 
     file_backend: Any
 
     def before_train(self, runner: Runner) -> None:
-        """Let the first signal wait for the end of a step."""
+        """Abandon later checkpoints, and let the first signal wait for the end of a step."""
         super().before_train(runner)
+        if runner._resume and runner._load_from and is_main_process():
+            _abandon_later(runner, Path(self.out_dir))
         if isinstance(self.file_backend, LocalBackend):
             self.file_backend = _LateRemovals()
         # a trial switches saving off
@@ -157,6 +163,18 @@ class SafeCheckpointHook(CheckpointHook):
             for file in set(self.file_backend.due) - kept:
                 Path(file).unlink(missing_ok=True)
             self.file_backend.due.clear()
+
+
+def _abandon_later(runner: Runner, folder: Path) -> None:
+    file = folder / Path(runner._load_from).name
+    if not file.is_file() or not file.samefile(runner._load_from):
+        return
+    later = work_dir.abandon_later(file)
+    work_dir.write(Path(runner.work_dir, 'last_checkpoint'), str(file).encode())
+    if later:
+        runner.logger.warning(
+            f'{file.name} is not the newest checkpoint: the later ones are now {", ".join(later)}'
+        )
 
 
 def _is_averaged(runner: Runner) -> bool:

@@ -134,16 +134,16 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
     def run_iter(self, data_batch: dict) -> None:
         """Take one optimizer step; ``data_batch`` is the batch of its first pass."""
         runner = self.runner
+        # all of them first: a fault of the data is met while the last step is whole
+        more = (next(self.dataloader_iterator) for _ in range(self.accumulation - 1))
+        batches = [data_batch, *more]
         self._in_step = True
         runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=data_batch)
-        batches = [data_batch]
         losses: list[dict[str, torch.Tensor]] = []
-        for number in range(self._iter * self.accumulation, (self._iter + 1) * self.accumulation):
-            if losses:
-                batches.append(next(self.dataloader_iterator))
+        for number, batch in enumerate(batches, self._iter * self.accumulation):
             batch_number = number * get_world_size() + get_rank()
             torch.manual_seed(derive_seed(runner.seed, batch_number))
-            outputs = runner.model.train_step(batches[-1], optim_wrapper=runner.optim_wrapper)
+            outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
             losses.append({name: value.detach() for name, value in outputs.items()})
         if self.accumulation > 1:
             data_batch = {key: [x for batch in batches for x in batch[key]] for key in data_batch}

@@ -1,7 +1,6 @@
 """Trains the runs of a study that have no result yet: several at a time, each by itself."""
 
 import contextlib
-import fcntl
 import json
 import math
 import shutil
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from mmscratch.config import whole_file
+from mmscratch.config import whole_file, work_dir
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
 from mmscratch.study.launchers.launcher import Launcher
@@ -96,13 +95,11 @@ class Executor:
         """
         self.work_dirs.mkdir(parents=True, exist_ok=True)
         with (self.work_dirs / 'lock').open('w') as self._lock:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f'{self.work_dirs}: runs of this folder are being trained; wait for their end, '
-                    'or stop them'
-                ) from None
+            work_dir.take(
+                self._lock,
+                f'{self.work_dirs}: runs of this folder are being trained; wait for their end, or '
+                'stop them',
+            )
             yield
 
     def missing(self, runs: Sequence[Run]) -> list[Run]:

@@ -1,3 +1,5 @@
+import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from mmscratch.config.work_dir import (
     claim,
     default_work_dir,
     last_checkpoint,
-    lock,
+    locked,
     require_writable,
     saved_checkpoints,
     write,
@@ -43,10 +45,13 @@ def test_an_empty_or_missing_folder_is_free(tmp_path):
     claim(tmp_path / 'new', Path('a.py'), resume=None)
 
 
-@pytest.mark.parametrize('trace', ['iter_200.pth', 'metrics.json'])
-def test_a_run_is_not_written_over(tmp_path, trace):
+@pytest.mark.parametrize(
+    ('trace', 'cure'),
+    [('iter_200.pth', '--resume'), ('metrics.json', 'before its first save: remove it')],
+)
+def test_a_run_is_not_written_over(tmp_path, trace, cure):
     (tmp_path / trace).touch()
-    with pytest.raises(InputError, match=rf'{trace}.*--resume'):
+    with pytest.raises(InputError, match=rf'{trace}.*{cure}'):
         claim(tmp_path, Path('a.py'), resume=None)
     claim(tmp_path, Path('a.py'), resume=str(tmp_path / 'iter_200.pth'))
 
@@ -65,6 +70,21 @@ def test_a_named_checkpoint_may_begin_a_folder(tmp_path):
     claim(tmp_path / 'new', Path('a.py'), resume='elsewhere/iter_200.pth')
 
 
+def test_what_ended_before_its_first_checkpoint_may_begin_anew(tmp_path):
+    left = ['best_coco_bbox_mAP_iter_2.pth', 'metrics.json']
+    for name in left:
+        (tmp_path / name).write_text(name)
+    told = claim(tmp_path, Path('a.py'), resume=None, anew=True)
+    assert told.endswith(f'begins anew, and leaves {left[0]}.old, {left[1]}.old')
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        f'{name}.old': name for name in left
+    }
+    assert claim(tmp_path, Path('a.py'), resume=None, anew=True) == ''
+    (tmp_path / 'iter_200.pth').touch()
+    with pytest.raises(InputError, match=r'iter_200\.pth.*--resume'):
+        claim(tmp_path, Path('a.py'), resume=None, anew=True)
+
+
 def test_another_configs_run_is_not_resumed(tmp_path):
     (tmp_path / 'a.py').touch()
     (tmp_path / 'iter_200.pth').touch()
@@ -75,8 +95,8 @@ def test_another_configs_run_is_not_resumed(tmp_path):
 
 def test_a_file_is_no_work_dir(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(InputError, match='is a file'):
-        claim(tmp_path / 'file', Path('a.py'), resume=None)
+    with pytest.raises(InputError, match='is a file'), locked(tmp_path / 'file'):
+        pass
 
 
 def test_the_last_checkpoint_is_the_folders_own(tmp_path):
@@ -173,27 +193,56 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path):
     """Until the first has ended; what it was writing is removed then."""
     folder = tmp_path / 'run'
     script = (
-        'import sys, pathlib; from mmscratch.config.work_dir import lock; '
-        f'lock(pathlib.Path({str(folder)!r})); print("locked", flush=True); sys.stdin.read()'
+        'import sys, pathlib; from mmscratch.config.work_dir import locked\n'
+        f'with locked(pathlib.Path({str(folder)!r})): print("locked", flush=True); sys.stdin.read()'
     )
     first = subprocess.Popen(
         [sys.executable, '-c', script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert first.stdout.readline() == b'locked\n'
-    (folder / 'iter_2.pth.tmp').touch()
-    with pytest.raises(InputError, match=f'{folder}: a run is in this folder right now'):
-        lock(folder)
+    for name in ('iter_2.pth.tmp', 'iter_1.pth'):
+        (folder / name).touch()
+    told = pytest.raises(InputError, match=f'{folder}: a run is in this folder right now')
+    with told, locked(folder):
+        pass
     assert (folder / 'iter_2.pth.tmp').exists()
     first.communicate()
-    lock(folder)
-    assert [path.name for path in folder.iterdir()] == ['lock']
+    with locked(folder):
+        assert {path.name for path in folder.iterdir()} == {'lock', 'iter_1.pth'}
+    assert (folder / 'lock').exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_any_work(tmp_path, monkeypatch):
+def test_a_refused_run_leaves_no_folder(tmp_path):
+    for name in ('run', 'run', 'other'):
+        with contextlib.suppress(InputError), locked(tmp_path / name, str(tmp_path / 'out')):
+            assert (tmp_path / name / 'lock').exists()
+            assert (tmp_path / 'out' / name / 'lock').exists()
+            raise InputError('no data')
+        assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+def test_a_disk_without_locks_is_told(tmp_path, monkeypatch, capsys):
+    def flock(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr('fcntl.flock', flock)
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/iter_2.pth.tmp').touch()
+    with locked(tmp_path / 'run'):
+        # another run may be writing it
+        assert (tmp_path / 'run/iter_2.pth.tmp').exists()
+    assert capsys.readouterr().err == (
+        f'warning: {tmp_path}/run/lock: cannot be locked (No locks available): see to it that '
+        'nothing else is started in this folder\n'
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(tmp_path):
     require_writable(tmp_path / 'new/run', '--work-dir')
     assert not list(tmp_path.iterdir())
     # as on a read-only disk
-    with pytest.raises(
+    told = pytest.raises(
         InputError, match=r'^/proc/run: nothing can be written there \(.*--work-dir$'
-    ):
-        claim(Path('/proc/run'), Path('a.py'), resume=None)
+    )
+    with told, locked(Path('/proc/run')):
+        pass

@@ -14,6 +14,7 @@ from mmscratch.config import stop_signals
 from mmscratch.errors import InputError
 from mmscratch.hooks import SafeCheckpointHook
 from mmscratch.weights import checkpoint
+from mmscratch.weights.resumption import newest_whole
 
 
 class RisingMetric(BaseMetric):
@@ -115,6 +116,25 @@ def test_a_signal_lets_the_step_finish_and_saves_it(saving, tmp_path, point, at,
     assert resumed.iter == 2
     for name, value in straight.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+def test_a_run_that_goes_back_does_not_return_to_later_checkpoints(saving, tmp_path, log_of):
+    """It is killed before it saves."""
+
+    class Killed(Hook):
+        def before_train_iter(self, runner, *args, **kwargs):
+            raise KeyboardInterrupt
+
+    run = tmp_path / 'run'
+    saving(interval=1).train()
+    killed = saving(Killed(), interval=1, resume=run / 'iter_1.pth')
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+    assert 'the later ones are now iter_2.pth.abandoned' in log_of(killed)
+    assert newest_whole(run) == (run / 'iter_1.pth', '')
+    # another folder's run is left alone
+    saving(interval=1, resume=run / 'iter_1.pth', out_dir=str(tmp_path / 'out')).train()
+    assert {name for name in names(run) if 'pth' in name} == {'iter_1.pth', 'iter_2.pth.abandoned'}
 
 
 def test_a_signal_ends_a_run_that_cannot_save_at_once(saving, tmp_path):

@@ -200,6 +200,23 @@ def test_steps_before_a_fault_of_the_data_are_not_lost(straight_run, tmp_path, i
     assert resumed.model.seen == straight_run[0][number:]
 
 
+def test_nor_are_they_where_a_later_pass_of_a_step_meets_the_fault(tmp_path):
+    class SecondBroken(Images):
+        """The second batch of the third step cannot be loaded."""
+
+        loaded = 0
+
+        def __getitem__(self, index):
+            self.loaded += current_step.get() == 2
+            if self.loaded > 1:
+                raise OSError('is cut short')
+            return super().__getitem__(index)
+
+    with pytest.raises(OSError, match='is cut short'):
+        run(tmp_path, 8, accumulation=4, batch_size=1, images=SecondBroken)
+    assert [file.name for file in saved_checkpoints(tmp_path)] == ['iter_2.pth']
+
+
 def test_a_checkpoint_from_behind_the_end_is_refused(straight_run, tmp_path):
     state = checkpoint.load(straight_run[1] / 'iter_5.pth')
     state['meta']['iter'] = 10**9

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -152,6 +153,15 @@ def test_nobody_else_trains_in_the_same_folders(tmp_path):
     child.kill()
     child.wait()
     assert second.execute([]) == {}
+
+
+def test_a_disk_without_locks_is_told(tmp_path, monkeypatch, capsys):
+    def flock(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr('fcntl.flock', flock)
+    assert executor(tmp_path, LocalLauncher()).execute([]) == {}
+    assert 'lock: cannot be locked (No locks available)' in capsys.readouterr().err
 
 
 def test_processes_are_spread_over_gpus_and_share_the_cores(tmp_path, monkeypatch):
