@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 
 from mmengine.config import Config
 
+from mmscratch.config import pretraining_recipe
 from mmscratch.study.run import Run
 from mmscratch.visualization.curves import read_scalars
 from mmscratch.weights import checkpoint
-
-RECIPE = 'configs/_base_/pretraining.py'
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,8 @@ class PretrainingRun(Run):
     tool: ClassVar[str] = 'pretrain.py'
 
     def load(self) -> Config:
-        """The recipe of pre-training, with the detector's backbone and the options in it."""
-        cfg = Config.fromfile(RECIPE)
-        cfg.model.backbone = Config.fromfile(self.config).model.backbone
+        """The recipe of pre-training for the detector, with the options in it."""
+        cfg = pretraining_recipe.recipe_of(Config.fromfile(self.config))
         cfg.merge_from_dict(dict(self.options))
         return cfg
 
