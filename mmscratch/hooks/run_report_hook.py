@@ -2,12 +2,10 @@
 
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
@@ -20,14 +18,12 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 import mmscratch
-from mmscratch.config import work_dir
+from mmscratch.config import circumstances, work_dir
 from mmscratch.evaluation.learning_state import learning_state
 from mmscratch.evaluation.metric_names import QUALITIES
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step
 from mmscratch.visualization import draw_curves
-
-PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'hotcoco')
 
 
 @HOOKS.register_module()
@@ -192,9 +188,8 @@ class RunReportHook(Hook):
             'parameters': sum(p.numel() for p in runner.model.parameters()),
             'seed': runner.seed,
             'git_commit': _git_commit(),
-            'versions': {'mmscratch': mmscratch.__version__, 'python': platform.python_version()}
-            | {package: version(package) for package in PACKAGES},
-            'hardware': _hardware(),
+            'versions': circumstances.versions(),
+            'hardware': circumstances.hardware(),
         }
 
     @staticmethod
@@ -266,9 +261,3 @@ def _git_commit() -> str | None:
         return head.strip() + '+' * (subprocess.call(diff) != 0)
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return f'{get_world_size()} x {torch.cuda.get_device_name()}'
-    return f'{os.cpu_count()} CPU cores ({platform.machine()})'
