@@ -1,7 +1,6 @@
 """A pre-training without labels, as a run of a study."""
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +42,11 @@ class PretrainingRun(Run):
         return 'backbone.pth'
 
     def _data_option(self, folder: Callable[[Run], Path]) -> list[str]:
+        # imports torch, which a job of Slurm does not need to start its process
+        from mmscratch.data import layouts
+
         assert self.data.root
-        return ['--images', str(images_of(self.data.root))]
+        return ['--images', str(layouts.images_of(self.data.root))]
 
     def record(self, folder: Path) -> dict[str, Any]:
         """Loss, spread of the embeddings, and what the file of weights says of itself."""
@@ -64,22 +66,3 @@ class PretrainingRun(Run):
             ],
             loss=[[record['step'], round(record['loss'], 4)] for record in records],
         )
-
-
-def images_of(root: Path) -> Path:
-    """The folder of the training images; where one folder has all images, that of all.
-
-    Raises:
-        InputError: the folder has no layout that is known.
-    """
-    # imports torch, which a job of Slurm does not need to start its process
-    from mmscratch.data import coco_json, layouts, repoint
-
-    train = layouts.find(root)['train']
-    if not train['ann_file'].endswith('.json'):
-        return Path(train['data_root'], 'JPEGImages')
-    folder = Path(train['data_root'], train['data_prefix']['img'])
-    if train['data_prefix']['img']:
-        return folder
-    names = [row['file_name'] for row in coco_json.load(repoint.annotation_path(train))['images']]
-    return folder / os.path.commonpath([os.path.dirname(name) for name in names])

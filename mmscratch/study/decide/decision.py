@@ -21,7 +21,7 @@ from mmscratch.study.decide.arm import Arm
 from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Executor
 from mmscratch.study.launchers import Launcher
-from mmscratch.study.pretraining_run import PretrainingRun, images_of
+from mmscratch.study.pretraining_run import PretrainingRun
 from mmscratch.study.run import Data, Run, results_of
 from mmscratch.study.seed_statistics import Results
 from mmscratch.visualization.curves import read_scalars
@@ -234,7 +234,7 @@ class Decision:
         results = self.results(plan)
         content = dict(
             question=self.question,
-            folders=dict(data=str(self.root), images=str(images_of(self.root))),
+            folders=dict(data=str(self.root), images=str(layouts.images_of(self.root))),
             plan=planning.describe(plan),
             data=[_facts(report) for report in self.reports],
             failed=dict(failed or {}),
