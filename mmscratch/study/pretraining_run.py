@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 from mmengine.config import Config
 
 from mmscratch.config import pretraining_recipe
+from mmscratch.config.scalars import read_scalars
 from mmscratch.study.run import Run
-from mmscratch.visualization.curves import read_scalars
-from mmscratch.weights import checkpoint
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,9 @@ class PretrainingRun(Run):
 
     def record(self, folder: Path) -> dict[str, Any]:
         """Loss, spread of the embeddings, and what the file of weights says of itself."""
+        # imports torch, too
+        from mmscratch.weights import checkpoint
+
         records = [record for record in read_scalars(folder) if 'loss' in record]
         proof = checkpoint.load(folder / 'backbone.pth')['meta']['preflight']
         last = records[-1]

@@ -21,9 +21,9 @@ import torch
 from mmengine.config import Config
 
 from mmscratch.config import work_dir
+from mmscratch.config.scalars import read_scalars
 from mmscratch.config.sections import walk
 from mmscratch.errors import InputError
-from mmscratch.visualization import read_scalars
 from mmscratch.weights import checkpoint, checkpoint_config, safetensors_file
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmscratch.config import whole_file
+from mmscratch.config.scalars import read_scalars
 from mmscratch.data import layouts
 from mmscratch.data.data_report import DataReport
 from mmscratch.errors import InputError
@@ -24,7 +25,6 @@ from mmscratch.study.launchers import Launcher
 from mmscratch.study.pretraining_run import PretrainingRun
 from mmscratch.study.run import Data, Run, results_of
 from mmscratch.study.seed_statistics import Results
-from mmscratch.visualization.curves import read_scalars
 
 PLAN, RUNS, TRAINING, ANSWER = 'plan.json', 'runs', 'training', 'decide.json'
 # between two updates of the answer while runs are trained
