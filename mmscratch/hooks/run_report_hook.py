@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from torch import nn
 import mmscratch
 from mmscratch.config import circumstances, work_dir
 from mmscratch.evaluation.learning_state import learning_state
-from mmscratch.evaluation.metric_names import QUALITIES
+from mmscratch.evaluation.metric_names import KINDS, QUALITIES, short, title
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step
 from mmscratch.visualization import draw_curves
@@ -213,23 +212,22 @@ def metrics_table(numbers: dict[str, float]) -> str:
     Boxes and masks have a row each, keypoints a row below a header of their own. VOC and
     classifiers have one number. A ``-`` is COCO's -1: there are no such objects.
     """
-    for key, label in (('voc_mAP', 'VOC mAP'), ('accuracy', 'accuracy')):
+    for key in ('voc_mAP', 'accuracy'):
         if key in numbers:
-            return f'{label} {100 * numbers[key]:.1f}'
+            return f'{title(key)} {100 * numbers[key]:.1f}'
+    rows: dict[str, dict[str, float]] = {}
+    for key, value in _without_classes(numbers).items():
+        kind, _, name = key.partition('_')
+        if kind in KINDS:
+            rows.setdefault(KINDS[kind], {})[name.replace('mAP', 'AP')] = value
+    left = 2 + max(map(len, rows), default=0)
     lines: list[str] = []
-    for metric, label in (('bbox', 'box'), ('segm', 'mask'), ('keypoints', 'keyp.')):
-        own = {
-            key.removeprefix(f'{metric}_').replace('mAP', 'AP'): value
-            for key, value in _without_classes(numbers).items()
-            if key.startswith(f'{metric}_')
-        }
-        if not own:
-            continue
+    for label, own in rows.items():
         width = max(9, *(1 + len(name) for name in own))
-        header = ' ' * 6 + ''.join(f'{name:>{width}}' for name in own)
+        header = ' ' * left + ''.join(f'{name:>{width}}' for name in own)
         cells = (f'{100 * value:.1f}' if value >= 0 else '-' for value in own.values())
         lines += [header] if header not in lines else []
-        lines.append(f'{label:6}' + ''.join(f'{cell:>{width}}' for cell in cells))
+        lines.append(f'{label:{left}}' + ''.join(f'{cell:>{width}}' for cell in cells))
     return '\n'.join(lines)
 
 
@@ -239,11 +237,7 @@ def _quality(entry: dict) -> float:
 
 
 def _short_names(metrics: dict[str, float] | None) -> dict[str, float]:
-    """Remove the prefixes ``coco/`` and ``classifier/``; ``pascal_voc/`` becomes ``voc_``."""
-    return {
-        re.sub('^(coco|classifier)/', '', key).replace('pascal_voc/', 'voc_'): value
-        for key, value in (metrics or {}).items()
-    }
+    return {short(key): value for key, value in (metrics or {}).items()}
 
 
 def _without_classes(entry: dict) -> dict:
