@@ -79,6 +79,18 @@ def _config(file: str) -> Config:
 
 # Dotted config keys and values, as of --cfg-options
 Options = tuple[tuple[str, Any], ...]
+# Several runs share the cores: their loaders take none of their own.
+SHARED_CORES: Options = tuple(
+    (f'{split}_dataloader.{key}', value)
+    for split in ('train', 'val')
+    for key, value in (('num_workers', 0), ('persistent_workers', False))
+)
+
+
+def subset(images: int, seed: int = 0) -> Options:
+    """Options that train on so many images, chosen by the seed."""
+    sampler = 'train_dataloader.sampler'
+    return ((f'{sampler}.subset', images), (f'{sampler}.subset_seed', seed))
 
 
 @dataclass(frozen=True)
@@ -244,6 +256,17 @@ class Run:
             return None
         result = json.loads(file.read_text())
         return result if result['key'] == self.key else None
+
+
+def folder_name(name: str, seed: int, key: str) -> str:
+    """The name of a run's work directory; each key has its own."""
+    return f'{name}_seed{seed}_{key[:8]}'
+
+
+def own_seconds(result: Mapping[str, Any]) -> float:
+    """Seconds of training of a result without those of the run that it continues."""
+    begin = result.get('begin', 0) / max(1, result['iterations'])  # pseudo labels take no iteration
+    return result['train_seconds'] * (1 - begin)
 
 
 def meaning(config: Mapping[str, Any]) -> dict[str, Any]:
