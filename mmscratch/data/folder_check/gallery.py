@@ -157,8 +157,7 @@ def _visible(image: np.ndarray) -> np.ndarray:
 
 def _picture(caption: str, image: np.ndarray) -> Picture:
     height, width = image.shape[:2]
-    factor = min(1, _SIDE / max(height, width))
-    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    small = html_page.thumbnail(image, _SIDE)
     return Picture(caption, width, height, html_page.jpeg(small, quality=75))
 
 
