@@ -70,22 +70,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of weights, order and views')
     shared_options.add_run_options(parser)
     args = parser.parse_args()
-    for option in ('init', 'resume'):
-        if getattr(args, option) == '':
-            parser.error(f'--{option} is empty: name a file')
-    for option, least in (('iterations', 1), ('size', 32), ('batch_size', 2)):
-        if (value := getattr(args, option)) is not None and value < least:
+    shared_options.check_run_options(parser, args)
+    for option, least in (('size', 32), ('batch_size', 2)):
+        if getattr(args, option) < least:
             parser.error(f'--{option.replace("_", "-")} is at least {least}')
-    if not 0 <= args.seed < 2**32:
-        parser.error('--seed is 0 to 4294967295')
     return args
 
 
 def configure(args: argparse.Namespace) -> Config:
     """Combine the recipe, the detector's backbone and the command line."""
-    for key, option in OPTIONS.items():
-        if key in args.cfg_options:
-            raise InputError(f'--cfg-options {key}={args.cfg_options[key]}: give it with {option}')
+    shared_options.refuse_keys(args.cfg_options, OPTIONS)
     detector = config_check.load(args.config)
     cfg = pretraining_recipe.recipe_of(detector)
     cfg.model.dense_weight = METHODS[args.method]
