@@ -26,7 +26,7 @@ from mmscratch.data.image_check import find_images, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
 from mmscratch.evaluation.inferencer import Inferencer
-from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, sha256_of_ids
+from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, record_of, sha256_of_ids
 
 # A class with fewer held-out objects than this takes the threshold of all classes together.
 LEAST_OBJECTS = 10
@@ -408,12 +408,7 @@ def write(
     }
     files = {
         train_file: dict(content, images=rows, annotations=annotations),
-        coco_folder.LABELLED: dict(
-            k=len(labelled),
-            sha256=sha256_of_ids(division.labelled),
-            ids=division.labelled,
-            **record,
-        ),
+        coco_folder.LABELLED: {**record_of(division.labelled), **record},
     }
     if drops_masks(division, [found for _, found in images]):
         files[train_file] = _without_masks(files[train_file])
