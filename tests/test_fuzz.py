@@ -11,7 +11,6 @@ import io
 import json
 import os
 import pickle
-import platform
 import signal
 import zipfile
 from collections import Counter
@@ -28,6 +27,7 @@ from mmengine.logging import HistoryBuffer
 from PIL import Image
 from safetensors.torch import save as safetensors_bytes
 
+from mmscratch.config import circumstances
 from mmscratch.data import coco_check, coco_json, voc_xml
 from mmscratch.data.exports import cache
 from mmscratch.dsod import caffe_weights
@@ -122,8 +122,7 @@ def _record(request):
     if RECORD:  # after each test, since a campaign may be stopped
         seed = request.config.getoption('hypothesis_seed')
         command = f'FUZZ_CASES={CASES} python -m pytest tests/test_fuzz.py --hypothesis-seed={seed}'
-        hardware = f'{os.cpu_count()} CPU cores ({platform.machine()})'
-        content = dict(command=command, hardware=hardware, asked=CASES, readers=TRIED)
+        content = dict(command=command, hardware=circumstances.cpu(), asked=CASES, readers=TRIED)
         Path(RECORD).write_text(json.dumps(content, indent=1) + '\n')
 
 

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from mmengine.config import Config
 
+from mmscratch.study.decide import evidence
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
 METAFILES = [yaml.safe_load((ROOT / file).read_text()) for file in FILES]
@@ -60,6 +62,18 @@ TEXT = [
     ('pretrained/mask_rcnn_r50_gn_60k_coco1k_ms', 'box AP', [9.9]),
     ('scratch/faster_rcnn_r101_gn_144k_voc0712_ms', 'VOC AP', [77.6]),
     ('pretrained/faster_rcnn_r101_gn_18k_voc0712_ms', 'VOC AP', [82.7]),
+]
+# The configs of what decide says without training, in its order: pretrained, scratch
+PUBLISHED = [
+    ('pretrained/mask_rcnn_r50_gn_6x', 'scratch/mask_rcnn_r50_gn_6x'),
+    ('pretrained/mask_rcnn_r50_gn_6x_val35k_ms', 'scratch/mask_rcnn_r50_gn_6x_val35k_ms'),
+    ('pretrained/mask_rcnn_r50_gn_60k_coco10k_ms', 'scratch/mask_rcnn_r50_gn_220k_coco10k_ms'),
+    ('pretrained/mask_rcnn_r50_gn_60k_coco3500_ms', 'scratch/mask_rcnn_r50_gn_220k_coco3500_ms'),
+    ('pretrained/mask_rcnn_r50_gn_60k_coco1k_ms', 'scratch/mask_rcnn_r50_gn_220k_coco1k_ms'),
+    (
+        'pretrained/faster_rcnn_r101_gn_18k_voc0712_ms',
+        'scratch/faster_rcnn_r101_gn_144k_voc0712_ms',
+    ),
 ]
 # Detectron's projects/GN/README.md by model id: box AP, mask AP
 DETECTRON = {
@@ -164,6 +178,13 @@ def test_reported_results_have_a_source_and_sane_values():
                     ap, ap50, ap75 = (numbers[f'{kind} AP{iou}'] for iou in ('', 50, 75))
                     assert ap75 < ap50
                     assert ap < ap50
+
+
+def test_what_decide_says_without_training_is_in_the_metafiles():
+    for twins, names in zip(evidence.PUBLISHED, PUBLISHED, strict=True):
+        for value, name in zip((twins.pretrained, twins.scratch), names):
+            rows = [r for r in MODELS[name]['Reported'] if r['Source'].startswith('paper')]
+            assert value in [row.get('box AP', row.get('VOC AP')) for row in rows], name
 
 
 def test_table_1():

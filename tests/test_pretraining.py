@@ -14,8 +14,11 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.data import layouts
 from mmscratch.errors import InputError
+from mmscratch.study.pretraining_run import PretrainingRun
+from mmscratch.study.run import Data, meaning
 from mmscratch.weights import checkpoint
 from mmscratch.weights.matched_weights import matched_weights
 
@@ -233,6 +236,17 @@ def test_a_backbone_that_its_detector_freezes_trains_in_full(tool, images, monke
     assert Path(cfg.work_dir) == Path(
         f'work_dirs/pretrained/mask_rcnn_r50_gn_3x_freeze2_{images.name}_densecl'
     )
+
+
+@pytest.mark.parametrize('config', [GN, FROZEN, VGG])
+def test_a_study_takes_the_recipe_that_is_trained(tool, images, monkeypatch, config):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, 'argv', ['pretrain.py', config, '--images', str(images)])
+    trained = tool.configure(tool.parse_args())
+    trained.train_dataloader.dataset.folders = []
+    keyed = PretrainingRun('own', config, 0, Data('own', 'sha')).load()
+    fit_to_runner(keyed)
+    assert meaning(keyed.to_dict()) == meaning(trained.to_dict())
 
 
 def test_a_fault_ends_in_one_line(images, tmp_path):

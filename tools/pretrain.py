@@ -18,11 +18,17 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmscratch.config import config_check, cpu_threads, schedule_length, shared_options, work_dir
+from mmscratch.config import (
+    config_check,
+    cpu_threads,
+    pretraining_recipe,
+    schedule_length,
+    shared_options,
+    work_dir,
+)
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.errors import InputError, one_line_errors
 
-RECIPE = Path(__file__).resolve().parents[1] / 'configs/_base_/pretraining.py'
 # lambda of DenseCL; MoCo v2 has no dense loss
 METHODS = {'densecl': 0.5, 'moco': 0.0}
 BATCH_OF_LR = 32  # that the recipe's rate is for
@@ -35,8 +41,6 @@ OPTIONS = {
     'train_dataloader.batch_size': '--batch-size',
     'randomness.seed': '--seed',
 }
-# A detector may leave a part of its backbone at rest, a pre-training none.
-TRAINS = dict(frozen_stages=-1, norm_eval=False)
 
 
 def parse_args() -> argparse.Namespace:
@@ -66,36 +70,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of weights, order and views')
     shared_options.add_run_options(parser)
     args = parser.parse_args()
-    for option in ('init', 'resume'):
-        if getattr(args, option) == '':
-            parser.error(f'--{option} is empty: name a file')
-    for option, least in (('iterations', 1), ('size', 32), ('batch_size', 2)):
-        if (value := getattr(args, option)) is not None and value < least:
+    shared_options.check_run_options(parser, args)
+    for option, least in (('size', 32), ('batch_size', 2)):
+        if getattr(args, option) < least:
             parser.error(f'--{option.replace("_", "-")} is at least {least}')
-    if not 0 <= args.seed < 2**32:
-        parser.error('--seed is 0 to 4294967295')
     return args
 
 
 def configure(args: argparse.Namespace) -> Config:
     """Combine the recipe, the detector's backbone and the command line."""
-    for key, option in OPTIONS.items():
-        if key in args.cfg_options:
-            raise InputError(f'--cfg-options {key}={args.cfg_options[key]}: give it with {option}')
+    shared_options.refuse_keys(args.cfg_options, OPTIONS)
     detector = config_check.load(args.config)
-    config_check.require(detector, 'model.backbone', 'model.data_preprocessor')
-    cfg = config_check.load(RECIPE)
-    # the run's name and its folder's are the detector's
-    cfg = Config(cfg.to_dict(), filename=str(args.config))
-    cfg.model.backbone = detector.model.backbone
-    for key, value in TRAINS.items():
-        if key in cfg.model.backbone:
-            cfg.model.backbone[key] = value
+    cfg = pretraining_recipe.recipe_of(detector)
     cfg.model.dense_weight = METHODS[args.method]
-    init = (detector.get('default_hooks') or {}).get('init') or {}
-    cfg.default_hooks.init.rules = [
-        rule for rule in init.get('rules', []) if 'backbone' in rule['pattern']
-    ]
     cfg.train_dataloader.dataset.folders = [str(folder) for folder in args.images]
     cfg.train_dataloader.dataset.pipeline[-1].size = args.size
     cfg.train_dataloader.batch_size = args.batch_size
@@ -119,14 +106,13 @@ def configure(args: argparse.Namespace) -> Config:
 
 
 def fit_to_images(cfg: Config, preprocessor: dict, channels: list[int] | None) -> None:
-    """Normalize as the detector does, or as it would after a training on such images."""
+    """Normalize as the detector would after a training on such images."""
     from mmscratch.data import sensor
 
     own, cfg.model.data_preprocessor = cfg.model.data_preprocessor, preprocessor
     sensor.fit(cfg, channels)
-    fitted = cfg.model.data_preprocessor
-    kept = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr')
-    cfg.model.data_preprocessor = {**own, **{key: fitted[key] for key in kept if key in fitted}}
+    fitted, cfg.model.data_preprocessor = cfg.model.data_preprocessor, own
+    pretraining_recipe.normalize_as(cfg, fitted)
 
 
 def queue_length(images: int, batch_size: int) -> int:

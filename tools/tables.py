@@ -40,18 +40,18 @@ from mmscratch.benchmark import (
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
+from mmscratch.evaluation.metric_names import METAFILE
 from mmscratch.study import page, real
 from mmscratch.study.page import markdown
 from mmscratch.study.real import summary
 from mmscratch.study.seed_statistics import spread
-from mmscratch.weights.publish import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 END = '<!-- end of table -->'
 # folder of configs/ -> how a table calls their initial weights, if not 'scratch'
 WEIGHTS = {'pretrained': 'pre-trained'}
 # what a table calls it -> in metrics.json
-MEASURED = {name.removesuffix(' AP'): key for key, (_, name) in METRICS.items()}
+MEASURED = {name.removesuffix(' AP'): key for key, (_, name) in METAFILE.items()}
 
 
 @functools.cache

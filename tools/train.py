@@ -123,14 +123,7 @@ def parse_args() -> argparse.Namespace:
         'temporary folder, and say what the whole run would take; no image is decoded before',
     )
     args = parser.parse_args()
-    # such as "$WEIGHTS" where the shell knows none
-    for option in ('init', 'resume'):
-        if getattr(args, option) == '':
-            parser.error(f'--{option} is empty: name a file')
-    if args.iterations is not None and args.iterations < 1:
-        parser.error('--iterations is at least 1')
-    if args.seed is not None and not 0 <= args.seed < 2**32:
-        parser.error('--seed is 0 to 4294967295')
+    shared_options.check_run_options(parser, args)
     if args.requeue and 'SLURM_JOB_ID' not in os.environ:
         parser.error('--requeue is for a job of Slurm, and SLURM_JOB_ID is not set')
     if args.trial and args.resume:
@@ -140,9 +133,7 @@ def parse_args() -> argparse.Namespace:
 
 def configure(args: argparse.Namespace) -> Config:
     """Load the config and change it as the command line says."""
-    for key, option in OPTIONS.items():
-        if key in args.cfg_options:
-            raise InputError(f'--cfg-options {key}={args.cfg_options[key]}: give it with {option}')
+    shared_options.refuse_keys(args.cfg_options, OPTIONS)
     cfg = config_check.load(args.config, args.cfg_options)
     config_check.require(
         cfg,

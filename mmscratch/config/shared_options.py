@@ -1,7 +1,7 @@
 """The options that several tools share, and what they do to a config."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,25 @@ def add_resume_option(parser: argparse.ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help="go on from the work directory's last checkpoint, or from the one named",
     )
+
+
+def check_run_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with a usage error if a value of the options that each training has is none of theirs."""
+    # such as "$WEIGHTS" where the shell knows none
+    for option in ('init', 'resume'):
+        if getattr(args, option) == '':
+            parser.error(f'--{option} is empty: name a file')
+    if args.iterations is not None and args.iterations < 1:
+        parser.error('--iterations is at least 1')
+    if args.seed is not None and not 0 <= args.seed < 2**32:
+        parser.error('--seed is 0 to 4294967295')
+
+
+def refuse_keys(cfg_options: Mapping[str, Any], options: Mapping[str, str]) -> None:
+    """Raise InputError for a key of ``--cfg-options`` that has an option of its own."""
+    for key, option in options.items():
+        if key in cfg_options:
+            raise InputError(f'--cfg-options {key}={cfg_options[key]}: give it with {option}')
 
 
 def apply_options(cfg: Config, args: argparse.Namespace, trains: bool = True) -> None:

@@ -56,10 +56,7 @@ def check(
     _leave_out_masks(table, content.masks, pipeline)
     filter_cfg = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
     notes += table.leave_out_images(filter_cfg, np.ones_like(table.usable))
-    image_dir = Path(
-        dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img', '')
-    )
-    facts = _check_files(content['images'], file, image_dir, pipeline, decode)
+    facts = _check_files(content['images'], file, repoint.image_dir(dataset), pipeline, decode)
     return table.report(
         facts,
         sha256=content.sha256,

@@ -11,6 +11,8 @@ from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as mask_utils
 from torch import Tensor
 
+from mmscratch.data.mask_table import as_rle
+
 
 class Cut(NamedTuple):
     """A bitmap within the loaded image: its pixels, uint8 [h, w], and where its corner lies."""
@@ -64,11 +66,7 @@ class LateMasks(BitmapMasks):
         """Those of polygons [x1, y1, x2, y2, ...], a list a mask, or of RLEs, in pixels."""
         cuts = []
         for segmentation in segmentations:
-            rle = segmentation
-            if isinstance(segmentation, list) or isinstance(segmentation['counts'], list):
-                rle = mask_utils.frPyObjects(segmentation, height, width)
-            if isinstance(rle, list):
-                rle = mask_utils.merge(rle)
+            rle = as_rle(segmentation, height, width)
             x, y, w, h = mask_utils.toBbox(rle).astype(int)
             pixels = mask_utils.decode(rle)[y : y + h, x : x + w]
             cuts.append(Cut(np.ascontiguousarray(pixels), x, y))

@@ -74,6 +74,20 @@ def find_coco(root: Path) -> dict[str, dict[str, Any]]:
     return find(root)
 
 
+def images_of(root: Path) -> Path:
+    """The folder of the training images; where one folder has all images, that of all.
+
+    Raises:
+        InputError: the folder has no layout that is known.
+    """
+    train = find(root)['train']
+    folder = repoint.image_dir(train)
+    if not train['ann_file'].endswith('.json') or train['data_prefix']['img']:
+        return folder
+    names = [row['file_name'] for row in coco_json.load(repoint.annotation_path(train))['images']]
+    return folder / os.path.commonpath([os.path.dirname(name) for name in names])
+
+
 def _describe(root: Path) -> str:
     """What is wrong with a folder of no layout that is known."""
     if not root.is_dir():

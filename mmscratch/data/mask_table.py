@@ -155,6 +155,15 @@ def whole_polygons(segmentation: Sequence[Sequence[float]]) -> list[Sequence[flo
     return [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
 
 
+def as_rle(segmentation: list | dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """The compressed RLE of a segmentation: of polygons, or an RLE of either kind."""
+    if isinstance(segmentation, list):
+        return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
+    if isinstance(segmentation['counts'], list):
+        return mask_utils.frPyObjects(segmentation, height, width)
+    return segmentation
+
+
 def _are_polygons(values: Sequence[Any]) -> bool:
     """Whether each value is a list of lists of numbers."""
     return (

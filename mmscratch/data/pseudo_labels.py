@@ -26,7 +26,7 @@ from mmscratch.data.image_check import find_images, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
 from mmscratch.evaluation.inferencer import Inferencer
-from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, sha256_of_ids
+from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, record_of, sha256_of_ids
 
 # A class with fewer held-out objects than this takes the threshold of all classes together.
 LEAST_OBJECTS = 10
@@ -92,7 +92,7 @@ def divide(root: Path, checkpoint: Path, meta: Mapping[str, Any], given: str | N
     named = {str(i) for i in labelled}
     return Division(
         content,
-        _image_dir(reads),
+        repoint.image_dir(reads),
         labelled=[known[i] for i in sorted(named)],
         held_out=[known[i] for i in sorted(named - {str(i) for i in seen})],
         unlabelled=[row for row in content['images'] if str(row['id']) not in named],
@@ -158,14 +158,10 @@ def held_out(root: Path, division: Division, val: bool) -> HeldOut:
     which = 'labelled images that the teacher has not seen'
     if val:
         reads = layouts.find_coco(root)['val']
-        content, folder = coco_json.load(repoint.annotation_path(reads)), _image_dir(reads)
+        content, folder = coco_json.load(repoint.annotation_path(reads)), repoint.image_dir(reads)
         ids, which = [row['id'] for row in content['images']], 'validation images'
     names = {row['id']: row['file_name'] for row in content['images']}
     return HeldOut(content, ids, [folder / names[i] for i in ids], which)
-
-
-def _image_dir(reads: Mapping[str, Any]) -> Path:
-    return Path(reads['data_root']) / reads['data_prefix']['img']
 
 
 @dataclass(frozen=True)
@@ -407,17 +403,12 @@ def write(
     links = {
         'train/data': division.image_dir,
         'train/images': image_dir,
-        'val': _image_dir(val),
+        'val': repoint.image_dir(val),
         val_file: repoint.annotation_path(val),
     }
     files = {
         train_file: dict(content, images=rows, annotations=annotations),
-        coco_folder.LABELLED: dict(
-            k=len(labelled),
-            sha256=sha256_of_ids(division.labelled),
-            ids=division.labelled,
-            **record,
-        ),
+        coco_folder.LABELLED: {**record_of(division.labelled), **record},
     }
     if drops_masks(division, [found for _, found in images]):
         files[train_file] = _without_masks(files[train_file])

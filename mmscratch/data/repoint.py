@@ -75,6 +75,14 @@ def annotation_path(dataset: Mapping[str, Any]) -> Path:
     return Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
 
 
+def image_dir(dataset: Mapping[str, Any]) -> Path:
+    """The folder that the images of a data set's config are in, or in folders of."""
+    root, prefix = Path(dataset.get('data_root') or ''), dataset.get('data_prefix') or {}
+    if 'sub_data_root' in prefix:
+        return root / prefix['sub_data_root'] / 'JPEGImages'
+    return root / prefix.get('img', '')
+
+
 def become_box_only(cfg: Config, annotation_file: Path) -> None:
     """Remove the mask branch, and all that serves it, from the config.
 

@@ -109,15 +109,13 @@ def image_paths(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -
         for dataset in repoint.datasets(cfg, split):
             if type_name(dataset) == 'UnlabelledImagesDataset':
                 return [file for each in dataset['folders'] for file in find_images(Path(each))]
-            root, prefix = Path(dataset.get('data_root') or ''), dataset.get('data_prefix') or {}
+            folder = repoint.image_dir(dataset)
             if type_name(dataset) == 'VocFolderDataset':
                 names = voc_xml.read_names(repoint.annotation_path(dataset))
-                folder = root / prefix['sub_data_root'] / 'JPEGImages'
                 by_name = voc_xml.find_files(folder, names, IMAGE_SUFFIXES)
                 return [by_name[name] for name in names if name in by_name]
             if repoint.annotation_path(dataset).suffix == '.json':
                 content = coco_json.load(repoint.annotation_path(dataset))
-                folder = root / prefix.get('img', '')
                 return [folder / row['file_name'] for row in content['images']]
     return []
 

@@ -66,7 +66,7 @@ def convert(
     counts = {}
     for split, reads in found.items():
         content = coco_json.load(repoint.annotation_path(reads))
-        folder = root / reads['data_prefix']['img']
+        folder = repoint.image_dir(reads)
         images, annotations = _cut_split(
             content, folder, out / split, (size, overlap), least_visible, split == 'train'
         )

@@ -96,7 +96,8 @@ class _ListCheck:
     """The files of one list, and what is wrong with them."""
 
     def __init__(self, dataset: Mapping[str, Any], drop_bad_boxes: bool, decode: bool) -> None:
-        root = Path(dataset['data_root'], dataset['data_prefix']['sub_data_root'])
+        folder = repoint.image_dir(dataset)
+        xml_folder = folder.with_name('Annotations')
         self.file = repoint.annotation_path(dataset)
         self.names = voc_xml.read_names(self.file)
         self.classes = tuple(dataset['metainfo']['classes'])
@@ -104,15 +105,15 @@ class _ListCheck:
         self.drop_bad_boxes = drop_bad_boxes
         self.faults: dict[str, list[str]] = defaultdict(list)
         self.faults['twice'] = [name for name, n in Counter(self.names).items() if n > 1]
-        found = voc_xml.find_files(root / 'JPEGImages', self.names, IMAGE_SUFFIXES)
+        found = voc_xml.find_files(folder, self.names, IMAGE_SUFFIXES)
         paths = {name: found[name] for name in self.names if name in found}
         pipeline = dataset.get('pipeline') or ()
-        facts = check_images(root / 'JPEGImages', list(paths.values()), pipeline, decode)
+        facts = check_images(folder, list(paths.values()), pipeline, decode)
         self.images = dict(zip(paths, facts))
         for name, image in self.images.items():
             if image.fault:
                 self.faults['image'].append(f'{paths[name]}, which {image.fault}')
-        files = voc_xml.find_files(root / 'Annotations', self.names, ('.xml',))
+        files = voc_xml.find_files(xml_folder, self.names, ('.xml',))
         self.xml = {name: voc_xml.read(files[name]) for name in self.names if name in files}
         known = {folded(name): name for name in found}
         for name in self.names:
@@ -120,9 +121,9 @@ class _ListCheck:
                 self.faults['spelling'].append(f"'{name}', where the image is called '{meant}'")
                 continue
             if name not in paths:
-                self.faults['no image'].append(str(root / 'JPEGImages' / name))
+                self.faults['no image'].append(str(folder / name))
             if name not in files:
-                self.faults['no xml'].append(str(root / 'Annotations' / f'{name}.xml'))
+                self.faults['no xml'].append(str(xml_folder / f'{name}.xml'))
             elif fault := self.xml[name].unreadable:
                 self.faults['xml'].append(f'{files[name]} ({fault})')
             else:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean, median
 
+from mmscratch.evaluation.metric_names import short
+
 LEAST = 5  # validations
 # A change of AP that is told, in 0..1, however smooth the curve is
 CHANGE = 0.005
@@ -67,7 +69,7 @@ def learning_state(
 
 def train_name(name: str) -> str:
     """``train_bbox_mAP`` of ``coco/bbox_mAP``, ``train_voc_mAP`` of ``pascal_voc/mAP``."""
-    return f'train_{name.replace("pascal_voc/", "voc_").rpartition("/")[2]}'
+    return f'train_{short(name)}'
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:

@@ -1,8 +1,25 @@
-"""How pages name the numbers of ``metrics.json``."""
+"""How logs, pages and releases name the numbers of validations."""
+
+import re
 
 # the first of them that a validation yields is the one that decides which is best
 QUALITIES = ('keypoints_mAP', 'bbox_mAP', 'segm_mAP', 'voc_mAP', 'accuracy')
 KINDS = {'bbox': 'box', 'segm': 'mask', 'keypoints': 'keypoint', 'voc': 'VOC'}
+# in metrics.json -> task and metric in a metafile
+METAFILE = {
+    'bbox_mAP': ('Object Detection', 'box AP'),
+    'segm_mAP': ('Instance Segmentation', 'mask AP'),
+    'keypoints_mAP': ('Keypoint Detection', 'keypoint AP'),
+    'voc_mAP': ('Object Detection', 'VOC AP'),
+}
+
+
+def short(name: str) -> str:
+    """The name in ``metrics.json`` of an evaluator's number.
+
+    ``coco/bbox_mAP`` is ``bbox_mAP`` there, and ``pascal_voc/mAP`` is ``voc_mAP``.
+    """
+    return re.sub('^(coco|classifier)/', '', name).replace('pascal_voc/', 'voc_')
 
 
 def title(key: str) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mmcv
-import numpy as np
 import torch
 from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
@@ -13,9 +12,7 @@ from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from mmscratch.data.transforms.load_image_from_file import loader_of
-from mmscratch.visualization.keypoint_visualizer import bitmaps
-
-GAP = 8  # pixels between ground truth and detections
+from mmscratch.visualization.keypoint_visualizer import bitmaps, side_by_side
 
 
 @HOOKS.register_module()
@@ -78,10 +75,6 @@ class ComparisonPicturesHook(Hook):
         visualizer = Visualizer.get_current_instance()
         classes, palette = map(visualizer.dataset_meta.get, ('classes', 'palette'))
         found = sample.pred_instances
-        left, right = (
-            visualizer._draw_instances(image, instances, classes, palette)
-            for instances in (sample.gt_instances, found[found.scores > self.score_thr])
-        )
-        gap = np.full_like(image, 255)[:, :GAP]
+        sides = sample.gt_instances, found[found.scores > self.score_thr]
         file = Path(runner.work_dir, 'pictures', f'{Path(sample.img_path).stem}.png')
-        mmcv.imwrite(np.hstack([left, gap, right])[..., ::-1], str(file))
+        mmcv.imwrite(side_by_side(visualizer, image, sides, classes, palette), str(file))

@@ -2,12 +2,9 @@
 
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
@@ -20,14 +17,12 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 import mmscratch
-from mmscratch.config import work_dir
+from mmscratch.config import circumstances, work_dir
 from mmscratch.evaluation.learning_state import learning_state
-from mmscratch.evaluation.metric_names import QUALITIES
+from mmscratch.evaluation.metric_names import KINDS, QUALITIES, short, title
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step
 from mmscratch.visualization import draw_curves
-
-PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'hotcoco')
 
 
 @HOOKS.register_module()
@@ -192,9 +187,8 @@ class RunReportHook(Hook):
             'parameters': sum(p.numel() for p in runner.model.parameters()),
             'seed': runner.seed,
             'git_commit': _git_commit(),
-            'versions': {'mmscratch': mmscratch.__version__, 'python': platform.python_version()}
-            | {package: version(package) for package in PACKAGES},
-            'hardware': _hardware(),
+            'versions': circumstances.versions(),
+            'hardware': circumstances.hardware(),
         }
 
     @staticmethod
@@ -218,23 +212,22 @@ def metrics_table(numbers: dict[str, float]) -> str:
     Boxes and masks have a row each, keypoints a row below a header of their own. VOC and
     classifiers have one number. A ``-`` is COCO's -1: there are no such objects.
     """
-    for key, label in (('voc_mAP', 'VOC mAP'), ('accuracy', 'accuracy')):
+    for key in ('voc_mAP', 'accuracy'):
         if key in numbers:
-            return f'{label} {100 * numbers[key]:.1f}'
+            return f'{title(key)} {100 * numbers[key]:.1f}'
+    rows: dict[str, dict[str, float]] = {}
+    for key, value in _without_classes(numbers).items():
+        kind, _, name = key.partition('_')
+        if kind in KINDS:
+            rows.setdefault(KINDS[kind], {})[name.replace('mAP', 'AP')] = value
+    left = 2 + max(map(len, rows), default=0)
     lines: list[str] = []
-    for metric, label in (('bbox', 'box'), ('segm', 'mask'), ('keypoints', 'keyp.')):
-        own = {
-            key.removeprefix(f'{metric}_').replace('mAP', 'AP'): value
-            for key, value in _without_classes(numbers).items()
-            if key.startswith(f'{metric}_')
-        }
-        if not own:
-            continue
+    for label, own in rows.items():
         width = max(9, *(1 + len(name) for name in own))
-        header = ' ' * 6 + ''.join(f'{name:>{width}}' for name in own)
+        header = ' ' * left + ''.join(f'{name:>{width}}' for name in own)
         cells = (f'{100 * value:.1f}' if value >= 0 else '-' for value in own.values())
         lines += [header] if header not in lines else []
-        lines.append(f'{label:6}' + ''.join(f'{cell:>{width}}' for cell in cells))
+        lines.append(f'{label:{left}}' + ''.join(f'{cell:>{width}}' for cell in cells))
     return '\n'.join(lines)
 
 
@@ -244,11 +237,7 @@ def _quality(entry: dict) -> float:
 
 
 def _short_names(metrics: dict[str, float] | None) -> dict[str, float]:
-    """Remove the prefixes ``coco/`` and ``classifier/``; ``pascal_voc/`` becomes ``voc_``."""
-    return {
-        re.sub('^(coco|classifier)/', '', key).replace('pascal_voc/', 'voc_'): value
-        for key, value in (metrics or {}).items()
-    }
+    return {short(key): value for key, value in (metrics or {}).items()}
 
 
 def _without_classes(entry: dict) -> dict:
@@ -266,9 +255,3 @@ def _git_commit() -> str | None:
         return head.strip() + '+' * (subprocess.call(diff) != 0)
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return f'{get_world_size()} x {torch.cuda.get_device_name()}'
-    return f'{os.cpu_count()} CPU cores ({platform.machine()})'

@@ -10,6 +10,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmscratch.samplers.subset import record_of
+
 
 @HOOKS.register_module()
 class SubsetRecordHook(Hook):
@@ -26,13 +28,7 @@ class SubsetRecordHook(Hook):
         subset = getattr(runner.train_dataloader.batch_sampler.sampler, 'subset', None)
         if subset is None or subset.ids is None or not is_main_process():
             return
-        record = dict(
-            k=len(subset.ids),
-            num_images=len(dataset),
-            subset_seed=subset.seed,
-            sha256=subset.sha256,
-            ids=subset.ids,
-        )
+        record = dict(num_images=len(dataset), subset_seed=subset.seed) | record_of(subset.ids)
         file = Path(runner.work_dir) / 'subset.json'
         file.write_text(json.dumps(record), encoding='utf-8')
         runner.logger.info(

@@ -9,7 +9,7 @@ matter, and a smaller subset is part of a larger one.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,11 @@ def sha256_of_ids(ids: Iterable[ImageId]) -> str:
     """
     lines = sorted(str(i) for i in ids)
     return hashlib.sha256(''.join(f'{line}\n' for line in lines).encode()).hexdigest()
+
+
+def record_of(ids: Sequence[ImageId]) -> dict[str, Any]:
+    """What a ``subset.json`` says of its images; :func:`read_ids` reads it."""
+    return dict(k=len(ids), sha256=sha256_of_ids(ids), ids=list(ids))
 
 
 def read_ids(file: str) -> list[ImageId]:

@@ -18,7 +18,7 @@ from mmscratch.errors import InputError
 from mmscratch.study.launchers.launcher import Launcher
 from mmscratch.study.launchers.local_launcher import LocalLauncher
 from mmscratch.study.launchers.task import Task
-from mmscratch.study.run import Run, in_order
+from mmscratch.study.run import Run, folder_name, in_order
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
@@ -113,7 +113,7 @@ class Executor:
         return [run for run in in_order(runs) if run.label in wanted]
 
     def folder(self, run: Run) -> Path:
-        """The work directory of a run; each key has its own."""
+        """The work directory of a run."""
         return _folder(self.work_dirs, run)
 
     def _checkpoint(self, run: Run, later: Run) -> Path:
@@ -181,7 +181,7 @@ class Executor:
 
 
 def _folder(work_dirs: Path, run: Run) -> Path:
-    return work_dirs / f'{run.label}_{run.key[:8]}'
+    return work_dirs / folder_name(run.name, run.seed, run.key)
 
 
 def _command(run: Run, work_dirs: Path) -> list[str]:

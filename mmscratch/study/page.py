@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mmscratch.evaluation.metric_names import title
 from mmscratch.study.claim import Claim, Study
-from mmscratch.study.run import results_of
+from mmscratch.study.run import own_seconds, results_of
 from mmscratch.study.seed_statistics import Gap, Results, final, interval, spread
 from mmscratch.study.verdict import AS_GOOD, HOLDS
 
@@ -127,9 +127,7 @@ def draw(claim: Claim, study: Study, results: Results, out: Path) -> None:
 def cost(results: Results) -> str:
     """How many runs, and the sum of their training times, in words."""
     every = [result for of_seeds in results.values() for result in of_seeds]
-    # the seconds of a branch include those of its parent, which count once; pseudo labels take no
-    # iteration
-    seconds = sum(r['train_seconds'] * (1 - r['begin'] / max(1, r['iterations'])) for r in every)
+    seconds = sum(map(own_seconds, every))
     return f'{len(every)} runs, whose training times add up to {seconds / 3600:.1f} hours'
 
 

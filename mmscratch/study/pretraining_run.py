@@ -1,7 +1,6 @@
 """A pre-training without labels, as a run of a study."""
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,9 @@ from typing import Any, ClassVar
 
 from mmengine.config import Config
 
+from mmscratch.config import pretraining_recipe
+from mmscratch.config.scalars import read_scalars
 from mmscratch.study.run import Run
-from mmscratch.visualization.curves import read_scalars
-from mmscratch.weights import checkpoint
-
-RECIPE = 'configs/_base_/pretraining.py'
 
 
 @dataclass(frozen=True)
@@ -27,9 +24,8 @@ class PretrainingRun(Run):
     tool: ClassVar[str] = 'pretrain.py'
 
     def load(self) -> Config:
-        """The recipe of pre-training, with the detector's backbone and the options in it."""
-        cfg = Config.fromfile(RECIPE)
-        cfg.model.backbone = Config.fromfile(self.config).model.backbone
+        """The recipe of pre-training for the detector, with the options in it."""
+        cfg = pretraining_recipe.recipe_of(Config.fromfile(self.config))
         cfg.merge_from_dict(dict(self.options))
         return cfg
 
@@ -45,11 +41,17 @@ class PretrainingRun(Run):
         return 'backbone.pth'
 
     def _data_option(self, folder: Callable[[Run], Path]) -> list[str]:
+        # imports torch, which a job of Slurm does not need to start its process
+        from mmscratch.data import layouts
+
         assert self.data.root
-        return ['--images', str(images_of(self.data.root))]
+        return ['--images', str(layouts.images_of(self.data.root))]
 
     def record(self, folder: Path) -> dict[str, Any]:
         """Loss, spread of the embeddings, and what the file of weights says of itself."""
+        # imports torch, too
+        from mmscratch.weights import checkpoint
+
         records = [record for record in read_scalars(folder) if 'loss' in record]
         proof = checkpoint.load(folder / 'backbone.pth')['meta']['preflight']
         last = records[-1]
@@ -66,22 +68,3 @@ class PretrainingRun(Run):
             ],
             loss=[[record['step'], round(record['loss'], 4)] for record in records],
         )
-
-
-def images_of(root: Path) -> Path:
-    """The folder of the training images; where one folder has all images, that of all.
-
-    Raises:
-        InputError: the folder has no layout that is known.
-    """
-    # imports torch, which a job of Slurm does not need to start its process
-    from mmscratch.data import coco_json, layouts, repoint
-
-    train = layouts.find(root)['train']
-    if not train['ann_file'].endswith('.json'):
-        return Path(train['data_root'], 'JPEGImages')
-    folder = Path(train['data_root'], train['data_prefix']['img'])
-    if train['data_prefix']['img']:
-        return folder
-    names = [row['file_name'] for row in coco_json.load(repoint.annotation_path(train))['images']]
-    return folder / os.path.commonpath([os.path.dirname(name) for name in names])

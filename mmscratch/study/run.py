@@ -1,6 +1,5 @@
 """One training run of a study, its key, and its result if there is one."""
 
-import contextlib
 import copy
 import functools
 import hashlib
@@ -14,6 +13,7 @@ from typing import Any, ClassVar
 from mmengine.config import Config
 
 from mmscratch.config import work_dir
+from mmscratch.config.scalars import read_scalars
 from mmscratch.errors import InputError
 
 # The parts of a config that decide the result of a run.
@@ -79,6 +79,18 @@ def _config(file: str) -> Config:
 
 # Dotted config keys and values, as of --cfg-options
 Options = tuple[tuple[str, Any], ...]
+# Several runs share the cores: their loaders take none of their own.
+SHARED_CORES: Options = tuple(
+    (f'{split}_dataloader.{key}', value)
+    for split in ('train', 'val')
+    for key, value in (('num_workers', 0), ('persistent_workers', False))
+)
+
+
+def subset(images: int, seed: int = 0) -> Options:
+    """Options that train on so many images, chosen by the seed."""
+    sampler = 'train_dataloader.sampler'
+    return ((f'{sampler}.subset', images), (f'{sampler}.subset_seed', seed))
 
 
 @dataclass(frozen=True)
@@ -154,13 +166,8 @@ class Run:
 
     def logged(self, folder: Path) -> int:
         """How many of its iterations are in the log of its work directory."""
-        steps = [0]
-        for file in folder.glob('*/vis_data/scalars.json'):
-            for line in file.read_text(errors='replace').splitlines():
-                # the last line may not be whole yet
-                with contextlib.suppress(ValueError, TypeError, KeyError):
-                    steps.append(json.loads(line)['step'])
-        return min(max(max(steps) - self.begin, 0), self.iterations)
+        records = read_scalars(folder)
+        return min(max(records[-1]['step'] - self.begin, 0), self.iterations) if records else 0
 
     @functools.cached_property
     def key(self) -> str:
@@ -216,9 +223,6 @@ class Run:
         Raises:
             InputError: its last iteration was not validated.
         """
-        # imports torch, which a job of Slurm does not need to start its process
-        from mmscratch.visualization.curves import read_scalars
-
         file = folder / 'metrics.json'
         report = json.loads(file.read_text()) if file.exists() else {'history': []}
         end = self.begin + self.iterations
@@ -235,7 +239,7 @@ class Run:
 
     def _objects_per_image(self) -> float | None:
         """Of the whole training set; None in PASCAL VOC layout."""
-        # imports torch, too
+        # imports torch, which a job of Slurm does not need to start its process
         from mmscratch.data import layouts
 
         root = self.data.root
@@ -252,6 +256,17 @@ class Run:
             return None
         result = json.loads(file.read_text())
         return result if result['key'] == self.key else None
+
+
+def folder_name(name: str, seed: int, key: str) -> str:
+    """The name of a run's work directory; each key has its own."""
+    return f'{name}_seed{seed}_{key[:8]}'
+
+
+def own_seconds(result: Mapping[str, Any]) -> float:
+    """Seconds of training of a result without those of the run that it continues."""
+    begin = result.get('begin', 0) / max(1, result['iterations'])  # pseudo labels take no iteration
+    return result['train_seconds'] * (1 - begin)
 
 
 def meaning(config: Mapping[str, Any]) -> dict[str, Any]:

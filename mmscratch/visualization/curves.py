@@ -1,39 +1,13 @@
 """Loss, learning rate and AP of a run against iterations, as MMEngine recorded them."""
 
 import itertools
-import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mmscratch.config.scalars import read_scalars
+from mmscratch.evaluation import metric_names
 from mmscratch.evaluation.learning_state import train_name
-
-
-def read_scalars(work_dir: Path) -> list[dict]:
-    """The records of ``work_dir/*/vis_data/scalars.json``, training and validation, by iteration.
-
-    A run that was stopped and resumed has several such files. A later file replaces the earlier
-    ones from the iteration at which it begins. A line that was cut, as by a kill, is passed over.
-    """
-    records: list[dict] = []
-    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        lines = [
-            line for line in map(_record, file.read_text(errors='replace').splitlines()) if line
-        ]
-        train_steps = [line['step'] for line in lines if 'loss' in line]
-        if train_steps:
-            resumed_at = min(train_steps)
-            records = [record for record in records if record['step'] < resumed_at]
-        records += lines
-    return sorted(records, key=lambda record: record['step'])
-
-
-def _record(line: str) -> dict | None:
-    try:
-        record = json.loads(line)
-        return record if isinstance(record['step'], int) else None
-    except (ValueError, TypeError, LookupError):
-        return None
 
 
 def draw_curves(work_dir: Path, out: Path, title: str = '') -> None:
@@ -63,28 +37,30 @@ def draw_curves(work_dir: Path, out: Path, title: str = '') -> None:
     lr_axes.plot(*zip(*points), 'k')
     lr_axes.set_ylabel('learning rate')
     lr_axes.set_ylim(bottom=0)
-    kinds = (
-        ('coco/bbox_', 'box', 'tab:blue'),
-        ('coco/segm_', 'mask', 'tab:orange'),
-        ('coco/keypoints_', 'keypoint', 'tab:green'),
-        ('pascal_voc/', 'VOC', 'tab:blue'),
-        ('classifier/', 'classifier', 'tab:blue'),
-    )
-    for prefix, label, color in kinds:
+    colors = {
+        'coco/bbox_': 'tab:blue',
+        'coco/segm_': 'tab:orange',
+        'coco/keypoints_': 'tab:green',
+        'pascal_voc/': 'tab:blue',
+        'classifier/': 'tab:blue',
+    }
+    for prefix, color in colors.items():
         for suffix, style in (('mAP', '-'), ('mAP_50', '--'), ('mAP_75', ':'), ('accuracy', '-')):
             key = prefix + suffix
             points = [(record['step'], record[key]) for record in val if key in record]
             if points:
-                name = f'{label} {suffix.replace("mAP_", "AP").replace("mAP", "AP")}'
-                ap_axes.plot(*zip(*points), style, color=color, label=name, marker='.')
+                label = metric_names.title(metric_names.short(key))
+                ap_axes.plot(*zip(*points), style, color=color, label=label, marker='.')
+        key = f'{prefix}mAP'
         both = [
-            (record['step'], record[f'{prefix}mAP'], record[name])
+            (record['step'], record[key], record[name])
             for record in val
-            if (name := train_name(f'{prefix}mAP')) in record
+            if (name := train_name(key)) in record
         ]
         if both:
             steps, low, high = zip(*both)
-            ap_axes.plot(steps, high, '-.', color=color, label=f'{label} AP, training images')
+            label = metric_names.title(metric_names.short(key))
+            ap_axes.plot(steps, high, '-.', color=color, label=f'{label}, training images')
             ap_axes.fill_between(steps, low, high, color=color, alpha=0.15, label=f'{label} gap')
     is_watched = bool(ap_axes.collections)
     # of a pre-training, which validates nothing

@@ -107,6 +107,12 @@ def svg(figure: Figure, name: str, description: str) -> Markup:
     return Markup(re.sub(r'<svg.*?>', lambda match: head, text, count=1, flags=re.DOTALL).strip())
 
 
+def thumbnail(image: np.ndarray, side: int) -> np.ndarray:
+    """An image (H, W, C) whose longer side has at most ``side`` pixels."""
+    factor = min(1, side / max(image.shape[:2]))
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
 def jpeg(image: np.ndarray, quality: int = 85) -> str:
     """An image as the address of itself, for ``src`` and ``href``.
 

@@ -17,6 +17,21 @@ from pycocotools import mask as mask_utils
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 Colour = tuple[int, int, int]
 Place = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
+GAP = 8  # pixels between ground truth and detections
+
+
+def side_by_side(
+    visualizer: DetLocalVisualizer,
+    image: np.ndarray,
+    sides: Sequence[InstanceData],
+    classes: Sequence[str],
+    palette: Sequence[Colour] | None,
+) -> np.ndarray:
+    """An image (H, W, 3) once for each of these objects, with white between: blue first."""
+    gap = np.full_like(image, 255)[:, :GAP]
+    drawn = [visualizer._draw_instances(image, each, classes, palette) for each in sides]
+    parts = [part for each in drawn for part in (gap, each)]
+    return np.hstack(parts[1:])[..., ::-1]
 
 
 @VISUALIZERS.register_module()

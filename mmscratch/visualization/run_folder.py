@@ -8,10 +8,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmscratch.config.scalars import read_scalars
 from mmscratch.config.work_dir import last_checkpoint
 from mmscratch.errors import InputError
 from mmscratch.evaluation.detections import Detections, cached
-from mmscratch.visualization.curves import read_scalars
 from mmscratch.weights import checkpoint, checkpoint_config
 
 

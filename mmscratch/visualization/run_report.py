@@ -18,7 +18,7 @@ from mmscratch.data.transforms.load_image_from_file import LoadImageFromFile, lo
 from mmscratch.evaluation.detections import ERRORS, MEAN, Detections
 from mmscratch.evaluation.metric_names import KINDS, QUALITIES, title
 from mmscratch.visualization.html_page import MARKERS, jpeg, new_figure, render, svg
-from mmscratch.visualization.keypoint_visualizer import KeypointVisualizer
+from mmscratch.visualization.keypoint_visualizer import KeypointVisualizer, side_by_side
 from mmscratch.visualization.run_folder import RunFolder
 from mmscratch.weights.initialization import describe
 
@@ -317,17 +317,15 @@ def _side_by_side(
         if each['image_id'] == index + 1
     ]
     boxes = [row[1:] for row in found.rows if row[0] == index + 1 and row[5] >= score]
-    halves = []
+    sides = []
     for rows, scored in ((truth, False), (boxes, True)):
         table = torch.tensor(rows).reshape(-1, 6)
         table[:, 2:4] += table[:, :2]
         instances = InstanceData(bboxes=table[:, :4] * factor, labels=table[:, 5].long() - 1)
         if scored:
             instances.scores = table[:, 4]
-        drawer = KeypointVisualizer()
-        halves.append(drawer._draw_instances(image, instances, found.classes, None))
-    gap = np.full_like(image, 255)[:, :8]
-    return np.hstack([halves[0], gap, halves[1]])[..., ::-1]
+        sides.append(instances)
+    return side_by_side(KeypointVisualizer(), image, sides, found.classes, None)
 
 
 def _difference(runs: Runs) -> list[list[str]] | None:

@@ -21,9 +21,10 @@ import torch
 from mmengine.config import Config
 
 from mmscratch.config import work_dir
+from mmscratch.config.scalars import read_scalars
 from mmscratch.config.sections import walk
 from mmscratch.errors import InputError
-from mmscratch.visualization import read_scalars
+from mmscratch.evaluation.metric_names import METAFILE
 from mmscratch.weights import checkpoint, checkpoint_config, safetensors_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,13 +37,6 @@ KEPT_META = (
 FILE_NAME = re.compile(r'[\w.+-]+')
 # init in the proof -> folders of configs/
 FOLDERS = {'random': ('scratch', 'dsod'), 'pretrained': ('pretrained',)}
-# in metrics.json -> task and metric in a metafile
-METRICS = {
-    'bbox_mAP': ('Object Detection', 'box AP'),
-    'segm_mAP': ('Instance Segmentation', 'mask AP'),
-    'keypoints_mAP': ('Keypoint Detection', 'keypoint AP'),
-    'voc_mAP': ('Object Detection', 'VOC AP'),
-}
 
 
 @dataclass(frozen=True)
@@ -267,7 +261,7 @@ def index_text(release: str, run: TrainingRun) -> str:
             'Metrics': {names.get(metric, metric): round(100 * numbers[key], 1)},
             'Source': f'{release}.metrics.json',
         }
-        for key, (task, metric) in METRICS.items()
+        for key, (task, metric) in METAFILE.items()
         # COCO's -1: there are no objects
         if numbers.get(key, -1) >= 0
     ]

@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmscratch.config import cpu_threads
+from mmscratch.config import circumstances, cpu_threads
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,6 +84,12 @@ def test_cores_are_those_of_the_quota(six_cores, files, cores):
         (six_cores / name).parent.mkdir(exist_ok=True)
         (six_cores / name).write_text(text + '\n')
     assert cpu_threads.cores() == cores
+
+
+def test_results_say_the_cores_that_a_run_may_use(six_cores, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    (six_cores / 'cpu.max').write_text('200000 100000')
+    assert circumstances.hardware() == f'2 CPU cores ({platform.machine()})'
 
 
 def config(train, val):

@@ -8,8 +8,9 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
-from mmscratch.hooks.comparison_pictures_hook import GAP, ComparisonPicturesHook
+from mmscratch.hooks.comparison_pictures_hook import ComparisonPicturesHook
 from mmscratch.visualization import KeypointVisualizer
+from mmscratch.visualization.keypoint_visualizer import GAP
 
 
 @pytest.fixture

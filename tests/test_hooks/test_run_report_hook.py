@@ -256,7 +256,7 @@ def test_keypoints_have_a_table_of_their_own_below():
     lines = metrics_table(numbers).splitlines()
     assert len(lines) == 4
     assert lines[2].split() == [name.replace('mAP', 'AP') for name in KEYPOINT_NUMBERS]
-    assert lines[3].split() == ['keyp.', *(f'{k}.0' for k in range(10))]
+    assert lines[3].split() == ['keypoint', *(f'{k}.0' for k in range(10))]
 
 
 def test_keypoint_ap_decides_which_validation_is_best(tmp_path):

@@ -100,6 +100,10 @@ def test_the_progress_counts_iterations_of_runs_that_go_on(tmp_path, run_of):
         (tmp_path / start / 'vis_data').mkdir(parents=True)
         (tmp_path / start / 'vis_data' / 'scalars.json').write_text(lines)
     assert run.logged(tmp_path) == 10
+    # resumed from a checkpoint before the last lines
+    (tmp_path / 'c/vis_data').mkdir(parents=True)
+    (tmp_path / 'c/vis_data/scalars.json').write_text('{"step": 36, "loss": 1.0}\n')
+    assert run.logged(tmp_path) == 6
 
 
 def test_the_end_of_the_time_stops_runs_that_go_on_later(tmp_path, run_of, monkeypatch):

@@ -8,9 +8,10 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from mmscratch.data import layouts
 from mmscratch.errors import InputError
 from mmscratch.study import page, seed_statistics
-from mmscratch.study.pretraining_run import PretrainingRun, images_of
+from mmscratch.study.pretraining_run import PretrainingRun
 from mmscratch.study.pseudo_label_run import PseudoLabelRun
 from mmscratch.study.real import CLAIMS, STUDY, data, figures, judges, plan
 from mmscratch.study.run import in_order
@@ -271,9 +272,9 @@ def test_the_arms_are_drawn(tmp_path):
 def test_images_to_pre_train_on_are_those_of_the_layout(tmp_path):
     voc = tmp_path / 'voc'
     coco = coco_layout(tmp_path / 'coco', '2017')
-    assert images_of(coco) == coco / 'train2017'
+    assert layouts.images_of(coco) == coco / 'train2017'
     for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
         (voc / 'VOC2007' / folder).mkdir(parents=True)
     for name in ('train', 'val'):
         (voc / 'VOC2007' / 'ImageSets/Main' / f'{name}.txt').write_text('a\n')
-    assert images_of(voc) == voc / 'VOC2007' / 'JPEGImages'
+    assert layouts.images_of(voc) == voc / 'VOC2007' / 'JPEGImages'

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmscratch.visualization import draw_curves, read_scalars
+from mmscratch.config.scalars import read_scalars
+from mmscratch.visualization import draw_curves
 
 
 def write(work_dir: Path, timestamp: str, records: list[dict]) -> None:

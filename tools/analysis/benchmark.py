@@ -33,7 +33,6 @@ Suites that need no GPU measure
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -55,7 +54,7 @@ from mmscratch.benchmark import (
 )
 from mmscratch.benchmark.cpu_steps import DEMO_SHAPES
 from mmscratch.benchmark.speed import measure, speed_rows
-from mmscratch.config import config_check
+from mmscratch.config import circumstances, config_check
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
@@ -161,16 +160,10 @@ def in_own_process(config: Path, data: Path, args: argparse.Namespace) -> dict[s
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f'{os.cpu_count()} CPU cores'
-
-
 def about() -> dict[str, Any]:
     """What each file of numbers tells of its run."""
     command = ' '.join(['benchmark.py', *sys.argv[1:]])
-    return dict(command=command, hardware=hardware(), torch=torch.__version__)
+    return dict(command=command, hardware=circumstances.hardware(), torch=torch.__version__)
 
 
 def write(out: Path, record: dict[str, Any]) -> None:

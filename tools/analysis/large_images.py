@@ -9,14 +9,12 @@ whose result is in the working folder is not repeated.
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mmscratch.config import cpu_threads
+from mmscratch.config import circumstances
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.data.tiles import convert
 from mmscratch.errors import InputError, one_line_errors
@@ -76,8 +74,8 @@ def main() -> None:
         command=f'large_images.py --train {args.train} --val {args.val}',
         config=CONFIG,
         seed=0,
-        hardware=f'{cpu_threads.cores()} CPU cores ({platform.machine()})',
-        versions={name: version(name) for name in ('torch', 'torchvision', 'mmdet')},
+        hardware=circumstances.hardware(),
+        versions=circumstances.versions(),
         images=dict(train=args.train, val=args.val, side=SIDE, objects=DRAWN.objects),
         tiles=dict(side=TILE, overlap=0.2),
         found=found,

@@ -7,12 +7,11 @@ weights and optimizer, and no process has left a traceback. What FILE has alread
 """
 
 import argparse
-import platform
 import sys
 import tempfile
 from pathlib import Path
 
-from mmscratch.config import cpu_threads
+from mmscratch.config import circumstances
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import one_line_errors
 
@@ -37,7 +36,7 @@ def main() -> None:
 
     facts = dict(
         command=f'torture.py --seconds {args.seconds:g} --tries {args.tries} --seed {args.seed}',
-        hardware=f'{cpu_threads.cores()} CPU cores ({platform.machine()})',
+        hardware=circumstances.cpu(),
         torch=torch.__version__,
     )
     rows, parts = torture.read(args.out)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mmscratch.data import coco_json
 from mmscratch.errors import InputError, one_line_errors
-from mmscratch.samplers.subset import ImageId, choose_ids, sha256_of_ids
+from mmscratch.samplers.subset import ImageId, choose_ids, record_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -71,7 +71,7 @@ def main() -> None:
     if args.number is not None and args.number < 1:
         raise InputError(f'--number {args.number}: give 1 or more')
     ids, empty = choose(args)
-    record = {'k': len(ids), 'sha256': sha256_of_ids(ids), 'ids': sorted(ids)}
+    record = record_of(sorted(ids))
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(record) + '\n')

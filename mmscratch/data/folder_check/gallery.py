@@ -15,8 +15,8 @@ from pycocotools import mask as mask_utils
 
 from mmscratch.config.sections import type_name
 from mmscratch.data import image_check, repoint
-from mmscratch.data.folder_check.self_test import as_rle
 from mmscratch.data.folder_check.split import Split
+from mmscratch.data.mask_table import as_rle
 from mmscratch.data.transforms import LoadImageFromFile
 from mmscratch.loops.seeded_dataset import random_state_kept
 from mmscratch.visualization import html_page
@@ -157,8 +157,7 @@ def _visible(image: np.ndarray) -> np.ndarray:
 
 def _picture(caption: str, image: np.ndarray) -> Picture:
     height, width = image.shape[:2]
-    factor = min(1, _SIDE / max(height, width))
-    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    small = html_page.thumbnail(image, _SIDE)
     return Picture(caption, width, height, html_page.jpeg(small, quality=75))
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as mask_utils
 
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.folder_check.split import Split
+from mmscratch.data.mask_table import as_rle
 from mmscratch.data.progress_bar import ProgressBar
 
 _AT_A_TIME = 5000  # images, which bounds the memory; AP is 1.0 if it is 1.0 of each part
@@ -74,12 +74,3 @@ def _prediction(
         size = image['height'], image['width']
         prediction['masks'] = [as_rle(row['segmentation'], *size) for row in rows]
     return prediction
-
-
-def as_rle(segmentation: list | dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    """The compressed RLE of a segmentation: of polygons, or an RLE of either kind."""
-    if isinstance(segmentation, list):
-        return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
-    if isinstance(segmentation['counts'], list):
-        return mask_utils.frPyObjects(segmentation, height, width)
-    return segmentation

@@ -62,18 +62,17 @@ def read(reads: Mapping[str, Mapping[str, Any]], findings: Findings) -> list[Spl
             splits.append(_read_voc(name, data, file, findings))
             continue
         content, _ = coco_json.parse(file)
-        image_dir = Path(data['data_root'], data['data_prefix']['img'])
         rows = (content[key] for key in ('images', 'annotations', 'categories'))
-        splits.append(Split(name, file, image_dir, *rows))
+        splits.append(Split(name, file, repoint.image_dir(data), *rows))
     return splits
 
 
 def _read_voc(name: str, data: Mapping[str, Any], file: Path, findings: Findings) -> Split:
-    root = Path(data['data_root'], data['data_prefix']['sub_data_root'])
+    image_dir = repoint.image_dir(data)
     names = voc_xml.read_names(file)
-    found = voc_xml.find_files(root / 'JPEGImages', names, IMAGE_SUFFIXES)
-    files = voc_xml.find_files(root / 'Annotations', names, ('.xml',))
-    split = Split(name, file, root / 'JPEGImages', [], [], [])
+    found = voc_xml.find_files(image_dir, names, IMAGE_SUFFIXES)
+    files = voc_xml.find_files(image_dir.with_name('Annotations'), names, ('.xml',))
+    split = Split(name, file, image_dir, [], [], [])
     numbers: dict[str, int] = {}
     for image_id, key in enumerate(names, 1):
         path = found.get(key)

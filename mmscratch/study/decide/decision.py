@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmscratch.config import whole_file
+from mmscratch.config.scalars import read_scalars
 from mmscratch.data import layouts
 from mmscratch.data.data_report import DataReport
 from mmscratch.errors import InputError
@@ -21,10 +22,9 @@ from mmscratch.study.decide.arm import Arm
 from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Executor
 from mmscratch.study.launchers import Launcher
-from mmscratch.study.pretraining_run import PretrainingRun, images_of
+from mmscratch.study.pretraining_run import PretrainingRun
 from mmscratch.study.run import Data, Run, results_of
 from mmscratch.study.seed_statistics import Results
-from mmscratch.visualization.curves import read_scalars
 
 PLAN, RUNS, TRAINING, ANSWER = 'plan.json', 'runs', 'training', 'decide.json'
 # between two updates of the answer while runs are trained
@@ -234,7 +234,7 @@ class Decision:
         results = self.results(plan)
         content = dict(
             question=self.question,
-            folders=dict(data=str(self.root), images=str(images_of(self.root))),
+            folders=dict(data=str(self.root), images=str(layouts.images_of(self.root))),
             plan=planning.describe(plan),
             data=[_facts(report) for report in self.reports],
             failed=dict(failed or {}),

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from mmdet.evaluation import bbox_overlaps
 from mmdet.registry import DATASETS
@@ -98,8 +97,7 @@ def _images(infos: list[dict[str, Any]], loader: LoadImageFromFile) -> list[dict
     for info in (infos[i] for i in chosen):
         pixels = loader.picture(info['img_path'])[..., ::-1]
         height, width = pixels.shape[:2]
-        factor = min(1, PIXELS / max(height, width))
-        small = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        small = html_page.thumbnail(pixels, PIXELS)
         truth = [[*map(float, each['bbox']), each['bbox_label']] for each in info['instances']]
         images.append(
             dict(name=info['img_path'], width=width, height=height, jpeg=html_page.jpeg(small))

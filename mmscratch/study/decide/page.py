@@ -22,7 +22,7 @@ from mmscratch.study.decide import answer, decision, examples, figures
 from mmscratch.study.decide import plan as planning
 from mmscratch.study.decide.arm import OWN, Arm
 from mmscratch.study.decide.plan import Cost, Plan
-from mmscratch.study.run import Data
+from mmscratch.study.run import Data, folder_name, own_seconds
 from mmscratch.study.seed_statistics import Results
 from mmscratch.visualization import html_page
 
@@ -290,7 +290,7 @@ class _Page:
         training = self.folder / decision.TRAINING
         return {
             arm: training
-            / f'{run["name"]}_seed{run["seed"]}_{run["key"][:8]}'
+            / folder_name(run['name'], run['seed'], run['key'])
             / f'iter_{run["iterations"]}.pth'
             for arm, run in runs.items()
         }
@@ -302,8 +302,7 @@ class _Page:
         runs = [run for run in runs if 'train_seconds' in run]
         if not runs:
             return [f'{self.kept["cost"]["step"][arm]:.2f}', '', '']
-        # the seconds of a branch include those of the run that it continues
-        own = [r['train_seconds'] * (1 - r.get('begin', 0) / max(1, r['iterations'])) for r in runs]
+        own = [own_seconds(run) for run in runs]
         step = median(run['train_seconds'] / run['iterations'] for run in runs)
         rest = median(run['process_seconds'] - seconds for run, seconds in zip(runs, own))
         return [f'{step:.2f}', f'{max(rest, 0):.0f}', f'{sum(own) / 3600:.2f}']

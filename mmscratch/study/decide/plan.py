@@ -19,7 +19,7 @@ from mmscratch.config.sections import type_name
 from mmscratch.errors import InputError
 from mmscratch.study.decide.arm import OWN, Arm
 from mmscratch.study.pretraining_run import PretrainingRun
-from mmscratch.study.run import Data, Options, Run
+from mmscratch.study.run import SHARED_CORES, Data, Options, Run, subset
 from mmscratch.study.schedule import Schedule
 
 # The plans to choose from, the best first: seeds, parts, lengths. The first that leaves enough
@@ -48,11 +48,6 @@ PROBE_ITERATIONS = 12
 _TIMES: Options = (('default_hooks.logger.interval', 1), ('log_processor.window_size', 1))
 # so few iterations say nothing of it
 _NO_COLLAPSE = ('default_hooks.collapse', None)
-# several runs share the cores
-_TRAINED_IN_PROCESS: Options = (
-    ('train_dataloader.num_workers', 0),
-    ('train_dataloader.persistent_workers', False),
-)
 
 
 @dataclass(frozen=True)
@@ -180,7 +175,8 @@ class Plan:
             arm.config,
             seed,
             self.data,
-            (*_TRAINED_IN_PROCESS, *options),
+            # it has no images to validate on
+            (*(each for each in SHARED_CORES if each[0].startswith('train')), *options),
             arguments=('--iterations', str(iterations)),
         )
 
@@ -214,11 +210,8 @@ def _options(arm: Arm, one: int, part: int, seed: int) -> Options:
         ('default_hooks.logger.interval', 10),
         ('default_hooks.checkpoint.save_best', None),
         ('default_hooks.visualization.num_images', 4),
-        *_TRAINED_IN_PROCESS,
-        ('val_dataloader.num_workers', 0),
-        ('val_dataloader.persistent_workers', False),
-        ('train_dataloader.sampler.subset', part),
-        ('train_dataloader.sampler.subset_seed', seed),
+        *SHARED_CORES,
+        *subset(part, seed),
     )
     return options
 

@@ -1,7 +1,7 @@
 """What the study trains: lengths, initializations, and the runs of each claim for one seed."""
 
 from mmscratch.study.miniature import data
-from mmscratch.study.run import Options, Run
+from mmscratch.study.run import Options, Run, subset
 from mmscratch.study.schedule import Schedule
 
 DETECTOR = 'configs/miniature/mask_rcnn_r18_gn.py'
@@ -79,11 +79,6 @@ def twins(
     return runs
 
 
-def _subset(images: int) -> Options:
-    sampler = 'train_dataloader.sampler'
-    return ((f'{sampler}.subset', images), (f'{sampler}.subset_seed', 0))
-
-
 # Learning rate -> run; the study's own is in the config.
 LEARNING_RATES = {
     0.02: 'pretrained_lr0.02_2x',
@@ -136,10 +131,10 @@ def batch_norm(seed: int) -> list[Run]:
 def less_data(seed: int) -> list[Run]:
     """Twins on a tenth and on a hundredth of the images, and on the tenth for longer too."""
     tenth, hundredth = (
-        twins(seed, COARSE_LENGTHS, prefix, DETECTOR_MS, options=_subset(images))
+        twins(seed, COARSE_LENGTHS, prefix, DETECTOR_MS, options=subset(images))
         for prefix, (images, _) in SUBSETS.items()
     )
-    tenth += longer(seed, 'tenth_', DETECTOR_MS, _subset(TENTH))
+    tenth += longer(seed, 'tenth_', DETECTOR_MS, subset(TENTH))
     return tenth + hundredth
 
 
@@ -147,7 +142,7 @@ def sparse(seed: int) -> list[Run]:
     """Twins on as many images with few instances and classes, and with many."""
     return [
         *twins(seed, COARSE_LENGTHS, 'sparse_', DETECTOR_SPARSE),
-        *twins(seed, COARSE_LENGTHS, 'tenth_', DETECTOR_MS, options=_subset(TENTH)),
+        *twins(seed, COARSE_LENGTHS, 'tenth_', DETECTOR_MS, options=subset(TENTH)),
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from mmscratch.study.pretraining_run import PretrainingRun
 from mmscratch.study.pseudo_label_run import PseudoLabelRun
 from mmscratch.study.real import data
-from mmscratch.study.run import Options, Run
+from mmscratch.study.run import SHARED_CORES, Options, Run, subset
 from mmscratch.study.schedule import Schedule
 
 BOXES = {
@@ -55,23 +55,16 @@ def _options(part: str, images: int | None = None) -> Options:
 
 
 def _recipe(lr: float, images: int | None) -> Options:
-    options: Options = (
+    return (
         ('optim_wrapper.optimizer.lr', lr),
         ('param_scheduler.0.end', 51),
         ('default_hooks.logger.interval', 20),
         ('default_hooks.checkpoint.save_best', None),
         ('default_hooks.visualization.num_images', 4),
-        # several runs share the cores
-        ('train_dataloader.num_workers', 0),
-        ('train_dataloader.persistent_workers', False),
-        ('val_dataloader.num_workers', 0),
-        ('val_dataloader.persistent_workers', False),
+        *SHARED_CORES,
         ('val_dataloader.batch_size', 8),
+        *(subset(images) if images else ()),
     )
-    if images:
-        sampler = 'train_dataloader.sampler'
-        options += ((f'{sampler}.subset', images), (f'{sampler}.subset_seed', 0))
-    return options
 
 
 def _run(name: str, part: str, arm: str, seed: int, options: Options = ()) -> Run:

@@ -16,7 +16,6 @@ from pycocotools import mask as mask_utils
 from mmscratch.data import coco_json, layouts, pseudo_labels, repoint, tiles
 from mmscratch.data.exports import cache
 from mmscratch.errors import InputError
-from mmscratch.study.pretraining_run import images_of
 
 from .conftest import CLASSES, DATA, SPLIT, WHOLE, Drawn, coco, draw, with_polygons, write_json
 
@@ -292,7 +291,7 @@ def test_unknown_folders(make_export, tmp_path):
 
 def test_images_to_pretrain_on_leave_out_those_to_validate_on(make_export):
     root = make_export('yolo')
-    assert images_of(root) == root / 'images/train'
+    assert layouts.images_of(root) == root / 'images/train'
 
 
 def test_pseudo_labels_beside_an_export(kept, tmp_path):
