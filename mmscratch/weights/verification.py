@@ -8,6 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mmengine.config import Config
+
+import mmscratch.register_all  # noqa: F401
+from mmscratch.config.sections import as_list, type_name
 from mmscratch.errors import InputError
 from mmscratch.weights import checkpoint, checkpoint_config
 from mmscratch.weights.publish import ROOT, check_weights, released_config
@@ -15,6 +19,8 @@ from mmscratch.weights.publish import ROOT, check_weights, released_config
 # Two evaluations of the same weights differ by no more, in AP from 0 to 1: other hardware rounds
 # otherwise, and detections of nearly equal scores change places.
 TOLERANCE = 0.001
+# They write no file but those of `outfile_prefix`.
+_METRICS = ('CocoMetric', 'FullCocoMetric', 'CocoKeypointMetric', 'VOCMetric')
 
 
 def verify(file: Path) -> list[str]:
@@ -54,7 +60,7 @@ def verify(file: Path) -> list[str]:
 def evaluate(file: Path, data: Path) -> list[str]:
     """Evaluate a release on a data set, and compare the numbers with its ``.metrics.json``.
 
-    The config is the one in the file. It was read as data.
+    Model, data and metric are those of the config in the file (:func:`config_to_test`).
 
     Raises:
         InputError: there are no numbers of this iteration, or others come out.
@@ -70,7 +76,7 @@ def evaluate(file: Path, data: Path) -> list[str]:
         raise InputError(f'{report}: has no validation of iteration {iteration}')
     with tempfile.TemporaryDirectory(prefix='mmscratch-verify-') as folder:
         config = Path(folder) / 'config.py'
-        config.write_text(released_config(loaded['meta']['cfg'], str(file)).pretty_text)
+        config.write_text(config_to_test(loaded['meta']['cfg'], str(file)).pretty_text)
         command = [sys.executable, ROOT / 'tools/test.py', config, file, '--data', data]
         done = subprocess.run(
             [*map(str, command), '--work-dir', folder], capture_output=True, text=True
@@ -83,3 +89,32 @@ def evaluate(file: Path, data: Path) -> list[str]:
     if wrong := [name for name in names if abs(found[name] - told[name]) > TOLERANCE]:
         raise InputError(f'{file}: {wrong[0]} is another; {"; ".join(lines)}')
     return lines
+
+
+def config_to_test(text: str, file: str) -> Config:
+    """Take model, data and metric from a release's config, and the rest from the repository.
+
+    The rest of a stranger's config may import modules, and write over any file: so can a
+    visualizer, a hook, and a metric that stores detections.
+
+    Raises:
+        InputError: the config is not plain data, lacks a part, or has an unregistered type or
+            another metric.
+    """
+    cfg = released_config(text, file)
+    try:
+        parts = {key: cfg[key] for key in ('model', 'test_dataloader', 'test_evaluator')}
+        metrics = as_list(parts['test_evaluator'])
+        for metric in metrics:
+            metric.pop('outfile_prefix', None)
+        parts['model']['type'], parts['test_dataloader']['dataset']['type'], metrics[0]['type']
+    except (AttributeError, LookupError, TypeError) as error:
+        raise InputError(f'{file}: its config lacks a part to test ({error})') from None
+    checkpoint_config.refuse_foreign_types(parts, file, buildable=True)
+    if odd := {type_name(metric) for metric in metrics} - {*_METRICS}:
+        raise InputError(
+            f'{file}: its metric {min(odd)} is none of {", ".join(_METRICS)}, and may write files; '
+            'test it with tools/test.py, if you trust who made it'
+        )
+    rest = Config.fromfile(ROOT / 'configs/_base_/runtime.py').to_dict()
+    return Config(dict(rest, **parts, test_cfg=dict(type='TestLoop')))
