@@ -3,7 +3,8 @@
     python tools/verify.py zoo/mask_rcnn_r18_gn_600i_shapes-12345678.pth
     python tools/verify.py FILE --data DIR    # evaluate it, and compare with its .metrics.json
 
-Nothing that is in the file is executed. Exit status 2 and one line say what is wrong.
+Nothing that is in the file is executed. For the evaluation its config gives model, data and metric,
+the repository the rest. Exit status 2 and one line say what is wrong.
 """
 
 import argparse

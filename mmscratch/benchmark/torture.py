@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from mmscratch.benchmark.start import ROOT, children
-from mmscratch.config import work_dir
+from mmscratch.config import whole_file, work_dir
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import one_line_errors
 from mmscratch.weights import checkpoint
@@ -397,4 +397,4 @@ def save(file: Path, rows: dict[int, dict[str, Any]], parts: list[dict[str, str]
     """Write the rows, in the order of the table."""
     content = {'parts': parts, 'faults': [rows[number] for number in sorted(rows)]}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content, indent=1) + '\n')
+    whole_file.write(file, json.dumps(content, indent=1) + '\n')

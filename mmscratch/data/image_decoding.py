@@ -16,7 +16,7 @@ from typing import Any
 
 from mmdet.registry import TRANSFORMS
 
-from mmscratch.config import cpu_threads
+from mmscratch.config import cpu_threads, whole_file
 from mmscratch.config.sections import type_name
 from mmscratch.data.image_check import ImageFacts, look_at, look_at_all
 from mmscratch.data.progress_bar import ProgressBar
@@ -135,6 +135,4 @@ def _remember(memory: Path, known: dict[str, list[int]]) -> None:
     # a read-only or full home costs the time to decode again, and nothing else
     with contextlib.suppress(OSError):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = memory.with_suffix(f'.{os.getpid()}')
-        unfinished.write_text(json.dumps(known))
-        unfinished.replace(memory)
+        whole_file.write(memory, json.dumps(known), flush=False)

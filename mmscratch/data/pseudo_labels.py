@@ -7,7 +7,6 @@ student is trained from random weights on both.
 
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
+from mmscratch.config import whole_file
 from mmscratch.data import coco_folder, coco_json, layouts, repoint
 from mmscratch.data.coco_json import CocoJson
 from mmscratch.data.image_check import find_images, look_at_all
@@ -414,9 +414,7 @@ def write(
         files[train_file] = _without_masks(files[train_file])
         files[val_file] = _without_masks(coco_json.load(repoint.annotation_path(val)))
         del links[val_file]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out.parent) as folder_name:
-        unfinished = Path(folder_name) / 'data'
+    with whole_file.folder(out) as unfinished:
         for name, target in links.items():
             if target is not None:
                 link = unfinished / name
@@ -426,5 +424,4 @@ def write(
         (unfinished / 'annotations').mkdir(exist_ok=True)
         for name, written in files.items():
             (unfinished / name).write_text(json.dumps(written), encoding='utf-8')
-        unfinished.rename(out)
     return counts

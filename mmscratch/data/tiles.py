@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
+from mmscratch.config import whole_file
 from mmscratch.data import coco_json, layouts, repoint
 from mmscratch.data.coco_json import CocoJson, Rows
 from mmscratch.data.image_check import look_at
@@ -64,24 +65,30 @@ def convert(
     }
     layouts.check(Config(dict(loaders, drop_bad_boxes=drop_bad_boxes)))
     counts = {}
-    for split, reads in found.items():
-        content = coco_json.load(repoint.annotation_path(reads))
-        folder = repoint.image_dir(reads)
-        images, annotations = _cut_split(
-            content, folder, out / split, (size, overlap), least_visible, split == 'train'
-        )
-        record = dict(
-            info=dict(tiles=dict(size=size, overlap=overlap, least_visible=least_visible))
-            | dict(source_sha256=content.sha256),
-            images=images,
-            annotations=annotations,
-            categories=[dict(id=row['id'], name=row['name']) for row in content['categories']],
-        )
-        file = out / 'annotations' / f'instances_{split}.json'
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(record) + '\n')
-        counts[split] = len(content['images']), len(images)
-        coco_json.release(content.file)
+    with whole_file.folder(out) as unfinished:
+        for split, reads in found.items():
+            content = coco_json.load(repoint.annotation_path(reads))
+            folder = repoint.image_dir(reads)
+            images, annotations = _cut_split(
+                content,
+                folder,
+                unfinished / split,
+                (size, overlap),
+                least_visible,
+                split == 'train',
+            )
+            record = dict(
+                info=dict(tiles=dict(size=size, overlap=overlap, least_visible=least_visible))
+                | dict(source_sha256=content.sha256),
+                images=images,
+                annotations=annotations,
+                categories=[dict(id=row['id'], name=row['name']) for row in content['categories']],
+            )
+            file = unfinished / 'annotations' / f'instances_{split}.json'
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(record) + '\n')
+            counts[split] = len(content['images']), len(images)
+            coco_json.release(content.file)
     return counts
 
 

@@ -1,27 +1,14 @@
 """Reads what a folder in PASCAL VOC layout holds: lists of names, XML files, names of images."""
 
-import codecs
 import os
 import posixpath
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmscratch.data import regular_file
+from mmscratch.data import regular_file, xml_file
 from mmscratch.errors import InputError
-
-_DECLARED = re.compile(rb'\s*<\?xml[^>]*?encoding\s*=\s*["\']([\w.-]+)')
-# Windows gives its encodings the names of smaller standards.
-_WINDOWS = {
-    'gb2312': 'gb18030',
-    'gbk': 'gb18030',
-    'big5': 'cp950',
-    'shift_jis': 'cp932',
-    'euc_kr': 'cp949',
-}
-
 
 _MOST_PIXELS = 10**9  # larger numbers do not fit into MMDetection's integers
 
@@ -77,7 +64,7 @@ def read_names(list_file: Path) -> list[str]:
     """The names in a list of images, one a line, without suffix; InputError for an empty list."""
     try:
         # a name may contain spaces
-        lines = _decode(regular_file.read_bytes(list_file)).splitlines()
+        lines = xml_file.decode(regular_file.read_bytes(list_file)).splitlines()
     except (OSError, ValueError, LookupError) as error:
         raise InputError(
             f'{list_file}: cannot be read ({error}); write one name a line, as UTF-8 text'
@@ -110,9 +97,11 @@ def read(file: Path) -> VocXml:
     """Read an XML file; faults are in the result, nothing is raised."""
     try:
         content = regular_file.read_bytes(file)
-        root = _parse(content)
+        root = xml_file.parse(content)
     except (OSError, ValueError, LookupError, ET.ParseError) as error:
         return VocXml(unreadable=str(error))
+    for node in root.iter():  # in lower case, without namespace
+        node.tag = node.tag.rpartition('}')[2].lower()
     found = VocXml(content, tags=tuple(dict.fromkeys(node.tag for node in root)))
     try:
         if (size := root.find('size')) is not None:
@@ -130,46 +119,6 @@ def read(file: Path) -> VocXml:
         elif root.tag != 'annotation':
             found.faults.append(f'<{root.tag}> in place of <annotation>')
     return found
-
-
-def _decode(content: bytes) -> str:
-    """The text of a file; ValueError or LookupError says why there is none.
-
-    A byte order mark counts first, then the encoding that an XML declaration names, then UTF-8.
-    """
-    encoding = 'utf-8-sig'
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = 'utf-16'
-    elif content[:1] == b'\0':
-        encoding = 'utf-16-be'
-    elif content[1:2] == b'\0':
-        encoding = 'utf-16-le'
-    elif declared := _DECLARED.match(content):
-        name = codecs.lookup(declared[1].decode()).name
-        if name in ('idna', 'punycode'):  # of domains, decoded in the square of the length
-            raise LookupError(f'unknown encoding: {name}')
-        # .NET declares the UTF-16 of its strings in files that it saves as UTF-8
-        encoding = encoding if name.startswith('utf-16') else _WINDOWS.get(name, name)
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f'byte {error.start} is not {encoding.removesuffix("-sig").upper()}: save the file as '
-            f'UTF-8, or declare its encoding if it is XML'
-        ) from None
-
-
-def _parse(content: bytes) -> ET.Element:
-    """The root of an XML file; tags are in lower case and without namespace."""
-    # Python's expat cannot read encodings of several bytes a character. It ignores the declaration
-    # of decoded text.
-    text = _decode(content).lstrip()
-    if '<!ENTITY' in text:
-        raise ValueError('it declares an <!ENTITY, which may grow without bound: take it out')
-    root = ET.fromstring(text)
-    for node in root.iter():
-        node.tag = node.tag.rpartition('}')[2].lower()
-    return root
 
 
 def _object(node: ET.Element) -> VocObject:

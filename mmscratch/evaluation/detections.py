@@ -207,7 +207,7 @@ def cached(file: Path, work_dir: Path) -> Detections:
     """
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     store = work_dir / f'detections_{sha256[:16]}.json'
-    if store.is_file():
+    with contextlib.suppress(OSError, ValueError, TypeError):  # none, or a broken one
         return Detections(**json.loads(store.read_text()))
     found = detect(file)
     # a folder of somebody else's is left as it is

@@ -17,9 +17,11 @@ import mmap
 import os
 import pickle
 import re
+import struct
 import urllib.error
 import urllib.parse
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
@@ -41,6 +43,7 @@ OLD_HEAD = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
 # Key in meta of the SHA-256 of all tensors.
 HASH = 'tensors_sha256'
 
+_ZIP_HEAD = b'PK\3\4'
 _OLD_PICKLES = 4  # after OLD_HEAD, before the tensors of such a file
 _MOST = 10**6  # objects; a training run has thousands
 _LARGER = 16  # times the file may tensors be that share memory
@@ -174,12 +177,15 @@ def load(
     else:
         with refusals(filename):
             with open(filename, 'rb') as file:
-                is_old = file.read(len(OLD_HEAD)) == OLD_HEAD
-                if is_old:
+                # torch tells the two by their first bytes, too
+                head = file.read(len(OLD_HEAD))
+                if head.startswith(_ZIP_HEAD):
+                    _check_zip(filename)
+                elif head == OLD_HEAD:
                     for _ in range(_OLD_PICKLES):
                         pickle_gate.check(file)
-            if not is_old:
-                _check_zip(filename)
+                else:
+                    raise EOFError
             checkpoint = torch.load(filename, map_location=map_location, weights_only=True)
     if not isinstance(checkpoint, dict):
         raise InputError(
@@ -204,19 +210,42 @@ def load(
 def _check_zip(filename: str) -> None:
     """Check a zip's pickle, tensors aside: it has its checksum, and passes the gate.
 
+    The bytes that pass are those that torch's reader gives to torch. By name, another reader might
+    find others.
+
     Raises:
         pickle.UnpicklingError: it does not pass.
         EOFError: the file is no zip as torch writes it, which compresses nothing.
     """
+    _check_end_of_zip(filename)
     with zipfile.ZipFile(filename) as archive:
         entries = archive.infolist()
-        is_stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-        total = sum(entry.file_size for entry in entries)
-        if not is_stored or total > os.path.getsize(filename):
-            raise EOFError
-        for entry in entries:
-            if entry.filename.endswith('/data.pkl'):
-                pickle_gate.check(io.BytesIO(archive.read(entry)))
+    is_stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    total = sum(entry.file_size for entry in entries)
+    if not is_stored or total > os.path.getsize(filename):
+        raise EOFError
+    pickled = torch._C.PyTorchFileReader(filename).get_record('data.pkl')
+    if zlib.crc32(pickled) not in {entry.CRC for entry in entries}:
+        raise EOFError
+    pickle_gate.check(io.BytesIO(pickled))
+
+
+def _check_end_of_zip(filename: str) -> None:
+    """Raise EOFError unless Python and torch find the same directory: the one before the end."""
+    with open(filename, 'rb') as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(-min(end, 98), os.SEEK_END)
+        tail = file.read().rjust(98)
+    length, begin = struct.unpack('<LL', tail[-10:-2])
+    end -= 22
+    is_end = tail[-22:-18] == b'PK\5\6'
+    # of a long file; Python looks for it before its locator, torch where that says
+    if tail[-42:-38] == b'PK\6\7':
+        length, begin = struct.unpack('<QQ', tail[-58:-42])
+        end -= 76
+        is_end &= tail[-98:-94] == b'PK\6\6' and struct.unpack('<Q', tail[-34:-26]) == (end,)
+    if not is_end or begin + length != end:
+        raise EOFError
 
 
 def _check_size(content: dict, filename: str) -> None:

@@ -279,3 +279,18 @@ def test_faults_are_named(change, options, message, tmp_path):
         file.unlink()
     with pytest.raises(InputError, match=message):
         convert(tmp_path / 'whole', tmp_path / 'cut', **options)
+
+
+def test_nothing_is_left_of_an_interrupted_cut(tmp_path, monkeypatch):
+    """Which would pass for a whole one."""
+    write(tmp_path / 'whole')
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, 'imwrite', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            convert(tmp_path / 'whole', tmp_path / 'out', 40)
+    assert [path.name for path in tmp_path.iterdir()] == ['whole']
+    assert convert(tmp_path / 'whole', tmp_path / 'out', 40)

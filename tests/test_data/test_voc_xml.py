@@ -75,6 +75,11 @@ def test_encodings(tmp_path, encoding, name, head):
             XML.format(head='<!DOCTYPE a [<!ENTITY b "bolt">]>', name='&b;'),
             'it declares an <!ENTITY, which may grow without bound: take it out',
         ),
+        (
+            # which each element would get
+            XML.format(head='<!DOCTYPE a [<!ATTLIST b c CDATA "bolt">]>', name='b'),
+            'it declares an <!ATTLIST, which may grow without bound: take it out',
+        ),
         (XML.format(head=declared('punycode'), name='a'), 'unknown encoding: punycode'),
         (XML.format(head='', name='&nut;'), 'undefined entity'),
         ('', 'no element found'),

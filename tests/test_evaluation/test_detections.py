@@ -213,7 +213,10 @@ def test_a_checkpoints_detections_and_truth_in_pixels_of_the_images(checkpoint, 
     assert len(found.rows) == len(boxes)
     assert {row['f1'] for _, row in found.ranking(0.5)} == {1.0}
     assert np.mean(found.precision_recall()[MEAN]['0.50:0.95']) == pytest.approx(1)
-    # a second time it is read from the folder
+    [store] = (tmp_path / 'run').glob('detections_*.json')
+    store.write_text(store.read_text()[:50])
+    assert cached(tmp_path / 'run/iter_4.pth', tmp_path / 'run') == found
+    # what is whole is read from the folder
     (tmp_path / 'data/annotations/instances_val.json').unlink()
     assert cached(tmp_path / 'run/iter_4.pth', tmp_path / 'run') == found
 

@@ -56,8 +56,8 @@ def test_processes_that_begin_elsewhere_are_told(tmp_path):
             .rstrip()
             .endswith(
                 'InputError: rank 1 begins at iteration 0 with no checkpoint, and '
-                'rank 0 at 9,000 with 0123456789ab: give all machines the same files in --work-dir, '
-                '--resume and --init'
+                'rank 0 at 9,000 with 0123456789ab: give all machines the same files in '
+                '--work-dir, --resume and --init'
             )
         )
 

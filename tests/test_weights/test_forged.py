@@ -88,15 +88,60 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize('name', FORGED)
-def test_a_forged_pickle(name, tmp_path):
-    opcodes, expected = FORGED[name]
-    path = tmp_path / 'a.pth'
-    with zipfile.ZipFile(path, 'w') as archive:
-        archive.writestr('a/data.pkl', b'\x80\x02}' + constant('a') + opcodes + b's.')
+def pickled(name):
+    """The pickle of a forged content."""
+    return b'\x80\x02}' + constant('a') + FORGED[name][0] + b's.'
+
+
+def write_zip(path, content, mode='w', name='a/data.pkl'):
+    with zipfile.ZipFile(path, mode) as archive:
+        archive.writestr(name, content)
         archive.writestr('a/version', '3\n')
         archive.writestr('a/data/0', bytes(16))
-    assert expected in refusal(path)
+
+
+@pytest.mark.parametrize('name', FORGED)
+def test_a_forged_pickle(name, tmp_path):
+    path = tmp_path / 'a.pth'
+    write_zip(path, pickled(name))
+    assert FORGED[name][1] in refusal(path)
+
+
+def test_a_pickle_before_a_zip(tmp_path):
+    """Which torch loads, and not the zip."""
+    path = tmp_path / 'a.pth'
+    parts = (torch.serialization.MAGIC_NUMBER, 1001, dict(little_endian=True))
+    old = b''.join(pickle.dumps(part, 3) for part in parts)
+    path.write_bytes(old + pickled('array of 8 TiB') + pickle.dumps([]))
+    write_zip(path, pickle.dumps(dict(a=1), 2), 'a')
+    assert zipfile.is_zipfile(path)
+    assert 'is damaged' in refusal(path)
+
+
+def test_a_pickle_under_a_name_that_torch_finds_too(tmp_path):
+    path = tmp_path / 'a.pth'
+    write_zip(path, pickled('array of 8 TiB'), name='a/DATA.PKL')
+    assert '_reconstruct of another form' in refusal(path)
+
+
+@pytest.mark.parametrize('is_long', [False, True])
+def test_a_zip_of_two_directories(is_long, tmp_path):
+    """Python would read the one before the end, torch the one that the end tells."""
+    path, bad = tmp_path / 'a.pth', pickled('array of 8 TiB')
+    write_zip(path, bad)
+    first = path.read_bytes()
+    # of one length, so that one end fits both
+    write_zip(path, pickle.dumps('x' * (len(bad) - len(pickle.dumps('', 2))), 2))
+    second = path.read_bytes()
+    assert first[-22:] == second[-22:]
+    end = struct.pack('<4sQHHLLQQ', b'PK\6\6', 44, 45, 45, 0, 0, 3, 3)
+    end += struct.pack('<QQ', *struct.unpack('<LL', first[-10:-2]))
+    locator = struct.pack('<4sLQL', b'PK\6\7', 0, len(first) - 22, 1)
+    parts = [first[:-22], end, second[:-22], end, locator, second[-22:]]
+    path.write_bytes(b''.join(parts if is_long else [parts[0], parts[2], parts[5]]))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read('a/data.pkl').startswith(b'\x80\x02X')
+    assert 'is damaged' in refusal(path)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import os
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mmscratch.data import regular_file, xml_file
 from mmscratch.data.exports.export import (
     LARGEST,
     Content,
@@ -36,13 +36,6 @@ def recognise(root: Path) -> 'CvatXmlExport | None':
     return None
 
 
-class _NoDoctype(ET.TreeBuilder):
-    """Refuses a DTD, whose entities could become text without end."""
-
-    def doctype(self, *names: Any) -> None:
-        raise ValueError('has a DTD, which CVAT never writes')
-
-
 class CvatXmlExport(Export):
     """Boxes, polygons, ellipses and masks; a turned box is a polygon.
 
@@ -58,7 +51,7 @@ class CvatXmlExport(Export):
     def read(self) -> dict[str, Content]:
         """Read the file; classes are in the order of the labels."""
         try:
-            top = ET.parse(self.file, ET.XMLParser(target=_NoDoctype())).getroot()
+            top = xml_file.parse(regular_file.read_bytes(self.file))
         except (ET.ParseError, OSError, ValueError, LookupError) as error:
             raise InputError(f'{self.file}: cannot be read ({error}); export it again') from None
         if top.find('image') is None:
@@ -154,7 +147,8 @@ def _number(text: str) -> float:
 
 def _part(shape: ET.Element, columns: int, rows: int) -> np.ndarray:
     """The pixels of a mask (rows, columns), from runs of 0 and 1 in turn, row by row."""
-    runs = np.array(shape.attrib['rle'].split(','), int)
-    if runs.sum() != rows * columns or (runs < 0).any():
-        raise ValueError(f'runs of {runs.sum()} pixels for {columns} x {rows}')
+    # Python's numbers, whose sum does not wrap around
+    runs = list(map(int, shape.attrib['rle'].split(',')))
+    if sum(runs) != rows * columns or min(runs) < 0:
+        raise ValueError(f'runs of {sum(runs)} pixels for {columns} x {rows}')
     return np.repeat(np.arange(len(runs)) % 2, runs).reshape(rows, columns).astype(np.uint8)

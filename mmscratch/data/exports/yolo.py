@@ -36,6 +36,7 @@ _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('t
 # beside obj.data, which has its path on the computer of Darknet
 _OBJ_NAMES = 'obj.names'
 # a box a little beyond its image has shares beyond 0..1; pixels are farther out
+_MOST_UNNAMED = 9_999  # a higher class is some other number
 _LARGEST = 2.0
 # the number of a class, and shares
 _Row = tuple[int, list[float]]
@@ -335,6 +336,11 @@ class YoloExport(Export):
         if self.names_file:
             return _lines(self.names_file)
         highest = max((label for rows in parsed.values() for label, _ in rows), default=0)
+        if highest > _MOST_UNNAMED:
+            raise InputError(
+                f'{self.root}: the highest class of its labels is {highest:.3g}, and no data.yaml '
+                'or classes.txt names the classes; correct that label, or add one of these files'
+            )
         self.notes.append(
             f'{self.root}: no data.yaml or classes.txt names the classes: called 0 to {highest}'
         )
@@ -346,7 +352,7 @@ def _names(names: Any, file: Path) -> list[str]:
     if isinstance(names, dict):
         try:
             numbered = {int(key): name for key, name in names.items()}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # the last one of .inf
             numbered = {}
         if sorted(numbered) != list(range(len(names))):
             raise InputError(

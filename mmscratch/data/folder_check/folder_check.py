@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
+from mmscratch.config import whole_file
 from mmscratch.data import coco_json, layouts, repoint
 from mmscratch.data.exports import cache
 from mmscratch.data.folder_check import duplicates, repair, self_test, split, statistics
@@ -243,12 +244,13 @@ class FolderCheck:
         changes = [f for f in self.findings.sorted() if f.repair or f.severity == STOPS]
         lines += [finding.change() for finding in changes]
         try:
-            self._write(out)
-            listed = [f'{line}\n' for line in lines]
-            for finding in changes:
-                listed.append(f'\n{finding.change()}\n')
-                listed += [f'  {each}\n' for first in finding.first.values() for each in first]
-            (out / CHANGES).write_text(''.join(listed))
+            with whole_file.folder(out) as unfinished:
+                self._write(unfinished)
+                listed = [f'{line}\n' for line in lines]
+                for finding in changes:
+                    listed.append(f'\n{finding.change()}\n')
+                    listed += [f'  {each}\n' for first in finding.first.values() for each in first]
+                (unfinished / CHANGES).write_text(''.join(listed))
         except OSError as error:
             raise InputError(f'--fix {out}: cannot be written ({error.strerror})') from None
         yield from lines

@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mmscratch.config import whole_file
 from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
 
@@ -157,11 +158,8 @@ def _check_numbers(splits: dict[str, int], workers: int) -> None:
 
 
 def _save(path: Path, content: bytes) -> None:
-    """Write a file in one go: it is there whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'{path.name}.part')
-    draft.write_bytes(content)
-    draft.replace(path)
+    whole_file.write(path, content, flush=False)  # thousands of images
 
 
 def _follow_parent() -> None:

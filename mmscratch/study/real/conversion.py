@@ -7,7 +7,6 @@ rounds the masks of shrunk images to others, the check of the annotations tells.
 import contextlib
 import json
 import random
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
+from mmscratch.config import whole_file
 from mmscratch.data import voc_xml
 from mmscratch.data.coco_folder import SPLITS
 from mmscratch.data.progress_bar import ProgressBar
@@ -71,9 +71,7 @@ def convert(name: str, source: Path, out: Path) -> None:
     with _refused(source, origin.url):
         images = conversion.split(source)
     contents = {split: _header(conversion, origin.url) for split in SPLITS}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=out.parent) as folder:
-        unfinished = Path(folder) / 'data'
+    with whole_file.folder(out) as unfinished:
         for part in (*SPLITS, 'annotations'):
             (unfinished / part).mkdir(parents=True)
         work = [(split, image) for split in SPLITS for image in images[split]]
@@ -91,7 +89,6 @@ def convert(name: str, source: Path, out: Path) -> None:
                 f'{digest[:12]}..., not {origin.sha256[:12]}...); clone it anew, git checkout '
                 f'{origin.commit} there, and use the versions of requirements.txt'
             )
-        unfinished.rename(out)
 
 
 @contextlib.contextmanager

@@ -50,6 +50,7 @@ def test_unknown_class(make_export):
     ('old', 'new', 'fault'),
     [
         ('  1: star', '  2: star', r'names has the keys 0, 2; number the classes from 0 on'),
+        ('  1: star', '  .inf: star', r'names has the keys 0, inf; number the classes from 0 on'),
         ('val: images/val', 'val: images/nowhere', r'val: images/nowhere is neither below'),
         ('names:', 'names: [', r'data\.yaml: cannot be read \(while parsing'),
         ('train: images/train', 'train:', r"no images to train on; name the images after 'train:'"),
@@ -138,6 +139,12 @@ def test_classes_without_names(make_export):
     content, notes = load(root)
     assert content.classes == ('0', '1')
     assert f'{root}: no data.yaml or classes.txt names the classes: called 0 to 1' in notes
+    # the number of a track, in place of that of a class
+    next((root / 'labels').rglob('*.txt')).write_text('2000000000 0.5 0.5 0.2 0.2\n')
+    with pytest.raises(
+        InputError, match=r'highest class of its labels is 2e\+09, and no data\.yaml'
+    ):
+        load(root)
 
 
 def test_images_outside_of_the_folder(make_export, tmp_path):
