@@ -36,7 +36,7 @@ def close(
 
 
 def main() -> None:
-    SubprocessContext.close = close  # type: ignore[method-assign]
+    SubprocessContext.close = close  # type: ignore[method-assign, assignment]
     # its tables and tracebacks repeat what the processes have said
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
     try:
