@@ -24,7 +24,7 @@ _, file, how, folder = sys.argv
 names = runpy.run_path(file)
 MODELS.register_module(module=names['Toy'])
 model = names['ConfigDict'](type='Toy', how=how)
-print(json.dumps(names['try_model'](model, Path(folder), seconds=2)))
+print(json.dumps(names['try_model'](model, Path(folder), seconds=10)))
 """
 
 
@@ -68,7 +68,7 @@ class Toy(BaseModel):
         ('nan', dict(build='ok', train='ArithmeticError: loss nan', predict='ok')),
         ('absent', dict(build='ok', train='operator carafe_forward', predict='ok')),
         ('dies', dict(build='ok', train='the process ended with status 3')),
-        ('slow', dict(build='ok', train='more than 2 seconds')),
+        ('slow', dict(build='ok', train='more than 10 seconds')),
     ],
 )
 def test_outcome_of_a_model(how, outcome, tmp_path):

@@ -195,7 +195,7 @@ def test_sizes_of_images():
 
 def test_without_timm_the_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm', None)
-    with pytest.raises(InputError, match=r"pip install 'mmscratch\[timm\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.\[timm\]'"):
         TimmBackbone(SMALL)
 
 

@@ -247,6 +247,7 @@ def test_two_initializations_are_compared_by_one_command(data, tmp_path, monkeyp
     monkeypatch.setattr(plan, 'CHOICES', ((1, 1, (1, 2)),))
     monkeypatch.setattr(plan, 'ENOUGH', 1.0)
     monkeypatch.setattr(plan, 'MOST_SEEDS', 1)
+    monkeypatch.setattr(plan, 'MOST_ITERATIONS', 1)
     monkeypatch.setattr(plan, 'PROBE_ITERATIONS', 3)
     monkeypatch.setattr(plan, 'PLANNED', 1.0)
     monkeypatch.setattr(plan, 'lay_out', shortest(plan.lay_out))
