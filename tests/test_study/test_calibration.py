@@ -96,6 +96,11 @@ def test_a_claim_of_which_runs_are_missing_shows_the_rows_that_are_there(tmp_pat
     assert 'on drawn data sets | not run yet |' in text
     assert text.count('| drawn00 | ') == 2, 'of claims 1 and 2'
 
+    # one seed of the truth is missing
+    next((tmp_path / page.RUNS).glob('drawn00_160_scratch_4x_seed1.json')).unlink()
+    page.write(tmp_path, replace(STUDY, claims=STUDY.claims[:2]))
+    assert '| drawn00 | ' not in (tmp_path / 'README.md').read_text()
+
 
 def test_schedules_are_told_from_shorter_ones():
     found = schedules.predictions()

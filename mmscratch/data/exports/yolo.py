@@ -35,8 +35,9 @@ from mmscratch.errors import InputError
 _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 # beside obj.data, which has its path on the computer of Darknet
 _OBJ_NAMES = 'obj.names'
+# without names, a higher class is some other number
+_MOST_UNNAMED = 9_999
 # a box a little beyond its image has shares beyond 0..1; pixels are farther out
-_MOST_UNNAMED = 9_999  # a higher class is some other number
 _LARGEST = 2.0
 # the number of a class, and shares
 _Row = tuple[int, list[float]]

@@ -50,11 +50,11 @@ class Prediction:
 
 
 def predictions(results: Results, kind: str) -> list[Prediction]:
-    """Of each data set of a kind whose runs are all there."""
+    """Of each data set of a kind whose runs are all there, of every seed."""
     found = []
     for name, question in plan.questions(kind).items():
         wanted = {f'{name}_{run.name}' for p in (question.seen, question.truth) for run in p.runs}
-        if wanted <= set(results):
+        if all(len(results.get(run, ())) >= plan.SEEDS for run in wanted):
             own = {key.removeprefix(f'{name}_'): results[key] for key in wanted}
             found += predict(name, question.seen, question.truth, own)
     return found
