@@ -46,7 +46,9 @@ class Gap:
         return self.value < -self.error
 
     def __str__(self) -> str:
-        return f'{self.value:+.1f}' + ('' if math.isinf(self.error) else f' ± {self.error:.1f}')
+        # without the sign of a negative zero
+        value = f'{round(self.value, 1) + 0.0:+.1f}'
+        return value if math.isinf(self.error) else f'{value} ± {self.error:.1f}'
 
 
 def gap(ahead: list[float], behind: list[float]) -> Gap:

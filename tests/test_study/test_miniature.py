@@ -305,7 +305,7 @@ def test_verdicts_on_dsod():
     fails = judges.proposals(ending(scratch_4x=[40.0, 42.0], **given))
     assert fails.word == FAILS
     assert 'reaches 0.80 of' in fails.numbers
-    assert '+10.0 ± 6.1 box AP ahead of DSOD' in fails.numbers
+    assert 'its lead over DSOD is +10.0 ± 6.1 box AP' in fails.numbers
     assert judges.proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == HOLDS
     given['dsod'] = [0.1, 0.2]
     assert judges.proposals(ending(scratch_4x=[0.1, 0.2], **given)).word == OPEN
@@ -404,7 +404,7 @@ def test_verdict_on_less_data(tenth, best_at, hundredth, word):
     verdict = judges.less_data(results)
     assert verdict.word == word
     assert 'with 300 images pre-training (3x) is' in verdict.numbers
-    assert f'box AP ahead of scratch ({best_at}x)' in verdict.numbers
+    assert f'over scratch ({best_at}x) is' in verdict.numbers
     assert 'at 12x; with 30' in verdict.numbers
     assert 'with training losses of 1.95 and 2.00 at 6x' in verdict.numbers
 
@@ -646,7 +646,7 @@ def test_the_page_is_made_from_results_alone(tmp_path):
     hours += 1.5  # 12x in one go
     assert f'42 runs, whose training times add up to {2 * hours:.1f} hours;' in text
     assert 'several run at a time (4 GPUs).' in text
-    assert '**holds**: at 1x pre-training is +6.0 ± 1.6 box AP ahead' in text
+    assert "**holds**: pre-training's lead in box AP is +6.0 ± 1.6 at 1x" in text
     first, other = (next(c.title for c in CLAIMS if c.number == n) for n in (1, 8))
     assert f'\n| 1 | {first} | holds |\n| 8 | {other} | not run yet |\n' in text
     assert 'Not run yet: frozen_3x.' in text

@@ -68,7 +68,7 @@ def test_verdict_on_catching_up(scratch, word, told):
     verdict = judges.catches_up(results, 'deeppcb')
     assert verdict.word == word
     assert told in verdict.numbers
-    assert verdict.numbers.startswith('ImageNet is ahead by +30.0 ± 3.0 box AP at 1x')
+    assert verdict.numbers.startswith("ImageNet's lead in box AP is +30.0 ± 3.0 at 1x")
     assert 'ImageNet +0.0 ± ' in verdict.numbers
 
 
@@ -77,7 +77,7 @@ def test_verdict_on_twice_the_longest_schedule(boards, word):
     values = of_part('deeppcb', [10, 20, 30, boards], [40, 45, 50, 50])
     verdict = judges.twice_as_long(ending(**values), 'deeppcb')
     assert verdict.word == word
-    assert f'ImageNet is ahead by +{50 - boards}.0 ± ' in verdict.numbers
+    assert f"ImageNet's lead is +{50 - boards}.0 ± " in verdict.numbers
     assert f'from 4x to 8x scratch gains +{boards - 30}.0 ± ' in verdict.numbers
 
 

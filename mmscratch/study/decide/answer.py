@@ -226,7 +226,7 @@ def sentence(plan: Plan, comparison: Comparison, hours: float, missing: int) -> 
             f'training starts from {arm} or from {first}, {length}.'
         )
     return (
-        f'{start}, starting from {arm} brings between {-gap.low:.1f} AP less and {gap.high:.1f} AP '
+        f'{start}, starting from {arm} brings between {abs(gap.low):.1f} AP less and {gap.high:.1f} AP '
         f'more (80 % interval) than from {first}, {length}. '
         + _remedy(plan, comparison, hours, missing)
     )

@@ -57,8 +57,8 @@ def catches_up(results: Results, prefix: str = '', longest: int = plan.LONGER) -
     """Pre-training ahead at the shortest schedule, and scratch as good at the longest."""
     leads = {n: pretraining_lead(results, prefix, n) for n in (plan.SHORTEST, longest)}
     first = leads[plan.SHORTEST]
-    numbers = ', '.join(
-        f'at {length}x pre-training is {lead} box AP ahead' for length, lead in leads.items()
+    numbers = "pre-training's lead in box AP is " + ' and '.join(
+        f'{lead} at {length}x' for length, lead in leads.items()
     )
     if longest > plan.LONGEST:
         scratch, pretrained = (
@@ -153,8 +153,8 @@ def less_data(results: Results) -> Verdict:
             for kind in plan.INITIALIZATIONS
         )
         numbers.append(
-            f'with {images} images pre-training ({at}x) is {lead} box AP ahead of scratch '
-            f'({scratch_at}x), with training losses of {least:.2f} and {loss:.2f} at {longest}x'
+            f"with {images} images pre-training's lead ({at}x) over scratch ({scratch_at}x) is "
+            f'{lead} box AP, with training losses of {least:.2f} and {loss:.2f} at {longest}x'
         )
         if images == plan.TENTH:
             word = as_good(scratch, pretrained)
@@ -172,8 +172,8 @@ def sparse(results: Results) -> Verdict:
     )
     wider = contrast([few[0], many[1]], [few[1], many[0]])
     numbers = (
-        f'with {plan.TENTH} images pre-training is {gap(*few)} box AP ahead with few objects of 2 '
-        f'classes, {gap(*many)} with many of 6: {wider} more'
+        f"with {plan.TENTH} images pre-training's lead is {gap(*few)} box AP with few objects of 2 "
+        f'classes and {gap(*many)} with many of 6: a difference of {wider}'
     )
     return Verdict(ahead(wider), numbers)
 
@@ -217,7 +217,7 @@ def keypoints(results: Results) -> Verdict:
         for name, (prefix, metric) in kinds.items()
     }
     numbers = '; '.join(
-        f'pre-training is ahead in {name} AP by '
+        f"pre-training's lead in {name} AP is "
         + ', '.join(f'{lead} at {n}x' for n, lead in of_lengths.items())
         for name, of_lengths in leads.items()
     )
@@ -239,8 +239,8 @@ def proposals(results: Results) -> Verdict:
     share = mean(final(results, 'scratch_4x')) / mean(final(results, 'pretrained_4x'))
     lead = gap(final(results, 'scratch_4x'), final(results, 'dsod'))
     numbers = (
-        f'from scratch it reaches {share:.2f} of the box AP of its pre-trained twin at 4x, and is '
-        f'{lead} box AP ahead of DSOD at as many images'
+        f'from scratch it reaches {share:.2f} of the box AP of its pre-trained twin at 4x; its '
+        f'lead over DSOD is {lead} box AP at as many images'
     )
     if share >= 0.1:
         return Verdict(FAILS, numbers)

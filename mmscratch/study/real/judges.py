@@ -23,8 +23,8 @@ def lead(results: Results, part: str, length: int, metric: str = 'bbox_mAP') -> 
 
 def catches_up(results: Results, part: str) -> Verdict:
     """Scratch as good as ImageNet's weights at the longest schedule, and where it becomes so."""
-    numbers = 'ImageNet is ahead by ' + ', '.join(
-        f'{lead(results, part, n)} box AP at {n}x' for n in plan.LENGTHS
+    numbers = "ImageNet's lead in box AP is " + ', '.join(
+        f'{lead(results, part, n)} at {n}x' for n in plan.LENGTHS
     )
     words = {n: _as_good_at(results, part, n) for n in plan.LENGTHS}
     late = [n for n in plan.LENGTHS if words[n] == HOLDS]
@@ -50,7 +50,7 @@ def twice_as_long(results: Results, part: str) -> Verdict:
     """Scratch as good as ImageNet's weights after twice the longest schedule."""
     last = plan.LONGER
     numbers = (
-        f'ImageNet is ahead by {lead(results, part, last)} box AP at {last}x; '
+        f"ImageNet's lead is {lead(results, part, last)} box AP at {last}x; "
         f'{_rises(results, part, plan.LONGEST, last)}'
     )
     return Verdict(_as_good_at(results, part, last), numbers)
@@ -81,8 +81,8 @@ def fewer_images(results: Results) -> Verdict:
     )
     wider = contrast([few[0], many[1]], [few[1], many[0]])
     numbers = (
-        f'at {plan.LONGEST}x ImageNet is {gap(*few)} box AP ahead with 60 images, {gap(*many)} '
-        f'with 1,000: {wider} more'
+        f"at {plan.LONGEST}x ImageNet's lead is {gap(*few)} box AP with 60 images and {gap(*many)} "
+        f'with 1,000: a difference of {wider}'
     )
     return Verdict(ahead(wider), numbers)
 
@@ -93,7 +93,7 @@ def overlap(results: Results, part: str) -> Verdict:
     leads = [lead(results, part, length, f'bbox_mAP_{iou}') for iou in (75, 50)]
     gain = gap(*(fine_less_coarse(results, f'{part}_{a}_{length}x') for a in plan.INITIALIZATIONS))
     numbers = (
-        f'at {length}x ImageNet is {leads[0]} ahead in box AP75 and {leads[1]} in box AP50: '
+        f"at {length}x ImageNet's lead is {leads[0]} in box AP75 and {leads[1]} in box AP50: "
         f'scratch gains {gain} more at IoU 0.75'
     )
     return Verdict(ahead(gain), numbers)
