@@ -13,8 +13,9 @@ Import ``mmscratch`` before ``mmdet``: its ``ops`` supply the compiled operators
 lacks.
 """
 
-from mmscratch.config import cpu_threads, moved_modules
+from mmscratch.config import moved_modules
 from mmscratch.ops import backend
+from mmscratch.process import cpu_threads
 
 __version__ = '0.1.0'
 

@@ -19,10 +19,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmscratch.config import stop_signals
 from mmscratch.config.batch_plan import plan_batch
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
+from mmscratch.process import stop_signals
 from mmscratch.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]

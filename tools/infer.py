@@ -20,8 +20,8 @@ import cv2
 
 from mmscratch.config import shared_options, work_dir
 from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process.progress_bar import ProgressBar
 
 
 def parse_args() -> argparse.Namespace:

@@ -20,7 +20,6 @@ from mmengine.logging import print_log
 
 from mmscratch.config import (
     config_check,
-    cpu_threads,
     pretraining_recipe,
     schedule_length,
     shared_options,
@@ -28,6 +27,7 @@ from mmscratch.config import (
 )
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process import cpu_threads
 
 # lambda of DenseCL; MoCo v2 has no dense loss
 METHODS = {'densecl': 0.5, 'moco': 0.0}

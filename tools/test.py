@@ -12,12 +12,13 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmscratch.config import config_check, cpu_threads, distributed, shared_options, work_dir
+from mmscratch.config import config_check, distributed, shared_options, work_dir
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.config.sections import as_list
 from mmscratch.data import layouts, repoint, sensor_match
 from mmscratch.data.transforms.tile_views import tiled_pipeline
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process import cpu_threads
 from mmscratch.weights import checkpoint
 
 

@@ -26,17 +26,16 @@ from mmengine.logging import print_log
 from mmscratch.config import (
     batch_plan,
     config_check,
-    cpu_threads,
     distributed,
     schedule_length,
     shared_options,
-    stop_signals,
     work_dir,
 )
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.data import layouts
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
+from mmscratch.process import cpu_threads, stop_signals
 from mmscratch.weights import resumption
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from mmengine.logging import print_log
 from mmscratch.config.sections import as_list, type_name, walk, walk_paths
 from mmscratch.data import coco_json, repoint, voc_xml
 from mmscratch.data.image_check import IMAGE_SUFFIXES, ImageFacts, find_images, look_at_all
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
+from mmscratch.process.progress_bar import ProgressBar
 
 HEADERS = 64  # looked at to learn what the images are; the check of the data looks at all
 MEASURED = 500  # images whose mean and deviation are measured

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from mmscratch.data import regular_file
 from mmscratch.errors import InputError
+from mmscratch.process import regular_file
 
 ImageId = int | str
 

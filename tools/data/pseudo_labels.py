@@ -25,8 +25,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmscratch.config import cpu_threads
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process import cpu_threads
 
 if TYPE_CHECKING:
     from mmscratch.data.pseudo_labels import Threshold

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mmscratch.config import whole_file
 from mmscratch.data.folder_check.pixels import HASH_SIDE, Pixels, look_at_all
-from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.process import whole_file
+from mmscratch.process.progress_bar import ProgressBar
 
 NEAR = 40  # bits of 256
 _ROWS = 256  # most that are compared with all others at once, which bounds the memory

@@ -8,11 +8,11 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import LogLocator, NullLocator
 
-from mmscratch.config import whole_file
 from mmscratch.data.folder_check import gallery
 from mmscratch.data.folder_check.folder_check import FolderCheck
 from mmscratch.data.folder_check.gallery import Picture
 from mmscratch.data.folder_check.statistics import SIZES
+from mmscratch.process import whole_file
 from mmscratch.visualization import html_page
 
 TEMPLATE = Path(__file__).with_name('check.html.jinja')

@@ -12,12 +12,12 @@ import mmcv
 import numpy as np
 from PIL import Image
 
-from mmscratch.config import cpu_threads
 from mmscratch.data import image_check
 from mmscratch.data.image_check import TIFF_MAGIC, ImageFacts
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.transforms.load_image_from_file import read
 from mmscratch.errors import InputError, describe
+from mmscratch.process import cpu_threads
+from mmscratch.process.progress_bar import ProgressBar
 
 HASH_SIDE = 16  # of the perceptual hash: 256 bits
 _SIDE = 4 * HASH_SIDE  # pixels that imagehash looks at

@@ -12,7 +12,7 @@ import numpy as np
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.folder_check.split import Split
 from mmscratch.data.mask_table import as_rle
-from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.process.progress_bar import ProgressBar
 
 _AT_A_TIME = 5000  # images, which bounds the memory; AP is 1.0 if it is 1.0 of each part
 

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from mmscratch.config import stop_signals
+from mmscratch.process import stop_signals
 
 SCRIPT = """
 import multiprocessing, os, signal, sys, time
-from mmscratch.config import stop_signals
+from mmscratch.process import stop_signals
 from mmscratch.errors import one_line_errors
 
 def work():

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from mmscratch.config import whole_file
+from mmscratch.process import whole_file
 
 
 def test_two_writers_of_one_file(tmp_path):

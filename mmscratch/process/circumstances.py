@@ -4,7 +4,7 @@ import platform
 from importlib.metadata import version
 
 import mmscratch
-from mmscratch.config import cpu_threads
+from mmscratch.process import cpu_threads
 
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmdet', 'numpy', 'hotcoco')
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.process.progress_bar import ProgressBar
 
 
 class Terminal(io.StringIO):

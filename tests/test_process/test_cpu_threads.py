@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmscratch.config import circumstances, cpu_threads
+from mmscratch.process import circumstances, cpu_threads
 
 ROOT = Path(__file__).parents[2]
 
