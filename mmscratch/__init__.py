@@ -13,7 +13,6 @@ Import ``mmscratch`` before ``mmdet``: its ``ops`` supply the compiled operators
 lacks.
 """
 
-from mmscratch.config import moved_modules
 from mmscratch.ops import backend
 from mmscratch.process import cpu_threads
 
@@ -21,6 +20,5 @@ __version__ = '0.1.0'
 
 # before the first import of torch
 cpu_threads.bound_spinning()
-moved_modules.install()
 # before the first import of mmcv.ops, which looks for mmcv._ext
 backend.install()

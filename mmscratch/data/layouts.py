@@ -198,7 +198,7 @@ def _check_dataset(
     name = type_name(dataset)
     if name == 'VocFolderDataset':
         return voc_check.check(dataset, drop_bad_boxes, decode)
-    if name in ('VOCDataset', 'VOCWithDifficult', 'VocWithDifficultDataset'):
+    if name in ('VOCDataset', 'VocWithDifficultDataset'):
         voc_check.check_archive(dataset)
     elif str(dataset.get('ann_file')).endswith('.json'):
         report = coco_check.check(dataset, drop_bad_boxes, decode)

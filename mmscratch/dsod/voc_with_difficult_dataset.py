@@ -4,8 +4,7 @@ from mmdet.datasets import VOCDataset
 from mmdet.registry import DATASETS
 
 
-# the second name is that of configs released before
-@DATASETS.register_module(name=['VocWithDifficultDataset', 'VOCWithDifficult'])
+@DATASETS.register_module()
 class VocWithDifficultDataset(VOCDataset):
     """VOCDataset that treats objects marked "difficult" like all others.
 

@@ -147,7 +147,7 @@ def run_of(file: Path, meta: dict[str, Any], name: str | None) -> TrainingRun:
 
     Raises:
         InputError: metrics.json is of another run; or ``name``, or the checkpoint's name of its
-            experiment, is no file name; or the run counted forward passes.
+            experiment, is no file name.
     """
     # tools/import_dsod.py writes no experiment's name: the file's name replaces it
     stem = re.sub(r'_\d{8}_\d{6}$', '', str(meta.get('experiment_name', file.stem)))
@@ -172,11 +172,6 @@ def run_of(file: Path, meta: dict[str, Any], name: str | None) -> TrainingRun:
                 f'{stem} with seed {seed}; put the checkpoint back beside its own metrics.json'
             )
     cfg = released_config(meta['cfg'], str(file))
-    if (passes := (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)) > 1:
-        raise InputError(
-            f'{file}: its run counted forward passes, {passes} a step, and iterations here are '
-            'optimizer steps; publish it with the version of mmscratch that trained it'
-        )
     if name is None:
         roots = (node.get('data_root') for node in walk(cfg.get('train_dataloader')))
         name = next((Path(root).name for root in roots if root), '')

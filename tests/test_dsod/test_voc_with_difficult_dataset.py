@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 from mmdet.datasets import VOCDataset
-from mmdet.registry import DATASETS
 
 from mmscratch.dsod.voc_with_difficult_dataset import VocWithDifficultDataset
 
@@ -41,7 +40,3 @@ def test_difficult_objects_are_objects(tmp_path):
     for instance in theirs:
         del instance['ignore_flag']
     assert ours == theirs
-
-
-def test_configs_released_before_name_it_otherwise():
-    assert DATASETS.get('VOCWithDifficult') is VocWithDifficultDataset
