@@ -3,11 +3,11 @@
 The life of a run of ``tools/train.py``:
 
 1. ``config`` checks keys and values, fits batch, learning rate and length, and claims the folder.
-2. ``data`` points the config at the user's images and checks them.
+2. ``data`` points the config at the user's images and checks them; its ``samplers`` and the
+   training loop (``loops``) choose the images of each step, the same on any number of GPUs.
 3. ``weights`` loads a checkpoint, and translates its names to the model's.
 4. ``hooks`` initialize and check the model before the first step, and watch it after each.
-5. ``loops`` and ``samplers`` choose the images of each step, the same on any number of GPUs.
-6. ``evaluation`` and ``visualization`` make numbers, curves and pictures of each validation.
+5. ``evaluation`` and ``visualization`` make numbers, curves and pictures of each validation.
 
 Import ``mmscratch`` before ``mmdet``: its ``ops`` supply the compiled operators that mmcv-lite
 lacks.

@@ -677,7 +677,7 @@ def test_subsets_are_written(shapes, tmp_path):
     run(sys.executable, *subset, '--of', train, '--minus', tmp_path / 'some.json')
     assert json.loads(out.read_text())['ids'] == sorted(set(ids) - kept)
     run(sys.executable, *subset, '--number', '3', '--seed', '5')
-    from mmscratch.samplers.subset import choose_ids, read_ids
+    from mmscratch.data.samplers.subset import choose_ids, read_ids
 
     assert read_ids(str(out)) == sorted(choose_ids(ids, 3, 5))
     val = shapes / 'annotations/instances_val.json'

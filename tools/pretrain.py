@@ -132,8 +132,8 @@ def train(args: argparse.Namespace, cfg: Config) -> None:
     from mmengine.runner import Runner
 
     from mmscratch.data import unlabelled_images
+    from mmscratch.data.samplers.subset import read_ids
     from mmscratch.hooks.named_errors_hook import NamedErrorsHook
-    from mmscratch.samplers.subset import read_ids
     from mmscratch.weights import resumption
 
     pipeline = cfg.train_dataloader.dataset.pipeline

@@ -22,11 +22,11 @@ from torch.utils.data import DataLoader, Dataset
 from mmscratch.data import coco_folder, coco_json, layouts, repoint
 from mmscratch.data.coco_json import CocoJson
 from mmscratch.data.image_check import find_images, look_at_all
+from mmscratch.data.samplers.subset import ImageId, choose_ids, read_ids, record_of, sha256_of_ids
 from mmscratch.errors import InputError
 from mmscratch.evaluation.inferencer import Inferencer
 from mmscratch.process import whole_file
 from mmscratch.process.progress_bar import ProgressBar
-from mmscratch.samplers.subset import ImageId, choose_ids, read_ids, record_of, sha256_of_ids
 
 # A class with fewer held-out objects than this takes the threshold of all classes together.
 LEAST_OBJECTS = 10

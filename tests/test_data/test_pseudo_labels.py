@@ -11,8 +11,8 @@ from mmengine.config import Config
 
 from mmscratch.data import coco_json, layouts, pseudo_labels
 from mmscratch.data.pseudo_labels import HeldOut, ImageDetections, Threshold
+from mmscratch.data.samplers.subset import choose_ids, sha256_of_ids
 from mmscratch.errors import InputError
-from mmscratch.samplers.subset import choose_ids, sha256_of_ids
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 CLASSES = ('cat', 'dog')

@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from mmscratch.data.samplers import InfiniteSubsetSampler
 from mmscratch.errors import InputError
 from mmscratch.evaluation import AccuracyMetric, FullCocoMetric
 from mmscratch.hooks import InitHook, PreflightHook
@@ -21,7 +22,6 @@ from mmscratch.hooks.preflight_hook import (
 )
 from mmscratch.hooks.val_loss_hook import ValLossHook
 from mmscratch.loops import ResumableIterBasedTrainLoop
-from mmscratch.samplers import InfiniteSubsetSampler
 from mmscratch.weights import checkpoint
 from mmscratch.weights.checkpoint import hash_of_tensors
 

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mmscratch.data.samplers.subset import choose_ids, read_ids, select_subset, sha256_of_ids
 from mmscratch.errors import InputError
-from mmscratch.samplers.subset import choose_ids, read_ids, select_subset, sha256_of_ids
 
 
 class Images:

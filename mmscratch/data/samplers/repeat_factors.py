@@ -68,7 +68,7 @@ def repeated(factors: np.ndarray, seed: int, number: int) -> np.ndarray:
     A factor of 2.3 is 2 or 3, the latter in 3 of 10 passes. The paper rounds each image by a draw
     of its own. Here the draws of a pass depend on each other (systematic sampling), so that all
     passes have the same length, :func:`pass_length`. As in
-    :func:`~mmscratch.samplers.pass_order.pass_order` a pass needs no state of those before it.
+    :func:`~mmscratch.data.samplers.pass_order.pass_order` a pass needs no state of those before it.
     """
     whole = np.floor(factors).astype(int)
     shares = factors - whole

@@ -9,10 +9,10 @@ import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import InfiniteSampler
 
+from mmscratch.data.samplers.pass_order import pass_order
+from mmscratch.data.samplers.repeat_factors import pass_length, repeat_factors, repeated
+from mmscratch.data.samplers.subset import read_ids, select_subset
 from mmscratch.errors import InputError
-from mmscratch.samplers.pass_order import pass_order
-from mmscratch.samplers.repeat_factors import pass_length, repeat_factors, repeated
-from mmscratch.samplers.subset import read_ids, select_subset
 
 
 @DATA_SAMPLERS.register_module()
@@ -27,8 +27,8 @@ class InfiniteSubsetSampler(InfiniteSampler):
 
     Args:
         subset: Number of images drawn without replacement, or a file of image ids (see
-            :func:`~mmscratch.samplers.subset.read_ids`); None for all images. The draw is from the
-            images that ``filter_cfg`` of the data set keeps.
+            :func:`~mmscratch.data.samplers.subset.read_ids`); None for all images. The draw is from
+            the images that ``filter_cfg`` of the data set keeps.
         subset_seed: Chooses the images, while ``seed`` chooses their order. For one
             ``subset_seed`` a smaller subset is part of every larger one.
         labelled: File of the ids of the labelled images, where the others have pseudo labels;
@@ -38,8 +38,8 @@ class InfiniteSubsetSampler(InfiniteSampler):
             by orientation. Zoph et al. (2020) minimize (L + alpha * L_pseudo) / (1 + alpha).
             With a share s that is the mean loss of a draw for alpha = (1 - s) / s.
         repeat_threshold: Share of images below which a class is rare; images of such classes occur
-            several times in a pass (:mod:`~mmscratch.samplers.repeat_factors`). LVIS has 0.001,
-            None repeats nothing. Shares are those of the subset.
+            several times in a pass (:mod:`~mmscratch.data.samplers.repeat_factors`). LVIS has
+            0.001, None repeats nothing. Shares are those of the subset.
 
     Example:
         >>> train_dataloader = dict(

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmscratch.data.samplers import FiniteSubsetSampler, InfiniteSubsetSampler
+from mmscratch.data.samplers.pass_order import pass_order
+from mmscratch.data.samplers.repeat_factors import repeat_factors
 from mmscratch.errors import InputError
-from mmscratch.samplers import FiniteSubsetSampler, InfiniteSubsetSampler
-from mmscratch.samplers.pass_order import pass_order
-from mmscratch.samplers.repeat_factors import repeat_factors
 
 
 class Images:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from mmengine.dataset import DefaultSampler
 
-from mmscratch.errors import InputError
-from mmscratch.samplers import (
+from mmscratch.data.samplers import (
     AspectRatioGroupedBatchSampler,
     FiniteSubsetSampler,
     InfiniteSubsetSampler,
 )
+from mmscratch.errors import InputError
 
 SHAPES = dict(portrait=(30, 40), square=(30, 30), landscape=(40, 30))
 

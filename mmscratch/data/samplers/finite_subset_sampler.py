@@ -7,9 +7,9 @@ import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
 
-from mmscratch.samplers.pass_order import pass_order
-from mmscratch.samplers.repeat_factors import pass_length, repeat_factors, repeated
-from mmscratch.samplers.subset import select_subset
+from mmscratch.data.samplers.pass_order import pass_order
+from mmscratch.data.samplers.repeat_factors import pass_length, repeat_factors, repeated
+from mmscratch.data.samplers.subset import select_subset
 
 
 @DATA_SAMPLERS.register_module()
@@ -17,7 +17,7 @@ class FiniteSubsetSampler(DefaultSampler):
     """Yield this rank's dataset indices of one epoch; over all ranks each image occurs once.
 
     Rank r of W takes the draws r, r + W, ... of the epoch's order. This order is that of the same
-    pass of :class:`~mmscratch.samplers.InfiniteSubsetSampler`. With ``round_up`` the order is
+    pass of :class:`~mmscratch.data.samplers.InfiniteSubsetSampler`. With ``round_up`` the order is
     repeated from its start until every rank has the same number of images. ``len()`` is the number
     of draws of this rank. ``subset``, ``subset_seed`` and ``repeat_threshold`` are those of the
     infinite sampler; with the latter images of rare classes occur several times.

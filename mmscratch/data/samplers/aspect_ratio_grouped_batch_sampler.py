@@ -8,8 +8,8 @@ import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from torch.utils.data import BatchSampler
 
+from mmscratch.data.samplers.infinite_subset_sampler import InfiniteSubsetSampler
 from mmscratch.errors import InputError
-from mmscratch.samplers.infinite_subset_sampler import InfiniteSubsetSampler
 
 
 @DATA_SAMPLERS.register_module()
