@@ -5,7 +5,7 @@ import mmscratch.data.samplers
 import mmscratch.data.transforms
 import mmscratch.data.unlabelled_images
 import mmscratch.data.voc_folder_dataset
-import mmscratch.dsod
+import mmscratch.data.voc_with_difficult_dataset
 import mmscratch.evaluation
 import mmscratch.hooks
 import mmscratch.loops

@@ -30,8 +30,8 @@ from safetensors.torch import save as safetensors_bytes
 from mmscratch.data import coco_check, coco_json, voc_xml
 from mmscratch.data.exports import cache
 from mmscratch.data.samplers import subset
-from mmscratch.dsod import caffe_weights
 from mmscratch.errors import InputError
+from mmscratch.models.dsod import caffe_weights
 from mmscratch.process import circumstances
 from mmscratch.weights import checkpoint, checkpoint_config
 

@@ -4,6 +4,7 @@ from mmscratch.models import inside_anchors, speedups
 from mmscratch.models.conv_muon import ConvMuon
 from mmscratch.models.dense_cl import DenseCL
 from mmscratch.models.detectron_tta import DetectronTTAModel
+from mmscratch.models.dsod import DSODHead, DSODNeck, DSODNet
 from mmscratch.models.float32_roi_extractor import Float32RoIExtractor
 from mmscratch.models.image_classifier import ImageClassifier
 from mmscratch.models.keypoint_head import KeypointRCNNHead

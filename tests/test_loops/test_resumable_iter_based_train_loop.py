@@ -23,10 +23,10 @@ from mmscratch.data.samplers import (
     FiniteSubsetSampler,
     InfiniteSubsetSampler,
 )
+from mmscratch.data.seeded_dataset import current_step
 from mmscratch.errors import InputError
 from mmscratch.hooks import MeanOverRanksHook, SafeCheckpointHook
 from mmscratch.loops import ResumableIterBasedTrainLoop
-from mmscratch.loops.seeded_dataset import current_step
 from mmscratch.weights import checkpoint
 
 keyed_batches = ResumableIterBasedTrainLoop.keyed_batches

@@ -17,8 +17,8 @@ from mmscratch.config.sections import type_name
 from mmscratch.data import image_check, repoint
 from mmscratch.data.folder_check.split import Split
 from mmscratch.data.mask_table import as_rle
+from mmscratch.data.seeded_dataset import random_state_kept
 from mmscratch.data.transforms import LoadImageFromFile
-from mmscratch.loops.seeded_dataset import random_state_kept
 from mmscratch.visualization import html_page
 
 IMAGES = 6

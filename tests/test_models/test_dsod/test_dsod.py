@@ -11,10 +11,10 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmscratch.benchmark.complexity import detector_multiply_adds
-from mmscratch.dsod import DSODHead, DSODNet
 from mmscratch.errors import InputError
+from mmscratch.models.dsod import DSODHead, DSODNet
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs/dsod'
+CONFIGS = Path(__file__).resolve().parents[3] / 'configs/dsod'
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 # trainable parameters, numbers in the authors' file (with BN's mean, variance and factor)
 SIZES = {

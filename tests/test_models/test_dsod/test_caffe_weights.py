@@ -15,11 +15,11 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import Config
 from torch import nn
 
-from mmscratch.dsod.caffe_weights import import_dsod, read_layers
 from mmscratch.errors import InputError
+from mmscratch.models.dsod.caffe_weights import import_dsod, read_layers
 from mmscratch.weights import checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MAPS = ['First', 'Second', 'Third', 'Fourth', 'Fifth', 'Sixth']
 CLASSES, PRIORS = 3, [4, 6, 6, 6, 4, 4]
 # of the small net: A, B, k, layers of the blocks, the last transition and half a map's channels

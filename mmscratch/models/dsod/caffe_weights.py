@@ -16,10 +16,10 @@ from google.protobuf.message import DecodeError, Message
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from mmscratch.dsod.dsod_head import DSODHead
-from mmscratch.dsod.dsod_neck import DSODNeck
-from mmscratch.dsod.dsod_net import DSODNet
 from mmscratch.errors import InputError
+from mmscratch.models.dsod.dsod_head import DSODHead
+from mmscratch.models.dsod.dsod_neck import DSODNeck
+from mmscratch.models.dsod.dsod_net import DSODNet
 
 # The fields of Caffe's caffe.proto that are read; protobuf skips all others of a file.
 _FIELDS = (

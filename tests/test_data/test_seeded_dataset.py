@@ -3,7 +3,7 @@ import random
 import numpy as np
 import torch
 
-from mmscratch.loops.seeded_dataset import SeededDataset, derive_seed
+from mmscratch.data.seeded_dataset import SeededDataset, derive_seed
 
 
 class Noise:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from mmdet.datasets import VOCDataset
 
-from mmscratch.dsod.voc_with_difficult_dataset import VocWithDifficultDataset
+from mmscratch.data.voc_with_difficult_dataset import VocWithDifficultDataset
 
 OBJECT = (
     '<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{x}</xmin>'

@@ -7,7 +7,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmscratch.dsod.dsod_net import halving_pool, pre_activation_conv
+from mmscratch.models.dsod.dsod_net import halving_pool, pre_activation_conv
 
 
 class Reuse(nn.Module):
