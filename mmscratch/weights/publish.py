@@ -24,7 +24,6 @@ from mmscratch.config import work_dir
 from mmscratch.config.scalars import read_scalars
 from mmscratch.config.sections import walk
 from mmscratch.errors import InputError
-from mmscratch.evaluation.metric_names import METAFILE
 from mmscratch.weights import checkpoint, checkpoint_config, safetensors_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +34,13 @@ KEPT_META = (
     *('experiment_name', 'time', 'mmengine_version'),
 )
 FILE_NAME = re.compile(r'[\w.+-]+')
+# in metrics.json -> task and metric in a metafile
+METAFILE = {
+    'bbox_mAP': ('Object Detection', 'box AP'),
+    'segm_mAP': ('Instance Segmentation', 'mask AP'),
+    'keypoints_mAP': ('Keypoint Detection', 'keypoint AP'),
+    'voc_mAP': ('Object Detection', 'VOC AP'),
+}
 # init in the proof -> folders of configs/
 FOLDERS = {'random': ('scratch', 'dsod'), 'pretrained': ('pretrained',)}
 
