@@ -24,7 +24,9 @@ from mmscratch.data.coco_json import CocoJson
 from mmscratch.data.image_check import find_images, look_at_all
 from mmscratch.data.samplers.subset import ImageId, choose_ids, read_ids, record_of, sha256_of_ids
 from mmscratch.errors import InputError
+from mmscratch.evaluation.full_coco_metric import BOX
 from mmscratch.evaluation.inferencer import Inferencer
+from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 from mmscratch.process import whole_file
 from mmscratch.process.progress_bar import ProgressBar
 
@@ -251,9 +253,6 @@ def choose_thresholds(
     Raises:
         InputError: the teacher finds none of the objects.
     """
-    from mmscratch.evaluation.full_coco_metric import BOX
-    from mmscratch.evaluation.renumbered_truth import RenumberedTruth
-
     truth = judged.content
     category_ids = {row['name']: row['id'] for row in truth['categories']}
     renumbered = RenumberedTruth(truth, judged.ids, [category_ids[name] for name in classes])

@@ -9,10 +9,11 @@ import pycocotools.mask
 import pytest
 from mmengine.config import Config
 
-from mmscratch.data import coco_json, layouts, pseudo_labels
-from mmscratch.data.pseudo_labels import HeldOut, ImageDetections, Threshold
+from mmscratch.data import coco_json, layouts
 from mmscratch.data.samplers.subset import choose_ids, sha256_of_ids
 from mmscratch.errors import InputError
+from mmscratch.evaluation import pseudo_labels
+from mmscratch.evaluation.pseudo_labels import HeldOut, ImageDetections, Threshold
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 CLASSES = ('cat', 'dog')
