@@ -19,10 +19,10 @@ from filelock import FileLock
 from mmengine.logging import print_log
 
 from mmscratch.data.coco_check import RECORD
+from mmscratch.data.duplicates import alike
 from mmscratch.data.exports import coco_export, cvat_xml, labelme, yolo
+from mmscratch.data.exports.division import SEED, SHARE, divide
 from mmscratch.data.exports.export import Content, Export
-from mmscratch.data.exports.split import SEED, SHARE, divide
-from mmscratch.data.folder_check.duplicates import alike
 from mmscratch.errors import InputError
 from mmscratch.process import whole_file
 

@@ -15,11 +15,11 @@ from pycocotools import mask as mask_utils
 
 from mmscratch.config.sections import type_name
 from mmscratch.data import image_check, repoint
-from mmscratch.data.folder_check.split import Split
 from mmscratch.data.mask_table import as_rle
 from mmscratch.data.seeded_dataset import random_state_kept
 from mmscratch.data.transforms import LoadImageFromFile
 from mmscratch.visualization import html_page
+from mmscratch.visualization.folder_check.split import Split
 
 IMAGES = 6
 VIEWS = 2  # augmented ones of each image

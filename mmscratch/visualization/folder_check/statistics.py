@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmscratch.data.box_table import SIZE_LIMITS
-from mmscratch.data.folder_check.pixels import Pixels
-from mmscratch.data.folder_check.split import Split
+from mmscratch.data.pixels import Pixels
+from mmscratch.visualization.folder_check.split import Split
 
 SIZES = ('small', 'medium', 'large')
 

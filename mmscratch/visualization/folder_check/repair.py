@@ -15,11 +15,11 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from mmscratch.data.coco_json import Rows
-from mmscratch.data.folder_check.finding import Findings
-from mmscratch.data.folder_check.pixels import MISSING
-from mmscratch.data.folder_check.split import Split
 from mmscratch.data.mask_table import MaskTable, whole_polygons
+from mmscratch.data.pixels import MISSING
 from mmscratch.errors import InputError
+from mmscratch.visualization.folder_check.finding import Findings
+from mmscratch.visualization.folder_check.split import Split
 
 _FARTHEST = 1e9  # a number of pixels is no larger
 _AT_A_TIME = 256  # boxes that are compared with all others, which bounds the memory

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mmscratch.data.folder_check.pixels import HASH_SIDE, Pixels, look_at_all
+from mmscratch.data.pixels import HASH_SIDE, Pixels, look_at_all
 from mmscratch.process import whole_file
 from mmscratch.process.progress_bar import ProgressBar
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from mmscratch.data import coco_json, repoint, voc_xml
 from mmscratch.data.coco_json import Rows
-from mmscratch.data.folder_check.finding import Findings
-from mmscratch.data.folder_check.pixels import Pixels
 from mmscratch.data.image_check import IMAGE_SUFFIXES
+from mmscratch.data.pixels import Pixels
+from mmscratch.visualization.folder_check.finding import Findings
 
 
 @dataclass

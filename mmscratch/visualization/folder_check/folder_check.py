@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
-from mmscratch.data import coco_json, layouts, repoint
+from mmscratch.data import coco_json, duplicates, layouts, repoint
 from mmscratch.data.exports import cache
-from mmscratch.data.folder_check import duplicates, repair, self_test, split, statistics
-from mmscratch.data.folder_check.finding import STOPS, Finding, Findings
-from mmscratch.data.folder_check.pixels import look_at_all
-from mmscratch.data.folder_check.statistics import Statistics, kind_of
+from mmscratch.data.pixels import look_at_all
 from mmscratch.errors import InputError
 from mmscratch.process import whole_file
 from mmscratch.process.progress_bar import ProgressBar
+from mmscratch.visualization.folder_check import repair, self_test, split, statistics
+from mmscratch.visualization.folder_check.finding import STOPS, Finding, Findings
+from mmscratch.visualization.folder_check.statistics import Statistics, kind_of
 
 _MOST_OBJECTS = 100  # of a class in an image, which COCO's metric counts
 _RARE = 1e-3  # of the training images: LVIS's threshold of repeat-factor sampling

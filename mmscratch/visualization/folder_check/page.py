@@ -8,12 +8,12 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import LogLocator, NullLocator
 
-from mmscratch.data.folder_check import gallery
-from mmscratch.data.folder_check.folder_check import FolderCheck
-from mmscratch.data.folder_check.gallery import Picture
-from mmscratch.data.folder_check.statistics import SIZES
 from mmscratch.process import whole_file
 from mmscratch.visualization import html_page
+from mmscratch.visualization.folder_check import gallery
+from mmscratch.visualization.folder_check.folder_check import FolderCheck
+from mmscratch.visualization.folder_check.gallery import Picture
+from mmscratch.visualization.folder_check.statistics import SIZES
 
 TEMPLATE = Path(__file__).with_name('check.html.jinja')
 _GROUPS = 8  # of images that resemble each other are shown

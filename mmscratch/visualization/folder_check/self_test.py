@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from mmscratch.data.coco_json import Rows
-from mmscratch.data.folder_check.split import Split
 from mmscratch.data.mask_table import as_rle
+from mmscratch.evaluation import FullCocoMetric
 from mmscratch.process.progress_bar import ProgressBar
+from mmscratch.visualization.folder_check.split import Split
 
 _AT_A_TIME = 5000  # images, which bounds the memory; AP is 1.0 if it is 1.0 of each part
 
@@ -41,8 +42,6 @@ def ap_of_truth(split: Split) -> dict[str, dict[str, float]]:
 def _evaluate(
     images: Rows, rows: Rows, categories: Rows, metrics: list[str]
 ) -> Iterator[tuple[str, float]]:
-    from mmscratch.evaluation import FullCocoMetric
-
     found: dict[int, Rows] = {image['id']: [] for image in images}
     for row in rows:
         if not row['iscrowd']:

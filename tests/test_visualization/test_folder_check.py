@@ -14,12 +14,12 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmscratch.data import layouts
-from mmscratch.data.folder_check import duplicates, page
-from mmscratch.data.folder_check.finding import KINDS
-from mmscratch.data.folder_check.folder_check import CHANGES, FolderCheck
-from mmscratch.data.folder_check.pixels import Pixels, look_at
+from mmscratch.data import duplicates, layouts
+from mmscratch.data.pixels import Pixels, look_at
 from mmscratch.errors import InputError
+from mmscratch.visualization.folder_check import page
+from mmscratch.visualization.folder_check.finding import KINDS
+from mmscratch.visualization.folder_check.folder_check import CHANGES, FolderCheck
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'

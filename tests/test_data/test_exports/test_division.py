@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmscratch.data import coco_json, layouts, repoint
+from mmscratch.data import coco_json, duplicates, layouts, repoint
+from mmscratch.data.duplicates import alike
 from mmscratch.data.exports import cache
-from mmscratch.data.exports.split import stratified
-from mmscratch.data.folder_check import duplicates
-from mmscratch.data.folder_check.duplicates import alike
-from mmscratch.data.folder_check.folder_check import FolderCheck
+from mmscratch.data.exports.division import stratified
 from mmscratch.errors import InputError
+from mmscratch.visualization.folder_check.folder_check import FolderCheck
 
 from .conftest import Drawn, box, coco, draw, write_json
 
