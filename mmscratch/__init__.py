@@ -9,6 +9,10 @@ The life of a run of ``tools/train.py``:
 4. ``hooks`` initialize and check the model before the first step, and watch it after each.
 5. ``evaluation`` and ``visualization`` make numbers, curves and pictures of each validation.
 
+A package imports those that stand before it here, and never one behind it: ``process``, ``config``
+and ``ops``, ``weights``, ``data``, ``models``, ``evaluation`` and ``loops``, ``visualization``,
+``hooks``, ``study``, ``benchmark``. ``command_line`` has the options that the tools share.
+
 Import ``mmscratch`` before ``mmdet``: its ``ops`` supply the compiled operators that mmcv-lite
 lacks.
 """

@@ -1,4 +1,4 @@
-"""Heads, backbones, detectors, pre-training, test-time augmentation; levers for GPUs."""
+"""Heads, backbones, detectors, DSOD, pre-training, test-time augmentation; levers for GPUs."""
 
 from mmscratch.models import inside_anchors, speedups
 from mmscratch.models.conv_muon import ConvMuon
