@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from mmscratch.config import stop_signals
+from mmscratch.process import stop_signals
 
 _PROJECT = Path(__file__).resolve().parents[1]
 _OUT_OF_MEMORY = 'OutOfMemoryError'  # torch's; its name saves the import of torch
@@ -45,7 +45,7 @@ def one_line_errors(interrupted: str = 'interrupted') -> Iterator[None]:
     line also names the run's log, which has the traceback. A bug of this project (:func:`is_bug`)
     keeps its traceback on stderr.
 
-    A signal (:mod:`mmscratch.config.stop_signals`) ends the tool with the line ``interrupted`` and
+    A signal (:mod:`mmscratch.process.stop_signals`) ends the tool with the line ``interrupted`` and
     status 130, or, if a run has saved its last step, with that line and status 75. Its worker
     processes, which might wait for ever for a killed tool, end with it.
     """

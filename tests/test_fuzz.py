@@ -27,12 +27,12 @@ from mmengine.logging import HistoryBuffer
 from PIL import Image
 from safetensors.torch import save as safetensors_bytes
 
-from mmscratch.config import circumstances
 from mmscratch.data import coco_check, coco_json, voc_xml
 from mmscratch.data.exports import cache
-from mmscratch.dsod import caffe_weights
+from mmscratch.data.samplers import subset
 from mmscratch.errors import InputError
-from mmscratch.samplers import subset
+from mmscratch.models.dsod import caffe_weights
+from mmscratch.process import circumstances
 from mmscratch.weights import checkpoint, checkpoint_config
 
 CASES = int(os.environ.get('FUZZ_CASES', 15))

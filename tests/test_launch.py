@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 TOOL = """
 import os, sys, time
-from mmscratch.config import stop_signals
+from mmscratch.process import stop_signals
 from mmscratch.errors import one_line_errors
 with one_line_errors():
     stop_signals.save_first(sys.argv[1] == 'save')

@@ -19,10 +19,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmscratch.config import stop_signals
 from mmscratch.config.batch_plan import plan_batch
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
+from mmscratch.process import stop_signals
 from mmscratch.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -677,7 +677,7 @@ def test_subsets_are_written(shapes, tmp_path):
     run(sys.executable, *subset, '--of', train, '--minus', tmp_path / 'some.json')
     assert json.loads(out.read_text())['ids'] == sorted(set(ids) - kept)
     run(sys.executable, *subset, '--number', '3', '--seed', '5')
-    from mmscratch.samplers.subset import choose_ids, read_ids
+    from mmscratch.data.samplers.subset import choose_ids, read_ids
 
     assert read_ids(str(out)) == sorted(choose_ids(ids, 3, 5))
     val = shapes / 'annotations/instances_val.json'

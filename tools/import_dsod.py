@@ -34,7 +34,7 @@ def main() -> None:
 
     from mmdet.registry import DATASETS, MODELS
 
-    from mmscratch.dsod.caffe_weights import import_dsod
+    from mmscratch.models.dsod.caffe_weights import import_dsod
 
     with torch.device('meta'):
         model = MODELS.build(cfg.model)

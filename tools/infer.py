@@ -18,10 +18,11 @@ from pathlib import Path
 
 import cv2
 
-from mmscratch.config import shared_options, work_dir
+from mmscratch import command_line
+from mmscratch.config import work_dir
 from mmscratch.data.image_check import IMAGE_SUFFIXES, look_at_all
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process.progress_bar import ProgressBar
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,7 +48,7 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help="of an image (default: max_per_img of the model's config)",
     )
-    shared_options.add_tile_options(parser)
+    command_line.add_tile_options(parser)
     parser.add_argument('--device', help='such as cuda:0 or cpu; default: a GPU if there is one')
     return parser.parse_args()
 

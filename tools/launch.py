@@ -9,7 +9,7 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException, SubprocessContext
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from mmscratch.config import stop_signals
+from mmscratch.process import stop_signals
 
 # torchrun kills its processes 30 s after a signal. A run may train on for some steps, or validate,
 # before it saves. What has sent the signal knows its own limit.

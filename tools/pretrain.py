@@ -18,16 +18,16 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmscratch import command_line
 from mmscratch.config import (
     config_check,
-    cpu_threads,
     pretraining_recipe,
     schedule_length,
-    shared_options,
     work_dir,
 )
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process import cpu_threads
 
 # lambda of DenseCL; MoCo v2 has no dense loss
 METHODS = {'densecl': 0.5, 'moco': 0.0}
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', type=Path)
     parser.add_argument('--images', type=Path, nargs='+', required=True, metavar='DIR')
-    shared_options.add_channels_option(parser, '--images')
+    command_line.add_channels_option(parser, '--images')
     parser.add_argument('--iterations', type=int, metavar='N', help='default: 2000')
     parser.add_argument(
         '--method',
@@ -66,11 +66,11 @@ def parse_args() -> argparse.Namespace:
         help='images an iteration; the learning rate changes in proportion',
     )
     parser.add_argument('--init', metavar='FILE', help='begin with these weights, as in train.py')
-    shared_options.add_resume_option(parser)
+    command_line.add_resume_option(parser)
     parser.add_argument('--seed', type=int, default=0, help='of weights, order and views')
-    shared_options.add_run_options(parser)
+    command_line.add_run_options(parser)
     args = parser.parse_args()
-    shared_options.check_run_options(parser, args)
+    command_line.check_run_options(parser, args)
     for option, least in (('size', 32), ('batch_size', 2)):
         if getattr(args, option) < least:
             parser.error(f'--{option.replace("_", "-")} is at least {least}')
@@ -79,7 +79,7 @@ def parse_args() -> argparse.Namespace:
 
 def configure(args: argparse.Namespace) -> Config:
     """Combine the recipe, the detector's backbone and the command line."""
-    shared_options.refuse_keys(args.cfg_options, OPTIONS)
+    command_line.refuse_keys(args.cfg_options, OPTIONS)
     detector = config_check.load(args.config)
     cfg = pretraining_recipe.recipe_of(detector)
     cfg.model.dense_weight = METHODS[args.method]
@@ -132,8 +132,8 @@ def train(args: argparse.Namespace, cfg: Config) -> None:
     from mmengine.runner import Runner
 
     from mmscratch.data import unlabelled_images
+    from mmscratch.data.samplers.subset import read_ids
     from mmscratch.hooks.named_errors_hook import NamedErrorsHook
-    from mmscratch.samplers.subset import read_ids
     from mmscratch.weights import resumption
 
     pipeline = cfg.train_dataloader.dataset.pipeline

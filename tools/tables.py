@@ -40,11 +40,11 @@ from mmscratch.benchmark import (
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.benchmark.speed import speed_rows
 from mmscratch.config.learning_rate import learning_rate
-from mmscratch.evaluation.metric_names import METAFILE
 from mmscratch.study import page, real
 from mmscratch.study.page import markdown
 from mmscratch.study.real import summary
 from mmscratch.study.seed_statistics import spread
+from mmscratch.weights.publish import METAFILE
 
 ROOT = Path(__file__).resolve().parents[1]
 END = '<!-- end of table -->'

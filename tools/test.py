@@ -12,12 +12,14 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from mmscratch.config import config_check, cpu_threads, distributed, shared_options, work_dir
+from mmscratch import command_line
+from mmscratch.config import config_check, distributed, work_dir
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.config.sections import as_list
 from mmscratch.data import layouts, repoint, sensor_match
 from mmscratch.data.transforms.tile_views import tiled_pipeline
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process import cpu_threads
 from mmscratch.weights import checkpoint
 
 
@@ -27,9 +29,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', type=Path)
     parser.add_argument('checkpoint', type=Path)
-    shared_options.add_options(parser)
+    command_line.add_options(parser)
     views = parser.add_mutually_exclusive_group()
-    shared_options.add_tile_options(parser, views)
+    command_line.add_tile_options(parser, views)
     views.add_argument(
         '--tta',
         action='store_true',
@@ -43,7 +45,7 @@ def configure(args: argparse.Namespace) -> Config:
     """Load the config and change it as the command line says."""
     cfg = config_check.load(args.config, args.cfg_options)
     config_check.require(cfg, 'test_dataloader.dataset')
-    shared_options.apply_options(cfg, args, trains=False)
+    command_line.apply_options(cfg, args, trains=False)
     folder = args.work_dir or work_dir.default_work_dir(
         args.config, args.data, channels=args.channels
     )

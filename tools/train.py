@@ -23,20 +23,19 @@ from typing import TYPE_CHECKING
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmscratch import command_line
 from mmscratch.config import (
     batch_plan,
     config_check,
-    cpu_threads,
     distributed,
     schedule_length,
-    shared_options,
-    stop_signals,
     work_dir,
 )
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.data import layouts
 from mmscratch.errors import InputError, one_line_errors
 from mmscratch.ops import backend
+from mmscratch.process import cpu_threads, stop_signals
 from mmscratch.weights import resumption
 
 if TYPE_CHECKING:
@@ -57,8 +56,8 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', type=Path)
-    shared_options.add_options(parser)
-    shared_options.add_resume_option(parser)
+    command_line.add_options(parser)
+    command_line.add_resume_option(parser)
     parser.add_argument(
         '--requeue',
         action='store_true',
@@ -123,7 +122,7 @@ def parse_args() -> argparse.Namespace:
         'temporary folder, and say what the whole run would take; no image is decoded before',
     )
     args = parser.parse_args()
-    shared_options.check_run_options(parser, args)
+    command_line.check_run_options(parser, args)
     if args.requeue and 'SLURM_JOB_ID' not in os.environ:
         parser.error('--requeue is for a job of Slurm, and SLURM_JOB_ID is not set')
     if args.trial and args.resume:
@@ -133,7 +132,7 @@ def parse_args() -> argparse.Namespace:
 
 def configure(args: argparse.Namespace) -> Config:
     """Load the config and change it as the command line says."""
-    shared_options.refuse_keys(args.cfg_options, OPTIONS)
+    command_line.refuse_keys(args.cfg_options, OPTIONS)
     cfg = config_check.load(args.config, args.cfg_options)
     config_check.require(
         cfg,
@@ -142,7 +141,7 @@ def configure(args: argparse.Namespace) -> Config:
         'train_dataloader.dataset',
         'optim_wrapper.optimizer.lr',
     )
-    shared_options.apply_options(cfg, args)
+    command_line.apply_options(cfg, args)
     if args.iterations:
         schedule_length.set_iterations(cfg, args.iterations)
     default = work_dir.default_work_dir(

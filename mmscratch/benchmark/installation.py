@@ -28,8 +28,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, cast
 
-from mmscratch.config import cpu_threads
 from mmscratch.errors import InputError, describe
+from mmscratch.process import cpu_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'

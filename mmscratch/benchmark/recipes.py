@@ -15,8 +15,8 @@ from mmengine.registry import init_default_scope
 from mmscratch.benchmark.complexity import detector_multiply_adds
 from mmscratch.config.batch_plan import progressive_resizes
 from mmscratch.data.layouts import use_folder
+from mmscratch.data.seeded_dataset import SeededDataset
 from mmscratch.data.shapes.drawing import generate
-from mmscratch.loops.seeded_dataset import SeededDataset
 from mmscratch.study.miniature import plan
 from mmscratch.study.miniature.data import DETECTION
 from mmscratch.study.seed_statistics import spread

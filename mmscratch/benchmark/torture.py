@@ -20,9 +20,10 @@ from types import ModuleType
 from typing import Any
 
 from mmscratch.benchmark.start import ROOT, children
-from mmscratch.config import whole_file, work_dir
+from mmscratch.config import work_dir
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import one_line_errors
+from mmscratch.process import whole_file
 from mmscratch.weights import checkpoint
 
 CONFIG = ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'

@@ -6,8 +6,12 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmscratch.config.sections import as_list, type_name, walk, walk_paths
-from mmscratch.data.data_report import DataReport
 from mmscratch.errors import InputError
+
+# Detections of a class in an image that COCO's metrics count for boxes and masks, in AR@N; AP takes
+# the last number. For keypoints COCOeval has one of its own.
+PROPOSAL_NUMS = (1, 10, 100)
+KEYPOINT_DETECTIONS = 20
 
 # Sections of a model's config for other stages than the final detections.
 _OTHER_STAGES = frozenset({'rpn', 'rpn_head', 'rpn_proposal', 'train_cfg'})
@@ -66,32 +70,22 @@ def set_max_detections(cfg: Config | ConfigDict, number: int) -> None:
             metric['proposal_nums'] = [1, 10, number]
 
 
-def note_crowded_images(cfg: Config, split: str, report: DataReport) -> None:
-    """Note how many images of 'val' or 'test' have more objects than are kept or counted."""
-    kept = min(
-        (stage[key] for stage in _final_stages(cfg.get('model')) for key in _KEPT if key in stage),
-        default=None,
+def limits(cfg: Config, split: str) -> tuple[int | None, int | None]:
+    """How many detections of an image the model keeps, and of a class COCO's metric counts.
+
+    Args:
+        cfg: of a detector.
+        split: 'val' or 'test', whose metric it is.
+
+    Returns:
+        Each is None if there is no such limit.
+    """
+    kept = (
+        stage[key] for stage in _final_stages(cfg.get('model')) for key in _KEPT if key in stage
     )
     metrics = as_list(cfg.get(f'{split}_evaluator'))
-    counted = min((limit for metric in metrics for limit in _counted(metric)), default=None)
-    crowded = [
-        (objects, of_a_class)
-        for objects, of_a_class in report.crowding
-        if (kept and objects > kept) or (counted and of_a_class > counted)
-    ]
-    if not crowded:
-        return
-    most, most_of_a_class = map(max, zip(*crowded))
-    limits = []
-    if kept:
-        limits.append(f'the model keeps {kept} detections an image (max_per_img)')
-    if counted:
-        limits.append(f"COCO's metric counts {counted} of a class (proposal_nums)")
-    report.notes.append(
-        f'WARNING: {len(crowded)} of {report.images} images have more objects than can be found, '
-        f'up to {most}, of one class up to {most_of_a_class}: {" and ".join(limits)}; '
-        f'--max-detections {max(most, kept or 0, 100)} sets {"both" if len(limits) == 2 else "it"}'
-    )
+    counted = (limit for metric in metrics for limit in _counted(metric))
+    return min(kept, default=None), min(counted, default=None)
 
 
 def _final_stages(node: Any) -> Iterator[dict]:
@@ -105,9 +99,6 @@ def _final_stages(node: Any) -> Iterator[dict]:
 
 def _counted(metric: dict) -> Iterator[int]:
     """How many detections of a class in an image COCO's metrics count."""
-    from mmscratch.evaluation.coco_keypoint_metric import DETECTIONS
-    from mmscratch.evaluation.full_coco_metric import PROPOSAL_NUMS
-
     name, numbers = type_name(metric), metric.get('proposal_nums')
     if name == 'CocoMetric':
         yield PROPOSAL_NUMS[-1]  # its own proposal_nums concern recall only
@@ -115,4 +106,4 @@ def _counted(metric: dict) -> Iterator[int]:
         yield (numbers or PROPOSAL_NUMS)[-1]
         has_keypoints = 'keypoints' in metric.get('metric', 'keypoints')
         if name == 'CocoKeypointMetric' and has_keypoints and not numbers:
-            yield DETECTIONS
+            yield KEYPOINT_DETECTIONS

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from mmscratch.config import whole_file
 from mmscratch.errors import InputError
+from mmscratch.process import whole_file
 
 # Files that a run overwrites in place.
 WRITTEN = ('*.pth', 'last_checkpoint', 'init_stats.json', 'curves.png', 'pictures/*')

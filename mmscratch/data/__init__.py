@@ -1,1 +1,1 @@
-"""A user's images: folders of any layout, their check, data sets, transforms; drawn SHAPES."""
+"""A user's images: folders of any layout, data sets, samplers, transforms; drawn SHAPES."""

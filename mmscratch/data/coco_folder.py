@@ -1,6 +1,5 @@
 """Points any config at any folder in COCO layout."""
 
-import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from mmscratch.config.registered_classes import accepted_arguments, classes_named
 from mmscratch.config.sections import type_name, walk
 from mmscratch.data import coco_json, repoint
 from mmscratch.data.coco_json import CocoJson
@@ -201,14 +201,13 @@ def _repoint_evaluator(cfg: Config, split: str, annotation_file: Path) -> None:
 
 def _become_full_coco_metric(cfg: Config, metric: ConfigDict) -> None:
     """MMDetection's metrics do not take all ids, and mix up classes whose ids do not ascend."""
-    from mmscratch.evaluation import FullCocoMetric
-
     repoint.register_all(cfg)
     name = type_name(metric)
     given = dict(metric)
     if name == 'CocoMetric':
         # proposal_nums have another meaning there
-        taken = {'_scope_', *inspect.signature(FullCocoMetric).parameters} - {'proposal_nums'}
+        [ours] = classes_named('val_evaluator', 'FullCocoMetric')
+        taken = {'_scope_', *accepted_arguments(ours)[0]} - {'proposal_nums'}
         kept = {key: value for key, value in given.items() if key in {'type', *taken}}
         dropped = [f'{key}={given[key]!r}' for key in given if key not in kept]
         if dropped:

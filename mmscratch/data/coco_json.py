@@ -18,9 +18,9 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from mmscratch.data import regular_file
 from mmscratch.data.mask_table import MaskTable
 from mmscratch.errors import InputError
+from mmscratch.process import regular_file
 
 Rows = list[dict[str, Any]]
 

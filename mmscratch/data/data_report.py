@@ -85,6 +85,33 @@ class DataReport:
                 f"images too, the first is '{own}' ('{other}'): the AP will be flattered"
             )
 
+    def note_crowding(self, kept: int | None, counted: int | None) -> None:
+        """Note how many images have more objects than a model keeps, or a metric counts.
+
+        Args:
+            kept: detections of an image that the model keeps; None for all.
+            counted: detections of a class in an image that the metric counts; None for all.
+        """
+        crowded = [
+            (objects, of_a_class)
+            for objects, of_a_class in self.crowding
+            if (kept and objects > kept) or (counted and of_a_class > counted)
+        ]
+        if not crowded:
+            return
+        most, most_of_a_class = map(max, zip(*crowded))
+        limits = []
+        if kept:
+            limits.append(f'the model keeps {kept} detections an image (max_per_img)')
+        if counted:
+            limits.append(f"COCO's metric counts {counted} of a class (proposal_nums)")
+        both = 'both' if len(limits) == 2 else 'it'
+        self.notes.append(
+            f'WARNING: {len(crowded)} of {self.images} images have more objects than can be found, '
+            f'up to {most}, of one class up to {most_of_a_class}: {" and ".join(limits)}; '
+            f'--max-detections {max(most, kept or 0, 100)} sets {both}'
+        )
+
     def lines(self) -> list[str]:
         """The report for the log: totals, table of classes, remarks, checksum."""
         objects = sum(self.instances.values())

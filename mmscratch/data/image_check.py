@@ -22,9 +22,9 @@ from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from mmscratch.data.progress_bar import ProgressBar
-from mmscratch.data.regular_file import open_regular
 from mmscratch.errors import InputError
+from mmscratch.process.progress_bar import ProgressBar
+from mmscratch.process.regular_file import open_regular
 
 # Of two images of one name in VOC layout the first suffix counts.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.npy', '.dcm')

@@ -16,11 +16,11 @@ from typing import Any
 
 from mmdet.registry import TRANSFORMS
 
-from mmscratch.config import cpu_threads, whole_file
 from mmscratch.config.sections import type_name
 from mmscratch.data.image_check import ImageFacts, look_at, look_at_all
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, describe
+from mmscratch.process import cpu_threads, whole_file
+from mmscratch.process.progress_bar import ProgressBar
 
 
 def check_images(

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmscratch.config.detection_limit import note_crowded_images
+from mmscratch.config import detection_limit
 from mmscratch.config.sections import as_list, type_name
 from mmscratch.data import (
     coco_check,
@@ -187,7 +187,7 @@ def check(
         raise InputError(cache.name_sources('; '.join(dict.fromkeys(faults)), files))
     for split in {'val', 'test'}.intersection(splits):
         for report in reports[split]:
-            note_crowded_images(cfg, split, report)
+            report.note_crowding(*detection_limit.limits(cfg, split))
     return [report for found in reports.values() for report in found]
 
 
@@ -198,7 +198,7 @@ def _check_dataset(
     name = type_name(dataset)
     if name == 'VocFolderDataset':
         return voc_check.check(dataset, drop_bad_boxes, decode)
-    if name in ('VOCDataset', 'VOCWithDifficult', 'VocWithDifficultDataset'):
+    if name in ('VOCDataset', 'VocWithDifficultDataset'):
         voc_check.check_archive(dataset)
     elif str(dataset.get('ann_file')).endswith('.json'):
         report = coco_check.check(dataset, drop_bad_boxes, decode)

@@ -229,7 +229,7 @@ def _reads_objects(dataset: Mapping[str, Any]) -> bool:
         datasets.OpenImagesDataset,
         datasets.XMLDataset,
     )
-    kind = registered(dataset, 'DATASETS')
+    kind = class_of(dataset, 'DATASETS')
     return issubclass(kind, kinds) and not issubclass(kind, datasets.CocoPanopticDataset)
 
 
@@ -237,7 +237,7 @@ def _reads_coco(dataset: Mapping[str, Any]) -> bool:
     """Whether the data set is a CocoDataset, or a subclass of it from outside of MMDetection."""
     from mmdet.datasets import CocoDataset
 
-    kind = registered(dataset, 'DATASETS')
+    kind = class_of(dataset, 'DATASETS')
     return kind is CocoDataset or _is_own(kind, CocoDataset)
 
 
@@ -248,7 +248,7 @@ def known_metrics(cfg: Config, split: str) -> list[dict]:
     found = as_list(cfg.get(f'{split}_evaluator'))
     for metric in found:
         name = type_name(metric)
-        if name not in METRICS and not _is_own(registered(metric, 'METRICS'), CocoMetric):
+        if name not in METRICS and not _is_own(class_of(metric, 'METRICS'), CocoMetric):
             raise InputError(
                 f'{split}_evaluator.type={name}: cannot be pointed at a folder of --data; '
                 f'use CocoMetric'
@@ -261,7 +261,7 @@ def _is_own(kind: type, parent: type) -> bool:
     return issubclass(kind, parent) and not kind.__module__.startswith('mmdet.')
 
 
-def registered(node: Mapping[str, Any], registry: str) -> type:
+def class_of(node: Mapping[str, Any], registry: str) -> type:
     """The class that a config's node names; ``object`` for one that MMDetection does not know."""
     from mmdet import registry as registries
 

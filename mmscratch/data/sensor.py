@@ -15,8 +15,8 @@ from mmengine.logging import print_log
 from mmscratch.config.sections import as_list, type_name, walk, walk_paths
 from mmscratch.data import coco_json, repoint, voc_xml
 from mmscratch.data.image_check import IMAGE_SUFFIXES, ImageFacts, find_images, look_at_all
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
+from mmscratch.process.progress_bar import ProgressBar
 
 HEADERS = 64  # looked at to learn what the images are; the check of the data looks at all
 MEASURED = 500  # images whose mean and deviation are measured
@@ -62,7 +62,7 @@ def fit(
             the model takes three channels alone.
     """
     paths = image_paths(cfg)
-    some = spread(paths, HEADERS)
+    some = evenly(paths, HEADERS)
     found = [(path, fact) for path, fact in zip(some, look_at_all(some)) if not fact.fault]
     if not found or (channels is None and _is_colour(found)):
         if shown:
@@ -86,7 +86,7 @@ def fit(
         step['shown'] = list(shown)
     mean, std, told = [0.0] * len(chosen), [1.0] * len(chosen), 'mean and deviation: as trained'
     if measure:
-        mean, std, told = _measured(spread(paths, MEASURED), step, len(paths))
+        mean, std, told = _measured(evenly(paths, MEASURED), step, len(paths))
     print_log(
         f'{found[0][0].parent}: images of {found[0][1].kind} (headers of {len(found)}); '
         f'the network takes {_some(chosen, ", ")}; {told}',
@@ -120,7 +120,7 @@ def image_paths(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -
     return []
 
 
-def spread(paths: Sequence[Path], number: int) -> list[Path]:
+def evenly(paths: Sequence[Path], number: int) -> list[Path]:
     """So many paths from all parts of the list, always the same, without those that are absent."""
     chosen = np.linspace(0, len(paths) - 1, min(number, len(paths))).round().astype(int)
     return [paths[i] for i in chosen if os.path.isfile(paths[i])]
@@ -253,7 +253,7 @@ def _fit_model(cfg: Config, mean: list[float], std: list[float]) -> None:
         type='SensorDataPreprocessor', mean=mean, std=std, bgr_to_rgb=False, rgb_to_bgr=False
     )
     backbone = model.get('backbone') or {}
-    kind = repoint.registered(backbone, 'MODELS')
+    kind = repoint.class_of(backbone, 'MODELS')
     if any('in_channels' in inspect.signature(c).parameters for c in kind.__mro__[:-1]):
         backbone['in_channels'] = len(mean)
     elif len(mean) != 3:

@@ -73,7 +73,7 @@ def value_remarks(
         return []
 
     def images() -> Iterator[np.ndarray]:
-        for path in sensor.spread(paths, _LOOKED_AT):
+        for path in sensor.evenly(paths, _LOOKED_AT):
             try:
                 yield loader.image(path)
             except Exception:  # told where all images are loaded

@@ -9,16 +9,16 @@ import numpy as np
 from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
-from mmscratch.config import whole_file
 from mmscratch.data import coco_json, layouts, repoint
 from mmscratch.data.coco_json import CocoJson, Rows
 from mmscratch.data.image_check import look_at
 from mmscratch.data.late_masks import Cut, LateMasks
 from mmscratch.data.mask_table import whole_polygons
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.data.transforms.load_image_from_file import read
 from mmscratch.data.transforms.tile_views import Box, check_tiles, tiles
 from mmscratch.errors import InputError
+from mmscratch.process import whole_file
+from mmscratch.process.progress_bar import ProgressBar
 
 _OF_PNG = ('uint8', 'uint16')
 

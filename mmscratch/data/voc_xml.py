@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmscratch.data import regular_file, xml_file
+from mmscratch.data import xml_file
 from mmscratch.errors import InputError
+from mmscratch.process import regular_file
 
 _MOST_PIXELS = 10**9  # larger numbers do not fit into MMDetection's integers
 

@@ -1,4 +1,4 @@
-"""Detections of images; metrics; kinds of errors; whether a run still learns."""
+"""Detections of images; pseudo labels; metrics; kinds of errors; whether a run still learns."""
 
 from mmscratch.evaluation.accuracy_metric import AccuracyMetric
 from mmscratch.evaluation.coco_keypoint_metric import CocoKeypointMetric

@@ -8,12 +8,11 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.fileio import dump
 
+from mmscratch.config.detection_limit import KEYPOINT_DETECTIONS, PROPOSAL_NUMS
 from mmscratch.data.coco_keypoint_dataset import PIXEL_CENTRE
-from mmscratch.evaluation.full_coco_metric import BOX, PROPOSAL_NUMS, FullCocoMetric, _parts
+from mmscratch.evaluation.full_coco_metric import BOX, FullCocoMetric, _parts
 from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 
-# Detections of a class in an image: COCOeval's own number for keypoints.
-DETECTIONS = 20
 # In the order of COCOeval.summarize() for keypoints. COCO annotates none on small objects.
 KEYPOINT_NUMBERS = tuple(
     f'{number}{part}' for number in ('mAP', 'AR') for part in ('', '_50', '_75', '_m', '_l')
@@ -55,7 +54,7 @@ class CocoKeypointMetric(FullCocoMetric):
         )
         # CheckpointHook's save_best='auto' takes the first number
         self.metrics.sort(key=lambda name: name != 'keypoints')
-        limit = DETECTIONS if proposal_nums is None else proposal_nums[-1]
+        limit = KEYPOINT_DETECTIONS if proposal_nums is None else proposal_nums[-1]
         self._counted['keypoints'] = (KEYPOINT_NUMBERS, [limit])
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:

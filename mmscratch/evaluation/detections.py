@@ -15,12 +15,12 @@ from mmdet.models import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 
-from mmscratch.config import whole_file
 from mmscratch.config.runner_config import fit_to_runner
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError, describe
 from mmscratch.evaluation.full_coco_metric import hotcoco_module
 from mmscratch.evaluation.inferencer import Inferencer
+from mmscratch.process import whole_file
+from mmscratch.process.progress_bar import ProgressBar
 from mmscratch.weights import checkpoint, checkpoint_config
 
 ERRORS = {

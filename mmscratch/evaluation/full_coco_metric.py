@@ -9,11 +9,11 @@ import torch
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
+from mmscratch.config.detection_limit import PROPOSAL_NUMS
 from mmscratch.data.mask_table import whole_polygons
 from mmscratch.errors import InputError
 from mmscratch.evaluation.renumbered_truth import RenumberedTruth
 
-PROPOSAL_NUMS = (1, 10, 100)
 # what matching needs of an annotation
 BOX = ('bbox', 'area', 'iscrowd')
 

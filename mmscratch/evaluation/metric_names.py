@@ -1,17 +1,10 @@
-"""How logs, pages and releases name the numbers of validations."""
+"""How logs and pages name the numbers of validations; publish.METAFILE says how releases do."""
 
 import re
 
 # the first of them that a validation yields is the one that decides which is best
 QUALITIES = ('keypoints_mAP', 'bbox_mAP', 'segm_mAP', 'voc_mAP', 'accuracy')
 KINDS = {'bbox': 'box', 'segm': 'mask', 'keypoints': 'keypoint', 'voc': 'VOC'}
-# in metrics.json -> task and metric in a metafile
-METAFILE = {
-    'bbox_mAP': ('Object Detection', 'box AP'),
-    'segm_mAP': ('Instance Segmentation', 'mask AP'),
-    'keypoints_mAP': ('Keypoint Detection', 'keypoint AP'),
-    'voc_mAP': ('Object Detection', 'VOC AP'),
-}
 
 
 def short(name: str) -> str:

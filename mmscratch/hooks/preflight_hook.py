@@ -165,7 +165,7 @@ class PreflightHook(Hook):
             found['data'] = self._data_faults(runner, files)
             file = loaded_file(runner)
             found['schedule'] += [f'{file}: {fault}' for fault in self._other_past]
-            # another batch, or a count of forward passes, has another schedule too
+            # another batch has another schedule too
             if found['batch']:
                 del found['schedule']
         if self.init == 'random':
@@ -200,12 +200,6 @@ class PreflightHook(Hook):
         file, now = loaded_file(runner), batch_of(runner)
         # the oldest checkpoints have no batch
         began = (self._parent or {}).get('batch', now)
-        if began['accumulation'] > 1 and began.get('iteration') != now['iteration']:
-            return [
-                f'{file} counts forward passes, {began["accumulation"]} a step, and iterations '
-                'here are optimizer steps: resume it with the version of mmscratch that wrote it, '
-                'or start anew'
-            ]
         if images_per_step(began) != images_per_step(now):
             return [
                 f'{file} began with {_split(began)}, this is {_split(now)}: resume with the same '

@@ -10,9 +10,9 @@ from mmengine.runner import Runner
 
 from mmscratch.config import work_dir
 from mmscratch.data.annotation_file import AnnotationFile
+from mmscratch.data.samplers.subset import sha256_of_ids
 from mmscratch.hooks.preflight_hook import PreflightHook, frozen_faults, norm_faults
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step, loaded_file
-from mmscratch.samplers.subset import sha256_of_ids
 from mmscratch.visualization import draw_curves
 
 RESULT = 'backbone.pth'
@@ -30,7 +30,7 @@ class PretrainingHook(PreflightHook):
 
     - ``method``: densecl or moco
     - ``images``, ``images_sha256``: number of different images, and SHA-256 of their ``img_id``
-      (:func:`~mmscratch.samplers.subset.sha256_of_ids`)
+      (:func:`~mmscratch.data.samplers.subset.sha256_of_ids`)
     - ``view_size``: side of the views in pixels
     - ``iterations``, ``images_seen``: iterations times batch
     - ``pixels_seen``: those of the first views, which pass through the trained encoder forward and

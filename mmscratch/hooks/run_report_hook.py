@@ -17,11 +17,12 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 import mmscratch
-from mmscratch.config import circumstances, work_dir
+from mmscratch.config import work_dir
 from mmscratch.evaluation.learning_state import learning_state
 from mmscratch.evaluation.metric_names import KINDS, QUALITIES, short, title
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step
+from mmscratch.process import circumstances
 from mmscratch.visualization import draw_curves
 
 

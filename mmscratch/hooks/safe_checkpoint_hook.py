@@ -10,9 +10,10 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from mmscratch.config import stop_signals, work_dir
-from mmscratch.config.stop_signals import Stopped
+from mmscratch.config import work_dir
 from mmscratch.errors import InputError
+from mmscratch.process import stop_signals
+from mmscratch.process.stop_signals import Stopped
 from mmscratch.weights.checkpoint import HASH, hash_of_tensors
 
 # Logged numbers of each name that are kept. MMEngine copies all of them at every step, and puts
@@ -54,7 +55,7 @@ class SafeCheckpointHook(CheckpointHook):
     - ``meta.tensors_sha256`` is the SHA-256 of all tensors in the file, which
       :func:`mmscratch.weights.checkpoint.load` checks.
     - The history of logged numbers in it ends with the last 10,000 or so.
-    - A signal (:mod:`mmscratch.config.stop_signals`) lets the run finish its step, saves a
+    - A signal (:mod:`mmscratch.process.stop_signals`) lets the run finish its step, saves a
       checkpoint and ends the run with status 75. Several processes stop after the same step, the
       next that ``STEPS_TOGETHER`` divides. A second signal ends the run at once, as the first does
       in a loop of epochs.

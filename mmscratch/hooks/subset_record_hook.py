@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmscratch.samplers.subset import record_of
+from mmscratch.data.samplers.subset import record_of
 
 
 @HOOKS.register_module()

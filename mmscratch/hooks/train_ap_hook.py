@@ -14,10 +14,10 @@ from mmengine.runner import Runner, autocast
 from torch.utils.data import DataLoader, Subset
 
 from mmscratch.config.sections import as_list
+from mmscratch.data.samplers.subset import choose_ids
+from mmscratch.data.seeded_dataset import random_state_kept
 from mmscratch.errors import InputError
 from mmscratch.evaluation.learning_state import train_name
-from mmscratch.loops.seeded_dataset import random_state_kept
-from mmscratch.samplers.subset import choose_ids
 
 MOST_IMAGES = 500
 

@@ -13,10 +13,10 @@ from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.runner import autocast
 from torch import Tensor, nn
 
-from mmscratch.config import cpu_threads
+from mmscratch.data.seeded_dataset import derive_seed
 from mmscratch.errors import InputError
 from mmscratch.loops import bad_step
-from mmscratch.loops.seeded_dataset import derive_seed
+from mmscratch.process import cpu_threads
 from mmscratch.weights import checkpoint_config
 from mmscratch.weights.matched_weights import matched_weights
 

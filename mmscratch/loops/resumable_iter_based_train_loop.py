@@ -17,9 +17,9 @@ from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch.nn import Module
 from torch.utils.data import BatchSampler, DataLoader
 
+from mmscratch.data.seeded_dataset import SeededDataset, derive_seed
 from mmscratch.errors import InputError
 from mmscratch.loops.runner_state import loaded_file
-from mmscratch.loops.seeded_dataset import SeededDataset, derive_seed
 
 
 def _start_worker(initialize: Callable[[int], None] | None, number: int) -> None:

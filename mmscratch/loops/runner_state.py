@@ -16,8 +16,6 @@ def batch_of(runner: Runner) -> dict:
         gpus=runner.world_size,
         images_per_gpu=getattr(runner.train_dataloader.batch_sampler, 'batch_size', 0),
         accumulation=getattr(runner.train_loop, 'accumulation', 1),
-        # mmscratch 0.1.0 did not write this key, and counted passes
-        iteration='optimizer step',
     )
 
 

@@ -1,9 +1,10 @@
-"""Heads, backbones, detectors, pre-training, test-time augmentation; levers for GPUs."""
+"""Heads, backbones, detectors, DSOD, pre-training, test-time augmentation; levers for GPUs."""
 
 from mmscratch.models import inside_anchors, speedups
 from mmscratch.models.conv_muon import ConvMuon
 from mmscratch.models.dense_cl import DenseCL
 from mmscratch.models.detectron_tta import DetectronTTAModel
+from mmscratch.models.dsod import DSODHead, DSODNeck, DSODNet
 from mmscratch.models.float32_roi_extractor import Float32RoIExtractor
 from mmscratch.models.image_classifier import ImageClassifier
 from mmscratch.models.keypoint_head import KeypointRCNNHead

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from mmscratch.config import whole_file, work_dir
-from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.config import work_dir
 from mmscratch.errors import InputError
+from mmscratch.process import whole_file
+from mmscratch.process.progress_bar import ProgressBar
 from mmscratch.study.launchers.launcher import Launcher
 from mmscratch.study.launchers.local_launcher import LocalLauncher
 from mmscratch.study.launchers.task import Task

@@ -129,7 +129,7 @@ def refuse_foreign_types(
             else:
                 # layers build the values of resize_type, conv_type, padding_mode and the like
                 fits = '.' not in text or not str(key).endswith(('type', 'mode'))
-            if not fits and registered(text) is None:
+            if not fits and registered_at(text) is None:
                 shown = repr(kind) if len(repr(kind)) <= 60 else repr(kind)[:57] + '...'
                 raise InputError(
                     f'{file}: its config has the {key} {shown}, which is not registered by '
@@ -137,7 +137,7 @@ def refuse_foreign_types(
                 )
 
 
-def registered(path: str) -> Any:
+def registered_at(path: str) -> Any:
     """Find the registered class of ``PACKAGES`` with a dotted path, without an import.
 
     Returns:
@@ -165,7 +165,7 @@ def no_imports() -> Iterator[None]:
 
 
 def _registered_class(path: str) -> Any:
-    found = registered(path)
+    found = registered_at(path)
     return None if isinstance(found, str) else found
 
 

@@ -24,7 +24,6 @@ from mmscratch.config import work_dir
 from mmscratch.config.scalars import read_scalars
 from mmscratch.config.sections import walk
 from mmscratch.errors import InputError
-from mmscratch.evaluation.metric_names import METAFILE
 from mmscratch.weights import checkpoint, checkpoint_config, safetensors_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +34,13 @@ KEPT_META = (
     *('experiment_name', 'time', 'mmengine_version'),
 )
 FILE_NAME = re.compile(r'[\w.+-]+')
+# in metrics.json -> task and metric in a metafile
+METAFILE = {
+    'bbox_mAP': ('Object Detection', 'box AP'),
+    'segm_mAP': ('Instance Segmentation', 'mask AP'),
+    'keypoints_mAP': ('Keypoint Detection', 'keypoint AP'),
+    'voc_mAP': ('Object Detection', 'VOC AP'),
+}
 # init in the proof -> folders of configs/
 FOLDERS = {'random': ('scratch', 'dsod'), 'pretrained': ('pretrained',)}
 
@@ -147,7 +153,7 @@ def run_of(file: Path, meta: dict[str, Any], name: str | None) -> TrainingRun:
 
     Raises:
         InputError: metrics.json is of another run; or ``name``, or the checkpoint's name of its
-            experiment, is no file name; or the run counted forward passes.
+            experiment, is no file name.
     """
     # tools/import_dsod.py writes no experiment's name: the file's name replaces it
     stem = re.sub(r'_\d{8}_\d{6}$', '', str(meta.get('experiment_name', file.stem)))
@@ -172,11 +178,6 @@ def run_of(file: Path, meta: dict[str, Any], name: str | None) -> TrainingRun:
                 f'{stem} with seed {seed}; put the checkpoint back beside its own metrics.json'
             )
     cfg = released_config(meta['cfg'], str(file))
-    if (passes := (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)) > 1:
-        raise InputError(
-            f'{file}: its run counted forward passes, {passes} a step, and iterations here are '
-            'optimizer steps; publish it with the version of mmscratch that trained it'
-        )
     if name is None:
         roots = (node.get('data_root') for node in walk(cfg.get('train_dataloader')))
         name = next((Path(root).name for root in roots if root), '')

@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from mmscratch.config import config_check
-from mmscratch.config.detection_limit import note_crowded_images, set_max_detections
+from mmscratch.config.detection_limit import limits, set_max_detections
 from mmscratch.data.data_report import DataReport
 from mmscratch.data.layouts import use_folder
 from mmscratch.errors import InputError
@@ -95,7 +95,7 @@ def notes(cfg: Config, *crowding: tuple[int, int]) -> list[str]:
         sizes={},
         crowding=list(crowding),
     )
-    note_crowded_images(cfg, 'val', report)
+    report.note_crowding(*limits(cfg, 'val'))
     return report.notes
 
 

@@ -10,8 +10,8 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
 from mmscratch.data import layouts
+from mmscratch.data.samplers import AspectRatioGroupedBatchSampler, InfiniteSubsetSampler
 from mmscratch.errors import InputError
-from mmscratch.samplers import AspectRatioGroupedBatchSampler, InfiniteSubsetSampler
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/scratch/faster_rcnn_r101_gn_144k_voc0712_ms.py'

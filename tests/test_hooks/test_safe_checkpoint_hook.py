@@ -10,9 +10,9 @@ import torch
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
-from mmscratch.config import stop_signals
 from mmscratch.errors import InputError
 from mmscratch.hooks import SafeCheckpointHook
+from mmscratch.process import stop_signals
 from mmscratch.weights import checkpoint
 from mmscratch.weights.resumption import newest_whole
 

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import pytest
 from torch.utils.data import DataLoader
 
-from mmscratch.hooks.subset_record_hook import SubsetRecordHook
-from mmscratch.samplers import (
+from mmscratch.data.samplers import (
     AspectRatioGroupedBatchSampler,
     InfiniteSubsetSampler,
 )
-from mmscratch.samplers.subset import sha256_of_ids
+from mmscratch.data.samplers.subset import sha256_of_ids
+from mmscratch.hooks.subset_record_hook import SubsetRecordHook
 
 
 class Images:

@@ -18,15 +18,15 @@ from mmengine.runner import Runner
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from mmscratch.config.work_dir import saved_checkpoints
-from mmscratch.errors import InputError
-from mmscratch.hooks import MeanOverRanksHook, SafeCheckpointHook
-from mmscratch.loops import ResumableIterBasedTrainLoop
-from mmscratch.loops.seeded_dataset import current_step
-from mmscratch.samplers import (
+from mmscratch.data.samplers import (
     AspectRatioGroupedBatchSampler,
     FiniteSubsetSampler,
     InfiniteSubsetSampler,
 )
+from mmscratch.data.seeded_dataset import current_step
+from mmscratch.errors import InputError
+from mmscratch.hooks import MeanOverRanksHook, SafeCheckpointHook
+from mmscratch.loops import ResumableIterBasedTrainLoop
 from mmscratch.weights import checkpoint
 
 keyed_batches = ResumableIterBasedTrainLoop.keyed_batches

@@ -169,7 +169,7 @@ def test_a_disk_without_locks_is_told(tmp_path, monkeypatch, capsys):
 
 
 def test_processes_are_spread_over_gpus_and_share_the_cores(tmp_path, monkeypatch):
-    monkeypatch.setattr('mmscratch.config.cpu_threads.cores', lambda: 6)
+    monkeypatch.setattr('mmscratch.process.cpu_threads.cores', lambda: 6)
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     show = 'import os; print(*map(os.environ.get, ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")))'
     command = partial(list, [sys.executable, '-c', show])
@@ -267,7 +267,7 @@ def parsed(*arguments: str) -> launchers.Launcher:
 def test_options_choose_the_launcher(monkeypatch):
     visible = 'mmscratch.study.launchers.options.visible_gpus'
     monkeypatch.setattr(visible, lambda: [])
-    monkeypatch.setattr('mmscratch.config.cpu_threads.cores', lambda: 64)
+    monkeypatch.setattr('mmscratch.process.cpu_threads.cores', lambda: 64)
     assert parsed() == LocalLauncher(8)
     assert parsed('--jobs', '3') == LocalLauncher(3)
     monkeypatch.setattr(visible, lambda: ['0', '3'])

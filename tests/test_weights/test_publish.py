@@ -356,13 +356,6 @@ def test_voc_s_two_ways_of_counting(tmp_path):
         assert result['Metrics'] == {label: 70.0}
 
 
-def test_a_run_that_counted_passes_is_refused(tmp_path):
-    text = 'model = dict()\ntrain_cfg = dict(max_iters=4)\n'
-    text += "optim_wrapper = dict(type='OptimWrapper', accumulative_counts=2)\n"
-    with pytest.raises(InputError, match='counted forward passes, 2 a step'):
-        publish(made(tmp_path / 'run', text), tmp_path / 'out', 'some')
-
-
 def test_the_config_is_released_without_its_run():
     cfg = Config.fromfile(ROOT / CONFIG)
     before = cfg.to_dict()

@@ -54,10 +54,11 @@ from mmscratch.benchmark import (
 )
 from mmscratch.benchmark.cpu_steps import DEMO_SHAPES
 from mmscratch.benchmark.speed import measure, speed_rows
-from mmscratch.config import circumstances, config_check
-from mmscratch.data.progress_bar import ProgressBar
+from mmscratch.config import config_check
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process import circumstances
+from mmscratch.process.progress_bar import ProgressBar
 from mmscratch.study.page import markdown
 
 # of a suite; those that are measured if none is named come first

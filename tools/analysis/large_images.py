@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmscratch.config import circumstances
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.data.tiles import convert
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process import circumstances
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/scratch/mask_rcnn_r18_gn_fast_shapes.py'

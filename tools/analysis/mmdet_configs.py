@@ -20,8 +20,8 @@ import torch
 from mmdet.utils import register_all_modules
 
 from mmscratch.benchmark.model_trial import SIZES, distinct_models, fault, try_model
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import one_line_errors
+from mmscratch.process.progress_bar import ProgressBar
 
 MIM = Path(mmdet.__file__).parent / '.mim'
 

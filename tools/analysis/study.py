@@ -19,8 +19,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from mmscratch.config import cpu_threads
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process import cpu_threads
 from mmscratch.study import launchers, page
 from mmscratch.study.claim import Study
 from mmscratch.study.executor import Executor

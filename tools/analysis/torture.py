@@ -11,9 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mmscratch.config import circumstances
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import one_line_errors
+from mmscratch.process import circumstances
+from mmscratch.process.progress_bar import ProgressBar
 
 
 def parse_args() -> argparse.Namespace:

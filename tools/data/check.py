@@ -50,8 +50,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from mmscratch.data.folder_check import page
-    from mmscratch.data.folder_check.folder_check import FolderCheck
+    from mmscratch.visualization.folder_check import page
+    from mmscratch.visualization.folder_check.folder_check import FolderCheck
 
     check = FolderCheck(args.data, args.config, args.near)
     file = args.page or Path('work_dirs/check', f'{args.data.resolve().name}.html')

@@ -25,11 +25,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmscratch.config import cpu_threads
 from mmscratch.errors import InputError, one_line_errors
+from mmscratch.process import cpu_threads
 
 if TYPE_CHECKING:
-    from mmscratch.data.pseudo_labels import Threshold
+    from mmscratch.evaluation.pseudo_labels import Threshold
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,7 +82,7 @@ def main() -> None:
     if args.out.exists():
         raise InputError(f'{args.out}: exists; remove it, or name another folder with --out')
 
-    from mmscratch.data import pseudo_labels
+    from mmscratch.evaluation import pseudo_labels
     from mmscratch.evaluation.inferencer import Inferencer
     from mmscratch.weights import checkpoint
     from mmscratch.weights.initialization import link

@@ -13,9 +13,9 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from mmscratch.config import cpu_threads
 from mmscratch.data.shapes.drawing import CLASSES, TEXTURES, ShapesConfig, generate
 from mmscratch.errors import one_line_errors
+from mmscratch.process import cpu_threads
 
 
 def parse_args() -> argparse.Namespace:

@@ -18,8 +18,8 @@ import json
 from pathlib import Path
 
 from mmscratch.data import coco_json
+from mmscratch.data.samplers.subset import ImageId, choose_ids, record_of
 from mmscratch.errors import InputError, one_line_errors
-from mmscratch.samplers.subset import ImageId, choose_ids, record_of
 
 
 def parse_args() -> argparse.Namespace:

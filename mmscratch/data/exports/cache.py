@@ -18,13 +18,13 @@ from typing import Any
 from filelock import FileLock
 from mmengine.logging import print_log
 
-from mmscratch.config import whole_file
 from mmscratch.data.coco_check import RECORD
+from mmscratch.data.duplicates import alike
 from mmscratch.data.exports import coco_export, cvat_xml, labelme, yolo
+from mmscratch.data.exports.division import SEED, SHARE, divide
 from mmscratch.data.exports.export import Content, Export
-from mmscratch.data.exports.split import SEED, SHARE, divide
-from mmscratch.data.folder_check.duplicates import alike
 from mmscratch.errors import InputError
+from mmscratch.process import whole_file
 
 # The first that recognises a folder counts.
 _EXPORTS = (coco_export, cvat_xml, yolo, labelme)

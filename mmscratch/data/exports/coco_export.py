@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 
-from mmscratch.data import coco_check, coco_json, regular_file
+from mmscratch.data import coco_check, coco_json
 from mmscratch.data.coco_json import Rows
 from mmscratch.data.data_report import refuse_other_classes
 from mmscratch.data.exports.export import Content, Export, split_of
 from mmscratch.errors import InputError
+from mmscratch.process import regular_file
 
 _ROBOFLOW = '_annotations.coco.json'
 _STUDIO = 'result.json'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmscratch.data import regular_file, xml_file
+from mmscratch.data import xml_file
 from mmscratch.data.exports.export import (
     LARGEST,
     Content,
@@ -22,6 +22,7 @@ from mmscratch.data.exports.export import (
 )
 from mmscratch.data.image_check import MOST_PIXELS
 from mmscratch.errors import InputError
+from mmscratch.process import regular_file
 
 _OTHERS = ('tag', 'points', 'polyline', 'skeleton', 'cuboid')  # labels that are of no object
 

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from mmscratch.data import regular_file
 from mmscratch.data.exports.coco_export import top_level_keys
 from mmscratch.data.exports.export import (
     LARGEST,
@@ -28,6 +27,7 @@ from mmscratch.data.exports.export import (
 )
 from mmscratch.data.image_check import IMAGE_SUFFIXES, find_files, look_at_all
 from mmscratch.errors import InputError
+from mmscratch.process import regular_file
 
 _OUTLINES = ('polygon', 'oriented_rectangle', 'rotation')
 _KINDS = (*_OUTLINES, 'rectangle', 'circle', 'mask')

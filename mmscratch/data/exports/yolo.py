@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mmscratch.data import regular_file
 from mmscratch.data.exports.export import (
     Content,
     Export,
@@ -31,6 +30,7 @@ from mmscratch.data.image_check import (
     look_at_all,
 )
 from mmscratch.errors import InputError
+from mmscratch.process import regular_file
 
 _KEYS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 # beside obj.data, which has its path on the computer of Darknet

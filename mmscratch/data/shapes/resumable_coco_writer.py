@@ -16,9 +16,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmscratch.config import whole_file
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
+from mmscratch.process import whole_file
+from mmscratch.process.progress_bar import ProgressBar
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 
+from mmscratch.data.seeded_dataset import current_step
 from mmscratch.errors import InputError
-from mmscratch.loops.seeded_dataset import current_step
 
 
 @TRANSFORMS.register_module()

@@ -11,11 +11,11 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmscratch.config import whole_file
 from mmscratch.config.scalars import read_scalars
 from mmscratch.data import layouts
 from mmscratch.data.data_report import DataReport
 from mmscratch.errors import InputError
+from mmscratch.process import whole_file
 from mmscratch.study.decide import answer
 from mmscratch.study.decide import plan as planning
 from mmscratch.study.decide.arm import Arm

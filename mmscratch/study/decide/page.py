@@ -16,8 +16,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mmscratch.config import whole_file
 from mmscratch.errors import InputError
+from mmscratch.process import whole_file
 from mmscratch.study.decide import answer, decision, examples, figures
 from mmscratch.study.decide import plan as planning
 from mmscratch.study.decide.arm import OWN, Arm

@@ -5,8 +5,8 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmscratch.config import cpu_threads
 from mmscratch.errors import InputError
+from mmscratch.process import cpu_threads
 from mmscratch.study.launchers.slurm_launcher import job_file
 from mmscratch.study.launchers.task import Task
 

@@ -2,8 +2,8 @@
 
 import argparse
 
-from mmscratch.config import cpu_threads
 from mmscratch.errors import InputError
+from mmscratch.process import cpu_threads
 from mmscratch.study.launchers.gpu_launcher import MOST_A_GPU, GpuLauncher, visible_gpus
 from mmscratch.study.launchers.launcher import Launcher
 from mmscratch.study.launchers.local_launcher import LocalLauncher

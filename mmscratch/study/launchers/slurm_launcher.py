@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmscratch.config import stop_signals
 from mmscratch.errors import InputError
+from mmscratch.process import stop_signals
 from mmscratch.study.launchers.task import Task
 
 # Beside the work directories: submitit's files, and what job each task has.

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
-from mmscratch.config import whole_file
 from mmscratch.data import voc_xml
 from mmscratch.data.coco_folder import SPLITS
-from mmscratch.data.progress_bar import ProgressBar
 from mmscratch.errors import InputError
+from mmscratch.process import whole_file
+from mmscratch.process.progress_bar import ProgressBar
 from mmscratch.study.real import data
 
 _LONGEST = 512  # pixels of a side of an image of nuclei

@@ -13,9 +13,10 @@ import torch
 from mmengine.config import Config
 from pycocotools import mask as mask_utils
 
-from mmscratch.data import coco_json, layouts, pseudo_labels, repoint, tiles
+from mmscratch.data import coco_json, layouts, repoint, tiles
 from mmscratch.data.exports import cache
 from mmscratch.errors import InputError
+from mmscratch.evaluation import pseudo_labels
 
 from .conftest import CLASSES, DATA, SPLIT, WHOLE, Drawn, coco, draw, with_polygons, write_json
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from mmscratch.data import layouts
-from mmscratch.data.folder_check import page
-from mmscratch.data.folder_check.folder_check import FolderCheck
 from mmscratch.errors import InputError
+from mmscratch.visualization.folder_check import page
+from mmscratch.visualization.folder_check.folder_check import FolderCheck
 
 CONFIG = Path('configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
 FAULTS = {

@@ -14,10 +14,10 @@ from mmengine.runner import Runner
 from mmscratch.config.batch_plan import progressive_resizes
 from mmscratch.config.schedule_length import set_iterations
 from mmscratch.data.layouts import use_folder
+from mmscratch.data.seeded_dataset import SeededDataset
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.data.transforms import ProgressiveResize
 from mmscratch.errors import InputError
-from mmscratch.loops.seeded_dataset import SeededDataset
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 

@@ -1,0 +1,1 @@
+"""The running process and its files: signals, threads, machine, progress, whole files."""
