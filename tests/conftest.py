@@ -1,11 +1,24 @@
 """Fixtures that several test files share."""
 
+import contextlib
 import functools
+import gc
 import json
-from collections.abc import Callable
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
+import cloudpickle
+import mmengine.config.config
 import mmengine.config.utils
+import mmengine.runner.runner
 import numpy as np
 import pytest
 import torch
@@ -13,12 +26,33 @@ from PIL import Image
 
 import mmscratch  # noqa: F401  (before mmdet: it stands in for mmcv's compiled ops)
 
+ROOT = Path(__file__).resolve().parents[1]
+# another process cannot import this file
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
 
 @pytest.fixture(scope='session', autouse=True)
 def _metafiles_are_read_once():
     """MMEngine reads all of MMDetection's metafiles anew for each ``mmdet::`` base."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmengine.config.utils.load', functools.cache(mmengine.config.utils.load))
+        yield
+
+
+def unformatted(text: str, **style: object) -> tuple[str, bool]:
+    """In place of yapf."""
+    return text, True
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _runners_start_and_save_soon():
+    """MMEngine lays out the text of a config for each checkpoint, and asks compilers who they are.
+
+    Both take half a second or more. A tool in a process of its own does both.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmengine.config.config, 'FormatCode', unformatted)
+        patch.setattr(mmengine.runner.runner, 'collect_env', dict)
         yield
 
 
@@ -156,3 +190,121 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUD
 @pytest.fixture(params=['cpu', pytest.param('cuda', marks=needs_cuda)])
 def device(request) -> str:
     return request.param
+
+
+class ForkedTool:
+    """A process of a tool, as ``subprocess.Popen`` has it.
+
+    It is a fork of a process that has imported torch, MMDetection and mmscratch, which takes as
+    long as a short training. That is not this process, unless it is such a fork itself: torch
+    refuses gradients in a fork of one that has computed some.
+
+    Args:
+        command: as of ``Popen``; a tool of Python.
+        stdout: a file with a name, for stdout and stderr.
+        env: as of ``Popen``.
+        prepare: is called in the new process.
+        options: of ``Popen``; they are ignored.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        stdout: IO[str],
+        env: Mapping[str, str] = os.environ,
+        prepare: Callable[[], object] = lambda: None,
+        **options: object,
+    ) -> None:
+        file, env = stdout.name, dict(env)
+
+        def be_the_tool() -> None:
+            with open(file, 'a') as out:
+                for stream in (1, 2):
+                    os.dup2(out.fileno(), stream)
+            sys.stdout, sys.stderr = (os.fdopen(n, 'w', 1, closefd=False) for n in (1, 2))
+            os.environ.clear()
+            os.environ.update(env)
+            os.chdir(ROOT)
+            # a pool of threads does not survive a fork
+            torch.set_num_threads(1)
+            # MMDetection collects garbage after it has read annotations
+            gc.freeze()
+            mmengine.config.config.FormatCode = unformatted
+            mmengine.runner.runner.collect_env = dict
+            sys.argv = command[1:]
+            prepare()
+            runpy.run_path(sys.argv[0], run_name='__main__')
+
+        kind = 'fork' if multiprocessing.parent_process() else 'forkserver'
+        context = multiprocessing.get_context(kind)
+        context.set_forkserver_preload(['pytest', 'cloudpickle', 'mmscratch.register_all'])
+        code, work = 'import cloudpickle; cloudpickle.loads(work)()', cloudpickle.dumps(be_the_tool)
+        self._process = context.Process(target=exec, args=(code, dict(work=work)))
+        self._process.start()
+        self.terminate, self.kill = self._process.terminate, self._process.kill
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired('tool', timeout)
+        return self._process.exitcode
+
+
+@pytest.fixture(scope='session')
+def forked_runs() -> Callable[[], contextlib.AbstractContextManager]:
+    """Within it the runs of an executor are forks."""
+
+    @contextlib.contextmanager
+    def replaced() -> Iterator[None]:
+        popen = SimpleNamespace(Popen=ForkedTool, STDOUT=subprocess.STDOUT)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr('mmscratch.study.launchers.task.subprocess', popen)
+            yield
+
+    return replaced
+
+
+@pytest.fixture(scope='session')
+def run_forked() -> Callable[..., subprocess.CompletedProcess]:
+    """Return a function like ``subprocess.run``, with what is printed to stderr in stdout too."""
+
+    def run(
+        command: list[str], prepare: Callable[[], object] = lambda: None, **options: object
+    ) -> subprocess.CompletedProcess:
+        with tempfile.NamedTemporaryFile('r') as said:
+            tool = ForkedTool(command, said, os.environ | {'OMP_NUM_THREADS': '1'}, prepare)
+            status = tool.wait()
+            return subprocess.CompletedProcess(command, status, said.read(), '')
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def run_tool(run_forked) -> Callable[..., str]:
+    """Return a function that runs a tool at the root of the checkout; it returns what it printed.
+
+    A tool that users start has a test that runs it with ``is_forked=False``, in a process that
+    imports by itself.
+    """
+
+    def run(
+        tool: str,
+        *arguments: str | Path,
+        expect: int = 0,
+        is_forked: bool = True,
+        prepare: Callable[[], object] = lambda: None,
+    ) -> str:
+        command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
+        if is_forked:
+            done = run_forked(command, prepare)
+        else:
+            env = os.environ | {'OMP_NUM_THREADS': '1'}
+            done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        assert done.returncode == expect, said[-6000:]
+        return said
+
+    return run

@@ -68,8 +68,6 @@ def draw(root: Path, channels: int, dtype: str) -> None:
 @pytest.fixture
 def tool(monkeypatch):
     """Return a function that runs a tool within this process."""
-    # half of the time goes into the layout of texts of configs
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
 
     def run(name: str, *arguments: str | Path) -> None:
         spec = importlib.util.spec_from_file_location(name, ROOT / f'tools/{name}.py')

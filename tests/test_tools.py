@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,7 +21,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmscratch.benchmark import demo, evaluation
 from mmscratch.config.batch_plan import plan_batch
+from mmscratch.data.samplers.subset import choose_ids, read_ids
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
 from mmscratch.process import stop_signals
@@ -43,20 +47,6 @@ SHORT = [
 ]
 
 
-def run(*command: str | Path, expect: int = 0) -> str:
-    """Run at the root of the checkout and return stdout and stderr."""
-    env = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
-    done = subprocess.run(
-        [str(part) for part in command], cwd=ROOT, env=env, capture_output=True, text=True
-    )
-    assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
-def python(tool: str, *arguments: str | Path, expect: int = 0) -> str:
-    return run(sys.executable, ROOT / 'tools' / tool, *arguments, expect=expect)
-
-
 @pytest.fixture(scope='module')
 def shapes(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('data') / 'shapes'
@@ -65,42 +55,32 @@ def shapes(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def trained(shapes, tmp_path_factory) -> Path:
+def trained(shapes, run_tool, tmp_path_factory) -> Path:
     """The work directory of four iterations."""
     work_dir = tmp_path_factory.mktemp('runs') / 'first'
-    log = python(
-        'train.py', CONFIG, '--data', shapes, '--work-dir', work_dir, '--cfg-options', *SHORT
-    )
+    arguments = [CONFIG, '--data', shapes, '--work-dir', work_dir, '--cfg-options', *SHORT]
+    log = run_tool('train.py', *arguments, is_forked=False)
     assert 'ops: torchvision' in log or 'ops: mmcv' in log
     assert '2 images/step = 1 x 2, lr 0.04, 4 iterations = 1.0 epochs of 8 images' in log
     assert 'eta:' in log
     return work_dir
 
 
-# counts how often annotation files are opened, by whatever means
-COUNTING = """
-import collections, runpy, sys
-opened = collections.Counter()
-def count(event, args):
-    if event == 'open' and str(args[0]).endswith('.json') and 'instances_' in str(args[0]):
-        opened[str(args[0]).rpartition('/')[2]] += 1
-sys.addaudithook(count)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name='__main__')
-print('opened', dict(sorted(opened.items())))
-"""
+@pytest.fixture
+def counted(shapes, tmp_path):
+    """A copy of the data, and a function that gives what opens how many of its annotation files.
 
+    Nothing that this process has kept is of the copy.
+    """
+    data, file = shutil.copytree(shapes, tmp_path / 'counted'), tmp_path / 'opened'
 
-def test_each_annotation_file_is_opened_once(shapes, trained, tmp_path):
-    """By --data, check, data sets, metric, a second validation set and preflight."""
-    options = [*SHORT, 'default_hooks.val_loss.type=ValLossHook']
-    common = ['--data', shapes, '--work-dir', tmp_path, '--cfg-options']
-    for tool in (['train.py', CONFIG], ['test.py', CONFIG, trained / 'iter_4.pth']):
-        script = ROOT / 'tools' / tool[0]
-        log = run(sys.executable, '-c', COUNTING, script, *tool[1:], *common, *options)
-        assert re.findall('opened (.*)', log) == [
-            "{'instances_train.json': 1, 'instances_val.json': 1}"
-        ]
+    def count(event: str, arguments: tuple) -> None:
+        if event == 'open' and re.search('instances_.*json$', name := str(arguments[0])):
+            with file.open('a') as log:
+                log.write(f'{Path(name).name}\n')
+
+    file.touch()
+    return data, lambda: sys.addaudithook(count), lambda: sorted(file.read_text().split())
 
 
 @pytest.fixture
@@ -348,10 +328,13 @@ def test_a_run_leaves_what_people_and_programs_need(trained):
     assert list(trained.glob('*/*.log'))
 
 
-def test_the_validation_loss_is_recorded_and_changes_nothing(trained, shapes, tmp_path):
-    work_dir = tmp_path / 'run'
+def test_the_validation_loss_is_recorded_and_changes_nothing(trained, run_tool, counted, tmp_path):
+    """Nor does it open a file again: data sets, check, metric and preflight share what is read."""
+    (data, prepare, opened), work_dir = counted, tmp_path / 'run'
     options = [*SHORT, 'default_hooks.val_loss.type=ValLossHook']
-    python('train.py', CONFIG, '--data', shapes, '--work-dir', work_dir, '--cfg-options', *options)
+    arguments = [CONFIG, '--data', data, '--work-dir', work_dir, '--cfg-options', *options]
+    run_tool('train.py', *arguments, prepare=prepare)
+    assert opened() == ['instances_train.json', 'instances_val.json']
     history = json.loads((work_dir / 'metrics.json').read_text())['history']
     assert len(history) == 2
     for entry in history:
@@ -364,44 +347,37 @@ def test_the_validation_loss_is_recorded_and_changes_nothing(trained, shapes, tm
     assert all(torch.equal(with_it[name], without[name]) for name in without)
 
 
-def test_a_finished_run_is_not_written_over(trained, shapes):
-    error = python('train.py', CONFIG, '--data', shapes, '--work-dir', trained, expect=2)
+def test_a_finished_run_is_not_written_over(run_tool, trained, shapes):
+    error = run_tool('train.py', CONFIG, '--data', shapes, '--work-dir', trained, expect=2)
     assert re.search(r'^error: .*already holds a run.*--resume', error, re.M)
     assert 'Traceback' not in error
-
-
-def test_a_stopped_run_goes_on(trained, shapes, tmp_path):
-    """Stopped after 2 of 4 iterations and resumed, it ends with the weights of the straight run."""
-    work_dir = tmp_path / 'second'
-    arguments = [CONFIG, '--data', shapes, '--work-dir', work_dir]
-    python('train.py', *arguments, '--cfg-options', *SHORT)
-    (work_dir / 'iter_4.pth').unlink()
-    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_2.pth'))
-    python('train.py', *arguments, '--resume', '--cfg-options', *SHORT)
-    ours = checkpoint.load(work_dir / 'iter_4.pth')['state_dict']
-    straight = checkpoint.load(trained / 'iter_4.pth')['state_dict']
-    for name, value in straight.items():
-        torch.testing.assert_close(ours[name], value, rtol=0, atol=0)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob('*') if p.is_file()}
 
 
-def test_a_moved_run_goes_on_from_its_own_files(trained, shapes, tmp_path):
-    """A copy, whose last_checkpoint and best checkpoint are named by paths of the original."""
+def test_a_moved_run_goes_on_from_its_own_files(run_tool, trained, shapes, tmp_path):
+    """A copy, whose last_checkpoint and best checkpoint are named by paths of the original.
+
+    Stopped after 2 of 4 iterations and resumed, it ends with the weights of the straight run.
+    """
     moved, before = tmp_path / 'moved', contents(trained)
     shutil.copytree(trained, moved)
     (moved / 'iter_4.pth').unlink()
     (moved / 'last_checkpoint').write_text(str(trained / 'iter_2.pth'))
     arguments = [CONFIG, '--data', shapes, '--work-dir', moved]
-    python('train.py', *arguments, '--resume', '--cfg-options', *SHORT)
+    run_tool('train.py', *arguments, '--resume', '--cfg-options', *SHORT)
     assert contents(trained) == before
     assert len(list(moved.glob('best_*'))) == 1
     assert (moved / 'last_checkpoint').read_text() == str(moved / 'iter_4.pth')
+    ours, straight = (
+        checkpoint.load(folder / 'iter_4.pth')['state_dict'] for folder in (moved, trained)
+    )
+    assert all(torch.equal(ours[name], value) for name, value in straight.items())
 
 
-def test_a_strangers_checkpoint_deletes_and_runs_nothing(trained, shapes, tmp_path):
+def test_a_strangers_checkpoint_deletes_and_runs_nothing(run_tool, trained, shapes, tmp_path):
     """It names another folder's best checkpoint, and has a program where old MMEngine looks."""
     victim, ran = tmp_path / 'best_victim.pth', tmp_path / 'ran'
     victim.touch()
@@ -413,7 +389,7 @@ def test_a_strangers_checkpoint_deletes_and_runs_nothing(trained, shapes, tmp_pa
     torch.save(stranger, file)
     work_dir = tmp_path / 'run'
     arguments = [CONFIG, '--data', shapes, '--work-dir', work_dir]
-    python('train.py', *arguments, '--resume', file, '--cfg-options', *SHORT)
+    run_tool('train.py', *arguments, '--resume', file, '--cfg-options', *SHORT)
     assert victim.exists()
     assert not ran.exists()
     # a best of its own
@@ -421,7 +397,7 @@ def test_a_strangers_checkpoint_deletes_and_runs_nothing(trained, shapes, tmp_pa
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
-def test_an_image_that_breaks_in_a_worker_is_named(shapes, tmp_path, split):
+def test_an_image_that_breaks_in_a_worker_is_named(run_tool, shapes, tmp_path, split):
     root = tmp_path / 'data'
     shutil.copytree(shapes, root)
     broken = sorted((root / split).iterdir())[1]
@@ -431,12 +407,12 @@ def test_an_image_that_breaks_in_a_worker_is_named(shapes, tmp_path, split):
     options = [o for o in SHORT if 'worker' not in o]
     options += [f'{loader}_dataloader.num_workers=1' for loader in ('train', 'val')]
     arguments = [CONFIG, '--data', root, '--work-dir', tmp_path / 'run']
-    error = python('train.py', *arguments, '--cfg-options', *options, expect=2)
+    error = run_tool('train.py', *arguments, '--cfg-options', *options, expect=2)
     assert re.search(
         rf'^error: {broken} cannot be decoded; 1 of \d images are unusable', error, re.M
     )
     assert not (tmp_path / 'run').exists()
-    error = python('train.py', *arguments, '--skip-decoding', '--cfg-options', *options, expect=2)
+    error = run_tool('train.py', *arguments, '--skip-decoding', '--cfg-options', *options, expect=2)
     # not from the begin of a line, which may be a worker's: libpng writes its own message in parts
     assert re.search(rf'error: {broken} cannot be used .*: replace the image', error)
     assert 'Traceback' not in error
@@ -481,18 +457,12 @@ def test_checkpoint_proves_that_it_was_trained_from_scratch(trained):
     assert re.fullmatch(r'[0-9a-f]{64}', proof['initial_weights_sha256'])
 
 
-def test_evaluating_the_checkpoint_gives_the_numbers_of_training(trained, shapes, tmp_path):
-    log = python(
-        'test.py',
-        CONFIG,
-        trained / 'iter_4.pth',
-        '--data',
-        shapes,
-        '--work-dir',
-        tmp_path,
-        '--cfg-options',
-        *(option for option in SHORT if option.startswith(('test', 'val'))),
-    )
+def test_evaluating_the_checkpoint_gives_the_numbers_of_training(
+    trained, run_tool, shapes, tmp_path
+):
+    options = [option for option in SHORT if option.startswith(('test', 'val'))]
+    arguments = [CONFIG, trained / 'iter_4.pth', '--data', shapes, '--work-dir', tmp_path]
+    log = run_tool('test.py', *arguments, '--cfg-options', *options, is_forked=False)
     assert re.search(r'instances_val\.json: 4 images', log)
     tested = json.loads((tmp_path / 'test_metrics.json').read_text())['test']
     last = json.loads((trained / 'metrics.json').read_text())['last']
@@ -500,13 +470,20 @@ def test_evaluating_the_checkpoint_gives_the_numbers_of_training(trained, shapes
         assert value == pytest.approx(last[key], abs=1e-6)
 
 
-def test_test_time_augmentation(trained, shapes, tmp_path):
+def test_testing_opens_each_annotation_file_once(trained, run_tool, counted, tmp_path):
+    data, prepare, opened = counted
+    arguments = [CONFIG, trained / 'iter_4.pth', '--data', data, '--work-dir', tmp_path]
+    run_tool('test.py', *arguments, '--cfg-options', *SHORT, prepare=prepare)
+    assert opened() == ['instances_train.json', 'instances_val.json']
+
+
+def test_test_time_augmentation(run_tool, trained, shapes, tmp_path):
     options = [option for option in SHORT if option.startswith('test')]
     # after four iterations nothing scores high
     options += ['model.test_cfg.rcnn.score_thr=0.0', 'model.test_cfg.rcnn.max_per_img=20']
     options += [f'test_evaluator.outfile_prefix={tmp_path}/found']
     arguments = [CONFIG, trained / 'iter_4.pth', '--data', shapes, '--work-dir', tmp_path, '--tta']
-    log = python('test.py', *arguments, '--cfg-options', *options)
+    log = run_tool('test.py', *arguments, '--cfg-options', *options)
     assert '8 views merged by DetectronTTAModel' in log
     tested = json.loads((tmp_path / 'test_metrics.json').read_text())['test']
     last = json.loads((trained / 'metrics.json').read_text())['last']
@@ -516,21 +493,21 @@ def test_test_time_augmentation(trained, shapes, tmp_path):
     assert all(detection['segmentation']['size'] == [96, 96] for detection in found)
 
 
-def test_testing_on_tiles(trained, shapes, tmp_path):
+def test_testing_on_tiles(run_tool, trained, shapes, tmp_path):
     """On tiles larger than the images all is found as without tiles, on smaller ones more."""
     found = {}
     for name, tiles in (('plain', []), ('one', ['--tiles', '128']), ('four', ['--tiles', '64'])):
         options = ['model.test_cfg.rcnn.score_thr=0.0', 'model.test_cfg.rcnn.max_per_img=20']
         options += [f'test_evaluator.outfile_prefix={tmp_path}/{name}', SHORT[-1]]
         arguments = [CONFIG, trained / 'iter_4.pth', '--data', shapes, '--work-dir', tmp_path]
-        python('test.py', *arguments, *tiles, '--cfg-options', *options)
+        run_tool('test.py', *arguments, *tiles, '--cfg-options', *options)
         found[name] = json.loads((tmp_path / f'{name}.segm.json').read_text())
     assert found['plain'] == found['one']
     assert len(found['four']) > len(found['one']) == 4 * 20
     assert all(detection['segmentation']['size'] == [96, 96] for detection in found['four'])
 
 
-def test_testing_judges_the_boxes_and_class_names_of_its_data(trained, shapes, tmp_path):
+def test_testing_judges_the_boxes_and_class_names_of_its_data(run_tool, trained, shapes, tmp_path):
     data = tmp_path / 'data'
     shutil.copytree(shapes, data)
     for file in (data / 'annotations').iterdir():
@@ -539,35 +516,36 @@ def test_testing_judges_the_boxes_and_class_names_of_its_data(trained, shapes, t
         content['annotations'][0]['bbox'][2] = 0
         file.write_text(json.dumps(content))
     arguments = [CONFIG, trained / 'iter_4.pth', '--data', data, '--work-dir', tmp_path]
-    error = python('test.py', *arguments, expect=2)
+    error = run_tool('test.py', *arguments, expect=2)
     assert re.search(r'^error: .*instances_val\.json: 1 of .* --drop-bad-boxes', error, re.M)
-    error = python('test.py', *arguments, '--drop-bad-boxes', expect=2)
+    error = run_tool('test.py', *arguments, '--drop-bad-boxes', expect=2)
     found = re.search(r"^error: .*iter_4\.pth: its classes .* is '(.*)' and '(.*)'; ", error, re.M)
     names = [row['name'] for row in content['categories']]
     assert found.groups() == (names[-1], names[0])
     assert 'Traceback' not in error
 
 
-def test_a_page_of_a_run(trained, tmp_path):
+def test_a_page_of_a_run(run_tool, trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / 'run')
-    python('report.py', run, '--out', tmp_path / 'pages/page.html')
+    run_tool('report.py', run, '--out', tmp_path / 'pages/page.html', is_forked=False)
     page = (tmp_path / 'pages/page.html').read_text()
     assert 'run ends at ' in page
     assert 'Precision and recall' in page
     assert page.count('src="data:image/jpeg') == 8  # the best and the worst of four
     (stored,) = run.glob('detections_*.json')
     assert len(json.loads(stored.read_text())['files']) == 4
-    log = python('report.py', tmp_path / 'pages', expect=2)
+    log = run_tool('report.py', tmp_path / 'pages', expect=2)
     assert log.startswith(f'error: {tmp_path}/pages: holds no run')
 
 
-def test_inference_draws_every_image_of_a_folder(trained, shapes, tmp_path):
-    python('infer.py', trained / 'iter_4.pth', shapes / 'val', '--out', tmp_path, '--device', 'cpu')
+def test_inference_draws_every_image_of_a_folder(run_tool, trained, shapes, tmp_path):
+    arguments = [trained / 'iter_4.pth', shapes / 'val', '--out', tmp_path, '--device', 'cpu']
+    run_tool('infer.py', *arguments, is_forked=False)
     assert len(list((tmp_path / 'vis').glob('*'))) == 4
     assert len(list((tmp_path / 'preds').glob('*.json'))) == 4
 
 
-def test_inference_skips_what_is_no_image(trained, shapes, tmp_path):
+def test_inference_skips_what_is_no_image(run_tool, trained, shapes, tmp_path):
     folder, out = tmp_path / 'photos', tmp_path / 'out'
     shutil.copytree(shapes / 'val', folder)
     good, cut, garbled, _ = sorted(folder.iterdir())
@@ -579,7 +557,7 @@ def test_inference_skips_what_is_no_image(trained, shapes, tmp_path):
     # of the name of an image, so that its results would have been written over
     note = good.with_suffix('.txt')
     note.write_text('a dog')
-    log = python(
+    log = run_tool(
         'infer.py', trained / 'iter_4.pth', folder, note, '--out', out, '--device', 'cpu', expect=2
     )
     skipped = [line.rpartition('skipped: ')[2] for line in log.splitlines() if 'skipped: ' in line]
@@ -632,39 +610,41 @@ def test_inference_tells_of_images_in_sub_folders(find_images, tmp_path):
         find_images([str(tmp_path)])
 
 
-def test_inference_needs_a_config(trained, shapes, tmp_path):
+def test_inference_needs_a_config(run_tool, trained, shapes, tmp_path):
     state = checkpoint.load(trained / 'iter_4.pth')['state_dict']
     torch.save(dict(state_dict=state), tmp_path / 'weights.pth')
-    error = python('infer.py', tmp_path / 'weights.pth', shapes / 'val', expect=2)
+    error = run_tool('infer.py', tmp_path / 'weights.pth', shapes / 'val', expect=2)
     assert re.search(r'^error: .*weights\.pth: holds weights, but not the config', error, re.M)
     assert 'Traceback' not in error
 
 
-def test_inference_writes_nothing_over(trained, shapes, tmp_path):
+def test_inference_writes_nothing_over(run_tool, trained, shapes, tmp_path):
     image = next((shapes / 'val').iterdir())
     (tmp_path / image.name).write_bytes(image.read_bytes())
-    error = python('infer.py', trained / 'iter_4.pth', image, tmp_path / image.name, expect=2)
+    error = run_tool('infer.py', trained / 'iter_4.pth', image, tmp_path / image.name, expect=2)
     assert re.search(rf'^error: .*{image.name}: .* has the same name', error, re.M)
 
 
-def test_training_begins_with_weights_of_ones_own(trained, shapes, tmp_path):
+def test_training_begins_with_weights_of_ones_own(run_tool, trained, shapes, tmp_path):
     state = checkpoint.load(trained / 'iter_4.pth')['state_dict']
     backbone = {k.removeprefix('backbone.'): v for k, v in state.items() if 'backbone.' in k}
     torch.save(backbone, tmp_path / 'mine.pth')
     arguments = [CONFIG, '--data', shapes, '--init', tmp_path / 'mine.pth']
     # a learning rate of 0 keeps what was loaded
     options = [*SHORT, 'optim_wrapper.optimizer.lr=0.0', 'train_cfg.val_interval=4']
-    log = python('train.py', *arguments, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    log = run_tool(
+        'train.py', *arguments, '--work-dir', tmp_path / 'run', '--cfg-options', *options
+    )
     assert f'{len(backbone)} weights matched, 0 missing' in log
     ours = checkpoint.load(tmp_path / 'run/iter_4.pth')
     assert ours['meta']['preflight']['init'] == 'pretrained'
     for name, value in backbone.items():
         assert torch.equal(ours['state_dict'][f'backbone.{name}'], value)
-    log = python('test.py', CONFIG, tmp_path / 'mine.pth', '--data', shapes, expect=2)
+    log = run_tool('test.py', CONFIG, tmp_path / 'mine.pth', '--data', shapes, expect=2)
     assert re.search(r'^error: .*mine\.pth: does not fit the model of .* are missing', log, re.M)
 
 
-def test_subsets_are_written(shapes, tmp_path):
+def test_subsets_are_written(run_tool, shapes, tmp_path):
     train, out = shapes / 'annotations/instances_train.json', tmp_path / 'subsets/ids.json'
     ids = [image['id'] for image in json.loads(train.read_text())['images']]
     # what one file has and another has not: val35k's way
@@ -673,33 +653,33 @@ def test_subsets_are_written(shapes, tmp_path):
     kept = {image['id'] for image in some['images']}
     some['annotations'] = [a for a in some['annotations'] if a['image_id'] in kept]
     (tmp_path / 'some.json').write_text(json.dumps(some))
-    subset = [ROOT / 'tools/data/subset.py', out, '--train', train]
-    run(sys.executable, *subset, '--of', train, '--minus', tmp_path / 'some.json')
+    subset = ['data/subset.py', out, '--train', train]
+    arguments = [*subset, '--of', train, '--minus', tmp_path / 'some.json']
+    run_tool(*arguments, is_forked=False)
     assert json.loads(out.read_text())['ids'] == sorted(set(ids) - kept)
-    run(sys.executable, *subset, '--number', '3', '--seed', '5')
-    from mmscratch.data.samplers.subset import choose_ids, read_ids
-
+    run_tool(*subset, '--number', '3', '--seed', '5')
     assert read_ids(str(out)) == sorted(choose_ids(ids, 3, 5))
     val = shapes / 'annotations/instances_val.json'
-    error = run(sys.executable, *subset, '--of', val, '--number', '99', expect=2)
+    error = run_tool(*subset, '--of', val, '--number', '99', expect=2)
     assert re.search(r'^error: .*instances_train\.json: lacks|asked for', error, re.M)
     subset[1] = out / 'below_a_file.json'
-    error = run(sys.executable, *subset, expect=2)
+    error = run_tool(*subset, expect=2)
     assert re.search(r'^error: .*below_a_file\.json: cannot be written \(', error, re.M)
     assert 'Traceback' not in error
 
 
-def test_a_student_learns_from_its_teachers_labels(shapes, tmp_path):
+def test_a_student_learns_from_its_teachers_labels(run_tool, shapes, tmp_path):
     teacher, out, student = (tmp_path / name for name in ('teacher', 'out', 'student'))
     options = ['--cfg-options', *SHORT]
     # a model that has hardly been trained finds little
     few = ['train_dataloader.sampler.subset=3', 'model.test_cfg.rcnn.score_thr=0.0']
-    python('train.py', CONFIG, '--data', shapes, '--work-dir', teacher, *options, *few)
+    run_tool('train.py', CONFIG, '--data', shapes, '--work-dir', teacher, *options, *few)
     label = ['data/pseudo_labels.py', teacher / 'iter_4.pth', '--data', shapes, '--out', out]
-    error = python(*label, expect=2)
+    error = run_tool(*label, expect=2)
     assert re.search(r'^error: .*iter_4\.pth: has seen all labelled images', error, re.M)
     assert not out.exists()
-    log = python(*label, '--threshold', '0', '--device', 'cpu', '--batch-size', '2')
+    options_of_label = ['--threshold', '0', '--device', 'cpu', '--batch-size', '2']
+    log = run_tool(*label, *options_of_label, is_forked=False)
     told = re.search(r'out: 3 labelled images, and 5 others with (\d+) pseudo labels \(', log)
     content = json.loads((out / 'annotations/instances_train.json').read_text())
     pseudo = [row for row in content['annotations'] if row.get('pseudo')]
@@ -707,10 +687,10 @@ def test_a_student_learns_from_its_teachers_labels(shapes, tmp_path):
     seen = set(json.loads((teacher / 'subset.json').read_text())['ids'])
     assert not seen & {row['image_id'] for row in pseudo}
     assert all(row['bbox'][2] >= 1 and row['segmentation']['counts'] for row in pseudo)
-    error = python(*label, '--threshold', '0', expect=2)
+    error = run_tool(*label, '--threshold', '0', expect=2)
     assert re.search(r'^error: .*out: exists; remove it', error, re.M)
 
-    log = python('train.py', CONFIG, '--data', out, '--work-dir', student, *options)
+    log = run_tool('train.py', CONFIG, '--data', out, '--work-dir', student, *options)
     assert 'initialization: self-training, from random weights; pseudo labels by iter_4.pth' in log
     report = json.loads((student / 'metrics.json').read_text())
     taught = report['initialization']['teacher']
@@ -720,12 +700,12 @@ def test_a_student_learns_from_its_teachers_labels(shapes, tmp_path):
     assert report['pixels_seen'] == 8 * 96 * 96
 
 
-def test_a_detector_learns_at_half_the_size_first(shapes, tmp_path):
+def test_a_detector_learns_at_half_the_size_first(run_tool, shapes, tmp_path):
     low, high = tmp_path / 'low', tmp_path / 'high'
     train = ['train.py', CONFIG, '--data', shapes]
     options = ['--cfg-options', *SHORT, 'train_cfg.val_interval=4']
-    python(*train, '--work-dir', low, '--scale', '0.5', *options)
-    log = python(*train, '--work-dir', high, '--init', low / 'iter_4.pth', '--freeze', *options)
+    run_tool(*train, '--work-dir', low, '--scale', '0.5', *options)
+    log = run_tool(*train, '--work-dir', high, '--init', low / 'iter_4.pth', '--freeze', *options)
     # the heads too
     assert '112 weights matched, 0 missing, 0 of another shape' in log
     told = 'iter_4.pth, a detector trained on the same images at 0.5 of their size (8 images, '
@@ -767,10 +747,10 @@ def test_a_detector_learns_at_half_the_size_first(shapes, tmp_path):
         ),
     ],
 )
-def test_a_mistake_is_told_in_one_line(tool, arguments, words, tmp_path):
+def test_a_mistake_is_told_in_one_line(run_tool, tool, arguments, words, tmp_path):
     if tool != 'infer.py':
         arguments = [*arguments, '--work-dir', str(tmp_path / 'run')]
-    output = python(tool, *arguments, expect=2)
+    output = run_tool(tool, *arguments, expect=2)
     assert 'Traceback' not in output
     lines = [line for line in output.splitlines() if line.startswith('error: ')]
     assert len(lines) == 1
@@ -780,8 +760,8 @@ def test_a_mistake_is_told_in_one_line(tool, arguments, words, tmp_path):
 
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
 @pytest.mark.parametrize('item', ['resume', '=5', CONFIG, 'param_scheduler.1.milestones=[2,(3]'])
-def test_an_option_that_is_no_key_and_value_is_a_usage_error(tool, item):
-    output = python(tool, CONFIG, 'x.pth', '--cfg-options', 'a.b=1', item, expect=2)
+def test_an_option_that_is_no_key_and_value_is_a_usage_error(run_tool, tool, item):
+    output = run_tool(tool, CONFIG, 'x.pth', '--cfg-options', 'a.b=1', item, expect=2)
     assert 'Traceback' not in output
     assert re.search(r'^\w+\.py: error: argument --cfg-options: ', output, re.M)
     assert item in output
@@ -819,28 +799,33 @@ test_dataloader = val_dataloader
 """
 
 
-def test_configs_are_timed_side_by_side(tmp_path):
+def test_configs_are_timed_side_by_side(run_tool, run_forked, tmp_path):
+    def prepare() -> None:
+        subprocess.run = run_forked
+
     stock = tmp_path / 'faster-rcnn_r18_fpn_1x_coco.py'
     stock.write_text(STOCK)
     configs = [CONFIG, 'configs/dsod/dsod192_small_bn_600i_shapes.py', stock]
     out = tmp_path / 'speed.json'
     once = ['--batch', '2', '--rounds', '1', '--steps', '1', '--out', out]
-    table = python('analysis/benchmark.py', *configs, *once)
+    table = run_tool('analysis/benchmark.py', *configs, *once, prepare=prepare)
     rounds = json.loads(out.read_text())['rounds']
     assert list(rounds) == [Path(config).stem for config in configs]
     for name, [measured] in rounds.items():
         assert name in table
         assert len(measured) == 3
         assert all(value > 0 for value in measured.values())
-    error = python('analysis/benchmark.py', CONFIG, 'nothing.py', *once[:6], expect=2)
+    error = run_tool('analysis/benchmark.py', CONFIG, 'nothing.py', *once[:6], expect=2)
     assert re.search(r'^error: nothing\.py: ', error, re.M)
 
 
-def test_the_suite_for_a_gpu_tries_itself_out(tmp_path):
+def test_the_suite_for_a_gpu_tries_itself_out(run_tool, run_forked, tmp_path):
+    def prepare() -> None:
+        demo.subprocess = SimpleNamespace(run=run_forked)
+
     out = tmp_path / 'gpu.json'
-    printed = python(
-        'analysis/benchmark.py', '--suite', 'gpu', '--device', 'cpu', '--tiny', '--out', out
-    )
+    suite = ('analysis/benchmark.py', '--suite', 'gpu', '--device', 'cpu')
+    printed = run_tool(*suite, '--tiny', '--out', out, prepare=prepare)
     record = json.loads(out.read_text())
     assert set(record['steps']) == {'mmscratch', 'mmscratch bf16', 'mmdetection', 'torchvision'}
     for name, numbers in record['steps'].items():
@@ -856,10 +841,14 @@ def test_the_suite_for_a_gpu_tries_itself_out(tmp_path):
     assert runs['float32_resumed']['bbox_mAP'] == runs['float32_test']['bbox_mAP']
 
 
-def test_the_suite_for_evaluation_tries_itself_out(tmp_path):
+def test_the_suite_for_evaluation_tries_itself_out(run_tool, tmp_path):
+    def prepare() -> None:
+        forks = SimpleNamespace(get_context=lambda spawn: multiprocessing.get_context('fork'))
+        evaluation.multiprocessing = forks
+
     out = tmp_path / 'evaluation.json'
     suite = ('analysis/benchmark.py', '--suite', 'evaluation', '--out', out)
-    printed = python(*suite, '--tiny', '--rounds', '2')
+    printed = run_tool(*suite, '--tiny', '--rounds', '2', prepare=prepare)
     record = json.loads(out.read_text())
     assert [drawn['part'] for drawn in record['drawn']] == ['instances', 'persons']
     ours = [run for run in record['runs'] if run['evaluator'] == 'mmscratch']
@@ -868,14 +857,15 @@ def test_the_suite_for_evaluation_tries_itself_out(tmp_path):
         assert f'{run["kind"]}: 12 images' in printed
         assert run['difference'] == 0
         assert run['seconds'] > run['load_seconds'] > 0
-    error = python(*suite, '--parts', 'steps', expect=2)
+    error = run_tool(*suite, '--parts', 'steps', expect=2)
     assert 'error: --suite evaluation has no part steps' in error
 
 
-def test_the_suites_for_a_cpu_try_themselves_out(tmp_path):
+def test_the_suites_for_a_cpu_try_themselves_out(run_tool, tmp_path):
     for suite in ('loading', 'start', 'long', 'recipes'):
         out = tmp_path / f'{suite}.json'
-        printed = python('analysis/benchmark.py', '--suite', suite, '--tiny', '--out', out)
+        once = ['--suite', suite, '--tiny', '--rounds', '1', '--out', out]
+        printed = run_tool('analysis/benchmark.py', *once)
         tables = dict(loading=3, start=2, long=1, recipes=1)[suite]
         assert printed.count('| --- |') == tables
     record = json.loads((tmp_path / 'loading.json').read_text())
@@ -896,13 +886,13 @@ def test_the_suites_for_a_cpu_try_themselves_out(tmp_path):
     assert samples[-1]['processes'] == 5
 
 
-def test_a_run_survives_a_fault_of_the_campaign(tmp_path):
+def test_a_run_survives_a_fault_of_the_campaign(run_tool, tmp_path):
     out = tmp_path / 'campaign.json'
     # one begins in the first second
-    python('analysis/torture.py', '--seconds', '1', '--out', out)
+    run_tool('analysis/torture.py', '--seconds', '1', '--out', out)
     [row] = json.loads(out.read_text())['faults']
     assert (row['tries'], row['survived']) == (1, 1), row
 
 
-def test_committed_tables_are_fresh():
-    python('tables.py', '--check')
+def test_committed_tables_are_fresh(run_tool):
+    run_tool('tables.py', '--check')

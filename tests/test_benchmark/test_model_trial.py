@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,21 +10,6 @@ from mmengine.model import BaseModel
 
 from mmscratch.benchmark.model_trial import distinct_models, plain, reason, rows, try_model
 from mmscratch.ops.absent_op import absent_op
-
-TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis/mmdet_configs.py'
-
-
-IN_ITS_OWN_PROCESS = """
-import json, runpy, sys
-from pathlib import Path
-from mmdet.registry import MODELS
-
-_, file, how, folder = sys.argv
-names = runpy.run_path(file)
-MODELS.register_module(module=names['Toy'])
-model = names['ConfigDict'](type='Toy', how=how)
-print(json.dumps(names['try_model'](model, Path(folder), seconds=10)))
-"""
 
 
 class Toy(BaseModel):
@@ -61,23 +45,33 @@ class Toy(BaseModel):
             pass
 
 
-@pytest.mark.parametrize(
-    ('how', 'outcome'),
-    [
-        ('large', dict(build='ok', train='ok', predict='ok')),
-        ('nan', dict(build='ok', train='ArithmeticError: loss nan', predict='ok')),
-        ('absent', dict(build='ok', train='operator carafe_forward', predict='ok')),
-        ('dies', dict(build='ok', train='the process ended with status 3')),
-        ('slow', dict(build='ok', train='more than 10 seconds')),
-    ],
-)
-def test_outcome_of_a_model(how, outcome, tmp_path):
+TRY = """
+import json, runpy, sys
+from pathlib import Path
+from mmdet.registry import MODELS
+
+_, file, folder = sys.argv
+names = runpy.run_path(file)
+MODELS.register_module(module=names['Toy'])
+for how in ('large', 'nan', 'absent', 'dies', 'slow'):
+    model = names['ConfigDict'](type='Toy', how=how)
+    print(json.dumps(names['try_model'](model, Path(folder), seconds=2 if how == 'slow' else 60)))
+"""
+
+
+def test_outcome_of_a_model(tmp_path):
     # torch refuses gradients in a fork of a process that has computed some, as tests have
-    command = [sys.executable, '-c', IN_ITS_OWN_PROCESS, __file__, how, tmp_path]
+    command = [sys.executable, '-c', TRY, __file__, tmp_path]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    record = json.loads(done.stdout.splitlines()[-1])
-    assert record.pop('seconds') >= 0
-    assert record == outcome
+    records = [json.loads(line) for line in done.stdout.splitlines()[-5:]]
+    assert min(record.pop('seconds') for record in records) >= 0
+    assert records == [
+        dict(build='ok', train='ok', predict='ok'),
+        dict(build='ok', train='ArithmeticError: loss nan', predict='ok'),
+        dict(build='ok', train='operator carafe_forward', predict='ok'),
+        dict(build='ok', train='the process ended with status 3'),
+        dict(build='ok', train='more than 2 seconds'),
+    ]
 
 
 def test_a_model_that_cannot_be_built_is_not_run(tmp_path):
@@ -151,14 +145,14 @@ def test_table_counts_configs_by_the_first_failure():
     ]
 
 
-def test_tool_continues_its_file(tmp_path):
+def test_tool_continues_its_file(run_tool, tmp_path):
     (tmp_path / 'configs').mkdir()
     base = "_base_ = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'\n"
     (tmp_path / 'configs/good.py').write_text(base)
     (tmp_path / 'configs/bad.py').write_text(f"{base}model = dict(neck=dict(type='Absent'))\n")
     out = tmp_path / 'out.json'
-    command = [sys.executable, TOOL, '--configs', tmp_path / 'configs', '--out', out]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    command = ['analysis/mmdet_configs.py', '--configs', tmp_path / 'configs', '--out', out]
+    run_tool(*command)
     measured = json.loads(out.read_text())
     bad, good = measured['models']
     assert bad['configs'] == ['bad.py']
@@ -169,6 +163,6 @@ def test_tool_continues_its_file(tmp_path):
 
     good['seconds'] = bad['seconds'] = -1
     out.write_text(json.dumps(measured))
-    subprocess.run([*command, '--retry'], check=True, stderr=subprocess.DEVNULL)
+    run_tool(*command, '--retry')
     again = json.loads(out.read_text())['models']
     assert [entry['seconds'] == -1 for entry in again] == [False, True]

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from mmscratch.benchmark.trial import Trial
 from mmscratch.config.batch_plan import BatchPlan
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
+from mmscratch.hooks import trial_hook
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = ROOT / 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
@@ -25,6 +27,7 @@ model = dict(
     rpn_head=dict(anchor_generator=dict(scales=[2])),
     train_cfg=dict(rpn_proposal=dict(max_per_img=50), rcnn=dict(sampler=dict(num=32))),
     test_cfg=dict(rpn=dict(max_per_img=50)),
+    roi_head=dict(bbox_head=dict(fc_out_channels=64), mask_head=dict(num_convs=1)),
 )
 resize = dict(type='Resize', scale=(96, 96), keep_ratio=True)
 train_pipeline = [
@@ -36,14 +39,6 @@ train_pipeline = [
 val_pipeline = [dict(type='LoadImageFromFile'), resize, *train_pipeline[1::2]]
 train_dataloader = dict(num_workers=0, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=0, dataset=dict(pipeline=val_pipeline))
-"""
-# train.py whose trial counts two steps, however short they are
-QUICK = """
-import runpy, sys
-from mmscratch.hooks import trial_hook
-trial_hook.SECONDS, trial_hook.STEPS = 0, 2
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
@@ -63,18 +58,24 @@ def environment(tmp_path) -> dict[str, str]:
 
 
 @pytest.fixture
-def trial(tmp_path, environment):
-    """Return a function that calls ``train.py --trial`` in ``tmp_path``, and returns its output."""
+def trial(tmp_path, run_tool):
+    """Return a function that calls ``train.py --trial`` in ``tmp_path``, and returns its output.
+
+    It counts two steps, however short they are.
+    """
+    folder = tmp_path / 'tmp'
+    folder.mkdir()
+
+    def prepare() -> None:
+        os.chdir(tmp_path)
+        tempfile.tempdir = str(folder)
+        trial_hook.SECONDS, trial_hook.STEPS = 0, 2
 
     def call(*arguments: str | Path, expect: int = 0) -> str:
-        command = [sys.executable, '-c', QUICK, ROOT / 'tools/train.py', '--trial', *arguments]
-        done = subprocess.run(
-            list(map(str, command)), cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
-        assert 'Traceback' not in done.stdout + done.stderr
-        assert not list((tmp_path / 'tmp').iterdir())
-        return done.stdout + done.stderr
+        said = run_tool('train.py', '--trial', *arguments, expect=expect, prepare=prepare)
+        assert 'Traceback' not in said
+        assert not list(folder.iterdir())
+        return said
 
     return call
 
@@ -242,8 +243,6 @@ def test_an_interrupted_trial_leaves_nothing(environment, shapes, tmp_path):
     assert not (tmp_path / 'work_dirs').exists()
 
 
-def test_a_trial_is_of_a_start(environment):
-    command = [sys.executable, ROOT / 'tools/train.py', SHAPES, '--trial', '--resume']
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert 'error: --trial tries a run from its start: leave out --resume' in done.stderr
+def test_a_trial_is_of_a_start(run_tool):
+    said = run_tool('train.py', SHAPES, '--trial', '--resume', expect=2)
+    assert 'error: --trial tries a run from its start: leave out --resume' in said

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -63,79 +62,88 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def run(command: Iterable[str | Path], place: Path, work_dir: Path, **variables: str) -> str:
-    """Run on the data of ``place``, and return stdout and stderr."""
+def run_two(place: Path, work_dir: Path, *options: str | Path, **variables: str) -> str:
+    """Train in two processes on the data of ``place``; return stdout and stderr."""
     env = os.environ | {
         'OMP_NUM_THREADS': '1',
         'PYTHON': sys.executable,
         'PYTHONPATH': f'{place}{os.pathsep}{ROOT}',
         'PORT': '29617',
     }
-    arguments = ['--data', place / 'shapes', '--work-dir', work_dir]
+    command = [ROOT / 'tools/dist_train.sh', place / 'tiny.py', '2', '--data', place / 'shapes']
+    command += ['--work-dir', work_dir, *options]
     done = subprocess.run(
-        [str(part) for part in [*command, *arguments]],
-        cwd=ROOT,
-        env=env | variables,
-        capture_output=True,
-        text=True,
+        list(map(str, command)), cwd=ROOT, env=env | variables, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 
 
-def train(
-    place: Path, name: str, *command: str | Path, past: int = 0
-) -> tuple[str, list[set[int]], list[float], dict[str, Tensor]]:
-    """Run, and return the log, images and loss of every step of 4, and the last weights."""
-    work_dir = place / name
-    log = run(command, place, work_dir)
-    steps: dict[int, list[int]] = {}
-    losses: dict[int, float] = {}
-    for file in sorted(work_dir.glob('images_*.jsonl')):
-        for line in file.read_text().splitlines():
-            iteration, ids, loss = json.loads(line)
-            steps.setdefault(iteration, []).extend(ids)
-            # the mean over all ranks, on each of them
-            assert losses.setdefault(iteration, loss) == loss
-    assert list(steps) == list(range(past, 4))
-    assert {len(ids) for ids in steps.values()} == {4}
-    weights = checkpoint.load(work_dir / 'iter_4.pth')['state_dict']
-    images = [set(ids) for ids in steps.values()]
-    return log, images, list(losses.values()), weights
+@pytest.fixture
+def train(place, run_tool):
+    """Return a function that trains in one or two processes.
+
+    It returns the log, images and loss of every step of 4, and the last weights.
+    """
+
+    def run(
+        name: str, processes: int, *options: str | Path, past: int = 0
+    ) -> tuple[str, list[set[int]], list[float], dict[str, Tensor]]:
+        work_dir = place / name
+        if processes == 2:
+            log = run_two(place, work_dir, *options)
+        else:
+            arguments = [place / 'tiny.py', '--data', place / 'shapes', '--work-dir', work_dir]
+
+            def prepare() -> None:
+                sys.path.insert(0, str(place))
+
+            log = run_tool('train.py', *arguments, *options, prepare=prepare)
+        steps: dict[int, list[int]] = {}
+        losses: dict[int, float] = {}
+        for file in sorted(work_dir.glob('images_*.jsonl')):
+            for line in file.read_text().splitlines():
+                iteration, ids, loss = json.loads(line)
+                steps.setdefault(iteration, []).extend(ids)
+                # the mean over all ranks, on each of them
+                assert losses.setdefault(iteration, loss) == loss
+        assert list(steps) == list(range(past, 4))
+        assert {len(ids) for ids in steps.values()} == {4}
+        weights = checkpoint.load(work_dir / 'iter_4.pth')['state_dict']
+        images = [set(ids) for ids in steps.values()]
+        return log, images, list(losses.values()), weights
+
+    return run
 
 
 def difference(weights: dict[str, Tensor], others: dict[str, Tensor]) -> float:
     return max(float((weights[name] - others[name]).abs().max()) for name in weights)
 
 
-def test_two_processes_and_two_passes_are_the_same_training(place):
-    config = place / 'tiny.py'
-    two = [ROOT / 'tools/dist_train.sh', config, '2']
-    one = [sys.executable, ROOT / 'tools/train.py', config]
-    log, together, losses, weights = train(place, 'processes', *two)
+def test_two_processes_and_two_passes_are_the_same_training(place, train):
+    log, together, losses, weights = train('processes', 2)
     assert '4 images/step = 2 x 2, lr 0.04, 4 iterations' in log
-    log, alone, losses_alone, weights_alone = train(place, 'passes', *one)
+    log, alone, losses_alone, weights_alone = train('passes', 1)
     assert '4 images/step = 1 x 2 x 2 accumulated, lr 0.04, 4 iterations' in log
     assert together == alone
     assert len(set.union(*alone[:2])) == 8, 'no image twice before all were seen once'
     # the same images, augmentation, sampled proposals and weights: only sums are rounded otherwise
     assert losses == pytest.approx(losses_alone, rel=1e-4)
     assert difference(weights, weights_alone) < 1e-4
-    for name, command, other in (('to_one', one, 'processes'), ('to_two', two, 'passes')):
-        resume = ['--resume', place / other / 'iter_2.pth']
-        log, rest, losses_rest, weights_rest = train(place, name, *command, *resume, past=2)
-        assert 'the run began with 4 images a step = ' in log
-        assert rest == alone[2:]
-        assert losses_rest == pytest.approx(losses_alone[2:], rel=1e-4)
-        assert difference(weights_rest, weights_alone) < 1e-4
-    for name in ('processes', 'passes', 'to_one', 'to_two'):
+    # the other way round: test_resumable_iter_based_train_loop.py
+    resume = ['--resume', place / 'processes/iter_2.pth']
+    log, rest, losses_rest, weights_rest = train('to_one', 1, *resume, past=2)
+    assert 'the run began with 4 images a step = ' in log
+    assert rest == alone[2:]
+    assert losses_rest == pytest.approx(losses_alone[2:], rel=1e-4)
+    assert difference(weights_rest, weights_alone) < 1e-4
+    for name in ('processes', 'passes', 'to_one'):
         meta = checkpoint.load(place / name / 'iter_4.pth')['meta']
         assert (meta['images_seen'], meta['pixels_seen']) == (16, 16 * 96 * 96)
 
 
 def test_two_processes_try_a_run_together(place, tmp_path):
-    command = [ROOT / 'tools/dist_train.sh', place / 'tiny.py', '2', '--trial']
-    log = run(command, place, tmp_path / 'run', TMPDIR=str(tmp_path))
+    log = run_two(place, tmp_path / 'run', '--trial', TMPDIR=str(tmp_path))
     assert '4 images/step = 2 x 2, lr 0.04, 4 iterations' in log
     lines = [line for line in log.splitlines() if line.startswith('trial: ')]
     assert re.match(r'trial: 4 images/step, .* GB resident a process$', lines[0])

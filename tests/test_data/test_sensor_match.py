@@ -30,9 +30,8 @@ def loaded(tmp_path_factory) -> Config:
 
 
 @pytest.fixture
-def use(loaded, make_coco, monkeypatch):
+def use(loaded, make_coco):
     """Return a function that makes a config read images of some kind and values, or colour."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
 
     def make(channels=5, dtype='uint16', factor=1.0, shift=0.0, trains=False) -> Config:
         def rename(split, data):

@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -96,7 +93,7 @@ def test_what_is_trained_on(make_voc):
     assert sample.ignored_instances.labels.tolist() == [11]
 
 
-def test_training_end_to_end(make_voc, tmp_path):
+def test_training_end_to_end(make_voc, run_tool, tmp_path):
     """Two iterations of a shrunken model: validation, best checkpoint and report are VOC's."""
     root, work_dir = make_voc(), tmp_path / 'run'
     options = [
@@ -120,13 +117,8 @@ def test_training_end_to_end(make_voc, tmp_path):
         *('param_scheduler.1.milestones=[1]', 'param_scheduler.1.end=2'),
         *('auto_scale_lr.base_batch_size=2', 'default_hooks.logger.interval=1'),
     ]
-    command = [sys.executable, 'tools/train.py', str(CONFIG), '--work-dir', str(work_dir)]
-    env = os.environ | {'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [*command, '--cfg-options', *options], cwd=ROOT, env=env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert '2 iterations = 1.3 epochs of 3 images' in done.stdout + done.stderr
+    log = run_tool('train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', *options)
+    assert '2 iterations = 1.3 epochs of 3 images' in log
     report = json.loads((work_dir / 'metrics.json').read_text())
     assert [entry['iteration'] for entry in report['history']] == [1, 2]
     assert 0 <= report['last']['voc_mAP'] <= 1

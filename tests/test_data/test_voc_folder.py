@@ -1,10 +1,7 @@
 """Any config on a folder in PASCAL VOC layout: three training and two validation images."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -677,16 +674,7 @@ def test_a_share_that_is_dropped_is_noted(folder):
 # ------------------------------------------------------------------------------ the tools
 
 
-def run(*command: str | Path, expect: int = 0) -> str:
-    env = os.environ | {'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=ROOT, env=env, capture_output=True, text=True
-    )
-    assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
-def test_training_and_testing_end_to_end(folder, tmp_path):
+def test_training_and_testing_end_to_end(run_tool, folder, tmp_path):
     options = [
         *('train_cfg.max_iters=2', 'train_cfg.val_interval=1', 'param_scheduler.0.end=1'),
         *('param_scheduler.1.milestones=[1]', 'param_scheduler.1.end=2'),
@@ -697,7 +685,7 @@ def test_training_and_testing_end_to_end(folder, tmp_path):
     ]
     work_dir = tmp_path / 'run'
     arguments = ['--data', folder, '--cfg-options', *options, '--work-dir']
-    log = run('tools/train.py', CONFIG, *arguments, work_dir)
+    log = run_tool('train.py', CONFIG, *arguments, work_dir)
     assert '3 images, 6 objects' in log
     assert 'no masks, so MaskRCNN is trained on boxes alone (FasterRCNN)' in log
     report = json.loads((work_dir / 'metrics.json').read_text())
@@ -705,11 +693,11 @@ def test_training_and_testing_end_to_end(folder, tmp_path):
     assert report['best']['voc_mAP'] == max(entry['voc_mAP'] for entry in report['history'])
     assert list(work_dir.glob('best_pascal_voc_mAP_iter_*.pth'))
     assert (work_dir / 'curves.png').exists()
-    run('tools/test.py', CONFIG, work_dir / 'iter_2.pth', *arguments, tmp_path / 'test')
+    run_tool('test.py', CONFIG, work_dir / 'iter_2.pth', *arguments, tmp_path / 'test')
     tested = json.loads((tmp_path / 'test/test_metrics.json').read_text())['test']
     assert tested['voc_mAP'] == pytest.approx(report['last']['voc_mAP'])
 
     replace(folder, 'two', objects=[('star', 0, (9, 9, 5, 5))])
-    error = run('tools/train.py', CONFIG, '--data', folder, '--work-dir', tmp_path / 'x', expect=2)
+    error = run_tool('train.py', CONFIG, '--data', folder, '--work-dir', tmp_path / 'x', expect=2)
     assert re.search(r'^error: .*train\.txt: 1 boxes have no area', error, re.M)
     assert 'Traceback' not in error

@@ -90,10 +90,8 @@ def coco(tmp_path):
 
 
 @pytest.fixture
-def make_runner(tmp_path, coco, monkeypatch):
+def make_runner(tmp_path, coco):
     """Return a function that makes a runner of two iterations."""
-    # which asks compilers for their versions, half a second each time
-    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
     runners = []
 
     def make(*hooks, model=None, detector=(), change=None, train=None, val=None, seed=0, **kwargs):

@@ -83,11 +83,6 @@ def run(cfg: Config) -> tuple[Runner, WeightRecorder]:
     return runner, recorder
 
 
-@pytest.fixture(autouse=True)
-def _no_collect_env(monkeypatch):
-    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
-
-
 @pytest.fixture(scope='module')
 def straight(shapes, tmp_path_factory) -> tuple[Runner, WeightRecorder]:
     """A run whose third and fourth step are a cascade's."""

@@ -32,13 +32,16 @@ except SystemExit:
 """
 
 
-@pytest.mark.parametrize('tool', ['train', 'test', 'infer', 'publish', 'analysis/study'])
 @pytest.mark.parametrize(
-    ('variable', 'spins'),
+    ('tool', 'variable', 'spins'),
     [
-        ({}, '1000'),
-        ({'GOMP_SPINCOUNT': '7'}, '7'),
-        ({'OMP_WAIT_POLICY': 'ACTIVE'}, 'None'),
+        ('train', {}, '1000'),
+        ('test', {}, '1000'),
+        ('infer', {}, '1000'),
+        ('publish', {}, '1000'),
+        ('analysis/study', {}, '1000'),
+        ('train', {'GOMP_SPINCOUNT': '7'}, '7'),
+        ('train', {'OMP_WAIT_POLICY': 'ACTIVE'}, 'None'),
     ],
 )
 def test_tools_bound_the_spinning_before_torch_loads(tool, variable, spins):

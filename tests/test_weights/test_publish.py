@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -43,16 +42,6 @@ SHORT = [
 ]
 
 
-def python(*command: str | Path, expect: int = 0) -> str:
-    """Run at the root of the checkout and return stdout and stderr."""
-    env = os.environ | {'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=ROOT, env=env, capture_output=True, text=True
-    )
-    assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
 # --- a run
 
 
@@ -64,19 +53,19 @@ def shapes(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def trained(shapes, tmp_path_factory) -> Path:
+def trained(shapes, run_tool, tmp_path_factory) -> Path:
     """The work directory of two iterations."""
     folder = tmp_path_factory.mktemp('runs') / 'run'
     arguments = [CONFIG, '--data', shapes, '--work-dir', folder, '--cfg-options', *SHORT]
-    python('tools/train.py', *arguments)
+    run_tool('train.py', *arguments)
     return folder
 
 
 @pytest.fixture(scope='module')
-def released(trained, tmp_path_factory) -> Path:
+def released(trained, run_tool, tmp_path_factory) -> Path:
     """The released weights of that run."""
     out_dir = tmp_path_factory.mktemp('release') / 'zoo'
-    printed = python('tools/publish.py', trained / 'iter_2.pth', out_dir)
+    printed = run_tool('publish.py', trained / 'iter_2.pth', out_dir, is_forked=False)
     [weights] = out_dir.glob('*.pth')
     suffixes = ('.metrics.json', '.pth', '.py', '.safetensors', '.scalars.json', '.yml')
     # nothing unfinished, and each file told
@@ -97,7 +86,7 @@ def test_torch_alone_loads_it(released):
         'assert not {"mmengine", "mmdet", "mmscratch"} & {*sys.modules}; '
         'print(sorted(held), sorted(held["meta"]))'
     )
-    printed = python('-c', code, released)
+    printed = subprocess.check_output([sys.executable, '-c', code, released], text=True)
     kept = ['cfg', 'dataset_meta', 'epoch', 'experiment_name', 'images_seen', 'iter']
     kept += ['mmengine_version', 'pixels_seen', 'preflight', 'seed', 'tensors_sha256', 'time']
     assert printed.strip() == f"['meta', 'state_dict'] {kept}"
@@ -165,7 +154,7 @@ def test_it_is_verified(released, tmp_path):
         verify(tmp_path / 'program.pth')
 
 
-def test_evaluation_verifies_its_numbers(released, shapes, tmp_path):
+def test_evaluation_verifies_its_numbers(run_tool, released, shapes, tmp_path):
     """Of a copy whose metrics.json tells one that is wrong."""
     copy = tmp_path / released.name
     copy.write_bytes(released.read_bytes())
@@ -173,15 +162,15 @@ def test_evaluation_verifies_its_numbers(released, shapes, tmp_path):
     last = report['history'][-1]
     last['segm_mAP'] += 0.01
     copy.with_suffix('.metrics.json').write_text(json.dumps(report))
-    error = python('tools/verify.py', copy, '--data', shapes, expect=2)
+    error = run_tool('verify.py', copy, '--data', shapes, expect=2, is_forked=False)
     box = f'{last["bbox_mAP"]:.4f}'
     assert f'segm_mAP is another; bbox_mAP: {box}, the release says {box}; ' in error
 
 
 @pytest.mark.parametrize('suffix', SUFFIXES)
-def test_testing_it_gives_the_numbers_of_the_run(suffix, trained, released, tmp_path):
+def test_testing_it_gives_the_numbers_of_the_run(run_tool, suffix, trained, released, tmp_path):
     weights = released.with_suffix(suffix)
-    python('tools/test.py', released.with_suffix('.py'), weights, '--work-dir', tmp_path)
+    run_tool('test.py', released.with_suffix('.py'), weights, '--work-dir', tmp_path)
     tested = json.loads((tmp_path / 'test_metrics.json').read_text())['test']
     last = json.loads((trained / 'metrics.json').read_text())['last']
     assert {'bbox_mAP', 'segm_mAP'} <= tested.keys()
@@ -190,22 +179,22 @@ def test_testing_it_gives_the_numbers_of_the_run(suffix, trained, released, tmp_
 
 
 @pytest.mark.parametrize('suffix', SUFFIXES)
-def test_inference_with_it(suffix, released, shapes, tmp_path):
+def test_inference_with_it(run_tool, suffix, released, shapes, tmp_path):
     inputs = [released.with_suffix(suffix), shapes / 'val', '--out', tmp_path, '--device', 'cpu']
-    python('tools/infer.py', *inputs)
+    run_tool('infer.py', *inputs)
     assert len(list((tmp_path / 'vis').iterdir())) == 2
     for file in (tmp_path / 'preds').iterdir():
         assert {'labels', 'names', 'masks'} <= json.loads(file.read_text()).keys()
 
 
 @pytest.mark.parametrize('suffix', SUFFIXES)
-def test_training_begins_with_it(suffix, released, tmp_path):
+def test_training_begins_with_it(run_tool, suffix, released, tmp_path):
     """With the released config, too, which trains what the run trained."""
     config = released.with_suffix('.py')
     init = released.with_suffix(suffix)
     arguments = [config, '--init', init, '--work-dir', tmp_path / 'run']
     # a learning rate of 0 keeps what was loaded
-    log = python('tools/train.py', *arguments, '--cfg-options', 'optim_wrapper.optimizer.lr=0.0')
+    log = run_tool('train.py', *arguments, '--cfg-options', 'optim_wrapper.optimizer.lr=0.0')
     weights = checkpoint.load(released)
     assert f'{len(weights["state_dict"])} weights matched, 0 missing' in log
     assert '2 images/step = 1 x 2, lr 0, 2 iterations = 1.0 epochs of 4 images' in log
@@ -215,8 +204,8 @@ def test_training_begins_with_it(suffix, released, tmp_path):
     assert ours['meta']['preflight']['parent'] == weights['meta']['preflight']
 
 
-def test_a_run_that_went_on_is_told_in_one_line(trained, tmp_path):
-    error = python('tools/publish.py', trained / 'iter_1.pth', tmp_path / 'zoo', expect=2)
+def test_a_run_that_went_on_is_told_in_one_line(run_tool, trained, tmp_path):
+    error = run_tool('publish.py', trained / 'iter_1.pth', tmp_path / 'zoo', expect=2)
     assert re.fullmatch(r'error: .*iter_1\.pth: is of iteration 1 of 2; .*\n', error)
     assert not (tmp_path / 'zoo').exists()
     files = publish(trained / 'iter_1.pth', tmp_path / 'zoo', 'drawn', allow_unfinished=True)

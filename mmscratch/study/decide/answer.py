@@ -226,8 +226,8 @@ def sentence(plan: Plan, comparison: Comparison, hours: float, missing: int) -> 
             f'training starts from {arm} or from {first}, {length}.'
         )
     return (
-        f'{start}, starting from {arm} brings between {abs(gap.low):.1f} AP less and {gap.high:.1f} AP '
-        f'more (80 % interval) than from {first}, {length}. '
+        f'{start}, starting from {arm} brings between {abs(gap.low):.1f} AP less and '
+        f'{gap.high:.1f} AP more (80 % interval) than from {first}, {length}. '
         + _remedy(plan, comparison, hours, missing)
     )
 

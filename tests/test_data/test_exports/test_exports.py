@@ -1,8 +1,6 @@
 import copy
 import json
 import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -184,14 +182,11 @@ def test_the_same_detections_have_the_same_ap_in_every_layout(make_export, tmp_p
         assert 0.2 < results[0][f'coco/{name}'] < 0.9
 
 
-def test_train_and_evaluate_by_data_alone(make_export, tmp_path):
+def test_train_and_evaluate_by_data_alone(make_export, run_tool, tmp_path):
     """A YOLO folder with a space in its name, from the command line to the AP."""
     root, work_dir = make_export('yolo'), tmp_path / 'run'
-    command = [sys.executable, 'tools/train.py', CONFIG, '--data', root, '--work-dir', work_dir]
-    done = subprocess.run(
-        [*command, '--cfg-options', *SHORT], capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    arguments = [CONFIG, '--data', root, '--work-dir', work_dir, '--cfg-options', *SHORT]
+    run_tool('train.py', *arguments)
     (log,) = work_dir.glob('*/*.log')
     assert f'made from {root}/data.yaml (YOLO; SHA-256 of all labels: ' in log.read_text()
     last = json.loads((work_dir / 'metrics.json').read_text())['history'][-1]

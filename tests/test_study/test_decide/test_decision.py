@@ -242,7 +242,9 @@ def test_nothing_is_said_before_each_arm_has_a_run(decide, monkeypatch):
     assert content['verdict'] == content['comparisons'] == []
 
 
-def test_two_initializations_are_compared_by_one_command(data, tmp_path, monkeypatch, capsys):
+def test_two_initializations_are_compared_by_one_command(
+    data, tmp_path, monkeypatch, capsys, forked_runs
+):
     """The tool with real training, of four iterations a run."""
     monkeypatch.setattr(plan, 'CHOICES', ((1, 1, (1, 2)),))
     monkeypatch.setattr(plan, 'ENOUGH', 1.0)
@@ -257,7 +259,8 @@ def test_two_initializations_are_compared_by_one_command(data, tmp_path, monkeyp
     spec.loader.exec_module(tool)
     command = ['decide.py', '--data', str(data), '--budget', '1h', '--out', str(tmp_path / 'out')]
     monkeypatch.setattr(sys, 'argv', command)
-    tool.main()
+    with forked_runs():
+        tool.main()
     told = capsys.readouterr().out
     assert 'With your 64 images' in told
     content = json.loads((tmp_path / 'out' / 'decide.json').read_text())
