@@ -14,6 +14,7 @@ import argparse
 import ast
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable
 from itertools import groupby
@@ -247,6 +248,16 @@ def real_table() -> str:
     return markdown(summary.rows(results), 'lrrrr')
 
 
+def calibration_table() -> str:
+    """Rows of the claims on decide, and the verdict on each with its first numbers."""
+    page = Path('results/calibration/README.md').read_text()
+    rows = [['claim', 'verdict']]
+    for title, text in re.findall(r'^## \d+\. (.+?)$(.+?)(?=^## |\Z)', page, re.M | re.S):
+        verdict = re.search(r'^\*\*(.+)\*\*: (.+?)(?: intervals|;)', text, re.M)
+        rows.append([title, f'{verdict[1]}: {verdict[2]}' if verdict else 'not run yet'])
+    return markdown(rows, 'll')
+
+
 def sensors_table() -> str:
     """What tools/analysis/sensors.py trained: an arm a row, its mean, lowest and highest."""
     arms: dict[str, list[dict[str, Any]]] = {}
@@ -329,6 +340,7 @@ def tables() -> list[tuple[str, str, Any]]:
         ('docs/mmdetection.md', '<!-- table of operators: tools/tables.py -->', operators_table),
         ('README.md', '<!-- table of the package: tools/tables.py -->', layout_table),
         ('README.md', '<!-- table of real images: tools/tables.py -->', real_table),
+        ('README.md', '<!-- table of decide: tools/tables.py -->', calibration_table),
         ('results/sensors/README.md', '<!-- table of sensors: tools/tables.py -->', sensors_table),
         ('results/tiles/README.md', '<!-- table of tiles: tools/tables.py -->', tiles_table),
         (

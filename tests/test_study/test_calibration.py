@@ -10,7 +10,8 @@ import pytest
 from mmscratch.study import page
 from mmscratch.study.calibration import STUDY, data, judges, plan, schedules
 from mmscratch.study.claim import Study
-from mmscratch.study.verdict import FAILS, HOLDS
+from mmscratch.study.decide.answer import Interval
+from mmscratch.study.verdict import FAILS, HOLDS, OPEN
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,6 +58,33 @@ def test_intervals_hold_what_follows_the_law():
     assert verdict.word == HOLDS
     assert verdict.numbers.startswith('2 of 2 intervals')
     assert judges.covers(made_up(5.0, bend=30), 'drawn').word == FAILS
+
+
+def test_few_intervals_are_no_proof_against_their_coverage(monkeypatch):
+    """2 of 3 happen in half of all cases to intervals that hold 80 %, 4 of 10 in less than 1 %."""
+    [right, wrong] = [
+        judges.Prediction('data', 100, 'pretrained', Interval(-1, 0, 1), 0.5, gap, (0, 1), 1.4)
+        for gap in (0.0, 9.0)
+    ]
+    for held, missed, word in ((2, 1, OPEN), (4, 6, FAILS), (7, 3, HOLDS)):
+        found = [right] * held + [wrong] * missed
+        monkeypatch.setattr(judges, 'predictions', lambda *_, found=found: found)
+        assert judges.covers({}, 'drawn').word == word
+
+
+def test_a_misfit_is_tested_on_data_sets_that_had_no_part_in_its_choice(monkeypatch):
+    """One data set is far off. With it a large misfit is likely, without it none."""
+    found = [
+        judges.Prediction('data', 100, 'pretrained', Interval(-8, 0, 8), 0.5, gap, (0, 1), 1.4)
+        for gap in (0.1, -0.2, 0.3, 7.0)
+    ]
+    monkeypatch.setattr(judges, 'predictions', lambda *_: found)
+    numbers = judges.covers_with_chosen_misfit({}, 'drawn').numbers
+    assert numbers.startswith('4 of 4 intervals')
+    likeliest = float(re.search(r'The most likely misfit is (.+) AP;', numbers)[1])
+    # four gaps of 0.1, 0.2, 0.3 and 7.0 deviate by 3.5, the fit by 1 and the misfit by 1.4 times it
+    assert likeliest == pytest.approx((3.5**2 - 1) ** 0.5 / 1.4, abs=0.1)
+    assert numbers.endswith('0.0 to 2.8 AP, 3 of 4 intervals contain the gap')
 
 
 def test_rules_that_look_at_no_run_are_wrong_where_scratch_is_ahead():
