@@ -15,7 +15,7 @@ Where the model's images have other than three channels, the first convolution i
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,10 @@ _LITE_ENDS = {
     '_bn1': 'bn2',
     '_fc': 'classifier',
 }
+# A block of a ResNet or of one of timm's models, and its stage.
+_BLOCK = re.compile(
+    r'(?P<stage>backbone\.(model\.)?(layer\d+|(blocks|stages)\.\d+(\.blocks)?)\.)\d+\.'
+)
 # The last layer of a classifier, which no detector has.
 CLASSIFIER = re.compile(r'^(fc|head|classifier|pred|fc1000)([._]|$)')
 
@@ -127,6 +131,8 @@ class MatchedWeights:
         is_flipped: whether the first convolution was converted between BGR and RGB.
         first: the name of the model's first convolution, '' if it has none.
         adapted: what was done to its input channels, '' for nothing.
+        deeper: those of ``unexpected`` that are of further blocks in a stage of the model. Without
+            them another function would be computed.
     """
 
     scheme: str
@@ -137,6 +143,7 @@ class MatchedWeights:
     is_flipped: bool
     first: str = ''
     adapted: str = ''
+    deeper: Sequence[str] = ()
 
     @property
     def num_unmatched(self) -> int:
@@ -248,8 +255,10 @@ def match_weights(
         for name in named
         if name not in found and not CLASSIFIER.match(re.sub(r'^backbone\.(model\.)?', '', name))
     ]
+    stages = {block['stage'] for block in map(_BLOCK.match, model_state) if block}
+    deeper = [n for n in unexpected if (block := _BLOCK.match(n)) and block['stage'] in stages]
     return MatchedWeights(
-        scheme, weights, missing, mismatched, unexpected, is_flipped, first, adapted
+        scheme, weights, missing, mismatched, unexpected, is_flipped, first, adapted, deeper
     )
 
 
