@@ -30,8 +30,8 @@ class FiniteLossHook(Hook):
     With ``skip`` the run goes on without that step. Weights, buffers and optimizer stay as they
     were before it. Checkpoints have the number of skipped steps in ``meta.skipped_steps``.
 
-    A gradient scaler (``--amp``) skips such a step by itself. The run then stops after
-    ``max_skipped`` of them in a row.
+    A gradient scaler (``--amp``) skips such a step by itself, and halves its scale. The run then
+    stops after ``max_skipped`` of them in a row. A healthy run begins with a few.
 
     The log gets ``grad_norm``, the norm of all gradients as the optimizer takes them. If they are
     clipped by their norm, MMEngine logs the norm of before.
@@ -116,7 +116,8 @@ class FiniteLossHook(Hook):
             values = stacked.tolist()
         now = dict(zip(losses, values))
         broken = {name: value for name, value in now.items() if not math.isfinite(value)}
-        is_left_out = self._norm is not None and not math.isfinite(self._norm)
+        # a gradient scaler that skips the step does not call the optimizer
+        is_left_out = _is_scaled(runner) if self._norm is None else not math.isfinite(self._norm)
         images = _image_names(data_batch)
         if not broken and not is_left_out:
             self._in_a_row = 0
@@ -130,7 +131,8 @@ class FiniteLossHook(Hook):
             return
         # the parts say more than their sum
         parts = {name: value for name, value in broken.items() if name != 'loss'} or broken
-        parts = parts or {'the norm of the gradient': self._norm}
+        norm = 'not finite' if self._norm is None else self._norm
+        parts = parts or {'the norm of the gradient': norm}
         what = ', '.join(f'{name} is {value}' for name, value in parts.items())
         # if all losses are broken, the weights of the step before may have overflowed
         if len(broken) == len(losses) > 2 and self._images_before:

@@ -114,13 +114,31 @@ def test_finite_losses_pass(runner):
     hook.after_train_iter(runner(), 0, None, losses(acc=math.nan))
 
 
-def test_a_gradient_scaler_skips_some(runner):
-    scaled = runner(loss_scaler=torch.amp.GradScaler('cpu'))
+@pytest.mark.parametrize(
+    ('what', 'fault'), [('loss', 'loss is nan'), ('gradient', 'gradient is not finite')]
+)
+def test_a_gradient_scaler_skips_some(runner, what, fault):
+    """Also those whose loss is finite, and whose gradient is not."""
+    scaler = torch.amp.GradScaler('cpu')
+    run = runner(loss_scaler=scaler)
+    run.model, run.message_hub = torch.nn.Linear(1, 1), SimpleNamespace(update_scalar=print)
+    optimizer = run.optim_wrapper.optimizer
+    [weight] = optimizer.param_groups[0]['params']
     hook = FiniteLossHook(max_skipped=3)
-    for value in (math.nan, math.inf, 1.0, math.nan, math.nan):
-        hook.after_train_iter(scaled, 0, None, losses(loss=value))
-    with pytest.raises(InputError, match='loss is nan'):
-        hook.after_train_iter(scaled, 0, None, losses(loss=math.nan))
+    hook.before_train(run)
+
+    def step(factor):
+        hook.before_train_iter(run, 0)
+        weight.grad = None
+        scaler.scale(weight * factor).sum().backward()
+        scaler.step(optimizer)
+        scaler.update()
+        hook.after_train_iter(run, 0, None, losses(loss=factor if what == 'loss' else 1.0))
+
+    for factor in (math.nan, math.inf, 1.0, math.nan, math.nan):
+        step(factor)
+    with pytest.raises(InputError, match=fault):
+        step(math.nan)
 
 
 def test_a_gradient_scaler_that_is_off_skips_none(runner):
