@@ -43,9 +43,9 @@ class StartCascadeHook(Hook):
         self._activate(runner)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Switch at ``begin``."""
+        """Set the phase of this iteration; a skipped step may have taken back that of the last."""
+        stages = self._activate(runner)
         if runner.iter == self.begin:
-            stages = self._activate(runner)
             runner.logger.info(f'iteration {self.begin}: the cascade starts, {stages} box stages')
 
     def _activate(self, runner: Runner) -> int:

@@ -193,6 +193,18 @@ def test_the_phase_depends_on_the_iteration_alone(begin, stages):
     assert sorted(seen) == list(enumerate(stages))
 
 
+def test_a_skipped_step_at_the_switch_puts_it_off():
+    """FiniteLossHook gives the buffers back what they were before the step."""
+    model = MODELS.build(Config.fromfile(LEAF).model)
+    hook = StartCascadeHook(begin=2)
+    stages = model.roi_head.active_stages
+    for iteration in (2, 3):
+        stages.fill_(1)
+        logger = SimpleNamespace(info=print)
+        hook.before_train_iter(SimpleNamespace(iter=iteration, model=model, logger=logger), 0)
+        assert int(stages) == 3
+
+
 def test_the_switch_is_logged_once(make_runner, log_of, monkeypatch):
     runner = make_runner(StartCascadeHook(begin=1))
     hook = runner.hooks[[type(hook) for hook in runner.hooks].index(StartCascadeHook)]
