@@ -30,7 +30,8 @@ class StartCascadeHook(Hook):
         InputError: ``begin`` is negative, or the model has no ``SingleMaskCascadeRoIHead``.
 
     Example:
-        >>> custom_hooks = [dict(type='StartCascadeHook', begin=270_000)]
+        >>> default_hooks = dict(
+        ...     start_cascade=dict(type='StartCascadeHook', begin=270_000))
     """
 
     def __init__(self, begin: int) -> None:
