@@ -25,7 +25,7 @@ from mmscratch.data.annotation_file import (
 )
 from mmscratch.errors import InputError
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
-from mmscratch.loops.resumed_schedule import follow_config
+from mmscratch.loops.resumed_schedule import follow_config, optimizer_faults
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step, loaded_file
 from mmscratch.loops.schedule_faults import schedule_faults
 from mmscratch.weights.checkpoint import hash_of_tensors
@@ -53,8 +53,8 @@ class PreflightHook(Hook):
       it began with
     - ``schedule``: the run never saves or never validates; a learning-rate drop never comes;
       ``save_best`` or ``monitor`` names a number that validation does not yield; or a resumed run
-      had another learning rate so far. If it was the same, the run continues with the drops and the
-      end of the present config.
+      had another learning rate so far, or other options of the optimizer. If they were the same,
+      the run continues with the drops and the end of the present config.
     - ``batch``: a run is resumed with another number of images a step than it began with. Another
       split of them into GPUs, images per GPU and accumulation is no fault; the log states it.
     - ``subset``: a run is resumed on other images than it began with, or with others repeated
@@ -114,6 +114,14 @@ class PreflightHook(Hook):
             # several data sets have a list of them
             self._classes = list((meta.get('classes') if isinstance(meta, dict) else None) or ())
             self._other_past = follow_config(runner.param_schedulers, states)
+            optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+            if optimizer is not None:
+                self._other_past += [
+                    f'{fault}: resume with the options of the start, or start anew'
+                    for fault in optimizer_faults(
+                        optimizer.param_groups, checkpoint['optimizer']['param_groups']
+                    )
+                ]
         else:
             names = list(checkpoint.get('state_dict', checkpoint))
             meta = checkpoint.get('meta') or {}

@@ -672,6 +672,20 @@ def test_resume_wants_the_same_images_repeated(make_runner, coco):
     assert 'began with repeat_threshold=0.9, this has None: resume with the same' in message
 
 
+def test_resume_wants_the_same_options_of_the_optimizer(make_runner):
+    """Torch takes the checkpoint's, so that others have no effect."""
+
+    def with_sgd(**options):
+        return dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, **options)))
+
+    make_runner(PreflightHook(), **with_sgd(momentum=0.9, weight_decay=1e-4)).train()
+    changed = with_sgd(momentum=0.9, weight_decay=0.5)
+    message = refusal(longer(make_runner, PreflightHook(), **changed))
+    assert 'iter_2.pth: the optimizer began with weight_decay 0.0001 and here 0.5: res' in message
+    assert 'momentum' not in message
+    longer(make_runner, PreflightHook(), **with_sgd(momentum=0.9, weight_decay=1e-4)).train()
+
+
 def test_the_proof_tells_what_the_run_began_with(make_runner, some_weights, tmp_path, log_of):
     make_runner(PreflightHook()).train()
     scratch = proof_of(tmp_path / 'run' / 'iter_2.pth')
