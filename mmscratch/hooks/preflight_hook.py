@@ -32,6 +32,8 @@ from mmscratch.weights.checkpoint import hash_of_tensors
 from mmscratch.weights.initialization import describe, initialization, kind_of, link, trained_on
 
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset', 'data')
+# the sampler's options that decide how often an image is drawn
+SHARES = ('repeat_threshold', 'labelled_share')
 PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
 
 
@@ -57,7 +59,8 @@ class PreflightHook(Hook):
       the run continues with the drops and the end of the present config.
     - ``batch``: a run is resumed with another number of images a step than it began with. Another
       split of them into GPUs, images per GPU and accumulation is no fault; the log states it.
-    - ``subset``: a run is resumed on other images than it began with, or with others repeated
+    - ``subset``: a run is resumed on other images than it began with, or draws them at other
+      shares (``repeat_threshold``, ``labelled_share``)
     - ``data``: a run is resumed with other annotation files than it began with. If this is allowed,
       the checkpoints' entry gets their checksums too, in ``changed_annotations``.
 
@@ -238,12 +241,13 @@ class PreflightHook(Hook):
             'data, subset and subset_seed, or start anew'
         )
         faults = [fault] if first != second else []
-        repeats = getattr(_sampler(runner), 'repeat_threshold', None)
-        if (before := (self._parent or {}).get('repeat_threshold', repeats)) != repeats:
-            faults.append(
-                f'{loaded_file(runner)} began with repeat_threshold={before}, this has {repeats}: '
-                'resume with the same, or start anew'
-            )
+        for option in SHARES:
+            share = getattr(_sampler(runner), option, None)
+            if (before := (self._parent or {}).get(option, share)) != share:
+                faults.append(
+                    f'{loaded_file(runner)} began with {option}={before}, this has {share}: '
+                    'resume with the same, or start anew'
+                )
         return faults
 
     def _data_faults(self, runner: Runner, files: list[AnnotationFile]) -> list[str]:
@@ -287,7 +291,7 @@ class PreflightHook(Hook):
             initial_weights_sha256=None if runner.iter > 0 else hash_of_tensors(weights),
             annotations=_plain(files),
             subset=_subset(runner),
-            repeat_threshold=getattr(_sampler(runner), 'repeat_threshold', None),
+            **{option: getattr(_sampler(runner), option, None) for option in SHARES},
             batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
             resolution_factor=runner.cfg.get('resolution_factor', 1.0),

@@ -662,12 +662,17 @@ def test_resume_wants_the_same_images(make_runner, coco, tmp_path, first, second
     on(longer(make_runner, PreflightHook()), first).train()
 
 
-def test_resume_wants_the_same_images_repeated(make_runner, coco):
+def test_resume_wants_the_same_shares_of_images(make_runner, tmp_path):
     def on(runner, **options):
         runner._train_dataloader['sampler'].update(type=InfiniteSubsetSampler, **options)
         return runner
 
-    on(make_runner(PreflightHook()), repeat_threshold=0.9).train()
+    labelled = tmp_path / 'labelled.txt'
+    labelled.write_text('1\n')
+    first = dict(repeat_threshold=0.9, labelled=str(labelled), labelled_share=0.5)
+    on(make_runner(PreflightHook()), **first).train()
+    message = refusal(on(longer(make_runner, PreflightHook()), **first | dict(labelled_share=0.75)))
+    assert 'began with labelled_share=0.5, this has 0.75: resume with the same' in message
     message = refusal(on(longer(make_runner, PreflightHook())))
     assert 'began with repeat_threshold=0.9, this has None: resume with the same' in message
 
