@@ -133,6 +133,8 @@ class MatchedWeights:
         adapted: what was done to its input channels, '' for nothing.
         deeper: those of ``unexpected`` that are of further blocks in a stage of the model. Without
             them another function would be computed.
+        resized: how many of ``mismatched`` are those of a detector's heads for other classes:
+            outside the backbone, and of another shape in their first dimension alone.
     """
 
     scheme: str
@@ -144,6 +146,7 @@ class MatchedWeights:
     first: str = ''
     adapted: str = ''
     deeper: Sequence[str] = ()
+    resized: int = 0
 
     @property
     def num_unmatched(self) -> int:
@@ -152,8 +155,11 @@ class MatchedWeights:
 
     @property
     def share(self) -> float:
-        """Share of matching weights among those that the file should contain, 0 to 1."""
-        return len(self.weights) / max(1, len(self.weights) + self.num_unmatched)
+        """Share of matching weights among those that the file should contain, 0 to 1.
+
+        Those that depend on the number of classes do not count.
+        """
+        return len(self.weights) / max(1, len(self.weights) + self.num_unmatched - self.resized)
 
     def describe(self) -> str:
         """Describe the match in one line: the counts, and the first name of each fault."""
@@ -231,6 +237,7 @@ def match_weights(
 
     convolutions = (n for n in model_state if n in backbone and model_state[n].ndim == 4)
     first, adapted = next(convolutions, ''), ''
+    is_detector = len(expected) == len(model_state)
     if adapt:
         expected = {name for name in expected if not name.startswith(NORMALIZATION)}
         named = {name: v for name, v in named.items() if not name.startswith(NORMALIZATION)}
@@ -250,6 +257,11 @@ def match_weights(
         for name, value in found.items()
         if name not in weights
     ]
+    resized = [
+        name
+        for name in (found.keys() - weights.keys() - backbone if is_detector else ())
+        if found[name].shape[1:] == model_state[name].shape[1:]
+    ]
     unexpected = [
         name
         for name in named
@@ -258,7 +270,16 @@ def match_weights(
     stages = {block['stage'] for block in map(_BLOCK.match, model_state) if block}
     deeper = [n for n in unexpected if (block := _BLOCK.match(n)) and block['stage'] in stages]
     return MatchedWeights(
-        scheme, weights, missing, mismatched, unexpected, is_flipped, first, adapted, deeper
+        scheme,
+        weights,
+        missing,
+        mismatched,
+        unexpected,
+        is_flipped,
+        first,
+        adapted,
+        deeper,
+        len(resized),
     )
 
 

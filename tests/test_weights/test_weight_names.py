@@ -320,6 +320,21 @@ def test_another_depth_is_told(models):
     assert any('layer1.0.conv1' in text and '(64, 64, 3, 3)' in text for text in found.mismatched)
 
 
+def test_heads_of_other_classes_count_neither_way():
+    """SSD has a sixth of its weights there."""
+    state = {f'backbone.{i}.weight': torch.zeros(4, 3) for i in range(5)}
+    state |= {f'bbox_head.{i}.weight': torch.zeros(21, 8) for i in range(5)}
+    other = {n: torch.zeros(4, 8) if 'head' in n else value for n, value in state.items()}
+    found = match_weights(state, other)
+    assert (found.share, found.num_unmatched, len(found.weights)) == (1.0, 5, 5)
+    # another head
+    other['bbox_head.0.weight'] = torch.zeros(21, 9)
+    assert match_weights(state, other).share == pytest.approx(5 / 6)
+    # another backbone
+    other |= {'backbone.0.weight': torch.zeros(5, 3)}
+    assert match_weights(state, other).share == pytest.approx(4 / 6)
+
+
 @pytest.mark.parametrize('is_detector', [False, True])
 def test_a_deeper_backbone_is_refused(is_detector):
     """All weights of the model are in the file, and would compute another function."""
