@@ -171,6 +171,23 @@ def test_a_gradient_that_is_not_finite_ends_the_run_at_its_own_step(make_runner)
         runner.train()
 
 
+@pytest.mark.parametrize('clip', [dict(type='value', clip_value=0.5), dict(max_norm=0.5)])
+def test_clipping_hides_no_infinite_gradient(make_runner, clip):
+    def overflow(model):
+        # infinite alone: clipping leaves NaN as it is
+        model.bbox_head.fc_cls.bias.register_hook(lambda g: torch.full_like(g, math.inf))
+
+    runner = make_runner(
+        FiniteLossHook(),
+        change=overflow,
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), clip_grad=clip),
+    )
+    before = runner.model.bbox_head.fc_cls.weight.clone()
+    with pytest.raises(InputError, match=r'^iteration 1: the norm of the gradient is'):
+        runner.train()
+    assert torch.equal(runner.model.bbox_head.fc_cls.weight, before)
+
+
 def test_what_is_no_such_step_is_refused(make_runner, tmp_path):
     make_runner(FiniteLossHook()).train()
     with pytest.raises(InputError, match=r'iter_2\.pth: is no step that broke: give the bad_step'):
