@@ -98,9 +98,9 @@ def parse_args() -> argparse.Namespace:
         '--iterations',
         type=int,
         metavar='N',
-        help='end after N iterations (optimizer steps). Drops of the learning rate keep their '
-        'distance from the end, or move in proportion where the run is short, as does the end of a '
-        'warm-up that would not fit',
+        help="end after N iterations (optimizer steps, of the recipe's images; --batch scale "
+        'scales N, too). Drops of the learning rate keep their distance from the end, or move in '
+        'proportion where the run is short, as does the end of a warm-up that would not fit',
     )
     parser.add_argument(
         '--batch',

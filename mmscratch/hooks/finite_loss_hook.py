@@ -30,11 +30,10 @@ class FiniteLossHook(Hook):
     With ``skip`` the run goes on without that step. Weights, buffers and optimizer stay as they
     were before it. Checkpoints have the number of skipped steps in ``meta.skipped_steps``.
 
-    A gradient scaler (``--amp``) skips such a step by itself. The run then stops after
-    ``max_skipped`` of them in a row.
+    A gradient scaler (``--amp``) skips such a step by itself, and halves its scale. The run then
+    stops after ``max_skipped`` of them in a row. A healthy run begins with a few.
 
-    The log gets ``grad_norm``, the norm of all gradients as the optimizer takes them. If they are
-    clipped by their norm, MMEngine logs the norm of before.
+    The log gets ``grad_norm``, the norm of all gradients before they are clipped.
 
     MMDetection's CheckInvalidLossHook checks every 50th iteration only, after the optimizer's step,
     and its traceback names neither the loss nor the images.
@@ -74,6 +73,7 @@ class FiniteLossHook(Hook):
         wrapper = runner.optim_wrapper
         vars(wrapper)['update_params'] = partial(_update_params, wrapper.update_params)
         wrapper.optimizer.register_step_pre_hook(partial(self._before_step, runner))
+        vars(wrapper)['_clip_grad'] = partial(self._clip_grad, runner, wrapper._clip_grad)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep the buffers, which the forward pass changes, if the step may be skipped."""
@@ -81,9 +81,14 @@ class FiniteLossHook(Hook):
         if self.skip or _is_scaled(runner):
             self._buffers = [buffer.clone() for buffer in bare_model(runner).buffers()]
 
+    def _clip_grad(self, runner: Runner, clip: Callable) -> None:
+        """Look at the gradients first: clipping by value makes infinite ones finite."""
+        self._before_step(runner, runner.optim_wrapper.optimizer)
+        clip()
+
     def _before_step(self, runner: Runner, optimizer: Optimizer, *args: Any) -> None:
         """Log the norm of the gradients, or remove them if it is not finite."""
-        if self._norm is not None:  # a class and its parent both call the hook
+        if self._norm is not None:  # clipped; a class and its parent both call the hook
             return
         weights = [weight for group in optimizer.param_groups for weight in group['params']]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
@@ -116,7 +121,8 @@ class FiniteLossHook(Hook):
             values = stacked.tolist()
         now = dict(zip(losses, values))
         broken = {name: value for name, value in now.items() if not math.isfinite(value)}
-        is_left_out = self._norm is not None and not math.isfinite(self._norm)
+        # a gradient scaler that skips the step does not call the optimizer
+        is_left_out = _is_scaled(runner) if self._norm is None else not math.isfinite(self._norm)
         images = _image_names(data_batch)
         if not broken and not is_left_out:
             self._in_a_row = 0
@@ -130,7 +136,8 @@ class FiniteLossHook(Hook):
             return
         # the parts say more than their sum
         parts = {name: value for name, value in broken.items() if name != 'loss'} or broken
-        parts = parts or {'the norm of the gradient': self._norm}
+        norm = 'not finite' if self._norm is None else self._norm
+        parts = parts or {'the norm of the gradient': norm}
         what = ', '.join(f'{name} is {value}' for name, value in parts.items())
         # if all losses are broken, the weights of the step before may have overflowed
         if len(broken) == len(losses) > 2 and self._images_before:

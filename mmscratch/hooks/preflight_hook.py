@@ -25,13 +25,15 @@ from mmscratch.data.annotation_file import (
 )
 from mmscratch.errors import InputError
 from mmscratch.hooks.init_hook import is_pretrained, pretrained_modules
-from mmscratch.loops.resumed_schedule import follow_config
+from mmscratch.loops.resumed_schedule import follow_config, optimizer_faults
 from mmscratch.loops.runner_state import bare_model, batch_of, images_per_step, loaded_file
 from mmscratch.loops.schedule_faults import schedule_faults
 from mmscratch.weights.checkpoint import hash_of_tensors
 from mmscratch.weights.initialization import describe, initialization, kind_of, link, trained_on
 
 CHECKS = ('weights', 'frozen', 'norm_eval', 'classes', 'schedule', 'batch', 'subset', 'data')
+# the sampler's options that decide how often an image is drawn
+SHARES = ('repeat_threshold', 'labelled_share')
 PACKAGES = ('mmscratch', 'torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet')
 
 
@@ -53,11 +55,12 @@ class PreflightHook(Hook):
       it began with
     - ``schedule``: the run never saves or never validates; a learning-rate drop never comes;
       ``save_best`` or ``monitor`` names a number that validation does not yield; or a resumed run
-      had another learning rate so far. If it was the same, the run continues with the drops and the
-      end of the present config.
+      had another learning rate so far, or other options of the optimizer. If they were the same,
+      the run continues with the drops and the end of the present config.
     - ``batch``: a run is resumed with another number of images a step than it began with. Another
       split of them into GPUs, images per GPU and accumulation is no fault; the log states it.
-    - ``subset``: a run is resumed on other images than it began with, or with others repeated
+    - ``subset``: a run is resumed on other images than it began with, or draws them at other
+      shares (``repeat_threshold``, ``labelled_share``)
     - ``data``: a run is resumed with other annotation files than it began with. If this is allowed,
       the checkpoints' entry gets their checksums too, in ``changed_annotations``.
 
@@ -114,6 +117,14 @@ class PreflightHook(Hook):
             # several data sets have a list of them
             self._classes = list((meta.get('classes') if isinstance(meta, dict) else None) or ())
             self._other_past = follow_config(runner.param_schedulers, states)
+            optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+            if optimizer is not None:
+                self._other_past += [
+                    f'{fault}: resume with the options of the start, or start anew'
+                    for fault in optimizer_faults(
+                        optimizer.param_groups, checkpoint['optimizer']['param_groups']
+                    )
+                ]
         else:
             names = list(checkpoint.get('state_dict', checkpoint))
             meta = checkpoint.get('meta') or {}
@@ -230,12 +241,13 @@ class PreflightHook(Hook):
             'data, subset and subset_seed, or start anew'
         )
         faults = [fault] if first != second else []
-        repeats = getattr(_sampler(runner), 'repeat_threshold', None)
-        if (before := (self._parent or {}).get('repeat_threshold', repeats)) != repeats:
-            faults.append(
-                f'{loaded_file(runner)} began with repeat_threshold={before}, this has {repeats}: '
-                'resume with the same, or start anew'
-            )
+        for option in SHARES:
+            share = getattr(_sampler(runner), option, None)
+            if (before := (self._parent or {}).get(option, share)) != share:
+                faults.append(
+                    f'{loaded_file(runner)} began with {option}={before}, this has {share}: '
+                    'resume with the same, or start anew'
+                )
         return faults
 
     def _data_faults(self, runner: Runner, files: list[AnnotationFile]) -> list[str]:
@@ -279,7 +291,7 @@ class PreflightHook(Hook):
             initial_weights_sha256=None if runner.iter > 0 else hash_of_tensors(weights),
             annotations=_plain(files),
             subset=_subset(runner),
-            repeat_threshold=getattr(_sampler(runner), 'repeat_threshold', None),
+            **{option: getattr(_sampler(runner), option, None) for option in SHARES},
             batch=batch_of(runner),
             versions={name: str(import_module(name).__version__) for name in PACKAGES},
             resolution_factor=runner.cfg.get('resolution_factor', 1.0),

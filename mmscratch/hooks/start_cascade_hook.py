@@ -30,7 +30,8 @@ class StartCascadeHook(Hook):
         InputError: ``begin`` is negative, or the model has no ``SingleMaskCascadeRoIHead``.
 
     Example:
-        >>> custom_hooks = [dict(type='StartCascadeHook', begin=270_000)]
+        >>> default_hooks = dict(
+        ...     start_cascade=dict(type='StartCascadeHook', begin=270_000))
     """
 
     def __init__(self, begin: int) -> None:
@@ -39,17 +40,17 @@ class StartCascadeHook(Hook):
         self.begin = begin
 
     def before_train(self, runner: Runner) -> None:
-        """Set the phase of the first iteration."""
-        self._activate(runner)
+        """Set the phase of the last iteration, which a validation before the next one is of."""
+        self._activate(runner, max(0, runner.iter - 1))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Switch at ``begin``."""
+        """Set the phase of this iteration; a skipped step may have taken back that of the last."""
+        stages = self._activate(runner, runner.iter)
         if runner.iter == self.begin:
-            stages = self._activate(runner)
             runner.logger.info(f'iteration {self.begin}: the cascade starts, {stages} box stages')
 
-    def _activate(self, runner: Runner) -> int:
-        """Set the number of active stages, and return it."""
+    def _activate(self, runner: Runner, iteration: int) -> int:
+        """Set the number of active stages of an iteration, and return it."""
         heads = [m for m in runner.model.modules() if isinstance(m, SingleMaskCascadeRoIHead)]
         if not heads:
             raise InputError(
@@ -57,6 +58,6 @@ class StartCascadeHook(Hook):
                 "set model.roi_head.type='SingleMaskCascadeRoIHead'"
             )
         for head in heads:
-            stages = head.num_stages if runner.iter >= self.begin else 1
+            stages = head.num_stages if iteration >= self.begin else 1
             head.active_stages.fill_(stages)
         return stages

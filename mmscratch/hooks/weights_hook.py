@@ -25,8 +25,10 @@ class WeightsHook(Hook):
     (:mod:`mmscratch.weights.weight_names`). It raises :class:`InputError` if
 
     - training begins with the file, and less than 90 % of the backbone's weights match, or of the
-      model's weights if the file is a detector's; or its first convolution does not
+      model's weights but those of other classes if the file is a detector's; or its first
+      convolution does not
     - a run is resumed or tested, and a weight is missing or has another shape
+    - the file's backbone has more blocks than the model's
     - a run is resumed from a file that contains weights only
 
     Where the images have other than three channels, the first convolution of colour images is

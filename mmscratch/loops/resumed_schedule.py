@@ -1,11 +1,13 @@
 """Let a resumed run follow its config's schedule, if the past learning rates were the same."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # state of a scheduler that changes with the iterations
 MOVING = frozenset({'last_step', '_global_step', '_last_value', 'verbose'})
 NAMES = {'base_values': 'rate'}
+# settings of torch's optimizers that change results; schedulers compare the learning rate
+OPTIONS = ('weight_decay', 'momentum', 'betas', 'eps', 'dampening', 'nesterov')
 
 
 def follow_config(schedulers: Any, states: Any) -> list[str]:
@@ -32,6 +34,28 @@ def follow_config(schedulers: Any, states: Any) -> list[str]:
         for scheduler, state in zip(schedulers, states)
         if (fault := _follow(type(scheduler).__name__, scheduler.state_dict(), state))
     ]
+
+
+def optimizer_faults(
+    groups: Sequence[Mapping[str, Any]], saved: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Find options of the optimizer that a resumed run would not follow.
+
+    torch loads a checkpoint's groups whole, so that those of the config have no effect.
+
+    Args:
+        groups: the ``param_groups`` of the config's optimizer, one a parameter or more.
+        saved: those of the checkpoint. Torch itself refuses another number of them.
+    """
+    differences = {
+        f'{key} {_plain(before[key])} and here {_plain(now[key])}'
+        for now, before in zip(groups, saved)
+        for key in OPTIONS
+        # a scheduler of the momentum changes it
+        if key in now and key in before and f'initial_{key}' not in now
+        if _plain(now[key]) != _plain(before[key])
+    }
+    return [f'the optimizer began with {text}' for text in sorted(differences)]
 
 
 def _follow(name: str, planned: Mapping[str, Any], state: dict[str, Any]) -> str | None:
@@ -65,7 +89,9 @@ def _follow(name: str, planned: Mapping[str, Any], state: dict[str, Any]) -> str
 
 
 def _plain(value: Any) -> Any:
-    """Milestones as a list; rates of all parameters without repetitions."""
+    """Milestones as a list; rates of all parameters without repetitions; betas as a list."""
     if isinstance(value, Mapping):
         return sorted(value)
+    if isinstance(value, tuple):
+        return list(value)
     return sorted(set(value)) if isinstance(value, list) else value

@@ -30,7 +30,8 @@ class SimpleFeaturePyramid(BaseModule):
         out_channels: channels of all maps.
         num_outs: number of maps; each after the fourth is every second pixel of the one before.
         norm_cfg: ViTDet has ``LN2d``, LayerNorm over the channels of each pixel.
-        init_cfg: the default keeps torch's initialization, as ViTDet does.
+        init_cfg: the default keeps torch's initialization of the transposed convolutions, as ViTDet
+            does, and MSRA's, mmcv's default, of the others, which ViTDet leaves to torch.
 
     Example:
         >>> neck = dict(type='SimpleFeaturePyramid', in_channels=384, out_channels=256)

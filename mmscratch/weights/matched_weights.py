@@ -41,7 +41,7 @@ def matched_weights(
         random_first_layer: whether to leave out the first convolution.
 
     Raises:
-        InputError: too few weights match.
+        InputError: too few weights match, or the file's backbone is deeper.
     """
     preprocessor = model.data_preprocessor
     containers = (checkpoint.get(key) for key in CONTAINERS)
@@ -72,6 +72,12 @@ def matched_weights(
             f'{file}: only {matched.share:.0%} of the weights that it should have fit the model of '
             f'{config} ({matched.describe()}); '
             + (cure or 'give weights of the same architecture and norm layers')
+        )
+    if matched.deeper:
+        raise InputError(
+            f'{file}: its backbone is deeper than that of {config}: {len(matched.deeper)} of its '
+            f'weights have no place there, the first is {matched.deeper[0]}; give weights of the '
+            "same depth, or take the config of the file's"
         )
     begins_random = matched.first and matched.first not in matched.weights
     if begins_random and not (complete or random_first_layer):

@@ -15,7 +15,7 @@ Where the model's images have other than three channels, the first convolution i
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,10 @@ _LITE_ENDS = {
     '_bn1': 'bn2',
     '_fc': 'classifier',
 }
+# A block of a ResNet or of one of timm's models, and its stage.
+_BLOCK = re.compile(
+    r'(?P<stage>backbone\.(model\.)?(layer\d+|(blocks|stages)\.\d+(\.blocks)?)\.)\d+\.'
+)
 # The last layer of a classifier, which no detector has.
 CLASSIFIER = re.compile(r'^(fc|head|classifier|pred|fc1000)([._]|$)')
 
@@ -127,6 +131,10 @@ class MatchedWeights:
         is_flipped: whether the first convolution was converted between BGR and RGB.
         first: the name of the model's first convolution, '' if it has none.
         adapted: what was done to its input channels, '' for nothing.
+        deeper: those of ``unexpected`` that are of further blocks in a stage of the model. Without
+            them another function would be computed.
+        resized: how many of ``mismatched`` are those of a detector's heads for other classes:
+            outside the backbone, and of another shape in their first dimension alone.
     """
 
     scheme: str
@@ -137,6 +145,8 @@ class MatchedWeights:
     is_flipped: bool
     first: str = ''
     adapted: str = ''
+    deeper: Sequence[str] = ()
+    resized: int = 0
 
     @property
     def num_unmatched(self) -> int:
@@ -145,8 +155,11 @@ class MatchedWeights:
 
     @property
     def share(self) -> float:
-        """Share of matching weights among those that the file should contain, 0 to 1."""
-        return len(self.weights) / max(1, len(self.weights) + self.num_unmatched)
+        """Share of matching weights among those that the file should contain, 0 to 1.
+
+        Those that depend on the number of classes do not count.
+        """
+        return len(self.weights) / max(1, len(self.weights) + self.num_unmatched - self.resized)
 
     def describe(self) -> str:
         """Describe the match in one line: the counts, and the first name of each fault."""
@@ -224,6 +237,7 @@ def match_weights(
 
     convolutions = (n for n in model_state if n in backbone and model_state[n].ndim == 4)
     first, adapted = next(convolutions, ''), ''
+    is_detector = len(expected) == len(model_state)
     if adapt:
         expected = {name for name in expected if not name.startswith(NORMALIZATION)}
         named = {name: v for name, v in named.items() if not name.startswith(NORMALIZATION)}
@@ -243,13 +257,29 @@ def match_weights(
         for name, value in found.items()
         if name not in weights
     ]
+    resized = [
+        name
+        for name in (found.keys() - weights.keys() - backbone if is_detector else ())
+        if found[name].shape[1:] == model_state[name].shape[1:]
+    ]
     unexpected = [
         name
         for name in named
         if name not in found and not CLASSIFIER.match(re.sub(r'^backbone\.(model\.)?', '', name))
     ]
+    stages = {block['stage'] for block in map(_BLOCK.match, model_state) if block}
+    deeper = [n for n in unexpected if (block := _BLOCK.match(n)) and block['stage'] in stages]
     return MatchedWeights(
-        scheme, weights, missing, mismatched, unexpected, is_flipped, first, adapted
+        scheme,
+        weights,
+        missing,
+        mismatched,
+        unexpected,
+        is_flipped,
+        first,
+        adapted,
+        deeper,
+        len(resized),
     )
 
 

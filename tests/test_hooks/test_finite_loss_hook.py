@@ -114,13 +114,31 @@ def test_finite_losses_pass(runner):
     hook.after_train_iter(runner(), 0, None, losses(acc=math.nan))
 
 
-def test_a_gradient_scaler_skips_some(runner):
-    scaled = runner(loss_scaler=torch.amp.GradScaler('cpu'))
+@pytest.mark.parametrize(
+    ('what', 'fault'), [('loss', 'loss is nan'), ('gradient', 'gradient is not finite')]
+)
+def test_a_gradient_scaler_skips_some(runner, what, fault):
+    """Also those whose loss is finite, and whose gradient is not."""
+    scaler = torch.amp.GradScaler('cpu')
+    run = runner(loss_scaler=scaler)
+    run.model, run.message_hub = torch.nn.Linear(1, 1), SimpleNamespace(update_scalar=print)
+    optimizer = run.optim_wrapper.optimizer
+    [weight] = optimizer.param_groups[0]['params']
     hook = FiniteLossHook(max_skipped=3)
-    for value in (math.nan, math.inf, 1.0, math.nan, math.nan):
-        hook.after_train_iter(scaled, 0, None, losses(loss=value))
-    with pytest.raises(InputError, match='loss is nan'):
-        hook.after_train_iter(scaled, 0, None, losses(loss=math.nan))
+    hook.before_train(run)
+
+    def step(factor):
+        hook.before_train_iter(run, 0)
+        weight.grad = None
+        scaler.scale(weight * factor).sum().backward()
+        scaler.step(optimizer)
+        scaler.update()
+        hook.after_train_iter(run, 0, None, losses(loss=factor if what == 'loss' else 1.0))
+
+    for factor in (math.nan, math.inf, 1.0, math.nan, math.nan):
+        step(factor)
+    with pytest.raises(InputError, match=fault):
+        step(math.nan)
 
 
 def test_a_gradient_scaler_that_is_off_skips_none(runner):
@@ -151,6 +169,23 @@ def test_a_gradient_that_is_not_finite_ends_the_run_at_its_own_step(make_runner)
     runner = make_runner(FiniteLossHook(), change=break_at(2, what='gradient'))
     with pytest.raises(InputError, match=r'^iteration 2: the norm of the gradient is nan, at'):
         runner.train()
+
+
+@pytest.mark.parametrize('clip', [dict(type='value', clip_value=0.5), dict(max_norm=0.5)])
+def test_clipping_hides_no_infinite_gradient(make_runner, clip):
+    def overflow(model):
+        # infinite alone: clipping leaves NaN as it is
+        model.bbox_head.fc_cls.bias.register_hook(lambda g: torch.full_like(g, math.inf))
+
+    runner = make_runner(
+        FiniteLossHook(),
+        change=overflow,
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), clip_grad=clip),
+    )
+    before = runner.model.bbox_head.fc_cls.weight.clone()
+    with pytest.raises(InputError, match=r'^iteration 1: the norm of the gradient is'):
+        runner.train()
+    assert torch.equal(runner.model.bbox_head.fc_cls.weight, before)
 
 
 def test_what_is_no_such_step_is_refused(make_runner, tmp_path):

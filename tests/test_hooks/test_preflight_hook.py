@@ -662,14 +662,33 @@ def test_resume_wants_the_same_images(make_runner, coco, tmp_path, first, second
     on(longer(make_runner, PreflightHook()), first).train()
 
 
-def test_resume_wants_the_same_images_repeated(make_runner, coco):
+def test_resume_wants_the_same_shares_of_images(make_runner, tmp_path):
     def on(runner, **options):
         runner._train_dataloader['sampler'].update(type=InfiniteSubsetSampler, **options)
         return runner
 
-    on(make_runner(PreflightHook()), repeat_threshold=0.9).train()
+    labelled = tmp_path / 'labelled.txt'
+    labelled.write_text('1\n')
+    first = dict(repeat_threshold=0.9, labelled=str(labelled), labelled_share=0.5)
+    on(make_runner(PreflightHook()), **first).train()
+    message = refusal(on(longer(make_runner, PreflightHook()), **first | dict(labelled_share=0.75)))
+    assert 'began with labelled_share=0.5, this has 0.75: resume with the same' in message
     message = refusal(on(longer(make_runner, PreflightHook())))
     assert 'began with repeat_threshold=0.9, this has None: resume with the same' in message
+
+
+def test_resume_wants_the_same_options_of_the_optimizer(make_runner):
+    """Torch takes the checkpoint's, so that others have no effect."""
+
+    def with_sgd(**options):
+        return dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, **options)))
+
+    make_runner(PreflightHook(), **with_sgd(momentum=0.9, weight_decay=1e-4)).train()
+    changed = with_sgd(momentum=0.9, weight_decay=0.5)
+    message = refusal(longer(make_runner, PreflightHook(), **changed))
+    assert 'iter_2.pth: the optimizer began with weight_decay 0.0001 and here 0.5: res' in message
+    assert 'momentum' not in message
+    longer(make_runner, PreflightHook(), **with_sgd(momentum=0.9, weight_decay=1e-4)).train()
 
 
 def test_the_proof_tells_what_the_run_began_with(make_runner, some_weights, tmp_path, log_of):

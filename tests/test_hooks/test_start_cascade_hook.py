@@ -176,9 +176,10 @@ def test_wrapped_for_many_gpus_waiting_stages_have_no_gradient(shapes, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ('begin', 'stages'), [(0, [3, 3, 3, 3]), (2, [1, 1, 3, 3]), (9, [1, 1, 1, 1])]
+    ('begin', 'stages'), [(0, [3, 3, 3, 3]), (1, [1, 1, 3, 3]), (9, [1, 1, 1, 1])]
 )
 def test_the_phase_depends_on_the_iteration_alone(begin, stages):
+    """Before training it is that of the iteration before, for its validation."""
     model = MODELS.build(Config.fromfile(LEAF).model)
     hook = StartCascadeHook(begin)
     seen = []
@@ -188,10 +189,22 @@ def test_the_phase_depends_on_the_iteration_alone(begin, stages):
     assert sorted(seen) == list(enumerate(stages))
 
 
+def test_a_skipped_step_at_the_switch_puts_it_off():
+    """FiniteLossHook gives the buffers back what they were before the step."""
+    model = MODELS.build(Config.fromfile(LEAF).model)
+    hook = StartCascadeHook(begin=2)
+    stages = model.roi_head.active_stages
+    for iteration in (2, 3):
+        stages.fill_(1)
+        logger = SimpleNamespace(info=print)
+        hook.before_train_iter(SimpleNamespace(iter=iteration, model=model, logger=logger), 0)
+        assert int(stages) == 3
+
+
 def test_the_switch_is_logged_once(make_runner, log_of, monkeypatch):
     runner = make_runner(StartCascadeHook(begin=1))
     hook = runner.hooks[[type(hook) for hook in runner.hooks].index(StartCascadeHook)]
-    monkeypatch.setattr(hook, '_activate', lambda runner: 3)
+    monkeypatch.setattr(hook, '_activate', lambda runner, iteration: 3)
     runner.train()
     assert log_of(runner).count('iteration 1: the cascade starts, 3 box stages') == 1
 

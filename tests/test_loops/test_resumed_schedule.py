@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR
 
-from mmscratch.loops.resumed_schedule import follow_config
+from mmscratch.loops.resumed_schedule import follow_config, optimizer_faults
 
 END = 30
 
@@ -128,3 +128,20 @@ def test_other_kinds_are_left_alone():
     assert follow_config(None, []) == []
     assert follow_config(dict(a=schedulers), dict(a=[])) == []
     assert 'began with 0 schedulers, this config has 2' in follow_config(schedulers, [])[0]
+
+
+def test_options_of_the_optimizer_that_a_resumption_would_not_follow():
+    def groups(**options):
+        weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+        decays = ({}, dict(weight_decay=0.0))
+        pairs = [dict(params=[weight], **d) for weight, d in zip(weights, decays)]
+        return torch.optim.AdamW(pairs, lr=options.pop('lr', 0.1), **options).param_groups
+
+    assert optimizer_faults(groups(lr=0.2), groups()) == []
+    assert optimizer_faults(groups(weight_decay=0.05, betas=[0.9, 0.99]), groups()) == [
+        'the optimizer began with betas [0.9, 0.999] and here [0.9, 0.99]',
+        'the optimizer began with weight_decay 0.01 and here 0.05',
+    ]
+    # a scheduler changes it
+    now, before = ([dict(momentum=m, initial_momentum=0.9)] for m in (0.9, 0.85))
+    assert optimizer_faults(now, before) == []

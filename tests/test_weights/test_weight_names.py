@@ -18,8 +18,10 @@ from mmengine.runner import CheckpointLoader
 from safetensors.torch import save_file
 from torch import nn
 
+from mmscratch.errors import InputError
 from mmscratch.models import TimmBackbone
 from mmscratch.weights import checkpoint
+from mmscratch.weights.matched_weights import matched_weights
 from mmscratch.weights.weight_names import adapted_conv, match_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +38,15 @@ class Detector(nn.Module):
         }[norm]
         self.backbone = ResNet(50, norm_cfg=norm_cfg, frozen_stages=-1, norm_eval=False)
         self.neck = nn.Conv2d(2048, 4, 1)
+
+
+class Shell(nn.Module):
+    """A backbone as a detector has it."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.data_preprocessor = DetDataPreprocessor()
+        self.backbone = backbone
 
 
 @pytest.fixture(scope='module')
@@ -307,6 +318,50 @@ def test_another_depth_is_told(models):
     found = match_weights(torchvision.models.resnet18().state_dict(), models['BN'].state_dict())
     assert found.share < 0.4
     assert any('layer1.0.conv1' in text and '(64, 64, 3, 3)' in text for text in found.mismatched)
+
+
+def test_heads_of_other_classes_count_neither_way():
+    """SSD has a sixth of its weights there."""
+    state = {f'backbone.{i}.weight': torch.zeros(4, 3) for i in range(5)}
+    state |= {f'bbox_head.{i}.weight': torch.zeros(21, 8) for i in range(5)}
+    other = {n: torch.zeros(4, 8) if 'head' in n else value for n, value in state.items()}
+    found = match_weights(state, other)
+    assert (found.share, found.num_unmatched, len(found.weights)) == (1.0, 5, 5)
+    # another head
+    other['bbox_head.0.weight'] = torch.zeros(21, 9)
+    assert match_weights(state, other).share == pytest.approx(5 / 6)
+    # another backbone
+    other |= {'backbone.0.weight': torch.zeros(5, 3)}
+    assert match_weights(state, other).share == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize('is_detector', [False, True])
+def test_a_deeper_backbone_is_refused(is_detector):
+    """All weights of the model are in the file, and would compute another function."""
+    r18, r34 = (ResNet(depth, num_stages=2, out_indices=(0, 1), strides=(1, 2), dilations=(1, 1))
+                for depth in (18, 34))  # fmt: skip
+    model, deeper, one = Shell(r18), Shell(r34).state_dict(), Shell(ResNet(34)).state_dict()
+    if not is_detector:
+        deeper, one = (
+            {n.removeprefix('backbone.'): v for n, v in s.items()} for s in (deeper, one)
+        )
+    found = match_weights(one, model.state_dict(), whole=is_detector)
+    assert (found.share, found.unexpected == found.deeper) == (1.0, False)
+    with pytest.raises(
+        InputError, match=r'^r34\.pth: its backbone is deeper than that of r18\.py: \d+ of its '
+    ) as error:
+        matched_weights(deeper, model, 'r34.pth', 'r18.py', complete=is_detector)
+    assert 'backbone.layer1.2.conv1.weight; give' in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('is_detector', [False, True])
+def test_later_stages_that_the_model_leaves_out_are_no_deeper_backbone(is_detector):
+    model = Shell(ResNet(18, num_stages=2, out_indices=(0, 1), strides=(1, 2), dilations=(1, 1)))
+    whole = Shell(ResNet(18)).state_dict()
+    found = matched_weights(whole, model, 'r18.pth', 'two.py', complete=is_detector)
+    assert found.unexpected
+    assert not found.deeper
 
 
 def test_detector_checkpoint_is_compared_with_the_whole_model(models):

@@ -6,6 +6,8 @@
 # - RoIAlign and boxes use continuous coordinates (aligned=True), not Detectron's pixel centres with
 #   "+1" widths: a half-pixel error that later codebases (Detectron's own successor too) removed.
 # - proposals are the best 2000 of each image; Detectron takes the best 2000 of the images of a GPU.
+# - the box head's hidden layer is uniform in +-sqrt(6 / (fan_in + fan_out)), Glorot's, which is
+#   0.0210; Detectron's XavierFill is +-sqrt(3 / fan_in), which is 0.0155.
 # - Detectron rescales the momentum buffer when the lr jumps; torch.optim.SGD keeps the lr out of
 #   the buffer, which is the same update.
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from mmdet.datasets import MultiImageMixDataset
 
 from mmscratch.errors import InputError
 from mmscratch.process import regular_file
@@ -99,13 +100,19 @@ def select_subset(dataset: Any, subset: int | str | None, subset_seed: int) -> S
     set needs ``get_data_info(index)['img_id']`` unless ``subset`` is None.
 
     Raises:
-        InputError: the data set is empty or has an id twice, or ``subset`` is impossible.
+        InputError: the data set is empty, has an id twice or mixes images, or ``subset`` is
+            impossible.
     """
     source = getattr(dataset, 'ann_file', None) or type(dataset).__name__
     if len(dataset) == 0:
         raise InputError(f'{source}: no image is left after its filter: relax filter_cfg')
     if subset is None:
         return Subset(np.arange(len(dataset)))
+    if isinstance(dataset, MultiImageMixDataset):
+        raise InputError(
+            f'subset={subset}: MultiImageMixDataset (Copy-Paste, Mosaic) mixes images of the whole '
+            'data set into those of a subset: leave out subset, or take a config without it'
+        )
     all_ids = [dataset.get_data_info(index)['img_id'] for index in range(len(dataset))]
     # compared as text, since a text file does not distinguish the id 5 from the id '5'
     index_of = {str(i): index for index, i in enumerate(all_ids)}

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from mmdet.datasets import MultiImageMixDataset
 
 from mmscratch.data.samplers.subset import choose_ids, read_ids, select_subset, sha256_of_ids
 from mmscratch.errors import InputError
@@ -184,3 +185,12 @@ def test_unknown_ids(tmp_path):
         InputError, match=r'ids\.json: 2 of 3 ids, first 17, are not in train\.json'
     ):
         select_subset(Images([1, 2, 3]), str(file), 0)
+
+
+def test_a_data_set_that_mixes_images_has_no_subset():
+    """Copy-Paste draws the second image from all."""
+    mixed = object.__new__(MultiImageMixDataset)
+    vars(mixed).update(num_samples=10, _fully_initialized=True)
+    with pytest.raises(InputError, match=r'^subset=3: MultiImageMixDataset .*: leave out subset'):
+        select_subset(mixed, 3, 0)
+    assert select_subset(mixed, None, 0).ids is None
