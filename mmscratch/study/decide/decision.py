@@ -56,7 +56,11 @@ class Decision:
 
     def __post_init__(self) -> None:
         self.reports = self._check_data()
-        digests = '\0'.join(report.sha256 for report in self.reports)
+        digests = '\0'.join(
+            digest
+            for report in self.reports
+            for digest in (report.sha256, report.xml_sha256, report.images_sha256)
+        )
         # the loader leaves out images without objects
         self.images = len(self.reports[0].crowding)
         if self.upto is not None and not 2 * planning.FEWEST_IMAGES <= self.upto <= self.images:

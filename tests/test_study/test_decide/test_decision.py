@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import pytest
 
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
@@ -211,6 +212,19 @@ def test_images_without_objects_are_left_out(decide, data, tmp_path):
     content['annotations'] = [a for a in content['annotations'] if a['image_id'] != first]
     file.write_text(json.dumps(content))
     assert decide(root=copied).plan(HOUR).parts[-1] == 63
+
+
+def test_corrected_labels_and_replaced_images_are_other_data(decide, make_voc):
+    folder = make_voc() / 'VOC2012'
+    image, xml = folder / 'JPEGImages/2008_000008.jpg', folder / 'Annotations/2008_000008.xml'
+    before = decide(root=folder).data
+    assert decide(root=folder).data == before
+    xml.write_text(xml.read_text().replace('<xmax>50<', '<xmax>49<'))
+    corrected = decide(root=folder).data
+    assert corrected != before
+    pixels = cv2.imread(str(image))
+    cv2.imwrite(str(image), pixels[::-1])
+    assert decide(root=folder).data != corrected
 
 
 def test_the_ap_of_a_folder_in_voc_layout():
