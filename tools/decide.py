@@ -94,24 +94,22 @@ def main() -> None:
         return
     laid_out = decision.plan(args.budget)
 
-    failed: dict[str, str] = {}
-
     def answer(running: bool = True) -> list[str]:
-        verdict = decision.answer(laid_out, failed)['verdict']
+        verdict = decision.answer(laid_out)['verdict']
         page.write(folder, running)
         return verdict or ['not enough runs of each initialization yet']
 
     answer()
     print(f'{plan.describe(laid_out)}; the answer so far: {folder / page.PAGE}')
     try:
-        failed = decision.train(laid_out, args.budget, update=answer)
+        decision.train(laid_out, args.budget, update=answer)
     finally:
         # of an interrupted call, too
         verdict = answer(running=False)
     print('\n'.join(verdict))
-    for label, why in failed.items():
+    for label, why in decision.failed.items():
         print(f'failed: {label}: {why}', file=sys.stderr)
-    if failed:
+    if decision.failed:
         sys.exit(1)
 
 

@@ -21,6 +21,8 @@ from mmscratch.study.launchers.local_launcher import LocalLauncher
 from mmscratch.study.launchers.task import Task
 from mmscratch.study.run import Run, folder_name, in_order
 
+# Runs that ended, each with its fault; '' for one that has a result
+Ends = Sequence[tuple[Run, str]]
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 
@@ -47,14 +49,14 @@ class Executor:
         self,
         runs: Sequence[Run],
         seconds: float = math.inf,
-        ended: Callable[[Run], None] = lambda run: None,
+        watch: Callable[[Ends], object] = lambda ends: None,
     ) -> dict[str, str]:
         """Train the missing ones of ``runs`` and of the runs that these need.
 
         Args:
             runs: in the order of their turns.
             seconds: after so many all runs are stopped; they can go on later.
-            ended: is called with each run that has a new result.
+            watch: is called now and then with the runs that ended since.
 
         Returns:
             Label -> fault of each run that failed.
@@ -69,9 +71,8 @@ class Executor:
         with self._locked(), ProgressBar(total=total, desc='iterations') as progress:
             try:
                 while (waiting or self._running) and time.monotonic() < stop:
-                    self._start(waiting, failed)
-                    for run in self._collect(failed):
-                        ended(run)
+                    ended = [*self._start(waiting, failed), *self._collect(failed)]
+                    watch([(run, failed.get(run.label, '')) for run in ended])
                     running = self._running.values()
                     left = sum(run.iterations for run in (*waiting, *running))
                     left -= sum(run.logged(folder) for folder, run in self._running.items())
@@ -121,27 +122,30 @@ class Executor:
         """What ``later`` takes from ``run``."""
         return self.folder(run) / run.output(later)
 
-    def _start(self, waiting: list[Run], failed: dict[str, str]) -> None:
+    def _start(self, waiting: list[Run], failed: dict[str, str]) -> list[Run]:
+        """Start what is ready. The runs that cannot be, since one that they need failed."""
         unfinished = {run.label for run in (*waiting, *self._running.values())}
-        ready = []
+        ready, lost = [], []
         for run in list(waiting):
             broken = [need.label for need in run.needs if need.label in failed]
             free = len(self._running) < self.launcher.jobs
             if broken:
                 failed[run.label] = f'it needs {broken[0]}, which failed'
                 waiting.remove(run)
+                lost.append(run)
             elif free and not unfinished & {need.label for need in run.needs}:
                 waiting.remove(run)
                 ready.append(self._task(run))
                 self._running[self.folder(run)] = run
         self.launcher.start(ready, self._lock.fileno())
+        return lost
 
     def _task(self, run: Run) -> Task:
         return Task(self.folder(run), partial(_command, run, self.work_dirs))
 
     def _collect(self, failed: dict[str, str]) -> list[Run]:
-        """The runs that ended since the last call, those in ``failed`` left out."""
-        finished = []
+        """The runs that ended since the last call; ``failed`` gets the faults of some."""
+        ended = []
         for task, fault in self.launcher.ended():
             run = self._running.pop(task.folder)
             try:
@@ -150,9 +154,8 @@ class Executor:
                 self._write_result(run)
             except InputError as error:
                 failed[run.label] = str(error)
-            else:
-                finished.append(run)
-        return finished
+            ended.append(run)
+        return ended
 
     def _write_result(self, run: Run) -> None:
         result = dict(

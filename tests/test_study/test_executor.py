@@ -84,11 +84,12 @@ def test_runs_wait_for_what_they_need_and_faults_are_told(tmp_path, run_of):
     later = run_of('later', 'print(3)', weights=broken)
     ended = []
     study = executor(tmp_path, LocalLauncher(2))
-    failed = study.execute([second, later], ended=lambda run: ended.append(run.name))
+    failed = study.execute([second, later], watch=ended.extend)
     assert set(failed) == {'broken_seed0', 'later_seed0'}
     assert failed['broken_seed0'].startswith('no such weights (')
     assert failed['later_seed0'] == 'it needs broken_seed0, which failed'
-    assert ended == ['first', 'second']
+    faults = {run.label: fault for run, fault in ended}
+    assert faults == {'first_seed0': '', 'second_seed0': ''} | failed
     assert first.result(study.results)['said'] == '1'
     assert study.missing([second, later]) == [broken, later]
 

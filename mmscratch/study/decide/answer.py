@@ -194,7 +194,7 @@ def sentence(plan: Plan, comparison: Comparison, hours: float, missing: int) -> 
         plan: of the runs.
         comparison: of an arm with the first one.
         hours: that the runs have taken.
-        missing: runs of the plan that have no result yet.
+        missing: runs of the plan that have neither a result nor failed.
     """
     titles = {arm.name: arm.title for arm in plan.arms}
     first, arm, gap = titles[plan.arms[0].name], titles[comparison.arm], comparison.gap[plan.images]
@@ -284,13 +284,14 @@ def bands(curves: LearningCurves, amounts: Sequence[float]) -> dict[str, list[li
     }
 
 
-def content(plan: Plan, results: Results, hours: float) -> dict[str, Any]:
+def content(plan: Plan, results: Results, hours: float, failed: int = 0) -> dict[str, Any]:
     """All of decide.json that follows from the results.
 
     Args:
         plan: of the runs.
         results: of the runs so far.
         hours: that these took.
+        failed: runs of the plan that failed.
 
     Returns:
         ``verdict``: a text for each arm but the first; ``comparisons``; ``best``: the arms that may
@@ -308,7 +309,8 @@ def content(plan: Plan, results: Results, hours: float) -> dict[str, Any]:
     names = {
         plan.name(arm.name, n, x) for arm in plan.arms for n in plan.parts for x in plan.lengths
     }
-    missing = len(names) * plan.seeds - sum(len(results.get(name, [])) for name in names)
+    done = sum(len(results.get(name, [])) for name in names)
+    missing = len(names) * plan.seeds - done - failed
     found = dict(
         verdict=[sentence(plan, each, hours, missing) for each in comparisons],
         comparisons=[asdict(each) for each in comparisons],

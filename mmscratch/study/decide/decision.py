@@ -3,7 +3,7 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, median
@@ -20,7 +20,7 @@ from mmscratch.study.decide import answer
 from mmscratch.study.decide import plan as planning
 from mmscratch.study.decide.arm import Arm
 from mmscratch.study.decide.plan import Cost, Plan
-from mmscratch.study.executor import Executor
+from mmscratch.study.executor import Ends, Executor
 from mmscratch.study.launchers import Launcher
 from mmscratch.study.pretraining_run import PretrainingRun
 from mmscratch.study.run import Data, Run, results_of
@@ -114,7 +114,7 @@ class Decision:
                 )
             cost = Cost(**kept['cost'])
             plan = Plan.of_file(kept, self.arms, self.data)
-            spent = kept.get('spent', 0.0)
+            spent, failed = kept['spent'], kept['failed']
             # a larger budget gives more seeds
             while plan.seeds < planning.MOST_SEEDS:
                 more = replace(plan, seeds=plan.seeds + 1)
@@ -124,7 +124,7 @@ class Decision:
                     break
                 plan = more
         else:
-            cost, spent = self._probe(), 0.0
+            cost, spent, failed = self._probe(), 0.0, {}
             plan = planning.lay_out(
                 self.arms,
                 self.data,
@@ -136,14 +136,15 @@ class Decision:
                 self.launcher.jobs,
                 self.scale,
             )
-        layout = dict(
+        layout: dict[str, Any] = dict(
             images=plan.images,
             parts=plan.parts,
             lengths=plan.lengths,
             one=plan.one,
             seeds=plan.seeds,
         )
-        _write(file, dict(question=self.question, cost=asdict(cost), spent=spent, **layout))
+        layout |= dict(cost=asdict(cost), spent=spent, failed=failed)
+        _write(file, dict(question=self.question, **layout))
         return plan
 
     def _probe(self) -> Cost:
@@ -178,34 +179,45 @@ class Decision:
     @property
     def spent(self) -> float:
         """Seconds of the budget that are gone, of all calls so far."""
-        return json.loads((self.folder / PLAN).read_text())['spent']
+        return self._kept()['spent']
 
-    def _spend(self, since: float) -> float:
-        """Keep the seconds since ``since`` as spent; the time now."""
-        now, file = time.monotonic(), self.folder / PLAN
-        kept = json.loads(file.read_text())
-        _write(file, kept | dict(spent=round(kept['spent'] + now - since, 1)))
+    @property
+    def failed(self) -> dict[str, str]:
+        """Label -> fault of each run that failed and has had no result since."""
+        return self._kept()['failed']
+
+    def _kept(self) -> dict[str, Any]:
+        return json.loads((self.folder / PLAN).read_text())
+
+    def _keep(self, since: float, ends: Ends = ()) -> float:
+        """Keep the seconds since ``since`` as spent, and the faults of runs; the time now."""
+        now, kept = time.monotonic(), self._kept()
+        failed = kept['failed'] | {run.label: fault for run, fault in ends}
+        kept |= dict(
+            spent=round(kept['spent'] + now - since, 1),
+            failed={label: fault for label, fault in failed.items() if fault},
+        )
+        _write(self.folder / PLAN, kept)
         return now
 
     def train(
         self, plan: Plan, seconds: float, update: Callable[[], object] = lambda: None
-    ) -> dict[str, str]:
-        """Train what is missing, within the rest of the budget.
+    ) -> None:
+        """Train what is missing, within the rest of the budget. Runs that failed are tried again.
 
         Args:
             plan: of the runs.
             seconds: the budget, with what was spent before.
             update: is called now and then when a run has ended. Runs go on if it fails.
-
-        Returns:
-            Label -> fault of each run that failed.
         """
         left = max(0.0, seconds - self.spent)
-        spent = updated = time.monotonic()
+        kept = updated = time.monotonic()
 
-        def ended(run: Run) -> None:
-            nonlocal spent, updated
-            spent = self._spend(spent)
+        def watch(ends: Ends) -> None:
+            nonlocal kept, updated
+            if not ends:
+                return
+            kept = self._keep(kept, ends)
             self.executor.tidy(plan.runs, [r for r in plan.runs if self._is_shown(plan, r)])
             # an update takes some seconds
             if time.monotonic() - updated > UPDATE_SECONDS:
@@ -216,33 +228,26 @@ class Decision:
                 updated = time.monotonic()
 
         try:
-            return self.executor.execute(plan.runs, left, ended)
+            self.executor.execute(plan.runs, left, watch)
         finally:
-            self._spend(spent)
+            self._keep(kept)
 
     def _is_shown(self, plan: Plan, run: Run) -> bool:
         """Whether the page shows detections of its checkpoint: of the first seed on most images."""
         shown = {plan.name(arm.name, plan.parts[-1], plan.lengths[-1]) for arm in plan.arms}
         return run.seed == 0 and run.name in shown
 
-    def answer(self, plan: Plan, failed: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Write ``decide.json`` from the results so far.
-
-        Args:
-            plan: of the runs.
-            failed: label -> fault of each run that failed.
-
-        Returns:
-            its content.
-        """
-        results = self.results(plan)
+    def answer(self, plan: Plan) -> dict[str, Any]:
+        """Write ``decide.json`` from the results so far, and return its content."""
+        results, failed = self.results(plan), self.failed
+        lost = sum(run.label in failed for run in plan.runs)
         content = dict(
             question=self.question,
             folders=dict(data=str(self.root), images=str(layouts.images_of(self.root))),
             plan=planning.describe(plan),
             data=[_facts(report) for report in self.reports],
-            failed=dict(failed or {}),
-            **answer.content(plan, results, self.spent / 3600),
+            failed=failed,
+            **answer.content(plan, results, self.spent / 3600, lost),
             runs=[result for of_seeds in results.values() for result in of_seeds],
         )
         _write(self.folder / ANSWER, content)

@@ -137,6 +137,16 @@ def test_what_may_decide_it(gap, seeds, trained_on, missing, says):
     assert says in text
 
 
+def test_runs_that_failed_are_not_missing():
+    every = results(PLAN, lambda *_: 20.0)
+    spread = {name: runs for name, runs in every.items() if not name.startswith('354_')}
+    for sign, name in ((1, '1000_imagenet_4x'), (-1, '125_imagenet_4x')):
+        spread[name] = [dict(history=[dict(bbox_mAP=0.2 + sign * d)]) for d in (-0.1, 0, 0.1)]
+    lost = 3 * (len(every) - len(spread))
+    assert f'{lost} runs are missing' in answer.content(PLAN, spread, 1)['verdict'][0]
+    assert 'Not decidable' in answer.content(PLAN, spread, 1, failed=lost)['verdict'][0]
+
+
 def test_an_interval_may_end_in_infinity():
     samples = np.array([1.0] * 5 + [np.inf] * 5)
     assert answer.interval(samples).high == math.inf

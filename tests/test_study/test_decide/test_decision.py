@@ -47,13 +47,17 @@ class Formula(Executor):
 
     ahead = 12.0
     runs_to_live = 10_000
+    broken = ()
 
-    def execute(self, runs, seconds=float('inf'), ended=lambda run: None):
+    def execute(self, runs, seconds=float('inf'), watch=lambda ends: None):
         self.results.mkdir(parents=True, exist_ok=True)
         for run in self.missing(runs):
             if Formula.runs_to_live == 0:
                 raise Killed
             Formula.runs_to_live -= 1
+            if run.name in self.broken:
+                watch([(run, 'no memory')])
+                continue
             images = run.load().train_dataloader.sampler.subset
             end = run.begin + run.iterations
             ap = 20 + 8 * (images / 64) ** 0.3 + 4 * (end / 600) ** 0.5 + 0.3 * run.seed
@@ -62,7 +66,7 @@ class Formula(Executor):
             result |= dict(history=[dict(iteration=end, bbox_mAP=ap / 100)], process_seconds=60.0)
             (self.results / f'{run.label}.json').write_text(json.dumps(result))
             self.folder(run).mkdir(parents=True, exist_ok=True)
-            ended(run)
+            watch([(run, '')])
         return {}
 
     def missing(self, runs):
@@ -159,7 +163,7 @@ def test_what_was_spent_counts_in_later_calls(decide, monkeypatch):
     laid_out = made.plan(HOUR)
     left = []
 
-    def execute(self, runs, seconds, ended):
+    def execute(self, runs, seconds, watch):
         left.append(seconds)
         now[0] += 600
         raise KeyboardInterrupt
@@ -181,16 +185,29 @@ def test_training_goes_on_if_the_page_cannot_be_written(decide, monkeypatch, cap
     def update():
         raise ValueError('no page')
 
-    assert made.train(laid_out, HOUR, update) == {}
+    made.train(laid_out, HOUR, update)
     assert 'could not be written (no page); training goes on' in capsys.readouterr().out
     assert made.executor.missing(laid_out.runs) == []
 
 
-def test_failed_runs_are_kept(decide):
+def test_failed_runs_are_told_until_they_have_a_result(decide, monkeypatch):
+    monkeypatch.setattr(decision, 'UPDATE_SECONDS', -1)
+    monkeypatch.setattr(answer, 'content', lambda plan, results, hours, failed: dict(lost=failed))
     made = decide()
-    assert made.answer(made.plan(HOUR), {'64_scratch_1x_seed0': 'why'})['failed'] == {
-        '64_scratch_1x_seed0': 'why'
-    }
+    laid_out = made.plan(HOUR)
+    broken = laid_out.runs[-1]
+    monkeypatch.setattr(Formula, 'broken', [broken.name])
+    told = {f'{broken.name}_seed{seed}': 'no memory' for seed in range(laid_out.seeds)}
+    seen = []
+    made.train(laid_out, HOUR, lambda: seen.append(made.failed))
+    assert seen[-1] == told
+    again = decide()
+    content = again.answer(again.plan(HOUR))
+    assert content['failed'] == told, 'of an earlier call'
+    assert content['lost'] == laid_out.seeds
+    monkeypatch.setattr(Formula, 'broken', [])
+    again.train(laid_out, HOUR)
+    assert again.failed == {}
 
 
 def test_another_question_needs_another_folder(decide, tmp_path):
