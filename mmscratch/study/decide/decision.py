@@ -143,7 +143,7 @@ class Decision:
             one=plan.one,
             seeds=plan.seeds,
         )
-        layout |= dict(cost=asdict(cost), spent=spent, failed=failed)
+        layout |= dict(cost=asdict(cost), jobs=self.launcher.jobs, spent=spent, failed=failed)
         _write(file, dict(question=self.question, **layout))
         return plan
 

@@ -94,11 +94,9 @@ class _Page:
     def render(self, running: bool) -> str:
         done = sum(len(of_seeds) for *_, of_seeds in self.groups)
         planned = len(self.arms) * len(self.plan.parts) * len(self.plan.lengths) * self.plan.seeds
-        spent = sum(run['process_seconds'] for run in self.found['runs'])
-        left = planning.seconds_of(self.plan, Cost(**self.kept['cost'])) - spent
-        # several run at a time
-        if spent and (wall := self.kept.get('spent')):
-            left *= min(1, wall / spent)
+        kept, cost = self.kept, Cost(**self.kept['cost'])
+        ended = {f'{run["name"]}_seed{run["seed"]}' for run in self.found['runs']}
+        left = planning.seconds_left(self.plan, cost, kept['jobs'], ended, kept['spent'])
         fullest = self._fullest()
         return html_page.render(
             TEMPLATE,
@@ -110,7 +108,7 @@ class _Page:
             verdict=[_divided(text) for text in self.found['verdict']],
             done=done,
             planned=planned,
-            hours_left=max(left, 0) / 3600,
+            hours_left=left / 3600,
             basis=self._basis(done),
             gaps=[self._gap(comparison) for comparison in self.found['comparisons']],
             furthest=answer.FURTHEST_IMAGES,

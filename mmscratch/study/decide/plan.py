@@ -7,7 +7,7 @@ are drawn, so that the spread of the seeds has all three.
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mmscratch.errors import InputError
 from mmscratch.study.decide.arm import OWN, Arm
 from mmscratch.study.pretraining_run import PretrainingRun
 from mmscratch.study.run import SHARED_CORES, Data, Options, Run, subset
-from mmscratch.study.schedule import Schedule
+from mmscratch.study.schedule import CONSTANT, Schedule
 
 # The plans to choose from, the best first: seeds, parts, lengths. The first that leaves enough
 # iterations is taken. One length would tell nothing of more iterations.
@@ -114,12 +114,16 @@ class Plan:
     def runs(self) -> list[Run]:
         """All runs, in the order of their turns: all seeds of the smallest part first."""
         # once, since a run computes its key from its config
+        return [run for arm, part, seed in self.turns for run in self.of(arm, part, seed)]
+
+    @property
+    def turns(self) -> list[tuple[Arm, int, int]]:
+        """Arm, part and seed of the runs, in the order of their turns."""
         return [
-            run
+            (arm, part, seed)
             for part in self.parts
             for seed in range(self.seeds)
             for arm in self.arms
-            for run in self.of(arm, part, seed)
         ]
 
     def of(self, arm: Arm, part: int, seed: int) -> list[Run]:
@@ -317,17 +321,42 @@ def lay_out(
     )
 
 
+def costs(plan: Plan, cost: Cost) -> dict[str, float]:
+    """Seconds of each run, by its label, in the order of their turns."""
+    schedule, iterations = plan.schedule, plan.lengths[-1] * plan.one
+    found = {}
+    for arm, part, seed in plan.turns:
+        step = cost.step[arm.name]
+        if arm.name == OWN:
+            found[f'{OWN}_pretraining_seed{seed}'] = iterations * cost.pretraining
+        trunk = schedule.branch_point(plan.lengths[-1])
+        found[f'{part}_{arm.name}{CONSTANT}_seed{seed}'] = trunk * step + cost.rest
+        for n in plan.lengths:
+            branch = (schedule.first_drop + 1) * step + cost.rest
+            found[f'{plan.name(arm.name, part, n)}_seed{seed}'] = branch
+    return found
+
+
 def seconds_of(plan: Plan, cost: Cost) -> float:
     """What a plan takes, the times of all its runs added up."""
-    schedule, longest = plan.schedule, plan.lengths[-1]
-    starts = 1 + len(plan.lengths)
-    steps = schedule.branch_point(longest) + len(plan.lengths) * (schedule.first_drop + 1)
-    each = len(plan.parts) * plan.seeds
-    rest = starts * cost.rest
-    total = sum(each * (steps * cost.step[arm.name] + rest) for arm in plan.arms)
-    if any(arm.name == OWN for arm in plan.arms):
-        total += plan.seeds * longest * plan.one * cost.pretraining
-    return total
+    return sum(costs(plan, cost).values())
+
+
+def seconds_left(plan: Plan, cost: Cost, jobs: int, ended: Container[str], spent: float) -> float:
+    """What the rest of a plan takes, at the pace of the runs that ended.
+
+    Args:
+        plan: of the runs.
+        cost: of runs, by the probe.
+        jobs: runs at a time.
+        ended: labels of runs.
+        spent: seconds that these took, several at a time.
+    """
+    each = costs(plan, cost)
+    done = sum(seconds for label, seconds in each.items() if label in ended)
+    if not done:
+        return wall_seconds(plan, cost, jobs)
+    return spent * (sum(each.values()) - done) / done
 
 
 def wall_seconds(plan: Plan, cost: Cost, jobs: int) -> float:

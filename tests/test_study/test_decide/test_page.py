@@ -101,7 +101,7 @@ def decided(tmp_path):
         question = dict(config=CONFIG, arms=[asdict(a) for a in ARMS], data='sha', scale=0.5)
         cost = dict(step=dict.fromkeys((a.name for a in ARMS), 0.5), rest=9)
         layout = dict(images=64, parts=PLAN.parts, lengths=PLAN.lengths, one=100, seeds=2)
-        layout['spent'] = 600.0
+        layout |= dict(spent=600.0, jobs=2)
         (tmp_path / 'plan.json').write_text(
             json.dumps(dict(question=question, cost=cost, **layout))
         )
@@ -212,6 +212,12 @@ def test_a_page_of_a_study_that_was_stopped_says_how_to_go_on(decided):
     assert 'The command that made this page goes on with them, as far as its budget goes.' in words(
         text
     )
+
+
+def test_the_time_left_is_that_of_the_runs_so_far(decided):
+    """They took 600 seconds, and a bit more than a quarter of what the plan takes by the probe."""
+    seen = words(page.write(decided(8)).read_text())
+    assert 'The others take about 0.5 hours.' in seen
 
 
 def test_a_folder_without_decision_is_refused(tmp_path):

@@ -59,6 +59,17 @@ def test_the_cost_is_that_of_the_runs():
     assert seconds_of(made, COST) == pytest.approx(steps * 0.5 + starts * 15)
 
 
+def test_the_time_left_follows_the_pace_of_the_runs():
+    made = laid_out(3)
+    labels = list(plan.costs(made, COST))
+    assert set(labels) == {run.label for run in in_order(made.runs)}
+    assert plan.seconds_left(made, COST, 2, [], 10) == plan.wall_seconds(made, COST, 2)
+    ended = labels[: len(labels) // 2]
+    # parts take equally long, and there is an even number of them
+    assert plan.seconds_left(made, COST, 2, ended, 5000) == pytest.approx(5000)
+    assert plan.seconds_left(made, COST, 2, labels, 5000) == 0
+
+
 def test_pre_training_on_own_images_costs_what_its_probe_says():
     arms = arm.resolve(['scratch', 'own'], CONFIG)
     data = Data('own', 'sha', Path('own'))
