@@ -95,9 +95,12 @@ def main() -> None:
     laid_out = decision.plan(args.budget)
 
     def answer(running: bool = True) -> list[str]:
-        verdict = decision.answer(laid_out)['verdict']
+        found = decision.answer(laid_out)
         page.write(folder, running)
-        return verdict or ['not enough runs of each initialization yet']
+        told = found['verdict'] or ['not enough runs of each initialization yet']
+        if budget := found['needs_budget']:
+            told.append(f'The budget is spent before the last run: go on with --budget {budget}')
+        return told
 
     answer()
     print(f'{plan.describe(laid_out)}; the answer so far: {folder / page.PAGE}')
@@ -105,8 +108,8 @@ def main() -> None:
         decision.train(laid_out, args.budget, update=answer)
     finally:
         # of an interrupted call, too
-        verdict = answer(running=False)
-    print('\n'.join(verdict))
+        told = answer(running=False)
+    print('\n'.join(told))
     for label, why in decision.failed.items():
         print(f'failed: {label}: {why}', file=sys.stderr)
     if decision.failed:

@@ -143,7 +143,8 @@ class Decision:
             one=plan.one,
             seeds=plan.seeds,
         )
-        layout |= dict(cost=asdict(cost), jobs=self.launcher.jobs, spent=spent, failed=failed)
+        layout |= dict(cost=asdict(cost), jobs=self.launcher.jobs)
+        layout |= dict(budget=seconds, spent=spent, failed=failed)
         _write(file, dict(question=self.question, **layout))
         return plan
 
@@ -240,6 +241,8 @@ class Decision:
     def answer(self, plan: Plan) -> dict[str, Any]:
         """Write ``decide.json`` from the results so far, and return its content."""
         results, failed = self.results(plan), self.failed
+        every = [result for of_seeds in results.values() for result in of_seeds]
+        ended = {f'{result["name"]}_seed{result["seed"]}' for result in every} | set(failed)
         lost = sum(run.label in failed for run in plan.runs)
         content = dict(
             question=self.question,
@@ -247,11 +250,21 @@ class Decision:
             plan=planning.describe(plan),
             data=[_facts(report) for report in self.reports],
             failed=failed,
+            needs_budget=self._needed(plan, ended),
             **answer.content(plan, results, self.spent / 3600, lost),
-            runs=[result for of_seeds in results.values() for result in of_seeds],
+            runs=every,
         )
         _write(self.folder / ANSWER, content)
         return content
+
+    def _needed(self, plan: Plan, ended: set[str]) -> str:
+        """The budget for the rest of the plan, if what was given is spent before; '' if not."""
+        kept = self._kept()
+        if ended.issuperset(run.label for run in plan.runs) or kept['spent'] < kept['budget'] - 1:
+            return ''
+        cost, spent = Cost(**kept['cost']), kept['spent']
+        left = planning.seconds_left(plan, cost, kept['jobs'], ended, spent)
+        return planning.as_budget(spent + left / planning.PLANNED)
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:

@@ -108,6 +108,7 @@ class _Page:
             verdict=[_divided(text) for text in self.found['verdict']],
             done=done,
             planned=planned,
+            needs_budget=self.found['needs_budget'],
             hours_left=left / 3600,
             basis=self._basis(done),
             gaps=[self._gap(comparison) for comparison in self.found['comparisons']],

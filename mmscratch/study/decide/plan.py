@@ -359,6 +359,12 @@ def seconds_left(plan: Plan, cost: Cost, jobs: int, ended: Container[str], spent
     return spent * (sum(each.values()) - done) / done
 
 
+def as_budget(seconds: float) -> str:
+    """As of ``--budget``, rounded up."""
+    minutes = math.ceil(seconds / 60)
+    return f'{minutes}m' if minutes < 120 else f'{math.ceil(minutes / 6) / 10:g}h'
+
+
 def wall_seconds(plan: Plan, cost: Cost, jobs: int) -> float:
     """What a plan takes with ``jobs`` runs at a time: no less than a run with all that it needs."""
     iterations = plan.lengths[-1] * plan.one

@@ -177,6 +177,30 @@ def test_what_was_spent_counts_in_later_calls(decide, monkeypatch):
     assert made.spent == 1200
 
 
+def test_a_budget_that_is_spent_is_told(decide, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(decision, 'time', SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(answer, 'content', lambda *args: {})
+    made = decide()
+    laid_out = made.plan(HOUR)
+    assert made.answer(laid_out)['needs_budget'] == ''
+
+    def execute(self, runs, seconds, watch):
+        now[0] += seconds
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Formula, 'execute', execute)
+        made.train(laid_out, HOUR)
+    # an hour that led to nothing, and what the plan takes by the probe
+    needed = made.answer(laid_out)['needs_budget']
+    assert 1.8 <= float(needed.removesuffix('h')) <= 2.1
+    assert made.plan(2.1 * HOUR)
+    assert made.answer(laid_out)['needs_budget'] == ''
+    made.plan(HOUR)
+    made.train(laid_out, HOUR)
+    assert made.answer(laid_out)['needs_budget'] == '', 'nothing is missing'
+
+
 def test_training_goes_on_if_the_page_cannot_be_written(decide, monkeypatch, capsys):
     monkeypatch.setattr(decision, 'UPDATE_SECONDS', -1)
     made = decide()

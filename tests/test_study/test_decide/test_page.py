@@ -89,7 +89,7 @@ def content_of(runs: int) -> str:
         patch.setattr(learning_curve, 'fit', functools.partial(learning_curve.fit, draws=20))
         found = answer.content(PLAN, results, 1.0)
     facts = dict(folders=dict(data='my data', images='my data/train'))
-    facts |= dict(data=[report('train.json'), report('val.json')], runs=every)
+    facts |= dict(needs_budget='', data=[report('train.json'), report('val.json')], runs=every)
     return json.dumps(facts | found)
 
 
@@ -212,6 +212,16 @@ def test_a_page_of_a_study_that_was_stopped_says_how_to_go_on(decided):
     assert 'The command that made this page goes on with them, as far as its budget goes.' in words(
         text
     )
+
+
+def test_a_page_says_that_the_budget_is_spent(decided):
+    folder = decided(5)
+    content = json.loads((folder / 'decide.json').read_text())
+    (folder / 'decide.json').write_text(json.dumps(content | dict(needs_budget='5.5h')))
+    seen = words(page.write(folder).read_text())
+    assert 'The budget is spent' in seen
+    assert 'if you give it --budget 5.5h .' in seen
+    assert 'as far as its budget goes' not in seen
 
 
 def test_the_time_left_is_that_of_the_runs_so_far(decided):

@@ -70,6 +70,13 @@ def test_the_time_left_follows_the_pace_of_the_runs():
     assert plan.seconds_left(made, COST, 2, labels, 5000) == 0
 
 
+@pytest.mark.parametrize(
+    ('seconds', 'text'), [(61, '2m'), (7140, '119m'), (7200, '2h'), (7201, '2.1h')]
+)
+def test_a_budget_is_rounded_up(seconds, text):
+    assert plan.as_budget(seconds) == text
+
+
 def test_pre_training_on_own_images_costs_what_its_probe_says():
     arms = arm.resolve(['scratch', 'own'], CONFIG)
     data = Data('own', 'sha', Path('own'))
