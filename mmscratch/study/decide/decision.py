@@ -23,7 +23,7 @@ from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Ends, Executor
 from mmscratch.study.launchers import Launcher
 from mmscratch.study.pretraining_run import PretrainingRun
-from mmscratch.study.run import Data, Run, results_of
+from mmscratch.study.run import Data, Run, in_order, results_of
 from mmscratch.study.seed_statistics import Results
 
 PLAN, RUNS, TRAINING, ANSWER = 'plan.json', 'runs', 'training', 'decide.json'
@@ -115,14 +115,8 @@ class Decision:
             cost = Cost(**kept['cost'])
             plan = Plan.of_file(kept, self.arms, self.data)
             spent, failed = kept['spent'], kept['failed']
-            # a larger budget gives more seeds
-            while plan.seeds < planning.MOST_SEEDS:
-                more = replace(plan, seeds=plan.seeds + 1)
-                if planning.wall_seconds(more, cost, self.launcher.jobs) > (
-                    seconds * planning.PLANNED
-                ):
-                    break
-                plan = more
+            if seconds > kept['budget']:
+                plan = self._with_more_seeds(plan, cost, spent, seconds)
         else:
             cost, spent, failed = self._probe(), 0.0, {}
             plan = planning.lay_out(
@@ -142,11 +136,21 @@ class Decision:
             lengths=plan.lengths,
             one=plan.one,
             seeds=plan.seeds,
+            added=plan.added,
         )
         layout |= dict(cost=asdict(cost), jobs=self.launcher.jobs)
         layout |= dict(budget=seconds, spent=spent, failed=failed)
         _write(file, dict(question=self.question, **layout))
         return plan
+
+    def _with_more_seeds(self, plan: Plan, cost: Cost, spent: float, seconds: float) -> Plan:
+        """The plan with as many seeds as a larger budget has time for, by what was spent so far."""
+        ended = self._ended(plan)
+        left = planning.seconds_left(plan, cost, self.launcher.jobs, ended, spent)
+        each = (spent + left) / plan.seeds
+        fitting = min(int(seconds * planning.PLANNED / each), planning.MOST_SEEDS)
+        more = max(0, fitting - plan.seeds)
+        return replace(plan, seeds=plan.seeds + more, added=plan.added + more)
 
     def _probe(self) -> Cost:
         parts = planning.parts_of(self.upto or self.images, 2)
@@ -241,8 +245,6 @@ class Decision:
     def answer(self, plan: Plan) -> dict[str, Any]:
         """Write ``decide.json`` from the results so far, and return its content."""
         results, failed = self.results(plan), self.failed
-        every = [result for of_seeds in results.values() for result in of_seeds]
-        ended = {f'{result["name"]}_seed{result["seed"]}' for result in every} | set(failed)
         lost = sum(run.label in failed for run in plan.runs)
         content = dict(
             question=self.question,
@@ -250,16 +252,21 @@ class Decision:
             plan=planning.describe(plan),
             data=[_facts(report) for report in self.reports],
             failed=failed,
-            needs_budget=self._needed(plan, ended),
+            needs_budget=self._needed(plan),
             **answer.content(plan, results, self.spent / 3600, lost),
-            runs=every,
+            runs=[result for of_seeds in results.values() for result in of_seeds],
         )
         _write(self.folder / ANSWER, content)
         return content
 
-    def _needed(self, plan: Plan, ended: set[str]) -> str:
+    def _ended(self, plan: Plan) -> set[str]:
+        """Labels of the runs that have a result or failed."""
+        every = in_order(plan.runs)
+        return {run.label for run in every if run.result(self.executor.results)} | set(self.failed)
+
+    def _needed(self, plan: Plan) -> str:
         """The budget for the rest of the plan, if what was given is spent before; '' if not."""
-        kept = self._kept()
+        kept, ended = self._kept(), self._ended(plan)
         if ended.issuperset(run.label for run in plan.runs) or kept['spent'] < kept['budget'] - 1:
             return ''
         cost, spent = Cost(**kept['cost']), kept['spent']

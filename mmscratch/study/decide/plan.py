@@ -78,6 +78,7 @@ class Plan:
         one: iterations of 1x.
         seeds: 0 to this less 1.
         scale: as of ``--scale``; None for the config's own sizes.
+        added: of the seeds, those that a larger budget has added.
     """
 
     arms: tuple[Arm, ...]
@@ -88,6 +89,7 @@ class Plan:
     one: int
     seeds: int
     scale: float | None = None
+    added: int = 0
 
     @classmethod
     def of_file(cls, kept: Mapping[str, Any], arms: Iterable[Arm], data: Data) -> 'Plan':
@@ -101,6 +103,7 @@ class Plan:
             kept['one'],
             kept['seeds'],
             kept['question']['scale'],
+            kept['added'],
         )
 
     @property
@@ -112,17 +115,22 @@ class Plan:
 
     @functools.cached_property
     def runs(self) -> list[Run]:
-        """All runs, in the order of their turns: all seeds of the smallest part first."""
+        """All runs, in the order of their turns.
+
+        That is all seeds of the smallest part first; seeds that were added come last.
+        """
         # once, since a run computes its key from its config
         return [run for arm, part, seed in self.turns for run in self.of(arm, part, seed)]
 
     @property
     def turns(self) -> list[tuple[Arm, int, int]]:
         """Arm, part and seed of the runs, in the order of their turns."""
+        first = self.seeds - self.added
         return [
             (arm, part, seed)
+            for seeds in (range(first), range(first, self.seeds))
             for part in self.parts
-            for seed in range(self.seeds)
+            for seed in seeds
             for arm in self.arms
         ]
 

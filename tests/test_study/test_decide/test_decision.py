@@ -140,6 +140,23 @@ def test_a_larger_budget_adds_seeds_and_keeps_the_runs(decide):
     assert not {run.label for run in made.executor.missing(large.runs)} & before
 
 
+def test_a_larger_budget_first_ends_the_plan_on_a_slow_machine(decide, monkeypatch):
+    made = decide()
+    small = made.plan(3 * HOUR)
+    assert 2 <= small.seeds < plan.MOST_SEEDS
+    monkeypatch.setattr(Formula, 'runs_to_live', len(small.runs) // 2)
+    with pytest.raises(Killed):
+        made.train(small, 3 * HOUR)
+    # three hours for less than half
+    file = made.folder / decision.PLAN
+    file.write_text(json.dumps(json.loads(file.read_text()) | dict(spent=3 * HOUR)))
+    assert made.plan(5 * HOUR) == small
+    large = made.plan(24 * HOUR)
+    assert large.seeds > small.seeds
+    assert large.runs[: len(small.runs)] == small.runs, 'what was planned comes first'
+    assert made.plan(24 * HOUR) == large
+
+
 def test_a_budget_that_was_too_small_can_be_raised(decide, monkeypatch):
     """Steps are probed anew, since the folders with their times are gone."""
     monkeypatch.setattr(Decision, '_probe', PROBE)

@@ -100,7 +100,7 @@ def decided(tmp_path):
     def make(runs: int = 16) -> Path:
         question = dict(config=CONFIG, arms=[asdict(a) for a in ARMS], data='sha', scale=0.5)
         cost = dict(step=dict.fromkeys((a.name for a in ARMS), 0.5), rest=9)
-        layout = dict(images=64, parts=PLAN.parts, lengths=PLAN.lengths, one=100, seeds=2)
+        layout = dict(images=64, parts=PLAN.parts, lengths=PLAN.lengths, one=100, seeds=2, added=0)
         layout |= dict(spent=600.0, jobs=2)
         (tmp_path / 'plan.json').write_text(
             json.dumps(dict(question=question, cost=cost, **layout))
