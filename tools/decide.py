@@ -92,23 +92,27 @@ def main() -> None:
     print('\n'.join(evidence.text(decision.images, decision.objects_an_image, known)))
     if args.no_train:
         return
-    laid_out = decision.plan(args.budget)
+    # one call at a time writes into the folder
+    with decision.executor.locked():
+        laid_out = decision.plan(args.budget)
 
-    def answer(running: bool = True) -> list[str]:
-        found = decision.answer(laid_out)
-        page.write(folder, running)
-        told = found['verdict'] or ['not enough runs of each initialization yet']
-        if budget := found['needs_budget']:
-            told.append(f'The budget is spent before the last run: go on with --budget {budget}')
-        return told
+        def answer(running: bool = True) -> list[str]:
+            found = decision.answer(laid_out)
+            page.write(folder, running)
+            told = found['verdict'] or ['not enough runs of each initialization yet']
+            if budget := found['needs_budget']:
+                told.append(
+                    f'The budget is spent before the last run: go on with --budget {budget}'
+                )
+            return told
 
-    answer()
-    print(f'{plan.describe(laid_out)}; the answer so far: {folder / page.PAGE}')
-    try:
-        decision.train(laid_out, args.budget, update=answer)
-    finally:
-        # of an interrupted call, too
-        told = answer(running=False)
+        answer()
+        print(f'{plan.describe(laid_out)}; the answer so far: {folder / page.PAGE}')
+        try:
+            decision.train(laid_out, args.budget, update=answer)
+        finally:
+            # of an interrupted call, too
+            told = answer(running=False)
     print('\n'.join(told))
     for label, why in decision.failed.items():
         print(f'failed: {label}: {why}', file=sys.stderr)

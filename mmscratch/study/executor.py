@@ -43,7 +43,7 @@ class Executor:
     work_dirs: Path
     launcher: Launcher = field(default_factory=LocalLauncher)
     _running: dict[Path, Run] = field(default_factory=dict, init=False)
-    _lock: IO[str] = field(init=False)
+    _lock: IO[str] | None = field(default=None, init=False)
 
     def execute(
         self,
@@ -68,7 +68,7 @@ class Executor:
         failed: dict[str, str] = {}
         stop = time.monotonic() + seconds
         total, runs_in_all = sum(run.iterations for run in waiting), len(waiting)
-        with self._locked(), ProgressBar(total=total, desc='iterations') as progress:
+        with self.locked(), ProgressBar(total=total, desc='iterations') as progress:
             try:
                 while (waiting or self._running) and time.monotonic() < stop:
                     ended = [*self._start(waiting, failed), *self._collect(failed)]
@@ -89,20 +89,29 @@ class Executor:
         return failed
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep a second executor from writing into the same checkpoints.
+    def locked(self) -> Iterator[None]:
+        """Keep a second executor from writing into the same checkpoints. It may be nested.
 
         Runs inherit the lock: it is held as long as one of them lives, even if this process was
         killed.
+
+        Raises:
+            InputError: another executor holds it.
         """
+        if self._lock:
+            yield
+            return
         self.work_dirs.mkdir(parents=True, exist_ok=True)
         with (self.work_dirs / 'lock').open('w') as self._lock:
-            work_dir.take(
-                self._lock,
-                f'{self.work_dirs}: runs of this folder are being trained; wait for their end, or '
-                'stop them',
-            )
-            yield
+            try:
+                work_dir.take(
+                    self._lock,
+                    f'{self.work_dirs}: runs of this folder are being trained; wait for their end, '
+                    'or stop them',
+                )
+                yield
+            finally:
+                self._lock = None
 
     def missing(self, runs: Sequence[Run]) -> list[Run]:
         """The runs to train, in order: without a result, or without a checkpoint that is needed."""
@@ -137,6 +146,7 @@ class Executor:
                 waiting.remove(run)
                 ready.append(self._task(run))
                 self._running[self.folder(run)] = run
+        assert self._lock
         self.launcher.start(ready, self._lock.fileno())
         return lost
 

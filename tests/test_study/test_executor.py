@@ -151,7 +151,7 @@ def test_the_seconds_of_all_processes_are_added(tmp_path):
 
 def test_nobody_else_trains_in_the_same_folders(tmp_path):
     first, second = (executor(tmp_path, LocalLauncher()) for _ in range(2))
-    with first._locked():
+    with first.locked():
         child = subprocess.Popen(['sleep', '60'], pass_fds=[first._lock.fileno()])
     with pytest.raises(InputError, match='being trained'):
         second.execute([])

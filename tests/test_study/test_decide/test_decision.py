@@ -88,6 +88,26 @@ def decide(data, tmp_path, monkeypatch):
     return make
 
 
+@pytest.fixture
+def tool():
+    spec = importlib.util.spec_from_file_location('decide', ROOT / 'tools/decide.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_second_call_in_a_folder_changes_nothing(tool, decide, data, monkeypatch):
+    made = decide()
+    made.plan(HOUR)
+    before = (made.folder / decision.PLAN).read_bytes()
+    command = ['decide.py', '--data', str(data), '--budget', '9h', '--out', str(made.folder)]
+    monkeypatch.setattr(sys, 'argv', command)
+    with made.executor.locked(), pytest.raises(InputError, match='being trained'):
+        tool.main()
+    assert (made.folder / decision.PLAN).read_bytes() == before
+    assert not (made.folder / decision.ANSWER).exists()
+
+
 def test_a_decision_that_was_killed_gives_the_same_answer(decide, monkeypatch):
     straight = decide('straight')
     laid_out = straight.plan(HOUR)
@@ -315,7 +335,7 @@ def test_nothing_is_said_before_each_arm_has_a_run(decide, monkeypatch):
 
 
 def test_two_initializations_are_compared_by_one_command(
-    data, tmp_path, monkeypatch, capsys, forked_runs
+    tool, data, tmp_path, monkeypatch, capsys, forked_runs
 ):
     """The tool with real training, of four iterations a run."""
     monkeypatch.setattr(plan, 'CHOICES', ((1, 1, (1, 2)),))
@@ -326,9 +346,6 @@ def test_two_initializations_are_compared_by_one_command(
     monkeypatch.setattr(plan, 'PLANNED', 1.0)
     monkeypatch.setattr(plan, 'lay_out', shortest(plan.lay_out))
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
-    spec = importlib.util.spec_from_file_location('decide', ROOT / 'tools/decide.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     command = ['decide.py', '--data', str(data), '--budget', '1h', '--out', str(tmp_path / 'out')]
     monkeypatch.setattr(sys, 'argv', command)
     with forked_runs():
