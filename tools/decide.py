@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
         metavar='A,B,...',
         help='initializations: scratch, imagenet, frozen (ImageNet, a frozen backbone), own '
         '(pre-trained here on the images alone), or files of weights. The others are compared with '
-        "the first (default: scratch, and imagenet if the config's weights are on this machine)",
+        'the first (default: scratch,imagenet)',
     )
     parser.add_argument(
         '--config',
@@ -81,8 +81,10 @@ def main() -> None:
 
     config = args.config
     plan.check_config(config)
-    names = args.arms.split(',') if args.arms else arm.defaults(config)
-    arms = [] if args.no_train else arm.resolve(names, config)
+    arms = []
+    if not args.no_train:
+        names = args.arms.split(',') if args.arms else arm.defaults(config)
+        arms = arm.resolve(names, config)
     folder = args.out or Path('work_dirs/decide') / args.data.resolve().name
     launcher = launchers.from_options(args)
     decision = Decision(folder, config, arms, args.data, launcher, args.images, args.scale)

@@ -111,6 +111,7 @@ class _Page:
             needs_budget=self.found['needs_budget'],
             hours_left=left / 3600,
             basis=self._basis(done),
+            is_voc=any('voc_mAP' in run['history'][-1] for *_, of in self.groups for run in of),
             gaps=[self._gap(comparison) for comparison in self.found['comparisons']],
             furthest=answer.FURTHEST_IMAGES,
             figures=self._figures(),
@@ -319,19 +320,18 @@ class _Page:
         folders = self.found['folders']
         length = ['--iterations', str(iterations)]
         command = ['python', 'tools/train.py', arm.config, '--data', folders['data']]
-        command += self.plan.arguments(arm)
+        # each has a work directory of its own: they may run one after the other
+        work = f'work_dirs/{self.folder.resolve().name}_{arm.name}_{iterations}i'
+        command += ['--work-dir', work, *self.plan.arguments(arm)]
         before = ''
         if arm.name == OWN:
-            work = 'work_dirs/own'
-            before = shlex.join(
-                ['python', 'tools/pretrain.py', arm.config, '--images', folders['images']]
-                + ['--work-dir', work, *length]
-            )
-            command += ['--init', f'{work}/backbone.pth']
+            pretrain = ['python', 'tools/pretrain.py', arm.config, '--images', folders['images']]
+            before = shlex.join([*pretrain, '--work-dir', f'{work}_pretraining', *length])
+            command += ['--init', f'{work}_pretraining/backbone.pth']
         bands = self.found['by_iterations'].get(arm.name, [])
         near = min(bands, key=lambda row: abs(math.log(row[0] / iterations)), default=None)
         command += [*length, '--cfg-options', *self.plan.recipe(arm)]
-        lines = '\n'.join(filter(None, [before, shlex.join(command)]))
+        lines = ' &&\n'.join(filter(None, [before, shlex.join(command)]))
         return lines, near and near[2]
 
     def _row(self, arm: str, part: int, n: int, run: dict[str, Any]) -> list[Any]:

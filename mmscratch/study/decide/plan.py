@@ -322,10 +322,10 @@ def lay_out(
             return make(seeds, number, lengths, one)
     seeds, number, lengths = CHOICES[-1]
     smallest = make(seeds, number, lengths, math.ceil(LEAST * iterations / lengths[-1]))
-    hours = wall_seconds(smallest, cost, jobs) / PLANNED / 3600
+    needed = as_budget(wall_seconds(smallest, cost, jobs) / PLANNED)
     raise InputError(
-        f'--budget: the smallest plan that can tell something takes {hours:.1f} hours with {jobs} '
-        f'runs at a time: {describe(smallest)}; give that, or smaller images with --scale'
+        f'--budget: the smallest plan that can tell something takes {needed} with {jobs} runs at a '
+        f'time: {describe(smallest)}; give --budget {needed}, or smaller images with --scale'
     )
 
 

@@ -93,10 +93,10 @@ def test_pre_training_on_own_images_costs_what_its_probe_says():
 
 
 def test_a_budget_that_tells_nothing_is_refused():
-    with pytest.raises(InputError, match=r'takes (0\.\d) hours with 2 runs at a time') as refused:
+    with pytest.raises(InputError, match=r'takes \d+m with 2 runs at a time') as refused:
         laid_out(0.1)
-    hours = float(str(refused.value).split(' takes ')[1].split()[0])
-    assert laid_out(hours + 0.1)
+    minutes = int(str(refused.value).split('--budget ')[1].split('m')[0])
+    assert laid_out(minutes / 60)
 
 
 def test_a_run_and_what_it_needs_fit_however_many_run_at_a_time():
@@ -169,10 +169,17 @@ def test_unknown_arms(names, fault):
 
 def test_a_config_without_a_twin_has_no_imagenet():
     config = Path('configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
-    assert arm.defaults(config) == ['scratch']
+    with pytest.raises(InputError, match=r'no ImageNet.* name what to compare'):
+        arm.defaults(config)
     with pytest.raises(InputError, match='there is no configs/pretrained/mask_rcnn_r18'):
         arm.resolve(['scratch', 'imagenet'], config)
     assert arm.defaults(CONFIG) == ['scratch', 'imagenet']
+
+
+def test_weights_that_are_not_here_are_told(monkeypatch):
+    monkeypatch.setattr(arm.checkpoint, 'is_at_hand', lambda source: False)
+    with pytest.raises(InputError, match=r'not on this machine: package.*scratch,imagenet'):
+        arm.defaults(CONFIG)
 
 
 def test_a_file_of_weights_is_an_arm(tmp_path):
