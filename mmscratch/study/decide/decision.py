@@ -1,9 +1,10 @@
 """One question about one data set: its folder, its plan, its runs, its answer."""
 
 import json
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, median
@@ -27,7 +28,7 @@ from mmscratch.study.run import Data, Run, in_order, results_of
 from mmscratch.study.seed_statistics import Results
 
 PLAN, RUNS, TRAINING, ANSWER = 'plan.json', 'runs', 'training', 'decide.json'
-# between two updates of the answer while runs are trained
+# between two updates of the answer, and of the time spent, while runs are trained
 UPDATE_SECONDS = 60
 
 
@@ -55,6 +56,7 @@ class Decision:
     scale: float | None = None
 
     def __post_init__(self) -> None:
+        self.began = time.monotonic()
         self.reports = self._check_data()
         digests = '\0'.join(
             digest
@@ -118,7 +120,8 @@ class Decision:
             if seconds > kept['budget']:
                 plan = self._with_more_seeds(plan, cost, spent, seconds)
         else:
-            cost, spent, failed = self._probe(), 0.0, {}
+            cost, failed = self._probe(seconds), {}
+            spent = cost.probing
             plan = planning.lay_out(
                 self.arms,
                 self.data,
@@ -152,13 +155,21 @@ class Decision:
         more = max(0, fitting - plan.seeds)
         return replace(plan, seeds=plan.seeds + more, added=plan.added + more)
 
-    def _probe(self) -> Cost:
+    def _probe(self, seconds: float) -> Cost:
         parts = planning.parts_of(self.upto or self.images, 2)
         sketch = Plan(tuple(self.arms), self.data, self.images, parts, (1,), 100, 1, self.scale)
         runs = planning.probes(sketch, self.launcher.jobs)
-        if failed := self.executor.execute(runs):
+        # the data were checked before
+        if failed := self.executor.execute(runs, self.began + seconds - time.monotonic()):
             label, why = next(iter(failed.items()))
             raise InputError(f'{label}: {why}')
+        if not all(run.result(self.executor.results) for run in runs):
+            self._forget(runs)
+            raise InputError(
+                f'--budget: {planning.PROBE_ITERATIONS} iterations and a validation of each '
+                'initialization take longer; give more, fewer validation images, or smaller images '
+                'with --scale'
+            )
         step: dict[str, list[float]] = defaultdict(list)
         pretraining, rest = 0.0, []
         for run in runs:
@@ -170,12 +181,17 @@ class Decision:
             else:
                 step[run.name.removeprefix('probe_')].append(median(times[2:]))
                 rest.append(result['process_seconds'] - sum(times))
-        # probed anew if no plan fits: the times are in the folders, which go
-        for run in runs:
-            (self.executor.results / f'{run.label}.json').unlink()
-        self.executor.tidy(runs)
+        # probed anew if no plan fits
+        self._forget(runs)
         steps = {name: mean(values) for name, values in step.items()}
-        return Cost(steps, mean(rest), pretraining)
+        probing = round(time.monotonic() - self.began, 1)
+        return Cost(steps, mean(rest), pretraining, probing)
+
+    def _forget(self, runs: Sequence[Run]) -> None:
+        """Remove the results and the folders of probes."""
+        for run in runs:
+            (self.executor.results / f'{run.label}.json').unlink(missing_ok=True)
+            shutil.rmtree(self.executor.folder(run), ignore_errors=True)
 
     def results(self, plan: Plan) -> Results:
         """The results so far, by the names of the runs."""
@@ -220,9 +236,11 @@ class Decision:
 
         def watch(ends: Ends) -> None:
             nonlocal kept, updated
+            # a process that is killed forgets what it spent since
+            if ends or time.monotonic() - kept > UPDATE_SECONDS:
+                kept = self._keep(kept, ends)
             if not ends:
                 return
-            kept = self._keep(kept, ends)
             self.executor.tidy(plan.runs, [r for r in plan.runs if self._is_shown(plan, r)])
             # an update takes some seconds
             if time.monotonic() - updated > UPDATE_SECONDS:

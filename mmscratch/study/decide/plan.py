@@ -5,7 +5,9 @@ branch off (:mod:`mmscratch.study.schedule`). A seed stands for weights, order a
 are drawn, so that the spread of the seeds has all three.
 """
 
+import bisect
 import functools
+import heapq
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -58,11 +60,13 @@ class Cost:
         step: of an iteration, by arm.
         rest: of start, validation and saving.
         pretraining: of an iteration of the pre-training on the images alone.
+        probing: of the probe that told these, and of the check of the data.
     """
 
     step: Mapping[str, float]
     rest: float
     pretraining: float = 0.0
+    probing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -312,9 +316,10 @@ def lay_out(
             most = MOST_ITERATIONS * iterations // lengths[-1]
             if not fits(make(seeds, number, lengths, least)):
                 continue
-            one = least
-            while one < most and fits(make(seeds, number, lengths, one + 1)):
-                one += 1
+            more = range(least + 1, most + 1)
+            one = least + bisect.bisect(
+                more, False, key=lambda one: not fits(make(seeds, number, lengths, one))
+            )
             while (
                 one == most and seeds < MOST_SEEDS and fits(make(seeds + 1, number, lengths, one))
             ):
@@ -329,25 +334,29 @@ def lay_out(
     )
 
 
-def costs(plan: Plan, cost: Cost) -> dict[str, float]:
-    """Seconds of each run, by its label, in the order of their turns."""
+def costs(plan: Plan, cost: Cost) -> dict[str, tuple[float, str]]:
+    """Seconds of each run and the label of the run that it needs, or '', by its own label.
+
+    They are in the order of their turns.
+    """
     schedule, iterations = plan.schedule, plan.lengths[-1] * plan.one
     found = {}
     for arm, part, seed in plan.turns:
-        step = cost.step[arm.name]
+        step, own = cost.step[arm.name], ''
         if arm.name == OWN:
-            found[f'{OWN}_pretraining_seed{seed}'] = iterations * cost.pretraining
-        trunk = schedule.branch_point(plan.lengths[-1])
-        found[f'{part}_{arm.name}{CONSTANT}_seed{seed}'] = trunk * step + cost.rest
+            own = f'{OWN}_pretraining_seed{seed}'
+            found[own] = iterations * cost.pretraining, ''
+        trunk = f'{part}_{arm.name}{CONSTANT}_seed{seed}'
+        found[trunk] = schedule.branch_point(plan.lengths[-1]) * step + cost.rest, own
         for n in plan.lengths:
             branch = (schedule.first_drop + 1) * step + cost.rest
-            found[f'{plan.name(arm.name, part, n)}_seed{seed}'] = branch
+            found[f'{plan.name(arm.name, part, n)}_seed{seed}'] = branch, trunk
     return found
 
 
 def seconds_of(plan: Plan, cost: Cost) -> float:
     """What a plan takes, the times of all its runs added up."""
-    return sum(costs(plan, cost).values())
+    return sum(seconds for seconds, _ in costs(plan, cost).values())
 
 
 def seconds_left(plan: Plan, cost: Cost, jobs: int, ended: Container[str], spent: float) -> float:
@@ -358,13 +367,13 @@ def seconds_left(plan: Plan, cost: Cost, jobs: int, ended: Container[str], spent
         cost: of runs, by the probe.
         jobs: runs at a time.
         ended: labels of runs.
-        spent: seconds that these took, several at a time.
+        spent: seconds that these took, several at a time, and the probe.
     """
     each = costs(plan, cost)
-    done = sum(seconds for label, seconds in each.items() if label in ended)
+    done = sum(seconds for label, (seconds, _) in each.items() if label in ended)
     if not done:
-        return wall_seconds(plan, cost, jobs)
-    return spent * (sum(each.values()) - done) / done
+        return wall_seconds(plan, cost, jobs) - cost.probing
+    return (spent - cost.probing) * (seconds_of(plan, cost) - done) / done
 
 
 def as_budget(seconds: float) -> str:
@@ -374,15 +383,17 @@ def as_budget(seconds: float) -> str:
 
 
 def wall_seconds(plan: Plan, cost: Cost, jobs: int) -> float:
-    """What a plan takes with ``jobs`` runs at a time: no less than a run with all that it needs."""
-    iterations = plan.lengths[-1] * plan.one
-    chains = [
-        iterations * cost.step[arm.name]
-        + 2 * cost.rest
-        + iterations * cost.pretraining * (arm.name == OWN)
-        for arm in plan.arms
-    ]
-    return max(seconds_of(plan, cost) / jobs, *chains)
+    """What a plan and its probe take with ``jobs`` runs at a time, as the executor starts them."""
+    waiting, ended, now = costs(plan, cost), {''}, 0.0
+    running: list[tuple[float, str]] = []
+    while waiting or running:
+        ready = [label for label, (_, needed) in waiting.items() if needed in ended]
+        for label in ready[: jobs - len(running)]:
+            seconds, _ = waiting.pop(label)
+            heapq.heappush(running, (now + seconds, label))
+        now, label = heapq.heappop(running)
+        ended.add(label)
+    return cost.probing + now
 
 
 def describe(plan: Plan) -> str:

@@ -79,7 +79,7 @@ def decide(data, tmp_path, monkeypatch):
     monkeypatch.setattr(Formula, 'runs_to_live', 10_000)
     monkeypatch.setattr(Formula, 'ahead', 12.0)
     cost = Cost(dict(scratch=0.5, imagenet=0.5), rest=15)
-    monkeypatch.setattr(Decision, '_probe', lambda self: cost)
+    monkeypatch.setattr(Decision, '_probe', lambda self, seconds: cost)
 
     def make(out='out', names=('scratch', 'imagenet'), root=data, **more):
         arms = arm.resolve(names, CONFIG)
@@ -185,12 +185,42 @@ def test_a_budget_that_was_too_small_can_be_raised(decide, monkeypatch):
     with pytest.raises(InputError, match='the smallest plan that can tell something'):
         decide().plan(60)
     made = decide()
+    made.began -= 600
     laid_out = made.plan(HOUR)
+    assert 600 <= made.spent < 700, 'the check of the data and the probe'
     assert laid_out.seeds > 1
     assert json.loads((made.folder / decision.PLAN).read_text())['cost']['step'] == {
         'scratch': 0.5,
         'imagenet': 0.5,
     }
+
+
+def test_a_probe_ends_with_the_budget(decide, monkeypatch):
+    given = []
+    monkeypatch.setattr(Decision, '_probe', PROBE)
+    monkeypatch.setattr(Formula, 'execute', lambda self, runs, seconds: given.append(seconds))
+    made = decide()
+    with pytest.raises(InputError, match=r'--budget: 12 iterations .* take longer'):
+        made.plan(HOUR)
+    assert HOUR - 600 < given[0] < HOUR
+
+
+def test_what_is_spent_is_kept_while_a_run_is_trained(decide, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(decision, 'time', SimpleNamespace(monotonic=lambda: now[0]))
+    made = decide()
+    laid_out, spent = made.plan(HOUR), []
+
+    def execute(self, runs, seconds, watch):
+        for _ in range(3):
+            now[0] += 50
+            watch([])
+            spent.append(made.spent)
+
+    monkeypatch.setattr(Formula, 'execute', execute)
+    made.train(laid_out, HOUR)
+    assert spent == [0, 100, 100]
+    assert made.spent == 150
 
 
 def test_what_was_spent_counts_in_later_calls(decide, monkeypatch):

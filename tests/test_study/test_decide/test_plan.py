@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,11 +101,21 @@ def test_a_budget_that_tells_nothing_is_refused():
 
 
 def test_a_run_and_what_it_needs_fit_however_many_run_at_a_time():
-    few, many = (laid_out(0.25, jobs) for jobs in (8, 64))
+    few, many = (laid_out(0.25, jobs) for jobs in (8, 500))
     longest = many.lengths[-1] * many.one
     assert longest * 0.5 + 2 * 15 <= 0.25 * 3600 * plan.PLANNED
-    assert plan.wall_seconds(many, COST, 64) == longest * 0.5 + 2 * 15
-    assert plan.wall_seconds(few, COST, 1) == seconds_of(few, COST)
+    assert plan.wall_seconds(many, COST, 500) == pytest.approx(longest * 0.5 + 2 * 15)
+    assert plan.wall_seconds(few, COST, 1) == pytest.approx(seconds_of(few, COST))
+
+
+def test_runs_that_wait_for_others_leave_jobs_idle():
+    """Of three trunks the third is trained beside nothing: it comes after the first branches."""
+    made = replace(laid_out(3), parts=(100,), lengths=(1, 2), one=90, seeds=3)
+    made = replace(made, arms=made.arms[:1])
+    trunk, branch = 119 * 0.5 + 15, 61 * 0.5 + 15
+    assert plan.wall_seconds(made, COST, 2) == pytest.approx(2 * trunk + 3 * branch)
+    late = replace(COST, probing=100)
+    assert plan.wall_seconds(made, late, 2) == pytest.approx(100 + 2 * trunk + 3 * branch)
 
 
 def test_the_final_detector_gets_the_drops_that_were_measured():
