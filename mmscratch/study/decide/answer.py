@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmscratch.study.decide import learning_curve
 from mmscratch.study.decide.learning_curve import LearningCurves, Observation
-from mmscratch.study.decide.plan import MOST_SEEDS, Plan
+from mmscratch.study.decide.plan import MOST_SEEDS, PLANNED, Plan, as_budget
 from mmscratch.study.seed_statistics import Results
 
 # Of the samples, the ends of an interval
@@ -245,10 +245,11 @@ def _remedy(plan: Plan, comparison: Comparison, hours: float, missing: int) -> s
     wide = max(gap.middle - gap.low, gap.high - gap.middle)
     seeds = math.ceil(plan.seeds * (wide / max(abs(gap.middle), NEGLIGIBLE / 2)) ** 2)
     if plan.seeds < seeds <= MOST_SEEDS:
-        more = max(1, round(hours * (seeds / plan.seeds - 1)))
+        # as a decision gives seeds to a larger budget
+        budget = as_budget(3600 * hours * seeds / plan.seeds / PLANNED)
         return (
-            f'Not decidable in this budget: about {more} more hour{"s" * (more > 1)}, for {seeds} '
-            'seeds in all, may decide it.'
+            f'Not decidable in this budget: the same command with --budget {budget} trains {seeds} '
+            'seeds in all, which may decide it.'
         )
     return (
         'Not decidable in this budget: longer schedules may decide it, with a larger budget in '

@@ -117,7 +117,8 @@ class Decision:
             cost = Cost(**kept['cost'])
             plan = Plan.of_file(kept, self.arms, self.data)
             spent, failed = kept['spent'], kept['failed']
-            if seconds > kept['budget']:
+            # the same budget gives the same plan until that is done
+            if seconds > kept['budget'] or not self._missing(plan):
                 plan = self._with_more_seeds(plan, cost, spent, seconds)
         else:
             cost, failed = self._probe(seconds), {}
@@ -282,13 +283,17 @@ class Decision:
         every = in_order(plan.runs)
         return {run.label for run in every if run.result(self.executor.results)} | set(self.failed)
 
+    def _missing(self, plan: Plan) -> bool:
+        """Whether a run of the plan has neither a result nor failed."""
+        return not self._ended(plan).issuperset(run.label for run in plan.runs)
+
     def _needed(self, plan: Plan) -> str:
         """The budget for the rest of the plan, if what was given is spent before; '' if not."""
-        kept, ended = self._kept(), self._ended(plan)
-        if ended.issuperset(run.label for run in plan.runs) or kept['spent'] < kept['budget'] - 1:
+        kept = self._kept()
+        if not self._missing(plan) or kept['spent'] < kept['budget'] - 1:
             return ''
         cost, spent = Cost(**kept['cost']), kept['spent']
-        left = planning.seconds_left(plan, cost, kept['jobs'], ended, spent)
+        left = planning.seconds_left(plan, cost, kept['jobs'], self._ended(plan), spent)
         return planning.as_budget(spent + left / planning.PLANNED)
 
 

@@ -124,7 +124,7 @@ def test_the_verdict_in_plain_words():
         (Interval(-2.0, 3.0, 8.0), 2, 250, 0, 'runs on more images may decide it'),
         (NEAR, 3, 1000, 0, 'the two are close'),
         # (4 / 3) ** 2 times the seeds
-        (Interval(-1.0, 3.0, 7.0), 2, 1000, 0, 'about 4 more hours, for 4 seeds in all, may'),
+        (Interval(-1.0, 3.0, 7.0), 2, 1000, 0, 'with --budget 9.5h trains 4 seeds in all'),
         (Interval(-1.0, 3.0, 7.0), 5, 1000, 0, 'longer schedules may decide it'),
         (Interval(-4.0, 0.5, 5.0), 2, 1000, 0, 'longer schedules may decide it'),
     ],

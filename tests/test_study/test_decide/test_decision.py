@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import math
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -175,6 +177,21 @@ def test_a_larger_budget_first_ends_the_plan_on_a_slow_machine(decide, monkeypat
     assert large.seeds > small.seeds
     assert large.runs[: len(small.runs)] == small.runs, 'what was planned comes first'
     assert made.plan(24 * HOUR) == large
+
+
+@pytest.mark.parametrize('spent', [1.1, 2.9])
+def test_the_budget_that_may_decide_it_gives_these_seeds(tool, decide, spent):
+    """Of three hours, after a fast and after a slow machine."""
+    made = decide()
+    small = made.plan(3 * HOUR)
+    made.train(small, 3 * HOUR)
+    file = made.folder / decision.PLAN
+    file.write_text(json.dumps(json.loads(file.read_text()) | dict(spent=spent * HOUR)))
+    found = SimpleNamespace(gap={64: answer.Interval(-1.0, 6.0, 13.0)}, trained_on=64)
+    text = answer._remedy(small, found, spent, missing=0)
+    budget, seeds = re.search(r'--budget (\S+) trains (\d) seeds', text).groups()
+    assert int(seeds) == math.ceil(small.seeds * (7 / 6) ** 2) > small.seeds
+    assert made.plan(tool.seconds(budget)).seeds == int(seeds)
 
 
 def test_a_budget_that_was_too_small_can_be_raised(decide, monkeypatch):
