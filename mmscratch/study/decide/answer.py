@@ -64,11 +64,12 @@ class Comparison:
     Args:
         arm: its name.
         gap: how far it is ahead after the longest schedule, by number of images.
-        trained_on: the most images that ``gap`` was measured with.
+        trained_on: the most images that both were trained on.
         images: how many the first arm needs to be as good as this one is with today's images.
         crossing: from how many on the first arm is as good as this one is with as many.
         iterations: how many times the longest schedule the first arm needs to be as good, on the
-            same images.
+            same images, ``iterations_on``.
+        iterations_on: images of the runs that ``iterations`` follows from.
         word: ahead, behind, alike, not decidable, not learned.
         sure: the share of samples in which the arm is ahead, with today's images.
         most_ap: the middle of the AP of the better of the two, on ``trained_on`` images.
@@ -80,6 +81,7 @@ class Comparison:
     images: Interval
     crossing: Interval
     iterations: Interval
+    iterations_on: int
     word: str
     sure: float
     most_ap: float
@@ -102,47 +104,65 @@ def ap_of(result: dict[str, Any]) -> float:
 
 
 def curves(plan: Plan, results: Results, length: int) -> LearningCurves | None:
-    """AP against images after one length; None before each arm has a run."""
+    """AP against images after one length; None before the first arm and another have runs.
+
+    An arm of which no run succeeded must not keep the others from being compared.
+    """
     seen = observations(plan, results, length)
-    return (
-        learning_curve.fit(seen) if {o.arm for o in seen} == {a.name for a in plan.arms} else None
-    )
+    arms = {o.arm for o in seen}
+    return learning_curve.fit(seen) if plan.arms[0].name in arms and len(arms) > 1 else None
 
 
 def curves_of_iterations(plan: Plan, results: Results) -> tuple[int, LearningCurves] | None:
-    """The largest part with two lengths of each arm, and AP against iterations on it."""
+    """The largest part with two lengths of the same arms, and AP against iterations on it.
+
+    The longest length has to be one of the two: the first arm is asked how many times of it it
+    needs. The arms are those that :func:`curves` has after the longest length.
+    """
+    longest = plan.lengths[-1]
+    arms = {o.arm for o in observations(plan, results, longest)}
     for part in reversed(plan.parts):
-        seen = [
-            Observation(arm.name, n * plan.one, ap_of(result))
-            for arm in plan.arms
-            for n in plan.lengths
-            for result in results.get(plan.name(arm.name, part, n), [])
-        ]
-        lengths = {arm.name: {o.amount for o in seen if o.arm == arm.name} for arm in plan.arms}
-        if all(len(amounts) > 1 for amounts in lengths.values()):
+        lengths = {
+            arm: {n: of for n in plan.lengths if (of := results.get(plan.name(arm, part, n)))}
+            for arm in sorted(arms)
+        }
+        if arms and all(longest in of_arm and len(of_arm) > 1 for of_arm in lengths.values()):
+            seen = [
+                Observation(arm, n * plan.one, ap_of(result))
+                for arm, of_arm in lengths.items()
+                for n, of_seeds in of_arm.items()
+                for result in of_seeds
+            ]
             return part, learning_curve.fit(seen, learning_curve.ITERATIONS)
     return None
 
 
 def compare(
-    plan: Plan, by_images: LearningCurves, by_iterations: LearningCurves
+    plan: Plan, by_images: LearningCurves, by_iterations: LearningCurves, iterations_on: int
 ) -> list[Comparison]:
-    """Each arm against the first.
+    """Each arm that has runs against the first.
 
     Args:
         plan: of the runs.
         by_images: after the longest schedule.
-        by_iterations: on the largest part.
+        by_iterations: of the same arms, on the largest part.
+        iterations_on: the images of this part.
     """
-    first, *others = (arm.name for arm in plan.arms)
-    return [_compare(plan, by_images, by_iterations, arm, first) for arm in others]
+    first, *others = (arm.name for arm in plan.arms if arm.name in by_images.measured)
+    return [_compare(plan, by_images, by_iterations, iterations_on, arm, first) for arm in others]
 
 
 def _compare(
-    plan: Plan, by_images: LearningCurves, by_iterations: LearningCurves, arm: str, first: str
+    plan: Plan,
+    by_images: LearningCurves,
+    by_iterations: LearningCurves,
+    iterations_on: int,
+    arm: str,
+    first: str,
 ) -> Comparison:
     today = by_images.gap(arm, first, plan.images)
-    most_ap = max(interval(by_images.ap(name, by_images.most)).middle for name in (arm, first))
+    trained_on = min(by_images.measured[name][1] for name in (arm, first))
+    most_ap = max(interval(by_images.ap(name, trained_on)).middle for name in (arm, first))
     amounts = sorted({*plan.parts, *(n * plan.images for n in (1, 2, FURTHEST_IMAGES))})
     gap = {n: interval(by_images.gap(arm, first, n)) for n in amounts}
     same = by_images.ap(arm, plan.images)
@@ -155,10 +175,11 @@ def _compare(
     return Comparison(
         arm,
         gap,
-        by_images.most,
+        trained_on,
         interval(images, 0),
         interval(by_images.crossing(arm, first, list(grid)), 0),
         interval(iterations),
+        iterations_on,
         UNLEARNED if most_ap < LEAST_AP else _word(gap[plan.images]),
         round(float(np.mean(today > 0)), 3),
         most_ap,
@@ -179,9 +200,13 @@ def _word(gap: Interval) -> str:
 
 def best(plan: Plan, by_images: LearningCurves) -> list[str]:
     """The arms that may be the best with today's images: none is clearly ahead of them."""
-    aps = {arm.name: by_images.ap(arm.name, plan.images) for arm in plan.arms}
+    aps = {
+        arm.name: by_images.ap(arm.name, plan.images)
+        for arm in plan.arms
+        if arm.name in by_images.measured
+    }
     winner = max(aps, key=lambda arm: float(np.mean(aps[arm])))
-    if interval(by_images.ap(winner, by_images.most)).middle < LEAST_AP:
+    if interval(by_images.ap(winner, by_images.measured[winner][1])).middle < LEAST_AP:
         return []
     behind = {arm: interval(aps[winner] - ap) for arm, ap in aps.items()}
     return [arm for arm, gap in behind.items() if gap.low <= 0 or gap.high < NEGLIGIBLE]
@@ -209,9 +234,12 @@ def sentence(plan: Plan, comparison: Comparison, hours: float, missing: int) -> 
             'give a larger budget, in another folder (--out).'
         )
     if comparison.word == AHEAD:
+        times = _times(comparison.iterations)
+        if comparison.iterations_on < plan.images:
+            times += f', measured on {comparison.iterations_on:,} images'
         return (
             f'{start}, starting from {arm} brings {gap} AP more (80 % interval) than from {first}, '
-            f'{length}. From {first} it would take {_times(comparison.iterations)}, or '
+            f'{length}. From {first} it would take {times}, or '
             f'{_images(comparison.images, plan)}, to be as good.'
         )
     if comparison.word == BEHIND:
@@ -306,7 +334,11 @@ def content(plan: Plan, results: Results, hours: float, failed: int = 0) -> dict
     longest = plan.lengths[-1] * plan.one
     iterations = np.geomspace(plan.one / 2, FURTHEST_ITERATIONS * longest, 40)
     by_images = fitted[plan.lengths[-1]]
-    comparisons = compare(plan, by_images, of_iterations) if by_images and of_iterations else []
+    comparisons = (
+        compare(plan, by_images, of_iterations, part)
+        if by_images and of_iterations and part
+        else []
+    )
     names = {
         plan.name(arm.name, n, x) for arm in plan.arms for n in plan.parts for x in plan.lengths
     }

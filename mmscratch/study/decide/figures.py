@@ -24,14 +24,15 @@ def draw_curves(
 
     Args:
         bands: of each arm, rows of an amount and the low end, the middle and the high end of AP.
-        points: of each arm, its runs.
+        points: of each arm, its runs. An arm without a curve or runs is left out.
         label: what the amounts are.
         today: an amount to mark.
     """
     figure, axes = html_page.new_figure()
-    measured = [amount for of_arm in points for amount, _ in of_arm]
-    least, most = min(measured), max(measured)
     for i, (rows, of_arm) in enumerate(zip(bands, points)):
+        if not rows or not of_arm:
+            continue
+        least, most = min(of_arm)[0], max(of_arm)[0]
         amounts, *columns = np.array(rows).T
         grid = np.unique([*amounts, *np.clip([least, most], amounts[0], amounts[-1])])
         low, middle, high = (np.interp(np.log(grid), np.log(amounts), each) for each in columns)

@@ -136,26 +136,33 @@ class LearningCurves:
 
     Args:
         law: that the curves follow.
-        arms: in the order of the samples.
-        fewest: of the amounts that were measured.
-        most: of these.
+        measured: of each arm the least and the largest amount; in the order of the samples.
         parameters: level, bound and exponent of each draw and arm.
         misfit: of each draw and arm, in deviations.
     """
 
     law: Law
-    arms: tuple[str, ...]
-    fewest: int
-    most: int
+    measured: dict[str, tuple[int, int]]
     parameters: Values = field(repr=False)
     misfit: Values = field(repr=False)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """In the order of the samples."""
+        return tuple(self.measured)
+
+    @property
+    def most(self) -> int:
+        """The largest amount that was measured, of any arm."""
+        return max(most for _, most in self.measured.values())
 
     def ap(self, arm: str, amount: float) -> NDArray[np.float64]:
         """AP in percent of each draw: the mean over seeds, not the AP of one run."""
         i = self.arms.index(arm)
+        fewest, most = self.measured[arm]
         level, bound, exponent = self.parameters[..., i]
         curve = self.law.ap(level, bound, exponent, amount / self.most)
-        outside = max(np.log(amount / self.most), np.log(self.fewest / amount), 0.0)
+        outside = max(np.log(amount / most), np.log(fewest / amount), 0.0)
         # two arms deviate from each other by the square root of 2 more
         return np.clip(curve + self.misfit[:, i] * outside * MISFIT / np.sqrt(2), 0, 100)
 
@@ -240,9 +247,9 @@ def fit(
         theta = least_squares(residuals, best, jacobian, method='lm', args=(target, prior, sigma)).x
         samples.append(parameters(theta))
     misfit = random.standard_normal((draws, len(arms)))
-    return LearningCurves(
-        law, arms, int(amounts.min()), int(amounts.max()), np.stack(samples, axis=1), misfit
-    )
+    of_arms = {arm: [o.amount for o in observations if o.arm == arm] for arm in arms}
+    measured = {arm: (min(own), max(own)) for arm, own in of_arms.items()}
+    return LearningCurves(law, measured, np.stack(samples, axis=1), misfit)
 
 
 def _within_groups(observations: Sequence[Observation]) -> tuple[float, int]:

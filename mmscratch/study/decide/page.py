@@ -87,8 +87,8 @@ class _Page:
             for n in self.plan.lengths
             if (name := self.plan.name(arm, part, n)) in results
         ]
-
         # of which there is a run
+        self.present = [arm for arm in self.arms if any(name == arm for name, *_ in self.groups)]
         self.parts = sorted({part for _, part, *_ in self.groups})
 
     def render(self, running: bool) -> str:
@@ -121,7 +121,10 @@ class _Page:
             measured=self.parts,
             fullest=fullest,
             breakdown=self._breakdown(*fullest) if fullest else {},
-            examples=examples.of(self.folder, self._checkpoints()),
+            examples=examples.of(
+                self.folder, self._checkpoints(self.arms if running else self.present)
+            ),
+            present=self.present,
             data=self.found['data'],
             counts=self._counts(),
             classes=self._classes(),
@@ -136,10 +139,11 @@ class _Page:
         )
 
     def _fullest(self) -> tuple[int, int] | None:
-        """The most images, and the longest length there, of which each arm has a run."""
+        """The most images, and the longest length there, of which each arm with runs has one."""
         for part in reversed(self.plan.parts):
             for n in reversed(self.plan.lengths):
-                if all(self.plan.name(arm, part, n) in self.results for arm in self.arms):
+                names = [self.plan.name(arm, part, n) for arm in self.present]
+                if names and all(name in self.results for name in names):
                     return part, n
         return None
 
@@ -155,6 +159,10 @@ class _Page:
             (Path(self.kept['question']['config']).stem, 'detector'),
         ]
         areas = [r['pixels_seen'] / r['images_seen'] for r in every if r.get('pixels_seen')]
+        seen = [r['images_seen'] / r['iterations'] for r in every if r.get('images_seen')]
+        if seen and lengths:
+            epochs = lengths[-1] * median(seen) / plan.images
+            facts.append((f'{epochs:.1f}', f'epochs of {plan.images:,} images, at most'))
         if areas:
             side = mean(areas) ** 0.5
             facts.append((f'{side:.0f} × {side:.0f} px', 'mean area of an image'))
@@ -193,7 +201,7 @@ class _Page:
                 ]
                 for arm in self.arms
             ]
-            bands = [found['by_images'][str(length)][arm] for arm in self.arms]
+            bands = [found['by_images'][str(length)].get(arm, []) for arm in self.arms]
             drawn['training images'] = figures.draw_curves(
                 bands, points, 'training images', plan.images
             )
@@ -207,7 +215,7 @@ class _Page:
                 ]
                 for arm in self.arms
             ]
-            bands = [found['by_iterations'][arm] for arm in self.arms]
+            bands = [found['by_iterations'].get(arm, []) for arm in self.arms]
             drawn['iterations'] = figures.draw_curves(bands, points, 'iterations')
         longest = max((r.get('train_seconds', 0) for r in found['runs']), default=0)
         seconds, time = (3600, 'hours') if longest > 5400 else (60, 'minutes')
@@ -244,10 +252,10 @@ class _Page:
     def _breakdown(self, part: int, n: int) -> dict[str, list[Any]]:
         """AP by size and by class: a row has a name, and mean and ends of the seeds of each arm."""
         lasts = [
-            [run['history'][-1] for run in self.results[self.plan.name(arm, part, n)]]
+            [run['history'][-1] for run in self.results.get(self.plan.name(arm, part, n), [])]
             for arm in self.arms
         ]
-        classes = [key for key in lasts[0][0] if key.startswith(CLASS)]
+        classes = [key for key in next(filter(None, lasts))[0] if key.startswith(CLASS)]
         names = SIZES | {key: key.removeprefix(CLASS) for key in classes}
 
         def row(key: str) -> list[Any]:
@@ -278,11 +286,10 @@ class _Page:
             for name, n in train.items()
         ]
 
-    def _checkpoints(self) -> dict[str, Path]:
+    def _checkpoints(self, arms: list[str]) -> dict[str, Path]:
         """Of the longest run of each arm's first seed on the most images, if there are all."""
         names = {
-            arm: self.plan.name(arm, self.plan.parts[-1], self.plan.lengths[-1])
-            for arm in self.arms
+            arm: self.plan.name(arm, self.plan.parts[-1], self.plan.lengths[-1]) for arm in arms
         }
         if not all(name in self.results for name in names.values()):
             return {}

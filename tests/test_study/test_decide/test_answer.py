@@ -25,6 +25,7 @@ FOUND = Comparison(
     images=Interval(1800, 2500, 3600),
     crossing=Interval(math.inf, math.inf, math.inf),
     iterations=Interval(1.5, 1.8, math.inf),
+    iterations_on=1000,
     word=answer.AHEAD,
     sure=0.99,
     most_ap=40.0,
@@ -98,6 +99,29 @@ def test_one_length_says_nothing_of_more_iterations():
     assert answer.content(PLAN, longest | two, 1)['by_iterations_on'] == part
 
 
+def test_an_arm_without_runs_does_not_keep_the_others_from_being_compared():
+    plan = replace(PLAN, arms=ARMS)
+    level = dict(scratch=20, imagenet=30, frozen=25)
+    every = results(plan, lambda arm, *_: level[arm])
+    two = {name: runs for name, runs in every.items() if 'frozen' not in name}
+    found = answer.content(plan, two, 1)
+    assert [each['arm'] for each in found['comparisons']] == ['imagenet']
+    assert found['best'] == ['imagenet']
+    # nothing can be compared with the first one without its runs
+    others = {name: runs for name, runs in every.items() if 'scratch' not in name}
+    assert answer.content(plan, others, 1)['verdict'] == []
+
+
+def test_what_one_arm_alone_was_trained_on_is_no_measurement_of_the_gap():
+    every = results(PLAN, lambda arm, *_: 30.0 + (arm == 'imagenet'))
+    part = {name: runs for name, runs in every.items() if not name.startswith('1000_scratch')}
+    [whole], [of_part] = (answer.content(PLAN, r, 1)['comparisons'] for r in (every, part))
+    assert (whole['trained_on'], of_part['trained_on']) == (1000, 354)
+    assert (whole['iterations_on'], of_part['iterations_on']) == (1000, 354)
+    widths = [c['gap'][1000]['high'] - c['gap'][1000]['low'] for c in (whole, of_part)]
+    assert widths[1] > 1.5 * widths[0]
+
+
 def test_the_verdict_in_plain_words():
     assert answer.sentence(PLAN, FOUND, 1, 0) == (
         "With your 1,000 images, starting from ImageNet's weights brings 3.1 to 5.0 AP more "
@@ -115,6 +139,9 @@ def test_the_verdict_in_plain_words():
     assert answer.sentence(PLAN, part, 1, 0).startswith(
         'With your 1,000 images (trained on 250 of them at most), starting from'
     )
+    part = replace(FOUND, iterations_on=354)
+    says = 'about 1.8 times the iterations (1.5 to more than 2), measured on 354 images, or'
+    assert says in answer.sentence(PLAN, part, 1, 0)
 
 
 @pytest.mark.parametrize(
