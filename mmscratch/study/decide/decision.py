@@ -19,7 +19,7 @@ from mmscratch.errors import InputError
 from mmscratch.process import whole_file
 from mmscratch.study.decide import answer
 from mmscratch.study.decide import plan as planning
-from mmscratch.study.decide.arm import Arm
+from mmscratch.study.decide.arm import OWN, Arm
 from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Ends, Executor
 from mmscratch.study.launchers import Launcher
@@ -79,7 +79,14 @@ class Decision:
     def _check_data(self) -> list[DataReport]:
         cfg = Config.fromfile(self.config)
         layouts.use_folder(cfg, self.root)
-        return layouts.check(cfg, decode=True)
+        reports = layouts.check(cfg, decode=True)
+        if any(arm.name == OWN for arm in self.arms) and not layouts.are_apart(self.root):
+            reports[-1].notes.append(
+                f'WARNING: validation images are in {layouts.images_of(self.root)}, too, on which '
+                f'{OWN} pre-trains without labels: its AP may be flattered; in COCO layout they '
+                'can have a folder of their own'
+            )
+        return reports
 
     @property
     def question(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import cv2
 import pytest
 
+from mmscratch.data import layouts
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
 from mmscratch.study.decide import answer, arm, decision, plan
@@ -350,6 +351,26 @@ def test_corrected_labels_and_replaced_images_are_other_data(decide, make_voc):
     pixels = cv2.imread(str(image))
     cv2.imwrite(str(image), pixels[::-1])
     assert decide(root=folder).data != corrected
+
+
+def test_pre_training_on_validation_images_is_told(decide, data, make_voc, tmp_path):
+    def warned(root, *names):
+        report = decide(root=root, names=names).reports[-1]
+        return [note for note in report.notes if 'own pre-trains without labels' in note]
+
+    voc = make_voc() / 'VOC2012'
+    assert warned(voc, 'scratch', 'own')
+    assert not warned(voc, 'scratch', 'imagenet')
+    assert not warned(data, 'scratch', 'own')
+    one = tmp_path / 'one'
+    shutil.copytree(data, one)
+    shutil.copytree(one / 'val', one / 'train' / 'val')
+    file = one / 'annotations' / 'instances_val.json'
+    content = json.loads(file.read_text())
+    for row in content['images']:
+        row['file_name'] = f'../train/val/{row["file_name"]}'
+    file.write_text(json.dumps(content))
+    assert not layouts.are_apart(one)
 
 
 def test_the_ap_of_a_folder_in_voc_layout():
