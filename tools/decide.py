@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
         metavar='A,B,...',
         help='initializations: scratch, imagenet, frozen (ImageNet, a frozen backbone), own '
         '(pre-trained here on the images alone), or files of weights. The others are compared with '
-        "the first (default: scratch, and imagenet if the config's weights are on this machine)",
+        'the first (default: scratch,imagenet)',
     )
     parser.add_argument(
         '--config',
@@ -81,8 +81,10 @@ def main() -> None:
 
     config = args.config
     plan.check_config(config)
-    names = args.arms.split(',') if args.arms else arm.defaults(config)
-    arms = [] if args.no_train else arm.resolve(names, config)
+    arms = []
+    if not args.no_train:
+        names = args.arms.split(',') if args.arms else arm.defaults(config)
+        arms = arm.resolve(names, config)
     folder = args.out or Path('work_dirs/decide') / args.data.resolve().name
     launcher = launchers.from_options(args)
     decision = Decision(folder, config, arms, args.data, launcher, args.images, args.scale)
@@ -92,26 +94,31 @@ def main() -> None:
     print('\n'.join(evidence.text(decision.images, decision.objects_an_image, known)))
     if args.no_train:
         return
-    laid_out = decision.plan(args.budget)
+    # one call at a time writes into the folder
+    with decision.executor.locked():
+        laid_out = decision.plan(args.budget)
 
-    failed: dict[str, str] = {}
+        def answer(running: bool = True) -> list[str]:
+            found = decision.answer(laid_out)
+            page.write(folder, running)
+            told = found['verdict'] or ['not enough runs of each initialization yet']
+            if budget := found['needs_budget']:
+                told.append(
+                    f'The budget is spent before the last run: go on with --budget {budget}'
+                )
+            return told
 
-    def answer(running: bool = True) -> list[str]:
-        verdict = decision.answer(laid_out, failed)['verdict']
-        page.write(folder, running)
-        return verdict or ['not enough runs of each initialization yet']
-
-    answer()
-    print(f'{plan.describe(laid_out)}; the answer so far: {folder / page.PAGE}')
-    try:
-        failed = decision.train(laid_out, args.budget, update=answer)
-    finally:
-        # of an interrupted call, too
-        verdict = answer(running=False)
-    print('\n'.join(verdict))
-    for label, why in failed.items():
+        answer()
+        print(f'{plan.describe(laid_out)}; the answer so far: {folder / page.PAGE}')
+        try:
+            decision.train(laid_out, args.budget, update=answer)
+        finally:
+            # of an interrupted call, too
+            told = answer(running=False)
+    print('\n'.join(told))
+    for label, why in decision.failed.items():
         print(f'failed: {label}: {why}', file=sys.stderr)
-    if failed:
+    if decision.failed:
         sys.exit(1)
 
 

@@ -1,5 +1,6 @@
 """The boxes of a COCO annotation file as arrays."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -159,6 +160,7 @@ class BoxTable:
                 f'{deep} images have 16 bits a channel: only the upper 8 are used; '
                 f'rescale them to 8 bits'
             )
+        images = [(int(f.width), int(f.height), f.fingerprint) for f in facts.values()]
         sizes = np.digitize(self.area[self.usable], SIZE_LIMITS)
         return DataReport(
             annotation_file=self.file,
@@ -168,7 +170,8 @@ class BoxTable:
             sizes=dict(zip(_SIZES, np.bincount(sizes, minlength=3).tolist())),
             left_out={why: int(left.sum()) for why, left in self.reasons.items() if left.any()},
             crowding=self._crowding(),
-            fingerprints={f.fingerprint: name for name, f in facts.items() if f.fingerprint},
+            fingerprints={mark: n for n, f in facts.items() if (mark := f.fingerprint or f.place)},
+            images_sha256=hashlib.sha256(repr(images).encode()).hexdigest(),
             notes=notes,
             **others,
         )

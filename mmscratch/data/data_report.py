@@ -18,8 +18,9 @@ class DataReport:
     `to_find` counts the objects that evaluation looks for. `left_out` maps each reason why objects
     cannot be trained on to their number. `crowding` has two numbers for each image with objects to
     train on: all of them, and those of its most frequent class. `fingerprints` maps what identifies
-    an image file to its name. `listed` are the names in a list of images; no other list may have
-    them. `notes` are sentences for the log.
+    an image file to its name. `images_sha256` is of the width, the height and the fingerprint of
+    each image; `xml_sha256` of the XML files, '' if there are none. `listed` are the names in a
+    list of images; no other list may have them. `notes` are sentences for the log.
     """
 
     annotation_file: Path
@@ -34,6 +35,8 @@ class DataReport:
     notes: list[str] = field(default_factory=list)
     crowding: list[tuple[int, int]] = field(default_factory=list, repr=False)
     fingerprints: dict[tuple[int, int], str] = field(default_factory=dict, repr=False)
+    images_sha256: str = ''
+    xml_sha256: str = ''
     listed: tuple[str, ...] = field(default=(), repr=False)
 
     @property

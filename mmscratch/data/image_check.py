@@ -108,6 +108,7 @@ class ImageFacts:
 
     `fingerprint` (file size, CRC of the last KiB) is the same for copies of a file, and differs
     for other files since their pixels are compressed; None for formats other than JPEG and PNG.
+    `place` is the device and the inode of the file, equal for links to it alone, or None.
     `bits` is that of a channel. `channels` counts those of the file (pages of a TIFF, alpha too),
     and `dtype` is NumPy's name of their type. `fault` says what is wrong, '' if nothing is, and
     `not_for_opencv` why a whole image is none that OpenCV loads.
@@ -121,6 +122,7 @@ class ImageFacts:
     dtype: str = 'uint8'
     fault: str = ''
     not_for_opencv: str = ''
+    place: tuple[int, int] | None = None
 
     @property
     def kind(self) -> str:

@@ -28,11 +28,11 @@ def check_images(
 ) -> list[ImageFacts]:
     """Look at each image, and decode all if none has a fault; return their facts, in order.
 
-    The arguments are those of :func:`decode_all`. Without ``decode`` only files are looked at. The
-    fingerprint of a format that has none is the file's place on the disk.
+    The arguments are those of :func:`decode_all`. Without ``decode`` only files are looked at. Of a
+    format without fingerprint the facts have the file's place on the disk.
     """
     facts = [
-        fact if fact.fault or fact.fingerprint else replace(fact, fingerprint=_place(path))
+        fact if fact.fault or fact.fingerprint else replace(fact, place=_place(path))
         for fact, path in zip(look_at_all(paths), paths)
     ]
     if not any(step.get('channels') for step in pipeline if _loads(step)):

@@ -88,6 +88,21 @@ def images_of(root: Path) -> Path:
     return folder / os.path.commonpath([os.path.dirname(name) for name in names])
 
 
+def are_apart(root: Path) -> bool:
+    """Whether no validation image is in the folder of the training images, or in folders of it.
+
+    Raises:
+        InputError: the folder has no layout that is known.
+    """
+    val = find(root)['val']
+    folder, training = repoint.image_dir(val), os.path.normpath(images_of(root))
+    if not val['ann_file'].endswith('.json'):
+        return os.path.normpath(folder) != training
+    names = [row['file_name'] for row in coco_json.load(repoint.annotation_path(val))['images']]
+    paths = [Path(os.path.normpath(folder / name)) for name in names]
+    return not any(path.is_relative_to(training) for path in paths)
+
+
 def _describe(root: Path) -> str:
     """What is wrong with a folder of no layout that is known."""
     if not root.is_dir():

@@ -197,6 +197,7 @@ class _ListCheck:
         digest = hashlib.sha256(xml).hexdigest()
         return table.report(
             sha256=hashlib.sha256(self.file.read_bytes()).hexdigest(),
+            xml_sha256=digest,
             to_find=int(table.usable.sum()),
             notes=[*notes, f'SHA-256 of the XML files, one after the other: {digest}'],
             facts=self.images,

@@ -21,6 +21,8 @@ from mmscratch.study.launchers.local_launcher import LocalLauncher
 from mmscratch.study.launchers.task import Task
 from mmscratch.study.run import Run, folder_name, in_order
 
+# Runs that ended, each with its fault; '' for one that has a result
+Ends = Sequence[tuple[Run, str]]
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 
@@ -41,20 +43,20 @@ class Executor:
     work_dirs: Path
     launcher: Launcher = field(default_factory=LocalLauncher)
     _running: dict[Path, Run] = field(default_factory=dict, init=False)
-    _lock: IO[str] = field(init=False)
+    _lock: IO[str] | None = field(default=None, init=False)
 
     def execute(
         self,
         runs: Sequence[Run],
         seconds: float = math.inf,
-        ended: Callable[[Run], None] = lambda run: None,
+        watch: Callable[[Ends], object] = lambda ends: None,
     ) -> dict[str, str]:
         """Train the missing ones of ``runs`` and of the runs that these need.
 
         Args:
             runs: in the order of their turns.
             seconds: after so many all runs are stopped; they can go on later.
-            ended: is called with each run that has a new result.
+            watch: is called now and then with the runs that ended since.
 
         Returns:
             Label -> fault of each run that failed.
@@ -66,12 +68,11 @@ class Executor:
         failed: dict[str, str] = {}
         stop = time.monotonic() + seconds
         total, runs_in_all = sum(run.iterations for run in waiting), len(waiting)
-        with self._locked(), ProgressBar(total=total, desc='iterations') as progress:
+        with self.locked(), ProgressBar(total=total, desc='iterations') as progress:
             try:
                 while (waiting or self._running) and time.monotonic() < stop:
-                    self._start(waiting, failed)
-                    for run in self._collect(failed):
-                        ended(run)
+                    ended = [*self._start(waiting, failed), *self._collect(failed)]
+                    watch([(run, failed.get(run.label, '')) for run in ended])
                     running = self._running.values()
                     left = sum(run.iterations for run in (*waiting, *running))
                     left -= sum(run.logged(folder) for folder, run in self._running.items())
@@ -88,20 +89,29 @@ class Executor:
         return failed
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep a second executor from writing into the same checkpoints.
+    def locked(self) -> Iterator[None]:
+        """Keep a second executor from writing into the same checkpoints. It may be nested.
 
         Runs inherit the lock: it is held as long as one of them lives, even if this process was
         killed.
+
+        Raises:
+            InputError: another executor holds it.
         """
+        if self._lock:
+            yield
+            return
         self.work_dirs.mkdir(parents=True, exist_ok=True)
         with (self.work_dirs / 'lock').open('w') as self._lock:
-            work_dir.take(
-                self._lock,
-                f'{self.work_dirs}: runs of this folder are being trained; wait for their end, or '
-                'stop them',
-            )
-            yield
+            try:
+                work_dir.take(
+                    self._lock,
+                    f'{self.work_dirs}: runs of this folder are being trained; wait for their end, '
+                    'or stop them',
+                )
+                yield
+            finally:
+                self._lock = None
 
     def missing(self, runs: Sequence[Run]) -> list[Run]:
         """The runs to train, in order: without a result, or without a checkpoint that is needed."""
@@ -121,27 +131,31 @@ class Executor:
         """What ``later`` takes from ``run``."""
         return self.folder(run) / run.output(later)
 
-    def _start(self, waiting: list[Run], failed: dict[str, str]) -> None:
+    def _start(self, waiting: list[Run], failed: dict[str, str]) -> list[Run]:
+        """Start what is ready. The runs that cannot be, since one that they need failed."""
         unfinished = {run.label for run in (*waiting, *self._running.values())}
-        ready = []
+        ready, lost = [], []
         for run in list(waiting):
             broken = [need.label for need in run.needs if need.label in failed]
             free = len(self._running) < self.launcher.jobs
             if broken:
                 failed[run.label] = f'it needs {broken[0]}, which failed'
                 waiting.remove(run)
+                lost.append(run)
             elif free and not unfinished & {need.label for need in run.needs}:
                 waiting.remove(run)
                 ready.append(self._task(run))
                 self._running[self.folder(run)] = run
+        assert self._lock
         self.launcher.start(ready, self._lock.fileno())
+        return lost
 
     def _task(self, run: Run) -> Task:
         return Task(self.folder(run), partial(_command, run, self.work_dirs))
 
     def _collect(self, failed: dict[str, str]) -> list[Run]:
-        """The runs that ended since the last call, those in ``failed`` left out."""
-        finished = []
+        """The runs that ended since the last call; ``failed`` gets the faults of some."""
+        ended = []
         for task, fault in self.launcher.ended():
             run = self._running.pop(task.folder)
             try:
@@ -150,9 +164,8 @@ class Executor:
                 self._write_result(run)
             except InputError as error:
                 failed[run.label] = str(error)
-            else:
-                finished.append(run)
-        return finished
+            ended.append(run)
+        return ended
 
     def _write_result(self, run: Run) -> None:
         result = dict(

@@ -84,11 +84,12 @@ def test_runs_wait_for_what_they_need_and_faults_are_told(tmp_path, run_of):
     later = run_of('later', 'print(3)', weights=broken)
     ended = []
     study = executor(tmp_path, LocalLauncher(2))
-    failed = study.execute([second, later], ended=lambda run: ended.append(run.name))
+    failed = study.execute([second, later], watch=ended.extend)
     assert set(failed) == {'broken_seed0', 'later_seed0'}
     assert failed['broken_seed0'].startswith('no such weights (')
     assert failed['later_seed0'] == 'it needs broken_seed0, which failed'
-    assert ended == ['first', 'second']
+    faults = {run.label: fault for run, fault in ended}
+    assert faults == {'first_seed0': '', 'second_seed0': ''} | failed
     assert first.result(study.results)['said'] == '1'
     assert study.missing([second, later]) == [broken, later]
 
@@ -150,7 +151,7 @@ def test_the_seconds_of_all_processes_are_added(tmp_path):
 
 def test_nobody_else_trains_in_the_same_folders(tmp_path):
     first, second = (executor(tmp_path, LocalLauncher()) for _ in range(2))
-    with first._locked():
+    with first.locked():
         child = subprocess.Popen(['sleep', '60'], pass_fds=[first._lock.fileno()])
     with pytest.raises(InputError, match='being trained'):
         second.execute([])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmscratch.study.decide import learning_curve
 from mmscratch.study.decide.learning_curve import LearningCurves, Observation
-from mmscratch.study.decide.plan import MOST_SEEDS, Plan
+from mmscratch.study.decide.plan import MOST_SEEDS, PLANNED, Plan, as_budget
 from mmscratch.study.seed_statistics import Results
 
 # Of the samples, the ends of an interval
@@ -219,7 +219,7 @@ def sentence(plan: Plan, comparison: Comparison, hours: float, missing: int) -> 
         plan: of the runs.
         comparison: of an arm with the first one.
         hours: that the runs have taken.
-        missing: runs of the plan that have no result yet.
+        missing: runs of the plan that have neither a result nor failed.
     """
     titles = {arm.name: arm.title for arm in plan.arms}
     first, arm, gap = titles[plan.arms[0].name], titles[comparison.arm], comparison.gap[plan.images]
@@ -273,10 +273,11 @@ def _remedy(plan: Plan, comparison: Comparison, hours: float, missing: int) -> s
     wide = max(gap.middle - gap.low, gap.high - gap.middle)
     seeds = math.ceil(plan.seeds * (wide / max(abs(gap.middle), NEGLIGIBLE / 2)) ** 2)
     if plan.seeds < seeds <= MOST_SEEDS:
-        more = max(1, round(hours * (seeds / plan.seeds - 1)))
+        # as a decision gives seeds to a larger budget
+        budget = as_budget(3600 * hours * seeds / plan.seeds / PLANNED)
         return (
-            f'Not decidable in this budget: about {more} more hour{"s" * (more > 1)}, for {seeds} '
-            'seeds in all, may decide it.'
+            f'Not decidable in this budget: the same command with --budget {budget} trains {seeds} '
+            'seeds in all, which may decide it.'
         )
     return (
         'Not decidable in this budget: longer schedules may decide it, with a larger budget in '
@@ -312,13 +313,14 @@ def bands(curves: LearningCurves, amounts: Sequence[float]) -> dict[str, list[li
     }
 
 
-def content(plan: Plan, results: Results, hours: float) -> dict[str, Any]:
+def content(plan: Plan, results: Results, hours: float, failed: int = 0) -> dict[str, Any]:
     """All of decide.json that follows from the results.
 
     Args:
         plan: of the runs.
         results: of the runs so far.
         hours: that these took.
+        failed: runs of the plan that failed.
 
     Returns:
         ``verdict``: a text for each arm but the first; ``comparisons``; ``best``: the arms that may
@@ -340,7 +342,8 @@ def content(plan: Plan, results: Results, hours: float) -> dict[str, Any]:
     names = {
         plan.name(arm.name, n, x) for arm in plan.arms for n in plan.parts for x in plan.lengths
     }
-    missing = len(names) * plan.seeds - sum(len(results.get(name, [])) for name in names)
+    done = sum(len(results.get(name, [])) for name in names)
+    missing = len(names) * plan.seeds - done - failed
     found = dict(
         verdict=[sentence(plan, each, hours, missing) for each in comparisons],
         comparisons=[asdict(each) for each in comparisons],

@@ -49,13 +49,26 @@ def twin(config: Path) -> Path:
 
 
 def defaults(config: Path) -> list[str]:
-    """Scratch, and ImageNet if the twin's weights are on this machine."""
-    names = [SCRATCH]
+    """Scratch and ImageNet.
+
+    Raises:
+        InputError: ImageNet's weights are not on this machine, or there is no twin that has them.
+    """
+    source = ''
     if twin(config).is_file():
         source = Config.fromfile(twin(config)).get('load_from') or ''
-        if source and checkpoint.is_at_hand(source):
-            names.append(IMAGENET)
-    return names
+    if not source:
+        raise InputError(
+            f"--arms: there are no ImageNet's weights for {config} to compare with {SCRATCH}; name "
+            f'what to compare, such as --arms {SCRATCH},weights.pth'
+        )
+    if not checkpoint.is_at_hand(source):
+        raise InputError(
+            f"--arms: ImageNet's weights for {config} are not on this machine: {source}; --arms "
+            f'{SCRATCH},{IMAGENET} fetches them or says what to install; or name others, such as '
+            f'--arms {SCRATCH},weights.pth'
+        )
+    return [SCRATCH, IMAGENET]
 
 
 def resolve(names: Sequence[str], config: Path) -> list[Arm]:

@@ -1,9 +1,10 @@
 """One question about one data set: its folder, its plan, its runs, its answer."""
 
 import json
+import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, median
@@ -18,16 +19,16 @@ from mmscratch.errors import InputError
 from mmscratch.process import whole_file
 from mmscratch.study.decide import answer
 from mmscratch.study.decide import plan as planning
-from mmscratch.study.decide.arm import Arm
+from mmscratch.study.decide.arm import OWN, Arm
 from mmscratch.study.decide.plan import Cost, Plan
-from mmscratch.study.executor import Executor
+from mmscratch.study.executor import Ends, Executor
 from mmscratch.study.launchers import Launcher
 from mmscratch.study.pretraining_run import PretrainingRun
-from mmscratch.study.run import Data, Run, results_of
+from mmscratch.study.run import Data, Run, in_order, results_of
 from mmscratch.study.seed_statistics import Results
 
 PLAN, RUNS, TRAINING, ANSWER = 'plan.json', 'runs', 'training', 'decide.json'
-# between two updates of the answer while runs are trained
+# between two updates of the answer, and of the time spent, while runs are trained
 UPDATE_SECONDS = 60
 
 
@@ -55,8 +56,13 @@ class Decision:
     scale: float | None = None
 
     def __post_init__(self) -> None:
+        self.began = time.monotonic()
         self.reports = self._check_data()
-        digests = '\0'.join(report.sha256 for report in self.reports)
+        digests = '\0'.join(
+            digest
+            for report in self.reports
+            for digest in (report.sha256, report.xml_sha256, report.images_sha256)
+        )
         # the loader leaves out images without objects
         self.images = len(self.reports[0].crowding)
         if self.upto is not None and not 2 * planning.FEWEST_IMAGES <= self.upto <= self.images:
@@ -73,7 +79,14 @@ class Decision:
     def _check_data(self) -> list[DataReport]:
         cfg = Config.fromfile(self.config)
         layouts.use_folder(cfg, self.root)
-        return layouts.check(cfg, decode=True)
+        reports = layouts.check(cfg, decode=True)
+        if any(arm.name == OWN for arm in self.arms) and not layouts.are_apart(self.root):
+            reports[-1].notes.append(
+                f'WARNING: validation images are in {layouts.images_of(self.root)}, too, on which '
+                f'{OWN} pre-trains without labels: its AP may be flattered; in COCO layout they '
+                'can have a folder of their own'
+            )
+        return reports
 
     @property
     def question(self) -> dict[str, Any]:
@@ -110,17 +123,13 @@ class Decision:
                 )
             cost = Cost(**kept['cost'])
             plan = Plan.of_file(kept, self.arms, self.data)
-            spent = kept.get('spent', 0.0)
-            # a larger budget gives more seeds
-            while plan.seeds < planning.MOST_SEEDS:
-                more = replace(plan, seeds=plan.seeds + 1)
-                if planning.wall_seconds(more, cost, self.launcher.jobs) > (
-                    seconds * planning.PLANNED
-                ):
-                    break
-                plan = more
+            spent, failed = kept['spent'], kept['failed']
+            # the same budget gives the same plan until that is done
+            if seconds > kept['budget'] or not self._missing(plan):
+                plan = self._with_more_seeds(plan, cost, spent, seconds)
         else:
-            cost, spent = self._probe(), 0.0
+            cost, failed = self._probe(seconds), {}
+            spent = cost.probing
             plan = planning.lay_out(
                 self.arms,
                 self.data,
@@ -132,23 +141,43 @@ class Decision:
                 self.launcher.jobs,
                 self.scale,
             )
-        layout = dict(
+        layout: dict[str, Any] = dict(
             images=plan.images,
             parts=plan.parts,
             lengths=plan.lengths,
             one=plan.one,
             seeds=plan.seeds,
+            added=plan.added,
         )
-        _write(file, dict(question=self.question, cost=asdict(cost), spent=spent, **layout))
+        layout |= dict(cost=asdict(cost), jobs=self.launcher.jobs)
+        layout |= dict(budget=seconds, spent=spent, failed=failed)
+        _write(file, dict(question=self.question, **layout))
         return plan
 
-    def _probe(self) -> Cost:
+    def _with_more_seeds(self, plan: Plan, cost: Cost, spent: float, seconds: float) -> Plan:
+        """The plan with as many seeds as a larger budget has time for, by what was spent so far."""
+        ended = self._ended(plan)
+        left = planning.seconds_left(plan, cost, self.launcher.jobs, ended, spent)
+        each = (spent + left) / plan.seeds
+        fitting = min(int(seconds * planning.PLANNED / each), planning.MOST_SEEDS)
+        more = max(0, fitting - plan.seeds)
+        return replace(plan, seeds=plan.seeds + more, added=plan.added + more)
+
+    def _probe(self, seconds: float) -> Cost:
         parts = planning.parts_of(self.upto or self.images, 2)
         sketch = Plan(tuple(self.arms), self.data, self.images, parts, (1,), 100, 1, self.scale)
         runs = planning.probes(sketch, self.launcher.jobs)
-        if failed := self.executor.execute(runs):
+        # the data were checked before
+        if failed := self.executor.execute(runs, self.began + seconds - time.monotonic()):
             label, why = next(iter(failed.items()))
             raise InputError(f'{label}: {why}')
+        if not all(run.result(self.executor.results) for run in runs):
+            self._forget(runs)
+            raise InputError(
+                f'--budget: {planning.PROBE_ITERATIONS} iterations and a validation of each '
+                'initialization take longer; give more, fewer validation images, or smaller images '
+                'with --scale'
+            )
         step: dict[str, list[float]] = defaultdict(list)
         pretraining, rest = 0.0, []
         for run in runs:
@@ -160,12 +189,17 @@ class Decision:
             else:
                 step[run.name.removeprefix('probe_')].append(median(times[2:]))
                 rest.append(result['process_seconds'] - sum(times))
-        # probed anew if no plan fits: the times are in the folders, which go
-        for run in runs:
-            (self.executor.results / f'{run.label}.json').unlink()
-        self.executor.tidy(runs)
+        # probed anew if no plan fits
+        self._forget(runs)
         steps = {name: mean(values) for name, values in step.items()}
-        return Cost(steps, mean(rest), pretraining)
+        probing = round(time.monotonic() - self.began, 1)
+        return Cost(steps, mean(rest), pretraining, probing)
+
+    def _forget(self, runs: Sequence[Run]) -> None:
+        """Remove the results and the folders of probes."""
+        for run in runs:
+            (self.executor.results / f'{run.label}.json').unlink(missing_ok=True)
+            shutil.rmtree(self.executor.folder(run), ignore_errors=True)
 
     def results(self, plan: Plan) -> Results:
         """The results so far, by the names of the runs."""
@@ -174,34 +208,47 @@ class Decision:
     @property
     def spent(self) -> float:
         """Seconds of the budget that are gone, of all calls so far."""
-        return json.loads((self.folder / PLAN).read_text())['spent']
+        return self._kept()['spent']
 
-    def _spend(self, since: float) -> float:
-        """Keep the seconds since ``since`` as spent; the time now."""
-        now, file = time.monotonic(), self.folder / PLAN
-        kept = json.loads(file.read_text())
-        _write(file, kept | dict(spent=round(kept['spent'] + now - since, 1)))
+    @property
+    def failed(self) -> dict[str, str]:
+        """Label -> fault of each run that failed and has had no result since."""
+        return self._kept()['failed']
+
+    def _kept(self) -> dict[str, Any]:
+        return json.loads((self.folder / PLAN).read_text())
+
+    def _keep(self, since: float, ends: Ends = ()) -> float:
+        """Keep the seconds since ``since`` as spent, and the faults of runs; the time now."""
+        now, kept = time.monotonic(), self._kept()
+        failed = kept['failed'] | {run.label: fault for run, fault in ends}
+        kept |= dict(
+            spent=round(kept['spent'] + now - since, 1),
+            failed={label: fault for label, fault in failed.items() if fault},
+        )
+        _write(self.folder / PLAN, kept)
         return now
 
     def train(
         self, plan: Plan, seconds: float, update: Callable[[], object] = lambda: None
-    ) -> dict[str, str]:
-        """Train what is missing, within the rest of the budget.
+    ) -> None:
+        """Train what is missing, within the rest of the budget. Runs that failed are tried again.
 
         Args:
             plan: of the runs.
             seconds: the budget, with what was spent before.
             update: is called now and then when a run has ended. Runs go on if it fails.
-
-        Returns:
-            Label -> fault of each run that failed.
         """
         left = max(0.0, seconds - self.spent)
-        spent = updated = time.monotonic()
+        kept = updated = time.monotonic()
 
-        def ended(run: Run) -> None:
-            nonlocal spent, updated
-            spent = self._spend(spent)
+        def watch(ends: Ends) -> None:
+            nonlocal kept, updated
+            # a process that is killed forgets what it spent since
+            if ends or time.monotonic() - kept > UPDATE_SECONDS:
+                kept = self._keep(kept, ends)
+            if not ends:
+                return
             self.executor.tidy(plan.runs, [r for r in plan.runs if self._is_shown(plan, r)])
             # an update takes some seconds
             if time.monotonic() - updated > UPDATE_SECONDS:
@@ -212,37 +259,49 @@ class Decision:
                 updated = time.monotonic()
 
         try:
-            return self.executor.execute(plan.runs, left, ended)
+            self.executor.execute(plan.runs, left, watch)
         finally:
-            self._spend(spent)
+            self._keep(kept)
 
     def _is_shown(self, plan: Plan, run: Run) -> bool:
         """Whether the page shows detections of its checkpoint: of the first seed on most images."""
         shown = {plan.name(arm.name, plan.parts[-1], plan.lengths[-1]) for arm in plan.arms}
         return run.seed == 0 and run.name in shown
 
-    def answer(self, plan: Plan, failed: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Write ``decide.json`` from the results so far.
-
-        Args:
-            plan: of the runs.
-            failed: label -> fault of each run that failed.
-
-        Returns:
-            its content.
-        """
-        results = self.results(plan)
+    def answer(self, plan: Plan) -> dict[str, Any]:
+        """Write ``decide.json`` from the results so far, and return its content."""
+        results, failed = self.results(plan), self.failed
+        lost = sum(run.label in failed for run in plan.runs)
         content = dict(
             question=self.question,
             folders=dict(data=str(self.root), images=str(layouts.images_of(self.root))),
             plan=planning.describe(plan),
             data=[_facts(report) for report in self.reports],
-            failed=dict(failed or {}),
-            **answer.content(plan, results, self.spent / 3600),
+            failed=failed,
+            needs_budget=self._needed(plan),
+            **answer.content(plan, results, self.spent / 3600, lost),
             runs=[result for of_seeds in results.values() for result in of_seeds],
         )
         _write(self.folder / ANSWER, content)
         return content
+
+    def _ended(self, plan: Plan) -> set[str]:
+        """Labels of the runs that have a result or failed."""
+        every = in_order(plan.runs)
+        return {run.label for run in every if run.result(self.executor.results)} | set(self.failed)
+
+    def _missing(self, plan: Plan) -> bool:
+        """Whether a run of the plan has neither a result nor failed."""
+        return not self._ended(plan).issuperset(run.label for run in plan.runs)
+
+    def _needed(self, plan: Plan) -> str:
+        """The budget for the rest of the plan, if what was given is spent before; '' if not."""
+        kept = self._kept()
+        if not self._missing(plan) or kept['spent'] < kept['budget'] - 1:
+            return ''
+        cost, spent = Cost(**kept['cost']), kept['spent']
+        left = planning.seconds_left(plan, cost, kept['jobs'], self._ended(plan), spent)
+        return planning.as_budget(spent + left / planning.PLANNED)
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:

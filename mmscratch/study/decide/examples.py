@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mmscratch.data.transforms import LoadImageFromFile
 from mmscratch.errors import InputError
 from mmscratch.evaluation.inferencer import Inferencer
+from mmscratch.process import whole_file
 from mmscratch.visualization import html_page
 
 # keeps the pictures, for the page to be written again when the checkpoints are gone
@@ -52,7 +53,7 @@ def of(folder: Path, checkpoints: Mapping[str, Path]) -> dict[str, Any]:
             content = dict(checkpoints=names, score=SCORE, **_draw(checkpoints))
     except (InputError, OSError) as error:
         return dict(missing=str(error))
-    kept.write_text(json.dumps(content))
+    whole_file.write(kept, json.dumps(content))
     return content
 
 

@@ -94,11 +94,9 @@ class _Page:
     def render(self, running: bool) -> str:
         done = sum(len(of_seeds) for *_, of_seeds in self.groups)
         planned = len(self.arms) * len(self.plan.parts) * len(self.plan.lengths) * self.plan.seeds
-        spent = sum(run['process_seconds'] for run in self.found['runs'])
-        left = planning.seconds_of(self.plan, Cost(**self.kept['cost'])) - spent
-        # several run at a time
-        if spent and (wall := self.kept.get('spent')):
-            left *= min(1, wall / spent)
+        kept, cost = self.kept, Cost(**self.kept['cost'])
+        ended = {f'{run["name"]}_seed{run["seed"]}' for run in self.found['runs']}
+        left = planning.seconds_left(self.plan, cost, kept['jobs'], ended, kept['spent'])
         fullest = self._fullest()
         return html_page.render(
             TEMPLATE,
@@ -110,8 +108,10 @@ class _Page:
             verdict=[_divided(text) for text in self.found['verdict']],
             done=done,
             planned=planned,
-            hours_left=max(left, 0) / 3600,
+            needs_budget=self.found['needs_budget'],
+            hours_left=left / 3600,
             basis=self._basis(done),
+            is_voc=any('voc_mAP' in run['history'][-1] for *_, of in self.groups for run in of),
             gaps=[self._gap(comparison) for comparison in self.found['comparisons']],
             furthest=answer.FURTHEST_IMAGES,
             figures=self._figures(),
@@ -327,19 +327,18 @@ class _Page:
         folders = self.found['folders']
         length = ['--iterations', str(iterations)]
         command = ['python', 'tools/train.py', arm.config, '--data', folders['data']]
-        command += self.plan.arguments(arm)
+        # each has a work directory of its own: they may run one after the other
+        work = f'work_dirs/{self.folder.resolve().name}_{arm.name}_{iterations}i'
+        command += ['--work-dir', work, *self.plan.arguments(arm)]
         before = ''
         if arm.name == OWN:
-            work = 'work_dirs/own'
-            before = shlex.join(
-                ['python', 'tools/pretrain.py', arm.config, '--images', folders['images']]
-                + ['--work-dir', work, *length]
-            )
-            command += ['--init', f'{work}/backbone.pth']
+            pretrain = ['python', 'tools/pretrain.py', arm.config, '--images', folders['images']]
+            before = shlex.join([*pretrain, '--work-dir', f'{work}_pretraining', *length])
+            command += ['--init', f'{work}_pretraining/backbone.pth']
         bands = self.found['by_iterations'].get(arm.name, [])
         near = min(bands, key=lambda row: abs(math.log(row[0] / iterations)), default=None)
         command += [*length, '--cfg-options', *self.plan.recipe(arm)]
-        lines = '\n'.join(filter(None, [before, shlex.join(command)]))
+        lines = ' &&\n'.join(filter(None, [before, shlex.join(command)]))
         return lines, near and near[2]
 
     def _row(self, arm: str, part: int, n: int, run: dict[str, Any]) -> list[Any]:

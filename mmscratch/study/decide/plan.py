@@ -5,9 +5,11 @@ branch off (:mod:`mmscratch.study.schedule`). A seed stands for weights, order a
 are drawn, so that the spread of the seeds has all three.
 """
 
+import bisect
 import functools
+import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from mmscratch.errors import InputError
 from mmscratch.study.decide.arm import OWN, Arm
 from mmscratch.study.pretraining_run import PretrainingRun
 from mmscratch.study.run import SHARED_CORES, Data, Options, Run, subset
-from mmscratch.study.schedule import Schedule
+from mmscratch.study.schedule import CONSTANT, Schedule
 
 # The plans to choose from, the best first: seeds, parts, lengths. The first that leaves enough
 # iterations is taken. One length would tell nothing of more iterations.
@@ -58,11 +60,13 @@ class Cost:
         step: of an iteration, by arm.
         rest: of start, validation and saving.
         pretraining: of an iteration of the pre-training on the images alone.
+        probing: of the probe that told these, and of the check of the data.
     """
 
     step: Mapping[str, float]
     rest: float
     pretraining: float = 0.0
+    probing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Plan:
         one: iterations of 1x.
         seeds: 0 to this less 1.
         scale: as of ``--scale``; None for the config's own sizes.
+        added: of the seeds, those that a larger budget has added.
     """
 
     arms: tuple[Arm, ...]
@@ -88,6 +93,7 @@ class Plan:
     one: int
     seeds: int
     scale: float | None = None
+    added: int = 0
 
     @classmethod
     def of_file(cls, kept: Mapping[str, Any], arms: Iterable[Arm], data: Data) -> 'Plan':
@@ -101,6 +107,7 @@ class Plan:
             kept['one'],
             kept['seeds'],
             kept['question']['scale'],
+            kept['added'],
         )
 
     @property
@@ -112,14 +119,23 @@ class Plan:
 
     @functools.cached_property
     def runs(self) -> list[Run]:
-        """All runs, in the order of their turns: all seeds of the smallest part first."""
+        """All runs, in the order of their turns.
+
+        That is all seeds of the smallest part first; seeds that were added come last.
+        """
         # once, since a run computes its key from its config
+        return [run for arm, part, seed in self.turns for run in self.of(arm, part, seed)]
+
+    @property
+    def turns(self) -> list[tuple[Arm, int, int]]:
+        """Arm, part and seed of the runs, in the order of their turns."""
+        first = self.seeds - self.added
         return [
-            run
+            (arm, part, seed)
+            for seeds in (range(first), range(first, self.seeds))
             for part in self.parts
-            for seed in range(self.seeds)
+            for seed in seeds
             for arm in self.arms
-            for run in self.of(arm, part, seed)
         ]
 
     def of(self, arm: Arm, part: int, seed: int) -> list[Run]:
@@ -300,9 +316,10 @@ def lay_out(
             most = MOST_ITERATIONS * iterations // lengths[-1]
             if not fits(make(seeds, number, lengths, least)):
                 continue
-            one = least
-            while one < most and fits(make(seeds, number, lengths, one + 1)):
-                one += 1
+            more = range(least + 1, most + 1)
+            one = least + bisect.bisect(
+                more, False, key=lambda one: not fits(make(seeds, number, lengths, one))
+            )
             while (
                 one == most and seeds < MOST_SEEDS and fits(make(seeds + 1, number, lengths, one))
             ):
@@ -310,36 +327,73 @@ def lay_out(
             return make(seeds, number, lengths, one)
     seeds, number, lengths = CHOICES[-1]
     smallest = make(seeds, number, lengths, math.ceil(LEAST * iterations / lengths[-1]))
-    hours = wall_seconds(smallest, cost, jobs) / PLANNED / 3600
+    needed = as_budget(wall_seconds(smallest, cost, jobs) / PLANNED)
     raise InputError(
-        f'--budget: the smallest plan that can tell something takes {hours:.1f} hours with {jobs} '
-        f'runs at a time: {describe(smallest)}; give that, or smaller images with --scale'
+        f'--budget: the smallest plan that can tell something takes {needed} with {jobs} runs at a '
+        f'time: {describe(smallest)}; give --budget {needed}, or smaller images with --scale'
     )
+
+
+def costs(plan: Plan, cost: Cost) -> dict[str, tuple[float, str]]:
+    """Seconds of each run and the label of the run that it needs, or '', by its own label.
+
+    They are in the order of their turns.
+    """
+    schedule, iterations = plan.schedule, plan.lengths[-1] * plan.one
+    found = {}
+    for arm, part, seed in plan.turns:
+        step, own = cost.step[arm.name], ''
+        if arm.name == OWN:
+            own = f'{OWN}_pretraining_seed{seed}'
+            found[own] = iterations * cost.pretraining, ''
+        trunk = f'{part}_{arm.name}{CONSTANT}_seed{seed}'
+        found[trunk] = schedule.branch_point(plan.lengths[-1]) * step + cost.rest, own
+        for n in plan.lengths:
+            branch = (schedule.first_drop + 1) * step + cost.rest
+            found[f'{plan.name(arm.name, part, n)}_seed{seed}'] = branch, trunk
+    return found
 
 
 def seconds_of(plan: Plan, cost: Cost) -> float:
     """What a plan takes, the times of all its runs added up."""
-    schedule, longest = plan.schedule, plan.lengths[-1]
-    starts = 1 + len(plan.lengths)
-    steps = schedule.branch_point(longest) + len(plan.lengths) * (schedule.first_drop + 1)
-    each = len(plan.parts) * plan.seeds
-    rest = starts * cost.rest
-    total = sum(each * (steps * cost.step[arm.name] + rest) for arm in plan.arms)
-    if any(arm.name == OWN for arm in plan.arms):
-        total += plan.seeds * longest * plan.one * cost.pretraining
-    return total
+    return sum(seconds for seconds, _ in costs(plan, cost).values())
+
+
+def seconds_left(plan: Plan, cost: Cost, jobs: int, ended: Container[str], spent: float) -> float:
+    """What the rest of a plan takes, at the pace of the runs that ended.
+
+    Args:
+        plan: of the runs.
+        cost: of runs, by the probe.
+        jobs: runs at a time.
+        ended: labels of runs.
+        spent: seconds that these took, several at a time, and the probe.
+    """
+    each = costs(plan, cost)
+    done = sum(seconds for label, (seconds, _) in each.items() if label in ended)
+    if not done:
+        return wall_seconds(plan, cost, jobs) - cost.probing
+    return (spent - cost.probing) * (seconds_of(plan, cost) - done) / done
+
+
+def as_budget(seconds: float) -> str:
+    """As of ``--budget``, rounded up."""
+    minutes = math.ceil(seconds / 60)
+    return f'{minutes}m' if minutes < 120 else f'{math.ceil(minutes / 6) / 10:g}h'
 
 
 def wall_seconds(plan: Plan, cost: Cost, jobs: int) -> float:
-    """What a plan takes with ``jobs`` runs at a time: no less than a run with all that it needs."""
-    iterations = plan.lengths[-1] * plan.one
-    chains = [
-        iterations * cost.step[arm.name]
-        + 2 * cost.rest
-        + iterations * cost.pretraining * (arm.name == OWN)
-        for arm in plan.arms
-    ]
-    return max(seconds_of(plan, cost) / jobs, *chains)
+    """What a plan and its probe take with ``jobs`` runs at a time, as the executor starts them."""
+    waiting, ended, now = costs(plan, cost), {''}, 0.0
+    running: list[tuple[float, str]] = []
+    while waiting or running:
+        ready = [label for label, (_, needed) in waiting.items() if needed in ended]
+        for label in ready[: jobs - len(running)]:
+            seconds, _ = waiting.pop(label)
+            heapq.heappush(running, (now + seconds, label))
+        now, label = heapq.heappop(running)
+        ended.add(label)
+    return cost.probing + now
 
 
 def describe(plan: Plan) -> str:

@@ -151,7 +151,7 @@ def test_the_verdict_in_plain_words():
         (Interval(-2.0, 3.0, 8.0), 2, 250, 0, 'runs on more images may decide it'),
         (NEAR, 3, 1000, 0, 'the two are close'),
         # (4 / 3) ** 2 times the seeds
-        (Interval(-1.0, 3.0, 7.0), 2, 1000, 0, 'about 4 more hours, for 4 seeds in all, may'),
+        (Interval(-1.0, 3.0, 7.0), 2, 1000, 0, 'with --budget 9.5h trains 4 seeds in all'),
         (Interval(-1.0, 3.0, 7.0), 5, 1000, 0, 'longer schedules may decide it'),
         (Interval(-4.0, 0.5, 5.0), 2, 1000, 0, 'longer schedules may decide it'),
     ],
@@ -162,6 +162,16 @@ def test_what_may_decide_it(gap, seeds, trained_on, missing, says):
     text = answer.sentence(plan, found, 4, missing)
     assert f'brings between {-gap.low:.1f} AP less and {gap.high:.1f} AP more' in text
     assert says in text
+
+
+def test_runs_that_failed_are_not_missing():
+    every = results(PLAN, lambda *_: 20.0)
+    spread = {name: runs for name, runs in every.items() if not name.startswith('354_')}
+    for sign, name in ((1, '1000_imagenet_4x'), (-1, '125_imagenet_4x')):
+        spread[name] = [dict(history=[dict(bbox_mAP=0.2 + sign * d)]) for d in (-0.1, 0, 0.1)]
+    lost = 3 * (len(every) - len(spread))
+    assert f'{lost} runs are missing' in answer.content(PLAN, spread, 1)['verdict'][0]
+    assert 'Not decidable' in answer.content(PLAN, spread, 1, failed=lost)['verdict'][0]
 
 
 def test_an_interval_may_end_in_infinity():

@@ -89,7 +89,7 @@ def content_of(runs: int) -> str:
         patch.setattr(learning_curve, 'fit', functools.partial(learning_curve.fit, draws=20))
         found = answer.content(PLAN, results, 1.0)
     facts = dict(folders=dict(data='my data', images='my data/train'))
-    facts |= dict(data=[report('train.json'), report('val.json')], runs=every)
+    facts |= dict(needs_budget='', data=[report('train.json'), report('val.json')], runs=every)
     return json.dumps(facts | found)
 
 
@@ -100,8 +100,8 @@ def decided(tmp_path):
     def make(runs: int = 16) -> Path:
         question = dict(config=CONFIG, arms=[asdict(a) for a in ARMS], data='sha', scale=0.5)
         cost = dict(step=dict.fromkeys((a.name for a in ARMS), 0.5), rest=9)
-        layout = dict(images=64, parts=PLAN.parts, lengths=PLAN.lengths, one=100, seeds=2)
-        layout['spent'] = 600.0
+        layout = dict(images=64, parts=PLAN.parts, lengths=PLAN.lengths, one=100, seeds=2, added=0)
+        layout |= dict(spent=600.0, jobs=2)
         (tmp_path / 'plan.json').write_text(
             json.dumps(dict(question=question, cost=cost, **layout))
         )
@@ -161,12 +161,54 @@ def test_the_verdict_comes_first_and_all_that_it_rests_on_follows(decided):
 
 
 def test_the_final_detector_is_trained_from_the_winner(decided):
-    text = html.unescape(page.write(decided()).read_text())
+    folder = decided()
+    text = html.unescape(page.write(folder).read_text())
     commands = re.findall('<pre.*?><code>(.*?)</code>', text)
-    line = f"python tools/train.py {CONFIG} --data 'my data' --init 'my weights.pth' --scale 0.5 "
-    # 1x has 100 iterations here; of the config's 1,200
-    recipe = " --cfg-options param_scheduler.0.end=21 'param_scheduler.1.milestones=[1133,1178]'"
-    assert commands == [f'{line}--iterations {n}{recipe}' for n in (200, 400)]
+    assert commands == [
+        f"python tools/train.py {CONFIG} --data 'my data' --work-dir "
+        f"'work_dirs/{folder.name}_<b>own_{n}i' --init 'my weights.pth' --scale 0.5 "
+        # 1x has 100 iterations here; of the config's 1,200
+        f'--iterations {n} --cfg-options param_scheduler.0.end=21 '
+        "'param_scheduler.1.milestones=[1133,1178]'"
+        for n in (200, 400)
+    ]
+
+
+def test_what_own_images_trained_is_trained_on(decided):
+    folder = decided()
+    for name in ('plan.json', 'decide.json'):
+        file = folder / name
+        file.write_text(file.read_text().replace('<b>own', 'own'))
+    text = html.unescape(page.write(folder).read_text())
+    commands = re.findall('<pre.*?><code>(.*?)</code>', text, re.DOTALL)
+    works = [re.findall(r'--work-dir (\S+)', command) for command in commands]
+    name = f'work_dirs/{folder.name}_own'
+    assert works == [[f'{name}_{n}i_pretraining', f'{name}_{n}i'] for n in (200, 400)]
+    for command, (pretraining, _) in zip(commands, works):
+        first, second = command.split(' &&\n')
+        assert first.startswith(f"python tools/pretrain.py {CONFIG} --images 'my data/train' ")
+        assert f'--init {pretraining}/backbone.pth' in second
+
+
+def test_the_ap_of_voc_is_told(decided):
+    folder = decided()
+    file = folder / 'decide.json'
+    assert 'mAP at IoU 0.5' not in words(page.write(folder).read_text())
+    file.write_text(file.read_text().replace('"bbox_mAP"', '"voc_mAP"'))
+    assert 'mAP at IoU 0.5' in words(page.write(folder).read_text())
+
+
+def test_pictures_are_written_whole(tmp_path, monkeypatch):
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(examples, '_draw', lambda checkpoints: dict(classes=(), images=[]))
+    monkeypatch.setattr(Path, 'replace', killed)
+    checkpoint = tmp_path / 'iter_1.pth'
+    checkpoint.touch()
+    with pytest.raises(KeyboardInterrupt):
+        examples.of(tmp_path, dict(scratch=checkpoint))
+    assert not (tmp_path / examples.FILE).exists()
 
 
 def test_both_are_named_if_neither_wins(decided):
@@ -212,6 +254,22 @@ def test_a_page_of_a_study_that_was_stopped_says_how_to_go_on(decided):
     assert 'The command that made this page goes on with them, as far as its budget goes.' in words(
         text
     )
+
+
+def test_a_page_says_that_the_budget_is_spent(decided):
+    folder = decided(5)
+    content = json.loads((folder / 'decide.json').read_text())
+    (folder / 'decide.json').write_text(json.dumps(content | dict(needs_budget='5.5h')))
+    seen = words(page.write(folder).read_text())
+    assert 'The budget is spent' in seen
+    assert 'if you give it --budget 5.5h .' in seen
+    assert 'as far as its budget goes' not in seen
+
+
+def test_the_time_left_is_that_of_the_runs_so_far(decided):
+    """They took 600 seconds, and a bit more than a quarter of what the plan takes by the probe."""
+    seen = words(page.write(decided(8)).read_text())
+    assert 'The others take about 0.5 hours.' in seen
 
 
 def test_a_folder_without_decision_is_refused(tmp_path):

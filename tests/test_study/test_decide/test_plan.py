@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,24 @@ def test_the_cost_is_that_of_the_runs():
     assert seconds_of(made, COST) == pytest.approx(steps * 0.5 + starts * 15)
 
 
+def test_the_time_left_follows_the_pace_of_the_runs():
+    made = laid_out(3)
+    labels = list(plan.costs(made, COST))
+    assert set(labels) == {run.label for run in in_order(made.runs)}
+    assert plan.seconds_left(made, COST, 2, [], 10) == plan.wall_seconds(made, COST, 2)
+    ended = labels[: len(labels) // 2]
+    # parts take equally long, and there is an even number of them
+    assert plan.seconds_left(made, COST, 2, ended, 5000) == pytest.approx(5000)
+    assert plan.seconds_left(made, COST, 2, labels, 5000) == 0
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'text'), [(61, '2m'), (7140, '119m'), (7200, '2h'), (7201, '2.1h')]
+)
+def test_a_budget_is_rounded_up(seconds, text):
+    assert plan.as_budget(seconds) == text
+
+
 def test_pre_training_on_own_images_costs_what_its_probe_says():
     arms = arm.resolve(['scratch', 'own'], CONFIG)
     data = Data('own', 'sha', Path('own'))
@@ -75,18 +94,28 @@ def test_pre_training_on_own_images_costs_what_its_probe_says():
 
 
 def test_a_budget_that_tells_nothing_is_refused():
-    with pytest.raises(InputError, match=r'takes (0\.\d) hours with 2 runs at a time') as refused:
+    with pytest.raises(InputError, match=r'takes \d+m with 2 runs at a time') as refused:
         laid_out(0.1)
-    hours = float(str(refused.value).split(' takes ')[1].split()[0])
-    assert laid_out(hours + 0.1)
+    minutes = int(str(refused.value).split('--budget ')[1].split('m')[0])
+    assert laid_out(minutes / 60)
 
 
 def test_a_run_and_what_it_needs_fit_however_many_run_at_a_time():
-    few, many = (laid_out(0.25, jobs) for jobs in (8, 64))
+    few, many = (laid_out(0.25, jobs) for jobs in (8, 500))
     longest = many.lengths[-1] * many.one
     assert longest * 0.5 + 2 * 15 <= 0.25 * 3600 * plan.PLANNED
-    assert plan.wall_seconds(many, COST, 64) == longest * 0.5 + 2 * 15
-    assert plan.wall_seconds(few, COST, 1) == seconds_of(few, COST)
+    assert plan.wall_seconds(many, COST, 500) == pytest.approx(longest * 0.5 + 2 * 15)
+    assert plan.wall_seconds(few, COST, 1) == pytest.approx(seconds_of(few, COST))
+
+
+def test_runs_that_wait_for_others_leave_jobs_idle():
+    """Of three trunks the third is trained beside nothing: it comes after the first branches."""
+    made = replace(laid_out(3), parts=(100,), lengths=(1, 2), one=90, seeds=3)
+    made = replace(made, arms=made.arms[:1])
+    trunk, branch = 119 * 0.5 + 15, 61 * 0.5 + 15
+    assert plan.wall_seconds(made, COST, 2) == pytest.approx(2 * trunk + 3 * branch)
+    late = replace(COST, probing=100)
+    assert plan.wall_seconds(made, late, 2) == pytest.approx(100 + 2 * trunk + 3 * branch)
 
 
 def test_the_final_detector_gets_the_drops_that_were_measured():
@@ -151,10 +180,17 @@ def test_unknown_arms(names, fault):
 
 def test_a_config_without_a_twin_has_no_imagenet():
     config = Path('configs/scratch/mask_rcnn_r18_gn_600i_shapes.py')
-    assert arm.defaults(config) == ['scratch']
+    with pytest.raises(InputError, match=r'no ImageNet.* name what to compare'):
+        arm.defaults(config)
     with pytest.raises(InputError, match='there is no configs/pretrained/mask_rcnn_r18'):
         arm.resolve(['scratch', 'imagenet'], config)
     assert arm.defaults(CONFIG) == ['scratch', 'imagenet']
+
+
+def test_weights_that_are_not_here_are_told(monkeypatch):
+    monkeypatch.setattr(arm.checkpoint, 'is_at_hand', lambda source: False)
+    with pytest.raises(InputError, match=r'not on this machine: package.*scratch,imagenet'):
+        arm.defaults(CONFIG)
 
 
 def test_a_file_of_weights_is_an_arm(tmp_path):
