@@ -253,7 +253,7 @@ def calibration_table() -> str:
     page = Path('results/calibration/README.md').read_text()
     rows = [['claim', 'verdict']]
     for title, text in re.findall(r'^## \d+\. (.+?)$(.+?)(?=^## |\Z)', page, re.M | re.S):
-        verdict = re.search(r'^\*\*(.+)\*\*: (.+?)(?: intervals|;)', text, re.M)
+        verdict = re.search(r'^\*\*(.+)\*\*: (.+?)(?: intervals|[;,])', text, re.M)
         rows.append([title, f'{verdict[1]}: {verdict[2]}' if verdict else 'not run yet'])
     return markdown(rows, 'll')
 

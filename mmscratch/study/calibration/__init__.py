@@ -16,5 +16,9 @@ STUDY = Study(
     CLAIMS,
     {kind: partial(figures.draw_predictions, kind=kind) for kind in plan.KINDS},
     {kind: partial(judges.table, kind=kind) for kind in plan.KINDS}
-    | {'schedules': judges.table_of_schedules, 'boards': judges.table_of_boards},
+    | {
+        'ways': partial(judges.table_of_ways, kind='drawn'),
+        'schedules': judges.table_of_schedules,
+        'boards': judges.table_of_boards,
+    },
 )

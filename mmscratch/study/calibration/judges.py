@@ -25,6 +25,8 @@ from mmscratch.study.verdict import FAILS, HOLDS, OPEN, Verdict
 # The share of 80 % intervals that have to hold what was measured. Fewer may be chance: they
 # contradict the 80 % if these would give so few in less than RARE of all cases.
 COVERED, RARE = 0.7, 0.1
+# A probability that is close to certainty
+SURE = 0.9
 BOARDS = SOURCES['deeppcb'].images[0]
 # Deviations of the law that are tried, in AP
 MISFITS = np.arange(0, 6, 0.1)
@@ -188,6 +190,22 @@ def _coverage(found: list[Prediction]) -> Verdict:
 def signs(results: Results, part: str) -> Verdict:
     """Whether decide says more often who is ahead than two rules do that look at no run."""
     found = predictions(results, part)
+    right, brier = _ways(found)
+    numbers = '; '.join(
+        f'{way} is right in {100 * right[way]:.0f} %, Brier score {brier[way]:.3f}' for way in right
+    )
+    sure = [each for each in found if max(each.sure, 1 - each.sure) >= SURE]
+    if sure:
+        numbers += (
+            f'; where decide is sure to {100 * SURE:.0f} %, it is right in '
+            f'{sum(_is_right(each.sure, each) for each in sure)} of {len(sure)}'
+        )
+    better = all(right['decide'] > right[way] for way in right if way != 'decide')
+    return Verdict(HOLDS if better else FAILS, numbers)
+
+
+def _ways(found: list[Prediction]) -> tuple[dict[str, float], dict[str, float]]:
+    """Of decide and each rule: how often it is right, and its Brier score."""
     ways = {
         'decide': [each.sure for each in found],
         'the rule of 10,000 images': [float(each.images < PAPERS_LIMIT) for each in found],
@@ -198,12 +216,7 @@ def signs(results: Results, part: str) -> Verdict:
         way: mean((p - (each.measured > 0)) ** 2 for p, each in zip(sure, found))
         for way, sure in ways.items()
     }
-    numbers = '; '.join(
-        f'{way} is right in {100 * right[way]:.0f} %, Brier score {brier[way]:.3f}' for way in ways
-    )
-    rules = [way for way in ways if way != 'decide']
-    better = all(right['decide'] > right[way] for way in rules)
-    return Verdict(HOLDS if better else FAILS, numbers)
+    return right, brier
 
 
 def _is_right(sure: float, prediction: Prediction) -> bool:
@@ -230,6 +243,14 @@ def _held(found: list[schedules.SchedulePrediction]) -> int:
 def table(results: Results, kind: str) -> str:
     """A row a prediction, in Markdown."""
     return _table(predictions(results, kind))
+
+
+def table_of_ways(results: Results, kind: str) -> str:
+    """A row for decide and for each rule, in Markdown."""
+    found = predictions(results, kind)
+    right, brier = _ways(found) if found else ({}, {})
+    rows = [[w, f'{right[w] * len(found):.0f} of {len(found)}', f'{brier[w]:.3f}'] for w in right]
+    return markdown([['way', 'right', 'Brier score'], *rows], 'lrr')
 
 
 def table_of_boards(_: Results) -> str:
