@@ -1,4 +1,4 @@
-"""Detections of images; pseudo labels; metrics; kinds of errors; whether a run still learns."""
+"""Detections of images; pseudo labels; metrics; kinds of errors; does a run still learn?"""
 
 from mmscratch.evaluation.accuracy_metric import AccuracyMetric
 from mmscratch.evaluation.coco_keypoint_metric import CocoKeypointMetric

@@ -159,6 +159,8 @@ class Decision:
         ended = self._ended(plan)
         left = planning.seconds_left(plan, cost, self.launcher.jobs, ended, spent)
         each = (spent + left) / plan.seeds
+        if not each:
+            return plan  # no time has passed that says how long a seed takes
         fitting = min(int(seconds * planning.PLANNED / each), planning.MOST_SEEDS)
         more = max(0, fitting - plan.seeds)
         return replace(plan, seeds=plan.seeds + more, added=plan.added + more)
