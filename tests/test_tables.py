@@ -42,7 +42,7 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
         'torchvision bf16': dict(batch=2, images_per_second=[20, 26]),
     }
     (tmp_path / 'results/speed/gpu.json').write_text(
-        json.dumps({run: dict(steps=gpu) for run in ('before_levers', 'with_levers')})
+        json.dumps({run: dict(steps=gpu) for run in ('before_speedups', 'with_speedups')})
     )
     measured = dict(not_loaded={'c': 'package x'}, models=[])
     (tmp_path / 'results/mmdet_configs.json').write_text(json.dumps(measured))
@@ -121,7 +121,7 @@ def test_speeds_are_medians_with_lowest_and_highest(tables, checkout):
 
 
 def test_speeds_on_a_gpu_have_ratios_to_those_of_peers(tables, checkout):
-    assert rows(tables.gpu_table('with_levers')) == [
+    assert rows(tables.gpu_table('with_speedups')) == [
         ['mmscratch bf16', '30.0', '20.0', '40.0', '-', '1.30', '900'],
         ['mmdetection bf16', 'failed', '-', '-', '-', '-', '-'],
         ['torchvision bf16', '23.0', '20.0', '26.0', '-', '1.00', '-'],

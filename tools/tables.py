@@ -364,7 +364,7 @@ def tables() -> list[tuple[str, str, Any]]:
     found.append(('results/speed/README.md', line, demo_table))
     line = '<!-- table of evaluation: tools/tables.py -->'
     found.append(('results/speed/README.md', line, evaluation_table))
-    for run in ('before_levers', 'with_levers'):
+    for run in ('before_speedups', 'with_speedups'):
         line = f'<!-- table of {run}: tools/tables.py -->'
         found.append(('results/speed/README.md', line, functools.partial(gpu_table, run)))
     for text, name, rows in (

@@ -1,4 +1,4 @@
-"""Training steps of the demo on CPU cores, with each lever for a CPU alone.
+"""Training steps of the demo on CPU cores, with each speed-up for a CPU alone.
 
 Each variant has processes of its own, which wait while another one is timed.
 """

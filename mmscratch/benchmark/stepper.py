@@ -37,13 +37,13 @@ class Variant:
             OURS_BN is a fixed scale and shift.
         batch: images a step.
         bf16: autocast to bfloat16, as ``--amp-bfloat16``.
-        levers: names of ``mmscratch.models.speedups`` that are in place.
+        faster: names of ``mmscratch.models.speedups.PARTS`` that are in place.
     """
 
     model: str = OURS
     batch: int = 2
     bf16: bool = False
-    levers: tuple[str, ...] = tuple(speedups.LEVERS)
+    faster: tuple[str, ...] = tuple(speedups.PARTS)
 
 
 class Stepper:
@@ -62,7 +62,7 @@ class Stepper:
     ) -> None:
         self.variant, self.device = variant, device
         self._steps = 0
-        speedups.use(variant.levers)
+        speedups.use(variant.faster)
         parameters: list
         self._is_torchvision = variant.model == TORCHVISION
         if self._is_torchvision:
@@ -76,13 +76,13 @@ class Stepper:
         for module in self.model.modules():
             if variant.model == OURS_BN and isinstance(module, nn.BatchNorm2d):
                 module.eval().requires_grad_(False)
-        # that of the levers
+        # the faster SGD, if the variant has it
         sgd = OPTIMIZERS.get('SGD')
         self.optimizer = sgd(parameters, lr=1e-4, momentum=0.9, weight_decay=1e-4)
 
     def __call__(self) -> None:
         """One step; it isn't waited for."""
-        speedups.use(self.variant.levers)
+        speedups.use(self.variant.faster)
         self.backward(self.loss())
         self.update()
 

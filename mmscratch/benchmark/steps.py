@@ -24,9 +24,9 @@ from mmscratch.models import speedups
 
 MODELS = {
     'mmscratch': Variant(),
-    'mmdetection': Variant(MMDETECTION, levers=()),
-    'torchvision': Variant(TORCHVISION, levers=()),
-    'mmscratch without levers': Variant(levers=()),
+    'mmdetection': Variant(MMDETECTION, faster=()),
+    'torchvision': Variant(TORCHVISION, faster=()),
+    'mmscratch without speed-ups': Variant(faster=()),
     'frozen BN': Variant(OURS_BN),
 }
 FORMATS: dict[str, dict[str, Any]] = {
@@ -39,10 +39,7 @@ VARIANTS = {
     name + suffix: replace(variant, **how)
     for suffix, how in FORMATS.items()
     for name, variant in MODELS.items()
-} | {
-    f'mmscratch bf16, {lever} alone': Variant(bf16=True, levers=(lever,))
-    for lever in speedups.LEVERS
-}
+} | {f'mmscratch bf16, {part} alone': Variant(bf16=True, faster=(part,)) for part in speedups.PARTS}
 PROFILED = ('mmscratch', 'mmscratch bf16', 'mmdetection', 'torchvision')
 
 

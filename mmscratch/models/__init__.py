@@ -1,4 +1,4 @@
-"""Heads, backbones, detectors, DSOD, pre-training, test-time augmentation; levers for GPUs."""
+"""Heads, backbones, detectors, DSOD, pre-training, test-time augmentation; speed-ups for GPUs."""
 
 from mmscratch.models import inside_anchors, speedups
 from mmscratch.models.conv_muon import ConvMuon
@@ -19,4 +19,4 @@ from mmscratch.models.two_views_preprocessor import TwoViewsPreprocessor
 from mmscratch.models.vgg import VGG
 
 inside_anchors.install()
-speedups.use(speedups.LEVERS)
+speedups.use(speedups.PARTS)

@@ -68,7 +68,8 @@ class Executor:
         failed: dict[str, str] = {}
         stop = time.monotonic() + seconds
         total, runs_in_all = sum(run.iterations for run in waiting), len(waiting)
-        with self.locked(), ProgressBar(total=total, desc='iterations') as progress:
+        # the time left by the mean rate: runs start and validate in between
+        with self.locked(), ProgressBar(total=total, desc='iterations', smoothing=0) as progress:
             try:
                 while (waiting or self._running) and time.monotonic() < stop:
                     ended = [*self._start(waiting, failed), *self._collect(failed)]

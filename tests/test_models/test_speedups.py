@@ -1,4 +1,4 @@
-"""Each lever beside the code of MMDetection or torch that it replaces."""
+"""Each speed-up beside the code of MMDetection or torch that it replaces."""
 
 import copy
 
@@ -25,14 +25,14 @@ from mmscratch.models.speedups.sgd import SGD
 
 @pytest.fixture
 def without():
-    """``without(call)``: what a call gives with no lever in place."""
+    """``without(call)``: what a call gives with no speed-up in place."""
 
     def call_without(call):
         speedups.use([])
         try:
             return call()
         finally:
-            speedups.use(speedups.LEVERS)
+            speedups.use(speedups.PARTS)
 
     return call_without
 
@@ -46,12 +46,12 @@ def boxes(number, size=(96, 64), seed=0, whole=False):
     return corners.div(8, rounding_mode='floor') * 8 if whole else corners
 
 
-def test_levers_are_in_place_and_can_be_taken_out(without):
+def test_speedups_are_in_place_and_can_be_taken_out(without):
     def in_place():
         return [
             speedups.in_place(owner, name) is faster
-            for lever in speedups.LEVERS.values()
-            for owner, name, faster in lever
+            for part in speedups.PARTS.values()
+            for owner, name, faster in part
         ]
 
     assert all(in_place())

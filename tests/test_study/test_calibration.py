@@ -16,11 +16,6 @@ from mmscratch.study.verdict import FAILS, HOLDS, OPEN
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
-
-
 def test_the_data_sets_differ():
     assert len(data.DRAWN) == 20
     assert len({drawn.shapes for drawn in data.DRAWN.values()}) == 20

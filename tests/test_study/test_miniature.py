@@ -30,8 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
+def one_thread(monkeypatch):
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
 
 

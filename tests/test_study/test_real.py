@@ -20,11 +20,6 @@ from mmscratch.study.verdict import FAILS, HOLDS, OPEN
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
-
-
 def ending(**values: list[float]) -> seed_statistics.Results:
     """Runs by their last box AP; AP50 is 20 higher, AP75 as high."""
     return {

@@ -12,14 +12,14 @@ highest.
 
 This measures one GPU, in two parts. Part ``steps`` times training steps of the Mask R-CNNs of this
 project, of MMDetection and of torchvision and of one with frozen BN, in float32 and bfloat16, and
-with each lever of ``mmscratch.models.speedups`` alone. Part ``shapes`` trains the demo in both
+with each speed-up of ``mmscratch.models.speedups`` alone. Part ``shapes`` trains the demo in both
 formats, resumes, tests and infers. FILE always has what was measured so far.
 
     python tools/analysis/benchmark.py --suite SUITE --out FILE.json
 
 Suites that need no GPU measure
 
-- ``cpu``: the demo's training steps with each lever for a CPU
+- ``cpu``: the demo's training steps with each speed-up for a CPU
 - ``evaluation``: COCO's evaluation by pycocotools, by faster-coco-eval where it is installed and by
   this project's metrics; boxes and masks of part ``instances``, keypoints of part ``persons``.
   ``--parts val`` has the size of COCO val, with 100 detections an image

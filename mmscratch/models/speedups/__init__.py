@@ -1,6 +1,6 @@
 """Parts of MMDetection's training step in which a GPU waits for Python, in faster forms.
 
-``LEVERS`` names them. Importing ``mmscratch.models`` puts all of them in place; no config changes.
+``PARTS`` names them. Importing ``mmscratch.models`` puts all of them in place; no config changes.
 On a CPU each gives the same bits as MMDetection's own code, or is that code. On a GPU values are
 equal to rounding, and the RPN's random samples come from the GPU's generator.
 results/speed/README.md tells what each was measured to do.
@@ -25,7 +25,7 @@ from mmscratch.models.speedups.rpn_loss import loss_by_feat
 from mmscratch.models.speedups.sgd import SGD
 
 # name -> (class, module or registry; attribute or registered name; what takes its place)
-LEVERS: dict[str, list[tuple[Any, str, Any]]] = {
+PARTS: dict[str, list[tuple[Any, str, Any]]] = {
     'assigner': [(MaxIoUAssigner, 'assign_wrt_overlaps', assign_wrt_overlaps)],
     'RPN loss': [(RPNHead, 'loss_by_feat', loss_by_feat)],
     'RoI levels': [(SingleRoIExtractor, 'forward', extract)],
@@ -45,7 +45,7 @@ def in_place(owner: Any, name: str) -> Any:
 
 
 _ORIGINALS = {
-    (owner, name): in_place(owner, name) for lever in LEVERS.values() for owner, name, _ in lever
+    (owner, name): in_place(owner, name) for part in PARTS.values() for owner, name, _ in part
 }
 for (_owner, _name), _original in _ORIGINALS.items():
     # dumped configs may name torch's own class by its path, which is taken if it is registered
@@ -53,14 +53,14 @@ for (_owner, _name), _original in _ORIGINALS.items():
         _owner.register_module(f'torch.{_name}', module=_original)
 
 
-def use(levers: Iterable[str]) -> None:
-    """Put these levers in place, and what MMDetection and torch have in place of the others.
+def use(parts: Iterable[str]) -> None:
+    """Put the faster forms of these parts in place, and the original forms of the others.
 
     Norm layers and optimizers that are built already stay as they are.
     """
-    for lever, replacements in LEVERS.items():
+    for part, replacements in PARTS.items():
         for owner, name, faster in replacements:
-            chosen = faster if lever in levers else _ORIGINALS[owner, name]
+            chosen = faster if part in parts else _ORIGINALS[owner, name]
             if isinstance(owner, Registry):
                 owner.register_module(name, force=True, module=chosen)
             else:

@@ -24,7 +24,6 @@ from mmscratch.study.decide.arm import Arm
 from mmscratch.study.decide.plan import Plan
 from mmscratch.study.run import Data
 
-ROOT = Path(__file__).resolve().parents[3]
 CONFIG = 'configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py'
 SCRIPT = '<script>alert(1)</script>'
 CLASSES = (SCRIPT, 'a $x$ & "b"')
@@ -314,7 +313,6 @@ def test_a_detection_is_right_once_and_of_its_class():
 
 def test_examples_are_drawn_from_checkpoints(tmp_path, monkeypatch, capfd):
     """The truth is that of the validation images that the checkpoint's config names."""
-    monkeypatch.chdir(ROOT)
     (tmp_path / 'annotations').mkdir()
     for split in ('train', 'val'):
         (tmp_path / split).mkdir()

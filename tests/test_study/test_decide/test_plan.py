@@ -15,14 +15,8 @@ from mmscratch.study.decide.plan import Cost, lay_out, parts_of, seconds_of
 from mmscratch.study.pretraining_run import PretrainingRun
 from mmscratch.study.run import Data, in_order
 
-ROOT = Path(__file__).resolve().parents[3]
 CONFIG = Path('configs/scratch/faster_rcnn_lite0_bn_1200i_shapes.py')
 COST = Cost(dict(scratch=0.5, imagenet=0.5), rest=15)
-
-
-@pytest.fixture(autouse=True)
-def at_the_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
 
 
 def laid_out(hours: float, jobs: int = 2, images: int = 1000, cost: Cost = COST) -> plan.Plan:
