@@ -2,11 +2,12 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from mmscratch.errors import InputError
 from mmscratch.study import page
 from mmscratch.study.calibration import STUDY, data, judges, plan, schedules
 from mmscratch.study.claim import Study
@@ -124,6 +125,54 @@ def test_a_claim_of_which_runs_are_missing_shows_the_rows_that_are_there(tmp_pat
     next((tmp_path / page.RUNS).glob('drawn00_160_scratch_4x_seed1.json')).unlink()
     page.write(tmp_path, replace(STUDY, claims=STUDY.claims[:2]))
     assert '| drawn00 | ' not in (tmp_path / 'README.md').read_text()
+
+
+@pytest.fixture
+def boards(tmp_path, monkeypatch) -> None:
+    """A decision saw 50 and 100 of 400 images, where pretrained leads by 8 AP after 2x."""
+    said = dict(
+        question=dict(
+            arms=[asdict(arm) for arm in plan.KINDS['drawn'].arms], data='digests', scale=None
+        ),
+        folders=dict(data='data/boards'),
+        **dict(images=400, parts=[50, 100], lengths=[1, 2], one=100, seeds=2, added=0),
+        observations=[
+            dict(arm=arm, images=images, iterations=100 * n, ap=aps[n] + images / 50 + seed)
+            for arm, aps in (('scratch', {1: 5, 2: 20}), ('pretrained', {1: 25, 2: 28}))
+            for images in (50, 100)
+            for n in (1, 2)
+            for seed in (0, 1)
+        ],
+    )
+    (tmp_path / 'boards.json').write_text(json.dumps(said))
+    monkeypatch.setattr(plan, 'DECISIONS', tmp_path)
+    monkeypatch.setattr(plan, 'decided', plan.decided.__wrapped__)
+
+
+@pytest.mark.usefixtures('boards')
+def test_a_whole_decision_is_tested_with_all_images():
+    runs = [*plan.runs_of_decisions(0), *plan.runs_of_decisions(1)]
+    assert {run.name for run in runs} == {'boards_400_scratch_2x', 'boards_400_pretrained_2x'}
+    assert all(run.iterations == 200 and run.data.recipe == 'digests' for run in runs)
+    results = {
+        f'boards_400_{arm}_2x': [
+            dict(history=[dict(bbox_mAP=(ap + seed) / 100)]) for seed in (0, 1)
+        ]
+        for arm, ap in (('scratch', 25), ('pretrained', 33))
+    }
+    [found] = judges.of_decisions(results)
+    assert (found.data, found.images, found.measured) == ('boards', 400, pytest.approx(8))
+    assert found.gap.middle == pytest.approx(8, abs=2), 'of 2x, not of 1x'
+    assert judges.covers_decisions(results).word == HOLDS
+    assert '| boards | 400 | pretrained |' in judges.table_of_decisions(results)
+    results['boards_400_scratch_2x'].pop()
+    assert judges.of_decisions(results) == []
+
+
+@pytest.mark.usefixtures('boards')
+def test_images_of_a_decision_have_to_be_there():
+    with pytest.raises(InputError, match='data/boards: no such folder; make data/boards'):
+        data.prepare({run.data for run in plan.runs_of_decisions(0)}, workers=1)
 
 
 def test_schedules_are_told_from_shorter_ones():

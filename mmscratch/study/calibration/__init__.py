@@ -20,5 +20,6 @@ STUDY = Study(
         'ways': partial(judges.table_of_ways, kind='drawn'),
         'schedules': judges.table_of_schedules,
         'boards': judges.table_of_boards,
+        'decisions': judges.table_of_decisions,
     },
 )

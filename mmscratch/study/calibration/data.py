@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmscratch.data.shapes.drawing import CLASSES, TEXTURES, VERSION, ShapesConfig, generate
+from mmscratch.errors import InputError
 from mmscratch.study.miniature import data as miniature
 from mmscratch.study.real import data as real
 from mmscratch.study.run import Data
@@ -77,7 +78,11 @@ def of(name: str) -> Data:
 
 
 def prepare(used: Iterable[Data], workers: int) -> None:
-    """Draw the data sets that are not there yet; real ones have to be there."""
+    """Draw the data sets that are not there yet; those of others have to be there.
+
+    Raises:
+        InputError: one of those is not there.
+    """
     used = sorted(used, key=lambda data: data.name)
     miniature.prepare([data for data in used if data.name in miniature.DATA], workers)
     real.prepare([data for data in used if data.name in real.SOURCES], workers)
@@ -85,3 +90,5 @@ def prepare(used: Iterable[Data], workers: int) -> None:
         if data.name in DRAWN:
             drawn = DRAWN[data.name]
             generate(ROOT / data.name, drawn.shapes, drawn.splits, workers=workers)
+        elif data.root and not data.root.is_dir():
+            raise InputError(f'{data.root}: no such folder; make {data.root}')

@@ -75,11 +75,34 @@ def predictions(results: Results, kind: str) -> list[Prediction]:
 
 def predict(name: str, seen: Plan, truth: Plan, results: Results) -> list[Prediction]:
     """Compare what decide says of the runs of ``seen`` with those of ``truth``."""
-    images, length = truth.parts[-1], truth.lengths[-1]
-    measured = {
-        arm.name: mean(final(results, truth.name(arm.name, images, length))) for arm in truth.arms
+    found = tuple(answer.observations(seen, results, truth.lengths[-1]))
+    return _compare(name, truth.images, found, _measured(truth, results))
+
+
+def of_decisions(results: Results) -> list[Prediction]:
+    """What whole decisions say of all images, of those for which these were trained on."""
+    found = []
+    for name, each in plan.decided().items():
+        truth = each.truth
+        wanted = {run.name: f'{name}_{run.name}' for run in truth.runs}
+        if all(len(results.get(run, ())) >= plan.SEEDS for run in wanted.values()):
+            own = {run: results[named] for run, named in wanted.items()}
+            iterations = truth.lengths[-1] * truth.one
+            seen = tuple(
+                Observation(o['arm'], o['images'], o['ap'])
+                for o in each.said['observations']
+                if o['iterations'] == iterations
+            )
+            found += _compare(name, truth.images, seen, _measured(truth, own))
+    return found
+
+
+def _measured(truth: Plan, results: Results) -> dict[str, float]:
+    """The mean AP of each arm with all images."""
+    return {
+        arm.name: mean(final(results, truth.name(arm.name, truth.images, truth.lengths[-1])))
+        for arm in truth.arms
     }
-    return _compare(name, images, tuple(answer.observations(seen, results, length)), measured)
 
 
 @functools.cache
@@ -173,6 +196,11 @@ def covers_boards(_: Results) -> Verdict:
     return _coverage(of_boards())
 
 
+def covers_decisions(results: Results) -> Verdict:
+    """The same of whole decisions."""
+    return _coverage(of_decisions(results))
+
+
 def _coverage(found: list[Prediction]) -> Verdict:
     held, number = sum(each.held for each in found), len(found)
     width = mean(each.gap.high - each.gap.low for each in found)
@@ -256,6 +284,11 @@ def table_of_ways(results: Results, kind: str) -> str:
 def table_of_boards(_: Results) -> str:
     """The same of the circuit boards."""
     return _table(of_boards())
+
+
+def table_of_decisions(results: Results) -> str:
+    """The same of whole decisions."""
+    return _table(of_decisions(results))
 
 
 def _table(found: list[Prediction]) -> str:

@@ -5,20 +5,24 @@ of them.
 """
 
 import functools
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mmscratch.study import miniature
 from mmscratch.study.calibration import data
 from mmscratch.study.decide.arm import IMAGENET, SCRATCH, Arm, resolve
 from mmscratch.study.decide.plan import Plan
-from mmscratch.study.run import Run
+from mmscratch.study.run import Data, Run
 
 # decide sees so large parts of the images
 SHARES = (1 / 16, 1 / 4)
 # 4x: most of the run has the full learning rate
 LENGTH = 4
 SEEDS = 2
+# the decide.json of whole decisions, each by the name of its data set
+DECISIONS = Path('results/calibration/decisions')
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,44 @@ def runs(seed: int, part: str) -> list[Run]:
 def _weights(run: Run) -> Run | None:
     """One classifier for all."""
     return miniature.plan.pre_training(0) if f'_{PRETRAINED}_' in run.name else None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What decide said in a budget, and what tells whether it was right.
+
+    Args:
+        said: its decide.json.
+        truth: the plan of all images, with the longest schedule alone.
+    """
+
+    said: dict[str, Any]
+    truth: Plan
+
+
+@functools.cache
+def decided() -> dict[str, Decided]:
+    """By the name of the data set."""
+    found = {}
+    for file in sorted(DECISIONS.glob('*.json')):
+        said = json.loads(file.read_text())
+        asked = said['question']
+        arms = [Arm(**each | dict(arguments=tuple(each['arguments']))) for each in asked['arms']]
+        data = Data(file.stem, asked['data'], Path(said['folders']['data']))
+        kept = Plan.of_file(said, arms, data)
+        truth = replace(kept, parts=(kept.images,), lengths=kept.lengths[-1:])
+        found[file.stem] = Decided(said, truth)
+    return found
+
+
+def runs_of_decisions(seed: int) -> list[Run]:
+    """Those of one seed that tell whether the whole decisions were right."""
+    return [
+        replace(run, name=f'{name}_{run.name}')
+        for name, each in decided().items()
+        for run in each.truth.runs
+        if run.seed == seed
+    ]
 
 
 def no_runs(seed: int) -> list[Run]:

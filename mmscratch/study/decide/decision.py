@@ -141,17 +141,9 @@ class Decision:
                 self.launcher.jobs,
                 self.scale,
             )
-        layout: dict[str, Any] = dict(
-            images=plan.images,
-            parts=plan.parts,
-            lengths=plan.lengths,
-            one=plan.one,
-            seeds=plan.seeds,
-            added=plan.added,
-        )
-        layout |= dict(cost=asdict(cost), jobs=self.launcher.jobs)
-        layout |= dict(budget=seconds, spent=spent, failed=failed)
-        _write(file, dict(question=self.question, **layout))
+        course = dict(cost=asdict(cost), jobs=self.launcher.jobs)
+        course |= dict(budget=seconds, spent=spent, failed=failed)
+        _write(file, dict(question=self.question, **plan.layout, **course))
         return plan
 
     def _with_more_seeds(self, plan: Plan, cost: Cost, spent: float, seconds: float) -> Plan:
@@ -278,6 +270,7 @@ class Decision:
             question=self.question,
             folders=dict(data=str(self.root), images=str(layouts.images_of(self.root))),
             plan=planning.describe(plan),
+            **plan.layout,
             data=[_facts(report) for report in self.reports],
             failed=failed,
             needs_budget=self._needed(plan),

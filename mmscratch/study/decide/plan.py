@@ -97,7 +97,7 @@ class Plan:
 
     @classmethod
     def of_file(cls, kept: Mapping[str, Any], arms: Iterable[Arm], data: Data) -> 'Plan':
-        """The plan that a plan.json has kept."""
+        """The plan that a plan.json or a decide.json has kept."""
         return cls(
             tuple(arms),
             data,
@@ -108,6 +108,18 @@ class Plan:
             kept['seeds'],
             kept['question']['scale'],
             kept['added'],
+        )
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What :meth:`of_file` reads, besides the question."""
+        return dict(
+            images=self.images,
+            parts=self.parts,
+            lengths=self.lengths,
+            one=self.one,
+            seeds=self.seeds,
+            added=self.added,
         )
 
     @property

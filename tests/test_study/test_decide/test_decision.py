@@ -17,7 +17,7 @@ from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
 from mmscratch.study.decide import answer, arm, decision, plan
 from mmscratch.study.decide.decision import Decision
-from mmscratch.study.decide.plan import Cost
+from mmscratch.study.decide.plan import Cost, Plan
 from mmscratch.study.executor import Executor
 from mmscratch.study.launchers import LocalLauncher
 from mmscratch.study.run import in_order
@@ -388,6 +388,8 @@ def test_parts_up_to_a_number_answer_for_all_images(decide):
     [comparison] = content['comparisons']
     assert set(comparison['gap']) >= {32, 64, 128, 640}
     assert content['verdict'][0].startswith('With your 64 images (trained on 32 of them at most), ')
+    kept = json.loads((made.folder / decision.ANSWER).read_text())
+    assert Plan.of_file(kept, made.arms, made.data) == laid_out
 
 
 def test_nothing_is_said_before_each_arm_has_a_run(decide, monkeypatch):
