@@ -86,3 +86,12 @@ class Schedule:
         end = length * self.one
         drops = [end - self.first_drop, end - self.second_drop]
         return self._options(end, drops, each * self.one, each * self.one)
+
+    def whole_with_branch_points(self, length: int, shortest: int) -> Options:
+        """A length in one go, with a checkpoint where each shorter length branches off."""
+        return (
+            *self.whole(length, length),
+            ('default_hooks.checkpoint.interval', self.one),
+            ('default_hooks.checkpoint.save_begin', self.branch_point(shortest)),
+            ('default_hooks.checkpoint.max_keep_ckpts', -1),
+        )

@@ -64,6 +64,13 @@ def test_a_trunk_that_has_come_to_its_end_goes_on(at):
     assert rates == train(*make([20, 25]), END)
 
 
+@pytest.mark.parametrize('at', [4, 9])
+def test_a_shorter_schedule_branches_off_from_a_longer_one(at):
+    faults, rates = resume(make([20, 25]), make([10, 15], 20), at)
+    assert faults == []
+    assert rates == train(*make([10, 15], 20), END)
+
+
 def test_a_drop_behind_both_is_no_obstacle():
     faults, rates = resume(make([10, 15], 20), make([10, 25]), 12)
     assert faults == []

@@ -151,8 +151,6 @@ class Decision:
         ended = self._ended(plan)
         left = planning.seconds_left(plan, cost, self.launcher.jobs, ended, spent)
         each = (spent + left) / plan.seeds
-        if not each:
-            return plan  # no time has passed that says how long a seed takes
         fitting = min(int(seconds * planning.PLANNED / each), planning.MOST_SEEDS)
         more = max(0, fitting - plan.seeds)
         return replace(plan, seeds=plan.seeds + more, added=plan.added + more)
@@ -217,7 +215,8 @@ class Decision:
         now, kept = time.monotonic(), self._kept()
         failed = kept['failed'] | {run.label: fault for run, fault in ends}
         kept |= dict(
-            spent=round(kept['spent'] + now - since, 1),
+            # not rounded: many short runs add up
+            spent=kept['spent'] + now - since,
             failed={label: fault for label, fault in failed.items() if fault},
         )
         _write(self.folder / PLAN, kept)

@@ -304,7 +304,7 @@ class _Page:
 
     def _cost(self, arm: str) -> list[str]:
         """A row: seconds of an iteration, of start and validation, hours in all."""
-        pattern = rf'(\d+_)?{re.escape(arm)}_(\d+x|trunk|pretraining)'
+        pattern = rf'(\d+_)?{re.escape(arm)}_(\d+x|pretraining)'
         runs = [run for run in self.found['runs'] if re.fullmatch(pattern, run['name'])]
         runs = [run for run in runs if 'train_seconds' in run]
         if not runs:

@@ -1,7 +1,7 @@
 """What is trained to answer the question: arms, parts of the data, lengths and seeds in a budget.
 
-All runs of an arm, a part and a seed share a run at the constant rate, from which the lengths
-branch off (:mod:`mmscratch.study.schedule`). A seed stands for weights, order and the images that
+The shorter lengths of an arm, a part and a seed branch off from the run of the longest
+(:mod:`mmscratch.study.schedule`). A seed stands for weights, order and the images that
 are drawn, so that the spread of the seeds has all three.
 """
 
@@ -22,7 +22,7 @@ from mmscratch.errors import InputError
 from mmscratch.study.decide.arm import OWN, Arm
 from mmscratch.study.pretraining_run import PretrainingRun
 from mmscratch.study.run import SHARED_CORES, Data, Options, Run, subset
-from mmscratch.study.schedule import CONSTANT, Schedule
+from mmscratch.study.schedule import Schedule
 
 # The plans to choose from, the best first: seeds, parts, lengths. The first that leaves enough
 # iterations is taken. One length would tell nothing of more iterations.
@@ -152,26 +152,23 @@ class Plan:
 
     def of(self, arm: Arm, part: int, seed: int) -> list[Run]:
         """The lengths of an arm on a part, the shortest first."""
-        options = _options(arm, self.schedule.one, part, seed)
-        run = Run(
-            f'{part}_{arm.name}',
+        *shorter, longest = self.lengths
+        options = _options(arm, self.one, part, seed)
+        whole = Run(
+            self.name(arm.name, part, longest),
             arm.config,
             seed,
             self.data,
-            options,
+            options + self.schedule.whole_with_branch_points(longest, self.lengths[0]),
             arguments=self.arguments(arm),
         )
         if arm.name == OWN:
-            iterations = self.lengths[-1] * self.one
-            run = replace(run, weights=self._pretraining(arm, seed, iterations))
-        schedule, longest = self.schedule, self.lengths[-1]
-        if len(self.lengths) == 1:
-            options += schedule.whole(longest, longest)
-            return [replace(run, name=self.name(arm.name, part, longest), options=options)]
-        trunk = schedule.trunk(run, self.lengths[0], longest, schedule.branch_point(longest))
-        return [
-            schedule.branch(self.name(arm.name, part, n), n, trunk, options) for n in self.lengths
+            iterations = longest * self.one
+            whole = replace(whole, weights=self._pretraining(arm, seed, iterations))
+        branches = [
+            self.schedule.branch(self.name(arm.name, part, n), n, whole, options) for n in shorter
         ]
+        return [*branches, whole]
 
     def name(self, arm: str, part: int, length: int) -> str:
         """The name of a run, whatever its seed."""
@@ -351,18 +348,18 @@ def costs(plan: Plan, cost: Cost) -> dict[str, tuple[float, str]]:
 
     They are in the order of their turns.
     """
-    schedule, iterations = plan.schedule, plan.lengths[-1] * plan.one
+    *shorter, longest = plan.lengths
+    iterations, branch = longest * plan.one, plan.schedule.first_drop + 1
     found = {}
     for arm, part, seed in plan.turns:
         step, own = cost.step[arm.name], ''
         if arm.name == OWN:
             own = f'{OWN}_pretraining_seed{seed}'
             found[own] = iterations * cost.pretraining, ''
-        trunk = f'{part}_{arm.name}{CONSTANT}_seed{seed}'
-        found[trunk] = schedule.branch_point(plan.lengths[-1]) * step + cost.rest, own
-        for n in plan.lengths:
-            branch = (schedule.first_drop + 1) * step + cost.rest
-            found[f'{plan.name(arm.name, part, n)}_seed{seed}'] = branch, trunk
+        whole = f'{plan.name(arm.name, part, longest)}_seed{seed}'
+        found[whole] = iterations * step + cost.rest, own
+        for n in shorter:
+            found[f'{plan.name(arm.name, part, n)}_seed{seed}'] = branch * step + cost.rest, whole
     return found
 
 

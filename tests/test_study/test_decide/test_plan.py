@@ -47,11 +47,8 @@ def test_a_large_budget_gives_longer_schedules_and_then_seeds():
 
 def test_the_cost_is_that_of_the_runs():
     made = laid_out(3)
-    runs = {run.label: run for run in made.runs}
-    trunks = {run.parent.label: run.parent for run in runs.values()}
-    steps = sum(run.iterations for run in (*runs.values(), *trunks.values()))
-    starts = len(runs) + len(trunks)
-    assert seconds_of(made, COST) == pytest.approx(steps * 0.5 + starts * 15)
+    steps = sum(run.iterations for run in made.runs)
+    assert seconds_of(made, COST) == pytest.approx(steps * 0.5 + len(made.runs) * 15)
 
 
 def test_the_time_left_follows_the_pace_of_the_runs():
@@ -96,20 +93,21 @@ def test_a_budget_that_tells_nothing_is_refused():
 
 def test_a_run_and_what_it_needs_fit_however_many_run_at_a_time():
     few, many = (laid_out(0.25, jobs) for jobs in (8, 500))
-    longest = many.lengths[-1] * many.one
-    assert longest * 0.5 + 2 * 15 <= 0.25 * 3600 * plan.PLANNED
-    assert plan.wall_seconds(many, COST, 500) == pytest.approx(longest * 0.5 + 2 * 15)
+    whole, branch = many.lengths[-1] * many.one, many.schedule.first_drop + 1
+    longest = (whole + branch) * 0.5 + 2 * 15
+    assert longest <= 0.25 * 3600 * plan.PLANNED
+    assert plan.wall_seconds(many, COST, 500) == pytest.approx(longest)
     assert plan.wall_seconds(few, COST, 1) == pytest.approx(seconds_of(few, COST))
 
 
 def test_runs_that_wait_for_others_leave_jobs_idle():
-    """Of three trunks the third is trained beside nothing: it comes after the first branches."""
+    """Of three longest runs the third is trained beside nothing: two branches have their turn."""
     made = replace(laid_out(3), parts=(100,), lengths=(1, 2), one=90, seeds=3)
     made = replace(made, arms=made.arms[:1])
-    trunk, branch = 119 * 0.5 + 15, 61 * 0.5 + 15
-    assert plan.wall_seconds(made, COST, 2) == pytest.approx(2 * trunk + 3 * branch)
+    whole, branch = 180 * 0.5 + 15, 61 * 0.5 + 15
+    assert plan.wall_seconds(made, COST, 2) == pytest.approx(2 * (whole + branch))
     late = replace(COST, probing=100)
-    assert plan.wall_seconds(made, late, 2) == pytest.approx(100 + 2 * trunk + 3 * branch)
+    assert plan.wall_seconds(made, late, 2) == pytest.approx(100 + 2 * (whole + branch))
 
 
 def test_the_final_detector_gets_the_drops_that_were_measured():
