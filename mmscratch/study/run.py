@@ -177,14 +177,15 @@ class Run:
         begins with. Names of modules, files and folders do not count, nor what is logged, saved and
         drawn. The recipe of the data set, with the version of the drawing, stands for the data.
         """
+        cfg = self.load()
         parts = [
-            json.dumps(meaning(self.load().to_dict()), sort_keys=True, default=str),
+            json.dumps(meaning(cfg.to_dict()), sort_keys=True, default=str),
             self.data.recipe,
             str(self.seed),
             *(run.key for run in self.needs),
             str(self.begin),
             *self.arguments,
-            *([self.load().load_from] if self.load().get('load_from') else []),
+            *([cfg.load_from] if cfg.get('load_from') else []),
         ]
         return hashlib.sha256('\0'.join(parts).encode()).hexdigest()
 
