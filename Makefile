@@ -40,7 +40,7 @@ demo: data/shapes
 		$(if $(wildcard work_dirs/demo/last_checkpoint),--resume)
 	@echo "See work_dirs/demo: curves.png, pictures/, metrics.json"
 
-BUDGET ?= 12m
+BUDGET ?= 15m
 
 # goes on where it was interrupted
 decide: data/shapes

@@ -40,7 +40,7 @@ SMALLEST = 1 / 8
 FEWEST_IMAGES = 8
 # Shares of the config's own iterations: enough at the longest schedule, and the least that may
 # tell something
-ENOUGH, LEAST = 0.5, 0.15
+ENOUGH, LEAST = 0.5, 0.1
 # and the most: how long to train is part of the question
 MOST_ITERATIONS = 16
 # Share of the budget that is planned; machines have slow hours
@@ -336,7 +336,9 @@ def lay_out(
             return make(seeds, number, lengths, one)
     seeds, number, lengths = CHOICES[-1]
     smallest = make(seeds, number, lengths, math.ceil(LEAST * iterations / lengths[-1]))
-    needed = as_budget(wall_seconds(smallest, cost, jobs) / PLANNED)
+    if (takes := wall_seconds(smallest, cost, jobs)) <= seconds:
+        return smallest  # without a reserve; what is then missing is told
+    needed = as_budget(takes / PLANNED)
     raise InputError(
         f'--budget: the smallest plan that can tell something takes {needed} with {jobs} runs at a '
         f'time: {describe(smallest)}; give --budget {needed}, or smaller images with --scale'

@@ -91,6 +91,15 @@ def test_a_budget_that_tells_nothing_is_refused():
     assert laid_out(minutes / 60)
 
 
+def test_the_smallest_plan_takes_all_of_the_budget():
+    with pytest.raises(InputError) as refused:
+        laid_out(0.1)
+    minutes = int(str(refused.value).split('--budget ')[1].split('m')[0])
+    smallest = laid_out(plan.PLANNED * (minutes + 1) / 60)
+    assert smallest.lengths[-1] * smallest.one == plan.LEAST * 1200
+    assert smallest.seeds == len(smallest.parts) == len(smallest.lengths) == 2
+
+
 def test_a_run_and_what_it_needs_fit_however_many_run_at_a_time():
     few, many = (laid_out(0.25, jobs) for jobs in (8, 500))
     whole, branch = many.lengths[-1] * many.one, many.schedule.first_drop + 1
