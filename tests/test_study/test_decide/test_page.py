@@ -266,9 +266,9 @@ def test_a_page_says_that_the_budget_is_spent(decided):
 
 
 def test_the_time_left_is_that_of_the_runs_so_far(decided):
-    """They took 600 seconds, and a bit more than a quarter of what the plan takes by the probe."""
+    """They took 600 seconds, and are half of the plan."""
     seen = words(page.write(decided(8)).read_text())
-    assert 'The others take about 0.5 hours.' in seen
+    assert 'The others take about 0.2 hours.' in seen
 
 
 def test_a_folder_without_decision_is_refused(tmp_path):
