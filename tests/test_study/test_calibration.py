@@ -127,6 +127,12 @@ def test_a_claim_of_which_runs_are_missing_shows_the_rows_that_are_there(tmp_pat
     assert '| drawn00 | ' not in (tmp_path / 'README.md').read_text()
 
 
+def test_one_seed_of_all_runs_is_told():
+    one = {name: rows[:1] for name, rows in made_up(5.0).items()}
+    for judge in (judges.covers, judges.covers_with_chosen_misfit, judges.signs):
+        assert judge(one, 'drawn') == judges.NOTHING
+
+
 @pytest.fixture
 def boards(tmp_path, monkeypatch) -> None:
     """A decision saw 50 and 100 of 400 images, where pretrained leads by 8 AP after 2x."""

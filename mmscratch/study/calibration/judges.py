@@ -30,6 +30,7 @@ SURE = 0.9
 BOARDS = SOURCES['deeppcb'].images[0]
 # Deviations of the law that are tried, in AP
 MISFITS = np.arange(0, 6, 0.1)
+NOTHING = Verdict(OPEN, 'no data set has all its runs yet')
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,8 @@ def covers_with_chosen_misfit(results: Results, part: str) -> Verdict:
     """
     found = predictions(results, part)
     verdict = _coverage(found)
+    if not found:
+        return verdict
     chosen = [_likeliest_misfit(found[:i] + found[i + 1 :]) for i in range(len(found))]
     held = sum(_holds(each, misfit) for each, misfit in zip(found, chosen))
     numbers = (
@@ -202,6 +205,8 @@ def covers_decisions(results: Results) -> Verdict:
 
 
 def _coverage(found: list[Prediction]) -> Verdict:
+    if not found:
+        return NOTHING
     held, number = sum(each.held for each in found), len(found)
     width = mean(each.gap.high - each.gap.low for each in found)
     off = mean(abs(each.gap.middle - each.measured) for each in found)
@@ -218,6 +223,8 @@ def _coverage(found: list[Prediction]) -> Verdict:
 def signs(results: Results, part: str) -> Verdict:
     """Whether decide says more often who is ahead than two rules do that look at no run."""
     found = predictions(results, part)
+    if not found:
+        return NOTHING
     right, brier = _ways(found)
     numbers = '; '.join(
         f'{way} is right in {100 * right[way]:.0f} %, Brier score {brier[way]:.3f}' for way in right
