@@ -30,6 +30,7 @@ SURE = 0.9
 BOARDS = SOURCES['deeppcb'].images[0]
 # Deviations of the law that are tried, in AP
 MISFITS = np.arange(0, 6, 0.1)
+# of a study that was stopped before its second seed
 NOTHING = Verdict(OPEN, 'no data set has all its runs yet')
 
 
