@@ -72,7 +72,9 @@ class Executor:
         with self.locked(), ProgressBar(total=total, desc='iterations', smoothing=0) as progress:
             try:
                 while (waiting or self._running) and time.monotonic() < stop:
-                    ended = [*self._start(waiting, failed), *self._collect(failed)]
+                    ended = self._collect(failed)
+                    # before watch is called, which may take seconds
+                    ended += self._start(waiting, failed)
                     watch([(run, failed.get(run.label, '')) for run in ended])
                     running = self._running.values()
                     left = sum(run.iterations for run in (*waiting, *running))

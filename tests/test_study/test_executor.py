@@ -94,6 +94,18 @@ def test_runs_wait_for_what_they_need_and_faults_are_told(tmp_path, run_of):
     assert study.missing([second, later]) == [broken, later]
 
 
+def test_the_next_run_starts_before_the_end_of_another_is_told(tmp_path, run_of):
+    study = executor(tmp_path, LocalLauncher(1))
+    first, second = run_of('first', ''), run_of('second', '')
+    started = {}
+
+    def watch(ends):
+        started.update({run: study.folder(second).exists() for run, _ in ends})
+
+    study.execute([first, second], watch=watch)
+    assert started == {first: True, second: True}
+
+
 def test_the_progress_counts_iterations_of_runs_that_go_on(tmp_path, run_of):
     run = run_of('branch', '', begin=30, iterations=20)
     assert run.logged(tmp_path) == 0
