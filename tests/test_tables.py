@@ -36,14 +36,6 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
         dict(zip(METRICS, values)) for values in ((1.5, 1200.4, 3), (2.5, 1100, 4), (1, 1e3, 5))
     ]
     (tmp_path / 'results/speed/dsod_ssd.json').write_text(json.dumps(dict(rounds=dict(a=speed))))
-    gpu = {
-        'mmscratch bf16': dict(batch=2, images_per_second=[30, 20, 40], memory_mb=900),
-        'mmdetection bf16': dict(batch=2, images_per_second=[], error='RuntimeError'),
-        'torchvision bf16': dict(batch=2, images_per_second=[20, 26]),
-    }
-    (tmp_path / 'results/speed/gpu.json').write_text(
-        json.dumps({run: dict(steps=gpu) for run in ('before_speedups', 'with_speedups')})
-    )
     measured = dict(not_loaded={'c': 'package x'}, models=[])
     (tmp_path / 'results/mmdet_configs.json').write_text(json.dumps(measured))
     sizes = dict(part='val', images=5000, n_detections=500000)
@@ -76,7 +68,7 @@ def checkout(tmp_path, tables, monkeypatch) -> Path:
     monkeypatch.setattr(tables, 'long_run_table', str)
     monkeypatch.setattr(tables, 'demo_table', str)
     monkeypatch.setattr(tables, 'reliability_table', str)
-    monkeypatch.setattr(tables, 'cpu_table', lambda name, make: name)
+    monkeypatch.setattr(tables, 'suite_table', lambda name, make: name)
     monkeypatch.setattr(tables.recipes, 'cost_rows', lambda files: [['config', *'abc']])
     (tmp_path / 'model-index.yml').write_text('Import: [configs/scratch/metafile.yml]\n')
     index(tmp_path, [entry('scratch/a'), entry('pretrained/a'), entry('scratch/b')])
@@ -118,14 +110,6 @@ def test_twins_share_a_row_and_a_label_is_written_once(tables, checkout):
 def test_speeds_are_medians_with_lowest_and_highest(tables, checkout):
     [row] = rows(tables.speed_table())
     assert row == ['a', '1.5 (1 to 2.5)', '1,100 (1,000 to 1,200)', '4 (3 to 5)']
-
-
-def test_speeds_on_a_gpu_have_ratios_to_those_of_peers(tables, checkout):
-    assert rows(tables.gpu_table('with_speedups')) == [
-        ['mmscratch bf16', '30.0', '20.0', '40.0', '-', '1.30', '900'],
-        ['mmdetection bf16', 'failed', '-', '-', '-', '-', '-'],
-        ['torchvision bf16', '23.0', '20.0', '26.0', '-', '1.00', '-'],
-    ]
 
 
 def test_evaluations_have_ratios_to_pycocotools(tables, checkout):

@@ -203,12 +203,6 @@ def speed_table() -> str:
     return markdown(speed_rows(measured['rounds']), 'lrrr')
 
 
-def gpu_table(run: str) -> str:
-    """What a run of tools/analysis/benchmark.py --suite gpu measured of training steps."""
-    measured = json.loads((ROOT / 'results/speed/gpu.json').read_text())
-    return markdown(steps.rows(measured[run]['steps']), 'lrrrrrr')
-
-
 def demo_table() -> str:
     """The demo before and after it became fast."""
     files = sorted((ROOT / 'results/demo').glob('seed*.json'))
@@ -236,7 +230,7 @@ def evaluation_table() -> str:
     return markdown([header, *cells, *more], 'll' + 'r' * (len(header) - 2))
 
 
-def cpu_table(name: str, make: Callable[[dict[str, Any]], list[list[str]]]) -> str:
+def suite_table(name: str, make: Callable[[dict[str, Any]], list[list[str]]]) -> str:
     """What tools/analysis/benchmark.py --suite NAME measured."""
     rows = make(json.loads((ROOT / f'results/speed/{name}.json').read_text()))
     return markdown(rows, 'l' + 'r' * (len(rows[0]) - 1))
@@ -364,11 +358,9 @@ def tables() -> list[tuple[str, str, Any]]:
     found.append(('results/speed/README.md', line, demo_table))
     line = '<!-- table of evaluation: tools/tables.py -->'
     found.append(('results/speed/README.md', line, evaluation_table))
-    for run in ('before_speedups', 'with_speedups'):
-        line = f'<!-- table of {run}: tools/tables.py -->'
-        found.append(('results/speed/README.md', line, functools.partial(gpu_table, run)))
     for text, name, rows in (
         ('steps on a CPU', 'cpu', cpu_steps.rows),
+        ('steps on a GPU', 'gpu', steps.rows),
         ('loading', 'loading', loading.rows),
         ('steps of loading', 'loading', loading.stage_rows),
         ('decoders', 'loading', loading.decoder_rows),
@@ -376,7 +368,7 @@ def tables() -> list[tuple[str, str, Any]]:
         ("a worker's memory", 'start', start.memory_rows),
     ):
         line = f'<!-- table of {text}: tools/tables.py -->'
-        found.append(('results/speed/README.md', line, functools.partial(cpu_table, name, rows)))
+        found.append(('results/speed/README.md', line, functools.partial(suite_table, name, rows)))
     for kind in ('runs', 'tried', 'cost'):
         line = f'<!-- table of fast {kind}: tools/tables.py -->'
         found.append(('results/speed/README.md', line, functools.partial(fast_table, kind)))

@@ -95,6 +95,7 @@ def measure(
     for _ in range(1 if tiny else 12):
         for name, stepper in steppers.items():
             if time.monotonic() > end and numbers[name]['images_per_second']:
+                yield numbers
                 return
             speed = images_per_second(stepper, 1 if tiny else 6 if stepper.variant.batch < 8 else 3)
             numbers[name]['images_per_second'].append(round(speed, 2))
@@ -118,11 +119,12 @@ def images_per_second(stepper: Stepper, steps: int) -> float:
     return stepper.variant.batch * steps / (time.perf_counter() - begin)
 
 
-def rows(numbers: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """The cells of a table of what :func:`measure` yielded, header first.
+def rows(record: dict[str, Any]) -> list[list[str]]:
+    """The cells of a table of a record whose ``steps`` :func:`measure` yielded, header first.
 
     Ratios are those of medians, to the peer with the same format and batch.
     """
+    numbers: dict[str, dict[str, Any]] = record.get('steps', {})
     peers = 'mmdetection', 'torchvision'
     cells = [['model', 'images/s', 'lowest', 'highest', *(f'/ {peer}' for peer in peers), 'MB']]
     for name, own in numbers.items():

@@ -127,7 +127,7 @@ def run_gpu(args: argparse.Namespace) -> None:
             for numbers in measured[part]:
                 write(args.out, record | {part: numbers})
             record[part] = numbers
-    print_table(steps.rows(record.get('steps', {})))
+    print_table(steps.rows(record))
 
 
 def run_on_cpu(args: argparse.Namespace) -> None:
