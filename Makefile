@@ -42,9 +42,9 @@ demo: data/shapes
 
 BUDGET ?= 15m
 
-# goes on where it was interrupted
+# goes on where it was interrupted; another budget has a folder of its own, since a plan keeps its schedules
 decide: data/shapes
-	$(RUN) tools/decide.py --data data/shapes --images 250 --budget $(BUDGET)
+	$(RUN) tools/decide.py --data data/shapes --images 250 --budget $(BUDGET) --out work_dirs/decide/shapes_$(BUDGET)
 
 CLAIM ?=
 SEEDS ?= 3
