@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.registry import MODELS, TRANSFORMS
 from mmengine.config import Config, ConfigDict
@@ -31,6 +32,11 @@ LEAVES = sorted(
     path for folder in ('scratch', 'pretrained', 'dsod') for path in CONFIGS.glob(f'{folder}/*.py')
 )
 IDS = [f'{path.parent.name}/{path.stem}' for path in LEAVES]
+METADATA = {
+    CONFIGS.parent / entry['Config']: entry['Metadata']
+    for file in yaml.safe_load((CONFIGS.parent / 'model-index.yml').read_text())['Import']
+    for entry in yaml.safe_load((CONFIGS.parent / file).read_text())['Models']
+}
 NORMS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._BatchNorm)
 
 # configs/README.md explains it
@@ -188,7 +194,7 @@ def test_name_fits_the_grammar_and_says_what_the_config_is(leaf):
     if name['pixels']:
         sizes = [step.scale for step in transforms(cfg) if step.type == 'Resize']
         assert set(sizes) == {(int(name['pixels']),) * 2}
-    assert cfg.train_cfg.max_iters == iterations(name)
+    assert cfg.train_cfg.max_iters == iterations(name) == METADATA[leaf]['Iterations']
     sampler = cfg.train_dataloader.sampler
     if name['data'] in SUBSETS:
         assert (sampler.subset, sampler.subset_seed) == (SUBSETS[name['data']], 0)

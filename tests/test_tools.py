@@ -21,7 +21,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmscratch.benchmark import demo, evaluation
+from mmscratch.benchmark import evaluation
 from mmscratch.config.batch_plan import plan_batch
 from mmscratch.data.samplers.subset import choose_ids, read_ids
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
@@ -819,13 +819,10 @@ def test_configs_are_timed_side_by_side(run_tool, run_forked, tmp_path):
     assert re.search(r'^error: nothing\.py: ', error, re.M)
 
 
-def test_the_suite_for_a_gpu_tries_itself_out(run_tool, run_forked, tmp_path):
-    def prepare() -> None:
-        demo.subprocess = SimpleNamespace(run=run_forked)
-
+def test_the_suite_for_a_gpu_tries_itself_out(run_tool, tmp_path):
     out = tmp_path / 'gpu.json'
     suite = ('analysis/benchmark.py', '--suite', 'gpu', '--device', 'cpu')
-    printed = run_tool(*suite, '--tiny', '--out', out, prepare=prepare)
+    printed = run_tool(*suite, '--tiny', '--out', out)
     record = json.loads(out.read_text())
     assert set(record['steps']) == {'mmscratch', 'mmscratch bf16', 'mmdetection', 'torchvision'}
     for name, numbers in record['steps'].items():
@@ -834,11 +831,6 @@ def test_the_suite_for_a_gpu_tries_itself_out(run_tool, run_forked, tmp_path):
         assert min(numbers['images_per_second']) > 0
         assert len(numbers['stages_ms']) == 7
     assert record['steps']['mmscratch']['profile']['calls']['aten::item'] > 0
-    runs = record['shapes']
-    assert list(runs) == [f'float32{run}' for run in ('', '_resumed', '_test', '_infer')]
-    for run in runs.values():
-        assert run['status'] == 0, run
-    assert runs['float32_resumed']['bbox_mAP'] == runs['float32_test']['bbox_mAP']
 
 
 def test_the_suite_for_evaluation_tries_itself_out(run_tool, tmp_path):
@@ -862,11 +854,10 @@ def test_the_suite_for_evaluation_tries_itself_out(run_tool, tmp_path):
 
 
 def test_the_suites_for_a_cpu_try_themselves_out(run_tool, tmp_path):
-    for suite in ('loading', 'start', 'long', 'recipes'):
+    for suite, tables in (('loading', 3), ('start', 2), ('long', 1)):
         out = tmp_path / f'{suite}.json'
         once = ['--suite', suite, '--tiny', '--rounds', '1', '--out', out]
         printed = run_tool('analysis/benchmark.py', *once)
-        tables = dict(loading=3, start=2, long=1, recipes=1)[suite]
         assert printed.count('| --- |') == tables
     record = json.loads((tmp_path / 'loading.json').read_text())
     assert record['decoders']['opencv']['equal']

@@ -5,7 +5,7 @@
 
 The README beside each metafile of model-index.yml lists the configs of that metafile in its order,
 and what others report for them. README.md lists the runs of results/: the metrics.json of a row's
-seeds are results/NAME/seed*.json. tools/analysis/benchmark.py wrote results/speed/, and
+seeds are results/NAME/seed*.json. tools/analysis/benchmark.py wrote most of results/speed/, and
 tools/analysis/mmdet_configs.py results/mmdet_configs.json. The table of the package has the first
 line of each part.
 """

@@ -1,4 +1,4 @@
-"""Training steps of the demo on CPU cores, with each speed-up for a CPU alone.
+"""Training steps of a small Mask R-CNN on CPU cores, with each speed-up for a CPU alone.
 
 Each variant has processes of its own, which wait while another one is timed.
 """
@@ -18,12 +18,12 @@ from typing import Any
 
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 
-DEMO = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
+CONFIG = 'configs/scratch/mask_rcnn_r18_gn_600i_shapes.py'
 BATCH = 8
 # in a turn, after one that isn't counted
 STEPS = 6
 # `make data/shapes`
-DEMO_SHAPES = ShapesConfig(
+SHAPES = ShapesConfig(
     size=128, classes=3, objects=(1, 4), object_size=(0.4, 0.7), rotation=0, occlusion=0.1
 )
 BUSY = 'while True: pass'
@@ -61,14 +61,14 @@ VARIANTS = {
     'today, compiled': CpuVariant(options=('compiled',)),
     'today, bfloat16': CpuVariant(options=('bfloat16',)),
 }
-TINY = ('before', 'today', 'today, two processes of one thread')
+TINY = ('before', 'today, two processes of one thread')
 
 
 def measure(folder: Path, tiny: bool, rounds: int = 5) -> Iterator[dict[str, Any]]:
     """Time ``VARIANTS`` in turns, on a quiet machine and beside another busy process.
 
     Args:
-        folder: gets the demo's images.
+        folder: gets the images.
         tiny: one step of a few variants, for a test of the suite itself.
         rounds: how often each variant has its turn.
 
@@ -76,7 +76,7 @@ def measure(folder: Path, tiny: bool, rounds: int = 5) -> Iterator[dict[str, Any
         All numbers so far, as ``variants``. Of each ``quiet`` and ``busy``: for each round, the
         median seconds of a step. One that fails has its ``error``.
     """
-    generate(folder / 'data', DEMO_SHAPES, dict(train=4 * BATCH, val=1), progress=False)
+    generate(folder / 'data', SHAPES, dict(train=4 * BATCH, val=1), progress=False)
     numbers: dict[str, dict[str, Any]] = {}
     workers: dict[str, list[subprocess.Popen]] = {}
     try:
@@ -99,7 +99,7 @@ def measure(folder: Path, tiny: bool, rounds: int = 5) -> Iterator[dict[str, Any
         for processes in workers.values():
             for process in processes:
                 process.kill()
-                process.wait()
+                process.communicate()
 
 
 def _start(variant: CpuVariant, folder: Path, group: str) -> list[subprocess.Popen]:
@@ -188,7 +188,7 @@ def _serve(job: dict[str, Any]) -> None:
     replies, sys.stdout = sys.stdout, sys.stderr
     MMLogger.get_instance('mmengine').setLevel('ERROR')
     torch.manual_seed(0)
-    cfg = speed.load(DEMO, Path(job['data']))
+    cfg = speed.load(CONFIG, Path(job['data']))
     images = DATASETS.build(cfg.train_dataloader.dataset)
     size = BATCH // job['processes']
     batches = [

@@ -20,6 +20,7 @@ from mmscratch.benchmark.stepper import (
     batches,
     wrapped,
 )
+from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.models import speedups
 
 MODELS = {
@@ -40,26 +41,30 @@ VARIANTS = {
     for suffix, how in FORMATS.items()
     for name, variant in MODELS.items()
 } | {f'mmscratch bf16, {part} alone': Variant(bf16=True, faster=(part,)) for part in speedups.PARTS}
+# as many objects as COCO's images have
+WIDE = ShapesConfig(size=(640, 384), objects=(4, 10), object_size=(0.1, 0.6))
 PROFILED = ('mmscratch', 'mmscratch bf16', 'mmdetection', 'torchvision')
 
 
 def measure(
-    folder: Path, device: str, tiny: bool, seconds: float
-) -> Iterator[dict[str, dict[str, Any]]]:
-    """Time ``VARIANTS`` in turns, in at most 12 rounds, for about so many seconds.
+    folder: Path, tiny: bool, rounds: int, device: str, seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Time ``VARIANTS`` in turns, on drawn images of COCO's size, for about so many seconds.
 
     Args:
-        folder: images in COCO layout.
-        device: ``cuda`` or ``cpu``.
+        folder: an empty one.
         tiny: small models and one step of each, for a test of the suite itself.
+        rounds: at most.
+        device: ``cuda`` or ``cpu``.
         seconds: after which neither a model nor a step is begun.
 
     Yields:
-        All numbers so far. Of each variant: ``batch``; ``images_per_second`` of every round;
-        ``build_seconds`` of model and first step; ``memory_mb``, the most that torch allocated for
-        model and step; ``stages_ms``, each waited for; of a few ``profile``. One that fails has its
-        ``error`` in place of them.
+        All numbers so far, in ``steps``. Of each variant: ``batch``; ``images_per_second`` of every
+        round; ``build_seconds`` of model and first step; ``memory_mb``, the most that torch
+        allocated for model and step; ``stages_ms``, each waited for; of a few ``profile``. One that
+        fails has its ``error`` in place of them.
     """
+    generate(folder, WIDE, dict(train=4 if tiny else 32, val=1), progress=False)
     end = time.monotonic() + seconds
     images: dict[int, list[dict]] = {}
     steppers: dict[str, Stepper] = {}
@@ -91,15 +96,15 @@ def measure(
         # an operator may fail in any way
         except Exception as error:
             own['error'] = f'{type(error).__name__}: {error}'[:2000]
-        yield numbers
-    for _ in range(1 if tiny else 12):
+        yield dict(steps=numbers)
+    for _ in range(1 if tiny else rounds):
         for name, stepper in steppers.items():
             if time.monotonic() > end and numbers[name]['images_per_second']:
-                yield numbers
+                yield dict(steps=numbers)
                 return
             speed = images_per_second(stepper, 1 if tiny else 6 if stepper.variant.batch < 8 else 3)
             numbers[name]['images_per_second'].append(round(speed, 2))
-        yield numbers
+        yield dict(steps=numbers)
 
 
 def wait() -> None:

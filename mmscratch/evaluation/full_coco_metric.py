@@ -25,9 +25,6 @@ def coco_numbers(proposal_nums: Sequence[int] = PROPOSAL_NUMS) -> tuple[str, ...
     return ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l', *recalls)
 
 
-COCO_NUMBERS = coco_numbers()
-
-
 @METRICS.register_module()
 class FullCocoMetric(CocoMetric):
     """``CocoMetric`` that reports what the COCO server reports.

@@ -42,7 +42,9 @@ class KeypointRCNNHead(BaseModule):
         num_convs: number of 3x3 convs.
         in_channels: channels of the RoI's features.
         conv_out_channels: channels of the convs.
+        norm_cfg: of the convs; none by default.
         loss_keypoint: softmax cross entropy over M x M classes, with ``avg_factor``.
+        init_cfg: of MMEngine.
     """
 
     def __init__(
@@ -51,7 +53,6 @@ class KeypointRCNNHead(BaseModule):
         num_convs: int = 8,
         in_channels: int = 256,
         conv_out_channels: int = 512,
-        conv_cfg: OptConfigType = None,
         norm_cfg: OptConfigType = None,
         loss_keypoint: ConfigType = dict(type='CrossEntropyLoss', loss_weight=1.0),  # noqa: B006
         init_cfg: OptMultiConfig = dict(type='Kaiming', layer=['Conv2d', 'ConvTranspose2d']),  # noqa: B006
@@ -61,7 +62,7 @@ class KeypointRCNNHead(BaseModule):
         channels = [in_channels] + [conv_out_channels] * num_convs
         self.convs = nn.Sequential(
             *(
-                ConvModule(before, after, 3, padding=1, conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+                ConvModule(before, after, 3, padding=1, norm_cfg=norm_cfg)
                 for before, after in itertools.pairwise(channels)
             )
         )

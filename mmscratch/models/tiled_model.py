@@ -24,7 +24,8 @@ class TiledModel(BaseTTAModel):
     An object larger than the tiles' overlap may stay in parts.
 
     Masks become COCO's RLE of the whole image, a list of dicts with ``size`` and ``counts``, since
-    bitmaps of 4000 x 4000 pixels would take 16 MB each. The limit ``max_per_img`` is one of a tile.
+    bitmaps of 4000 x 4000 pixels would take 16 MB each. ``max_per_img`` limits each tile, not
+    the image.
 
     Args:
         module: any detector.

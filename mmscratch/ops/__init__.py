@@ -1,1 +1,1 @@
-"""mmcv's compiled operators, from torchvision's kernels."""
+"""mmcv's compiled operators, by torchvision's kernels or plain PyTorch."""

@@ -44,7 +44,10 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Handle ``SIGNALS`` within: the first raises KeyboardInterrupt, unless :func:`save_first`."""
+    """Handle ``SIGNALS`` within.
+
+    The first raises KeyboardInterrupt, or after :func:`save_first` is noted alone.
+    """
     global _received, _saves, _ending
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:

@@ -13,8 +13,10 @@ CONSTANT = '_trunk'
 class Schedule:
     """The Nx of the paper's section 3: N times ``one`` iterations, and two drops of the rate.
 
-    All lengths of one initialization and seed share a run at the constant rate (``trunk``), and
-    branch off from its checkpoints. A schedule that branches off equals one in one go, bit for bit.
+    All lengths of one initialization and seed share a run, and branch off from its checkpoints
+    before their first drops. It is one at the constant rate (``trunk``), or the longest schedule
+    itself (``whole_with_branch_points``). A schedule that branches off equals one in one go, bit
+    for bit.
 
     Args:
         one: iterations of 1x; the paper has 90,000.
@@ -64,13 +66,13 @@ class Schedule:
     def branch(
         self, name: str, length: int, parent: Run, options: Options = (), drop_at: int = 0
     ) -> Run:
-        """The end of ``length`` x, from the trunk's checkpoint before the first drop.
+        """The end of ``length`` x, from the parent's checkpoint before the first drop.
 
         Args:
             name: of the new run.
             length: N of Nx.
-            parent: the trunk.
-            options: those that the trunk was made with.
+            parent: the run that is shared.
+            options: those that the parent was made with.
             drop_at: another length, at whose first drop this one has its own.
         """
         end = length * self.one

@@ -84,7 +84,7 @@ def svg(figure: Figure, name: str, description: str) -> Markup:
 
     Args:
         figure: of matplotlib.
-        name: of letters, one for each figure of a page: it keeps their identifiers apart.
+        name: an identifier, another one for each figure of a page.
         description: what it shows, for those who can't see it.
     """
     file = io.StringIO()

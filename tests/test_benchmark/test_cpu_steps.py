@@ -1,3 +1,5 @@
+import shutil
+
 from mmscratch.benchmark import cpu_steps
 
 
@@ -11,8 +13,7 @@ def test_each_variant_steps_on_a_quiet_and_on_a_busy_machine(tmp_path):
 
 def test_a_process_that_ends_is_a_failed_variant(tmp_path, monkeypatch):
     monkeypatch.setattr(cpu_steps, 'VARIANTS', {'before': cpu_steps.CpuVariant()})
-    # there are no images then
-    monkeypatch.setattr(cpu_steps, 'generate', lambda *_, **__: None)
+    monkeypatch.setattr(cpu_steps.sys, 'executable', shutil.which('false'))
     [numbers] = cpu_steps.measure(tmp_path, tiny=False, rounds=1)
     assert numbers == dict(variants={'before': {'error': 'the process ended'}})
     assert cpu_steps.rows(numbers)[1] == ['before', 'failed', '-', 'failed', '-']

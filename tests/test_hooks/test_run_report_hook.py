@@ -9,14 +9,14 @@ from torch import nn
 
 import mmscratch
 from mmscratch.evaluation.coco_keypoint_metric import KEYPOINT_NUMBERS
-from mmscratch.evaluation.full_coco_metric import COCO_NUMBERS, coco_numbers
+from mmscratch.evaluation.full_coco_metric import coco_numbers
 from mmscratch.hooks.preflight_hook import PreflightHook
 from mmscratch.hooks.run_report_hook import RunReportHook, _git_commit, metrics_table
 from mmscratch.weights import checkpoint  # lets mmengine load what it has saved
 
 
 def metrics(ap: float) -> dict[str, float]:
-    return {f'coco/bbox_{name}': ap for name in COCO_NUMBERS} | {'coco/bbox_AP/disc': ap}
+    return {f'coco/bbox_{name}': ap for name in coco_numbers()} | {'coco/bbox_AP/disc': ap}
 
 
 def fake_runner(work_dir, iteration: int, resume: bool = False) -> SimpleNamespace:
@@ -215,7 +215,7 @@ def test_weights_loaded_for_another_purpose_bring_no_clock(tmp_path):
 
 
 def test_table_is_in_percent_and_leaves_out_what_does_not_exist():
-    numbers = {f'bbox_{name}': 0.4567 for name in COCO_NUMBERS} | {'bbox_mAP_l': -1.0}
+    numbers = {f'bbox_{name}': 0.4567 for name in coco_numbers()} | {'bbox_mAP_l': -1.0}
     lines = metrics_table(numbers).splitlines()
     assert len(lines) == 2
     assert lines[1].split() == ['box'] + ['45.7'] * 5 + ['-'] + ['45.7'] * 6
@@ -223,7 +223,7 @@ def test_table_is_in_percent_and_leaves_out_what_does_not_exist():
 
 @pytest.mark.parametrize('metric', ['bbox', 'segm'])
 def test_table_has_a_row_for_each_kind(metric):
-    numbers = {f'{metric}_{name}': 0.5 for name in COCO_NUMBERS}
+    numbers = {f'{metric}_{name}': 0.5 for name in coco_numbers()}
     assert (
         metrics_table(numbers).splitlines()[1].startswith({'bbox': 'box', 'segm': 'mask'}[metric])
     )
@@ -251,7 +251,7 @@ def test_vocs_number_is_reported_and_the_best_one_kept(tmp_path):
 
 
 def test_keypoints_have_a_table_of_their_own_below():
-    numbers = {f'bbox_{name}': 0.5 for name in COCO_NUMBERS}
+    numbers = {f'bbox_{name}': 0.5 for name in coco_numbers()}
     numbers |= {f'keypoints_{name}': k / 100 for k, name in enumerate(KEYPOINT_NUMBERS)}
     lines = metrics_table(numbers).splitlines()
     assert len(lines) == 4

@@ -8,21 +8,17 @@ own, whose peak memory is told less what it had before the model (on a GPU: what
 Loading of images is not timed. The numbers are medians over the rounds, with the lowest and the
 highest.
 
-    python tools/analysis/benchmark.py --suite gpu --out FILE.json [--parts steps] [--seconds 240]
-
-This measures one GPU, in two parts. Part ``steps`` times training steps of the Mask R-CNNs of this
-project, of MMDetection and of torchvision and of one with frozen BN, in float32 and bfloat16, and
-with each speed-up of ``mmscratch.models.speedups`` alone. Part ``shapes`` trains the demo in both
-formats, resumes, tests and infers. FILE always has what was measured so far.
-
     python tools/analysis/benchmark.py --suite SUITE --out FILE.json
 
-Suites that need no GPU measure
+A suite measures one side of this project. FILE always has what was measured so far.
 
-- ``cpu``: the demo's training steps with each speed-up for a CPU
+- ``cpu``: training steps of the small Mask R-CNN of SHAPES with each speed-up for a CPU
 - ``evaluation``: COCO's evaluation by pycocotools, by faster-coco-eval where it is installed and by
   this project's metrics; boxes and masks of part ``instances``, keypoints of part ``persons``.
   ``--parts val`` has the size of COCO val, with 100 detections an image
+- ``gpu``: training steps of the Mask R-CNNs of this project, of MMDetection and of torchvision and
+  of one with frozen BN, in float32 and bfloat16, and with each speed-up of
+  ``mmscratch.models.speedups`` alone, for about --seconds
 - ``loading``: the loading of training images beside MMDetection's
 - ``long``: memory, open files, threads and processes over 2,000 steps of training, on Linux
 - ``recipes``: training steps of the fast recipe and of 6x, in turns in one process, loading
@@ -44,7 +40,6 @@ from mmengine.logging import MMLogger
 
 from mmscratch.benchmark import (
     cpu_steps,
-    demo,
     evaluation,
     loading,
     long_run,
@@ -52,7 +47,6 @@ from mmscratch.benchmark import (
     start,
     steps,
 )
-from mmscratch.benchmark.cpu_steps import DEMO_SHAPES
 from mmscratch.benchmark.speed import measure, speed_rows
 from mmscratch.config import config_check
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
@@ -61,12 +55,13 @@ from mmscratch.process import circumstances
 from mmscratch.process.progress_bar import ProgressBar
 from mmscratch.study.page import markdown
 
-# of a suite; those that are measured if none is named come first
-PARTS = {'gpu': ['shapes', 'steps'], 'evaluation': ['instances', 'persons', 'val']}
-# suites that need no GPU: what measures, and what makes tables of it
-ON_CPU: dict[str, Any] = dict(
+# of the suite evaluation; those that are measured if none is named come first
+PARTS = ['instances', 'persons', 'val']
+# what measures, and what makes tables of it
+SUITES: dict[str, Any] = dict(
     cpu=(cpu_steps.measure, cpu_steps.rows),
     evaluation=(evaluation.measure, evaluation.rows),
+    gpu=(steps.measure, steps.rows),
     loading=(loading.measure, loading.rows, loading.stage_rows, loading.decoder_rows),
     long=(long_run.measure, long_run.rows),
     recipes=(recipes.measure, recipes.rows),
@@ -79,19 +74,16 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('configs', type=Path, nargs='*', metavar='CONFIG')
-    parser.add_argument('--batch', type=int, default=4, help='images a step (default 4)')
+    parser.add_argument('--batch', type=int, default=4, help='images a step of configs (default 4)')
     parser.add_argument('--rounds', type=int, default=5, help='default 5')
-    parser.add_argument('--steps', type=int, default=3, help='timed in a round (default 3)')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
-    parser.add_argument('--suite', choices=['gpu', *ON_CPU], help='in place of configs')
     parser.add_argument(
-        '--parts',
-        nargs='+',
-        choices=[part for own in PARTS.values() for part in own],
-        help='of --suite',
+        '--steps', type=int, default=3, help='of configs, timed in a round (default 3)'
     )
-    parser.add_argument('--seconds', type=float, default=240, help='for part steps')
-    parser.add_argument('--device', default='cuda', choices=['cuda', 'cpu'], help='of --suite')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='write the numbers as JSON')
+    parser.add_argument('--suite', choices=SUITES, help='in place of configs')
+    parser.add_argument('--parts', nargs='+', choices=PARTS, help='of --suite evaluation')
+    parser.add_argument('--seconds', type=float, default=240, help='of --suite gpu (default 240)')
+    parser.add_argument('--device', default='cuda', choices=['cuda', 'cpu'], help='of --suite gpu')
     parser.add_argument('--tiny', action='store_true', help='try --suite out with small models')
     # one measurement, in the process of its own
     parser.add_argument('--data', type=Path, help=argparse.SUPPRESS)
@@ -104,50 +96,26 @@ def parse_args() -> argparse.Namespace:
         parser.error('--suite writes its numbers to --out FILE')
     if args.suite == 'gpu' and args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--suite gpu needs a GPU, and there is none; --device cpu --tiny tries it out')
-    parts = PARTS.get(args.suite, [])
-    if wrong := set(args.parts or []) - set(parts):
-        parser.error(f'--suite {args.suite} has no part {wrong.pop()}')
-    args.parts = args.parts or parts[:2]
+    if args.parts and args.suite != 'evaluation':
+        parser.error('--parts is of --suite evaluation')
     if len({config.stem for config in args.configs}) < len(args.configs):
         parser.error('two configs of one name: twins cost the same, give one of them')
     return args
 
 
-def run_gpu(args: argparse.Namespace) -> None:
-    """Run the parts of the suite ``gpu`` one after the other, and print the table of the steps."""
-    record: dict[str, Any] = about()
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder)
-        draw(data, args.tiny)
-        measured = dict(
-            shapes=demo.measure(data, args.device, args.tiny),
-            steps=steps.measure(data / 'wide', args.device, args.tiny, args.seconds),
-        )
-        for part in args.parts:
-            for numbers in measured[part]:
-                write(args.out, record | {part: numbers})
-            record[part] = numbers
-    print_table(steps.rows(record))
-
-
-def run_on_cpu(args: argparse.Namespace) -> None:
-    """Measure one of ``ON_CPU``, and print its tables."""
-    measure_suite, *tables = ON_CPU[args.suite]
-    options = dict(parts=args.parts) if args.parts else {}
+def run_suite(args: argparse.Namespace) -> None:
+    """Measure one of ``SUITES``, and print its tables."""
+    measure_suite, *tables = SUITES[args.suite]
+    options = dict(
+        evaluation=dict(parts=args.parts or PARTS[:2]),
+        gpu=dict(device=args.device, seconds=args.seconds),
+    ).get(args.suite, {})
     record: dict[str, Any] = about()
     with tempfile.TemporaryDirectory() as folder:
         for numbers in measure_suite(Path(folder), args.tiny, args.rounds, **options):
             write(args.out, record | numbers)
     for make in tables:
         print_table(make(numbers))
-
-
-def draw(folder: Path, tiny: bool) -> None:
-    """Draw the demo's SHAPES, and images of COCO's size with as many objects as COCO's have."""
-    wide = ShapesConfig(size=(640, 384), objects=(4, 10), object_size=(0.1, 0.6))
-    for name, config, counts in (('shapes', DEMO_SHAPES, (1000, 100)), ('wide', wide, (32, 1))):
-        train, val = (4, 2) if tiny else counts
-        generate(folder / name, config, dict(train=train, val=val), progress=False)
 
 
 def in_own_process(config: Path, data: Path, args: argparse.Namespace) -> dict[str, float]:
@@ -181,7 +149,7 @@ def main() -> None:
     if args.suite:
         # MMEngine logs the rate and the decay of every parameter
         MMLogger.get_instance('mmengine').setLevel('ERROR')
-        run_gpu(args) if args.suite == 'gpu' else run_on_cpu(args)
+        run_suite(args)
         return
     if args.data:
         print(json.dumps(measure(args.configs[0], args.data, args.batch, args.steps)))

@@ -46,7 +46,7 @@ class Prediction:
         sure: the probability that the initialization is ahead.
         measured: the gap of the means of the seeds with all images.
         fitted: the mean and the deviation of the gap, if the law were the truth.
-        outside: the logarithm of how many times the images are of those that decide saw.
+        outside: log(all images / the images that decide saw).
     """
 
     data: str
@@ -108,9 +108,9 @@ def _measured(truth: Plan, results: Results) -> dict[str, float]:
 
 
 @functools.cache
-def of_boards(results: Path = Path('results')) -> list[Prediction]:
+def of_boards() -> list[Prediction]:
     """What 60 and 250 circuit boards tell of all, for each schedule of the study of real images."""
-    runs = collect(real.STUDY.claims, results / real.STUDY.name)
+    runs = collect(real.STUDY.claims, Path('results') / real.STUDY.name)
     amounts = {part: many or BOARDS for part, (data, many, _) in PARTS.items() if data == 'deeppcb'}
     found = []
     for n in LENGTHS:

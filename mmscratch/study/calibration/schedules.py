@@ -52,12 +52,12 @@ class SchedulePrediction:
 
 
 @functools.cache
-def predictions(law: Law = ITERATIONS, results: Path = Path('results')) -> list[SchedulePrediction]:
+def predictions(law: Law = ITERATIONS) -> list[SchedulePrediction]:
     """Of all schedules up to twice as long as the longest of two or more that are seen."""
     return [
         prediction
         for study in STUDIES
-        for data, arms in _by_data(collect(study.claims, results / study.name)).items()
+        for data, arms in _by_data(collect(study.claims, Path('results') / study.name)).items()
         for prediction in _of_data(study.name, data, arms, law)
     ]
 

@@ -1,17 +1,18 @@
 """What is known without training: published comparisons, and those of this project's own study.
 
-A comparison has both initializations trained as long as they gain from it, or as long as it was
-tried.
+Each comparison takes the longest training that was run from both initializations.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from mmscratch.study import page, real
 from mmscratch.study.decide.answer import NEGLIGIBLE
 from mmscratch.study.real import plan as real_plan
+from mmscratch.study.real import summary
 from mmscratch.study.seed_statistics import final
 
 # below so many images ImageNet's weights are ahead: between the paper's 3,500 and 10,000
@@ -71,25 +72,13 @@ def measured(folder: Path = Path('results/real')) -> list[Twins]:
     results = page.collect(real.STUDY.claims, folder) if folder.is_dir() else {}
     found = []
     for part, (dataset, images, title) in real_plan.PARTS.items():
-        for length in (real_plan.LONGER, *reversed(real_plan.LENGTHS)):
-            names = [f'{part}_{arm}_{length}x' for arm in ('pretrained', 'scratch')]
-            if set(names) <= set(results):
-                pretrained, scratch = (
-                    sum(final(results, name)) / len(results[name]) for name in names
-                )
-                number = images or real.data.SOURCES[dataset].images[0]
-                note = f'EfficientNet-Lite0, {results[names[0]][0]["iterations"]:,} iterations'
-                found.append(
-                    Twins(
-                        title.split(' ', 1)[1],
-                        number,
-                        round(pretrained, 1),
-                        round(scratch, 1),
-                        note,
-                        'results/real',
-                    )
-                )
-                break
+        if of_lengths := summary.pairs(results, part):
+            names = of_lengths[max(of_lengths)]
+            pretrained, scratch = (round(mean(final(results, name)), 1) for name in names)
+            number = images or real.data.SOURCES[dataset].images[0]
+            note = f'EfficientNet-Lite0, {results[names[0]][0]["iterations"]:,} iterations'
+            title = title.split(' ', 1)[1]
+            found.append(Twins(title, number, pretrained, scratch, note, 'results/real'))
     return found
 
 

@@ -95,7 +95,8 @@ class _Page:
         done = sum(len(of_seeds) for *_, of_seeds in self.groups)
         planned = len(self.arms) * len(self.plan.parts) * len(self.plan.lengths) * self.plan.seeds
         kept, cost = self.kept, Cost(**self.kept['cost'])
-        ended = {f'{run["name"]}_seed{run["seed"]}' for run in self.found['runs']}
+        failed = self.found['failed']
+        ended = {f'{run["name"]}_seed{run["seed"]}' for run in self.found['runs']} | set(failed)
         left = planning.seconds_left(self.plan, cost, kept['jobs'], ended, kept['spent'])
         fullest = self._fullest()
         return html_page.render(
@@ -116,7 +117,7 @@ class _Page:
             furthest=answer.FURTHEST_IMAGES,
             figures=self._figures(),
             iterations_on=self.found['by_iterations_on'],
-            failed=self.found.get('failed', {}),
+            failed=failed,
             length=self._longest_fitted(),
             measured=self.parts,
             fullest=fullest,

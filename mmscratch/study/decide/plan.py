@@ -80,7 +80,7 @@ class Plan:
         parts: numbers of images that are trained on, ascending.
         lengths: N of Nx.
         one: iterations of 1x.
-        seeds: 0 to this less 1.
+        seeds: how many; they are 0, 1, 2, ...
         scale: as of ``--scale``; None for the config's own sizes.
         added: of the seeds, those that a larger budget has added.
     """

@@ -25,4 +25,4 @@ class Launcher(Protocol):
         """End the running tasks. They can be started again, and go on."""
 
     def leave(self) -> None:
-        """The study is interrupted: end the running tasks, or leave them to who else keeps them."""
+        """The study is interrupted: end the running tasks, or leave them to Slurm."""

@@ -36,9 +36,9 @@ PARTS: dict[str, tuple[str, int | None, str]] = {
 }
 LEARNING_RATE = 0.04
 LEARNING_RATES = (0.01, 0.02, 0.04, 0.08)
-# The part with few labels, and the images of its data set that serve without labels.
 # Images are at most so long and so wide, in pixels: a step takes half a second on a core.
 SCALE = (256, 192)
+# The part with few labels, and the images of its data set that serve without labels.
 FEW, UNLABELLED = 'deeppcb60', 500
 # Images of ``FEW`` that the teacher of self-training learns from; the others choose thresholds.
 TAUGHT = 48
@@ -73,13 +73,10 @@ def _run(name: str, part: str, arm: str, seed: int, options: Options = ()) -> Ru
     return Run(name, config, seed, data.of(dataset), options)
 
 
-def _trunk(run: Run, longest: int = LONGEST) -> Run:
-    return SCHEDULE.trunk(run, SHORTEST, longest, validate=SCHEDULE.branch_point(longest))
-
-
 def _parent(seed: int, part: str, arm: str) -> Run:
     """The run at the constant rate that all lengths share."""
-    return _trunk(_run(f'{part}_{arm}', part, arm, seed, _options(part)))
+    run = _run(f'{part}_{arm}', part, arm, seed, _options(part))
+    return SCHEDULE.trunk(run, SHORTEST, LONGEST, validate=SCHEDULE.branch_point(LONGEST))
 
 
 def twins(seed: int, part: str) -> list[Run]:

@@ -88,7 +88,9 @@ def content_of(runs: int) -> str:
         patch.setattr(learning_curve, 'fit', functools.partial(learning_curve.fit, draws=20))
         found = answer.content(PLAN, results, 1.0)
     facts = dict(folders=dict(data='my data', images='my data/train'))
-    facts |= dict(needs_budget='', data=[report('train.json'), report('val.json')], runs=every)
+    facts |= dict(
+        needs_budget='', failed={}, data=[report('train.json'), report('val.json')], runs=every
+    )
     return json.dumps(facts | found)
 
 
@@ -269,6 +271,17 @@ def test_the_time_left_is_that_of_the_runs_so_far(decided):
     """They took 600 seconds, and are half of the plan."""
     seen = words(page.write(decided(8)).read_text())
     assert 'The others take about 0.2 hours.' in seen
+
+
+def test_a_run_that_failed_is_told_and_takes_no_time(decided):
+    folder = decided(15)
+    content = json.loads((folder / 'decide.json').read_text())
+    run = result(1, 64, 2, 1)
+    content['failed'] = {f'{run["name"]}_seed{run["seed"]}': 'out of memory'}
+    (folder / 'decide.json').write_text(json.dumps(content))
+    seen = words(page.write(folder).read_text())
+    assert 'out of memory' in seen
+    assert 'The others take about' not in seen
 
 
 def test_a_folder_without_decision_is_refused(tmp_path):
