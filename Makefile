@@ -12,7 +12,7 @@ DEMO_DATA := --train 1000 --val 100 --size 128 --classes 3 --objects 1 4 --objec
 
 help:
 	@echo "make demo        train a Mask R-CNN from random initialization on drawn images (minutes, no GPU)"
-	@echo "make decide      pre-train or not? decide's answer for these drawn images (15 minutes; BUDGET=1h trains longer)"
+	@echo "make decide      pre-train or not? decide's answer for these drawn images (15 minutes; with BUDGET=1h from the start it trains longer)"
 	@echo "make miniature   the paper's claims on drawn images (hours; CLAIM=1 SEEDS=1 AGAIN=folder repeats a part)"
 	@echo "make real        ImageNet or scratch on real images in data/real/ (hours on a GPU; the same options)"
 	@echo "make calibration is decide right? on drawn and real data sets (hours; the same options)"
@@ -42,9 +42,9 @@ demo: data/shapes
 
 BUDGET ?= 15m
 
-# goes on where it was interrupted; another budget has a folder of its own, since a plan keeps its schedules
+# goes on where it was interrupted; a larger budget then adds seeds
 decide: data/shapes
-	$(RUN) tools/decide.py --data data/shapes --images 250 --budget $(BUDGET) --out work_dirs/decide/shapes_$(BUDGET)
+	$(RUN) tools/decide.py --data data/shapes --images 250 --budget $(BUDGET)
 
 CLAIM ?=
 SEEDS ?= 3

@@ -148,6 +148,13 @@ def test_a_folder_without_a_checkpoint_is_emptied(tmp_path):
     assert {file.name for file in task.folder.iterdir()} == {'output.log', BEFORE}
 
 
+def test_a_process_that_was_killed_is_told(tmp_path):
+    task = Task(tmp_path, list)
+    task.log.write_text('Iter(train) [ 90/610] loss: 0.81\n')
+    assert task.fault(-signal.SIGKILL).startswith('killed, probably for lack of memory')
+    assert task.fault(1).startswith('Iter(train)')
+
+
 def test_the_seconds_of_all_processes_are_added(tmp_path):
     task = Task(tmp_path / 'run', partial(list, [sys.executable, '-c', '']))
     assert task.seconds() == 0

@@ -95,7 +95,15 @@ def of_decisions(results: Results) -> list[Prediction]:
                 for o in each.said['observations']
                 if o['iterations'] == iterations
             )
-            found += _compare(name, truth.images, seen, _measured(truth, own))
+            said = {one['arm']: one for one in each.said['comparisons']}
+            found += [
+                replace(
+                    prediction,
+                    gap=Interval(**said[prediction.arm]['gap'][str(truth.images)]),
+                    sure=said[prediction.arm]['sure'],
+                )
+                for prediction in _compare(name, truth.images, seen, _measured(truth, own))
+            ]
     return found
 
 
@@ -262,6 +270,8 @@ def _is_right(sure: float, prediction: Prediction) -> bool:
 def covers_schedules(_: Results) -> Verdict:
     """Whether the intervals for longer schedules hold what was measured often enough."""
     found = schedules.predictions()
+    if not found:
+        return NOTHING
     gaps = _held(found)
     alone = sum(each.scratch.holds(each.measured_scratch) for each in found)
     numbers = (

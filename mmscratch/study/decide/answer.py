@@ -25,6 +25,8 @@ LEAST_AP = 5.0
 # Images and iterations are extrapolated to so many times those measured. The error of a detector
 # that has hardly begun to learn falls faster than by the law, so iterations go less far.
 FURTHEST_IMAGES, FURTHEST_ITERATIONS = 10, 2
+# times the longest schedule among which the first arm's need is looked for
+ITERATIONS = 0.1, FURTHEST_ITERATIONS
 AHEAD, BEHIND, ALIKE, UNDECIDED, UNLEARNED = (
     'ahead',
     'behind',
@@ -117,19 +119,23 @@ def curves_of_iterations(plan: Plan, results: Results) -> tuple[int, LearningCur
     """The largest part with two lengths of the same arms, and AP against iterations on it.
 
     The longest length has to be one of the two: the first arm is asked how many times of it it
-    needs. The arms are those that :func:`curves` has after the longest length.
+    needs. The arms are those that have two lengths on a part, the first one among them.
     """
-    longest = plan.lengths[-1]
-    arms = {o.arm for o in observations(plan, results, longest)}
-    for part in reversed(plan.parts):
-        lengths = {
-            arm: {n: of for n in plan.lengths if (of := results.get(plan.name(arm, part, n)))}
-            for arm in sorted(arms)
+    lengths = {
+        part: {
+            arm.name: of_arm
+            for arm in plan.arms
+            if len(of_arm := _lengths_of(plan, results, arm.name, part)) > 1
+            and plan.lengths[-1] in of_arm
         }
-        if arms and all(longest in of_arm and len(of_arm) > 1 for of_arm in lengths.values()):
+        for part in plan.parts
+    }
+    arms = set[str]().union(*lengths.values())
+    for part, of_arms in reversed(lengths.items()):
+        if plan.arms[0].name in arms == set(of_arms):
             seen = [
                 Observation(arm, n * plan.one, ap_of(result))
-                for arm, of_arm in lengths.items()
+                for arm, of_arm in of_arms.items()
                 for n, of_seeds in of_arm.items()
                 for result in of_seeds
             ]
@@ -137,18 +143,24 @@ def curves_of_iterations(plan: Plan, results: Results) -> tuple[int, LearningCur
     return None
 
 
+def _lengths_of(
+    plan: Plan, results: Results, arm: str, part: int
+) -> dict[int, list[dict[str, Any]]]:
+    return {n: of for n in plan.lengths if (of := results.get(plan.name(arm, part, n)))}
+
+
 def compare(
     plan: Plan, by_images: LearningCurves, by_iterations: LearningCurves, iterations_on: int
 ) -> list[Comparison]:
-    """Each arm that has runs against the first.
+    """Each arm with both curves against the first.
 
     Args:
         plan: of the runs.
         by_images: after the longest schedule.
-        by_iterations: of the same arms, on the largest part.
+        by_iterations: on one part.
         iterations_on: the images of this part.
     """
-    first, *others = (arm.name for arm in plan.arms if arm.name in by_images.measured)
+    first, *others = (arm.name for arm in plan.arms if arm.name in by_iterations.measured)
     return [_compare(plan, by_images, by_iterations, iterations_on, arm, first) for arm in others]
 
 
@@ -170,7 +182,7 @@ def _compare(
     images = _first(grid, [by_images.ap(first, n) >= same for n in grid])
     longest = by_iterations.most
     goal = by_iterations.ap(arm, longest)
-    times = np.geomspace(1 / 8, FURTHEST_ITERATIONS, 60)
+    times = np.geomspace(*ITERATIONS, 60)
     iterations = _first(times, [by_iterations.ap(first, longest * t) >= goal for t in times])
     return Comparison(
         arm,
@@ -212,7 +224,9 @@ def best(plan: Plan, by_images: LearningCurves) -> list[str]:
     return [arm for arm, gap in behind.items() if gap.low <= 0 or gap.high < NEGLIGIBLE]
 
 
-def sentence(plan: Plan, comparison: Comparison, hours: float, missing: int) -> str:
+def sentence(
+    plan: Plan, comparison: Comparison, hours: float, missing: int, budget: float = 0.0
+) -> str:
     """The verdict in plain words.
 
     Args:
@@ -220,6 +234,7 @@ def sentence(plan: Plan, comparison: Comparison, hours: float, missing: int) -> 
         comparison: of an arm with the first one.
         hours: that the runs have taken.
         missing: runs of the plan that have neither a result nor failed.
+        budget: in hours.
     """
     titles = {arm.name: arm.title for arm in plan.arms}
     first, arm, gap = titles[plan.arms[0].name], titles[comparison.arm], comparison.gap[plan.images]
@@ -256,11 +271,11 @@ def sentence(plan: Plan, comparison: Comparison, hours: float, missing: int) -> 
     return (
         f'{start}, starting from {arm} brings between {abs(gap.low):.1f} AP less and '
         f'{gap.high:.1f} AP more (80 % interval) than from {first}, {length}. '
-        + _remedy(plan, comparison, hours, missing)
+        + _remedy(plan, comparison, hours, missing, budget)
     )
 
 
-def _remedy(plan: Plan, comparison: Comparison, hours: float, missing: int) -> str:
+def _remedy(plan: Plan, comparison: Comparison, hours: float, missing: int, budget: float) -> str:
     """What may decide it."""
     gap = comparison.gap[plan.images]
     if missing:
@@ -274,10 +289,16 @@ def _remedy(plan: Plan, comparison: Comparison, hours: float, missing: int) -> s
     seeds = math.ceil(plan.seeds * (wide / max(abs(gap.middle), NEGLIGIBLE / 2)) ** 2)
     if plan.seeds < seeds <= MOST_SEEDS:
         # as a decision gives seeds to a larger budget
-        budget = as_budget(3600 * hours * seeds / plan.seeds / PLANNED)
+        needed = max(3600 * hours * seeds / plan.seeds / PLANNED, 3600 * budget + 1)
         return (
-            f'Not decidable in this budget: the same command with --budget {budget} trains {seeds} '
-            'seeds in all, which may decide it.'
+            f'Not decidable in this budget: the same command with --budget {as_budget(needed)} '
+            f'trains {seeds} seeds in all, which may decide it.'
+        )
+    # a plan begins with so many only if its schedules are the longest
+    if plan.seeds - plan.added == MOST_SEEDS:
+        return (
+            'Not decidable with this config: one with a longer schedule (--config), or more images '
+            'with labels, may decide it.'
         )
     return (
         'Not decidable in this budget: longer schedules may decide it, with a larger budget in '
@@ -313,7 +334,9 @@ def bands(curves: LearningCurves, amounts: Sequence[float]) -> dict[str, list[li
     }
 
 
-def content(plan: Plan, results: Results, hours: float, failed: int = 0) -> dict[str, Any]:
+def content(
+    plan: Plan, results: Results, hours: float, failed: int = 0, budget: float = 0.0
+) -> dict[str, Any]:
     """All of decide.json that follows from the results.
 
     Args:
@@ -321,6 +344,7 @@ def content(plan: Plan, results: Results, hours: float, failed: int = 0) -> dict
         results: of the runs so far.
         hours: that these took.
         failed: runs of the plan that failed.
+        budget: in hours.
 
     Returns:
         ``verdict``: a text for each arm but the first; ``comparisons``; ``best``: the arms that may
@@ -345,7 +369,7 @@ def content(plan: Plan, results: Results, hours: float, failed: int = 0) -> dict
     done = sum(len(results.get(name, [])) for name in names)
     missing = len(names) * plan.seeds - done - failed
     found = dict(
-        verdict=[sentence(plan, each, hours, missing) for each in comparisons],
+        verdict=[sentence(plan, each, hours, missing, budget) for each in comparisons],
         comparisons=[asdict(each) for each in comparisons],
         best=best(plan, by_images) if by_images and comparisons else [],
         by_images={n * plan.one: bands(fit, list(images)) for n, fit in fitted.items() if fit},

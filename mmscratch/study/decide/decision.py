@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmscratch.config.image_scale import scale_images
 from mmscratch.config.scalars import read_scalars
 from mmscratch.data import layouts
 from mmscratch.data.data_report import DataReport
@@ -56,7 +57,12 @@ class Decision:
     scale: float | None = None
 
     def __post_init__(self) -> None:
-        self.began = time.monotonic()
+        # up to when the time of this call is counted as spent
+        self.counted = self.began = time.monotonic()
+        cfg = planning.check_config(self.config)
+        self.iterations = cfg.train_cfg.max_iters
+        if self.scale is not None:
+            scale_images(cfg, self.scale)
         self.reports = self._check_data()
         digests = '\0'.join(
             digest
@@ -65,16 +71,20 @@ class Decision:
         )
         # the loader leaves out images without objects
         self.images = len(self.reports[0].crowding)
-        if self.upto is not None and not 2 * planning.FEWEST_IMAGES <= self.upto <= self.images:
-            raise InputError(
-                f'--images {self.upto}: give {2 * planning.FEWEST_IMAGES} to {self.images}, the '
-                f'images with objects of {self.reports[0].annotation_file}'
-            )
+        if self.upto is not None:
+            self._check_upto(self.upto)
         objects = sum(self.reports[0].instances.values())
         self.objects_an_image = objects / max(1, self.images)
         self.data = Data(self.root.name, digests, self.root)
-        self.iterations = planning.check_config(self.config).train_cfg.max_iters
         self.executor = Executor(self.folder / RUNS, self.folder / TRAINING, self.launcher)
+
+    def _check_upto(self, upto: int) -> None:
+        planning.parts_of(self.images, 2)
+        if not 2 * planning.FEWEST_IMAGES <= upto <= self.images:
+            raise InputError(
+                f'--images {upto}: give {2 * planning.FEWEST_IMAGES} to {self.images}, the '
+                f'images with objects of {self.reports[0].annotation_file}'
+            )
 
     def _check_data(self) -> list[DataReport]:
         cfg = Config.fromfile(self.config)
@@ -117,19 +127,19 @@ class Decision:
                 ) from None
             asked = json.loads(json.dumps(self.question))
             if other := [key for key in asked if kept['question'][key] != asked[key]]:
+                names = [dict(upto='images').get(key, key) for key in other]
                 raise InputError(
-                    f'{file}: this folder answers a question with another {", ".join(other)}; '
+                    f'{file}: this folder answers a question with another {", ".join(names)}; '
                     'name another folder with --out'
                 )
             cost = Cost(**kept['cost'])
             plan = Plan.of_file(kept, self.arms, self.data)
             spent, failed = kept['spent'], kept['failed']
-            # the same budget gives the same plan until that is done
-            if seconds > kept['budget'] or not self._missing(plan):
+            if seconds > kept['budget']:
                 plan = self._with_more_seeds(plan, cost, spent, seconds)
         else:
             cost, failed = self._probe(seconds), {}
-            spent = cost.probing
+            spent, self.counted = cost.probing, time.monotonic()
             plan = planning.lay_out(
                 self.arms,
                 self.data,
@@ -148,7 +158,8 @@ class Decision:
 
     def _with_more_seeds(self, plan: Plan, cost: Cost, spent: float, seconds: float) -> Plan:
         """The plan with as many seeds as a larger budget has time for, by what was spent so far."""
-        ended = self._ended(plan)
+        # those that failed are trained again
+        ended = self._with_results(plan)
         left = planning.seconds_left(plan, cost, self.launcher.jobs, ended, spent)
         each = (spent + left) / plan.seeds
         fitting = min(int(seconds * planning.PLANNED / each), planning.MOST_SEEDS)
@@ -159,6 +170,8 @@ class Decision:
         parts = planning.parts_of(self.upto or self.images, 2)
         sketch = Plan(tuple(self.arms), self.data, self.images, parts, (1,), 100, 1, self.scale)
         runs = planning.probes(sketch, self.launcher.jobs)
+        # what is left of an interrupted probe has no times of its own
+        self._forget(runs)
         # the data were checked before
         if failed := self.executor.execute(runs, self.began + seconds - time.monotonic()):
             label, why = next(iter(failed.items()))
@@ -205,22 +218,23 @@ class Decision:
     @property
     def failed(self) -> dict[str, str]:
         """Label -> fault of each run that failed and has had no result since."""
-        return self._kept()['failed']
+        failed = self._kept()['failed'].items()
+        return {k: why for k, why in failed if not (self.executor.results / f'{k}.json').exists()}
 
     def _kept(self) -> dict[str, Any]:
         return json.loads((self.folder / PLAN).read_text())
 
-    def _keep(self, since: float, ends: Ends = ()) -> float:
-        """Keep the seconds since ``since`` as spent, and the faults of runs; the time now."""
+    def _keep(self, ends: Ends = ()) -> None:
+        """Keep the seconds that were not yet counted as spent, and the faults of runs."""
         now, kept = time.monotonic(), self._kept()
         failed = kept['failed'] | {run.label: fault for run, fault in ends}
         kept |= dict(
             # not rounded: many short runs add up
-            spent=kept['spent'] + now - since,
+            spent=kept['spent'] + now - self.counted,
             failed={label: fault for label, fault in failed.items() if fault},
         )
         _write(self.folder / PLAN, kept)
-        return now
+        self.counted = now
 
     def train(
         self, plan: Plan, seconds: float, update: Callable[[], object] = lambda: None
@@ -233,13 +247,16 @@ class Decision:
             update: is called now and then when a run has ended. Runs go on if it fails.
         """
         left = max(0.0, seconds - self.spent)
-        kept = updated = time.monotonic()
+        updated = time.monotonic()
+        if not self._missing(plan):
+            # a look at the answer costs nothing
+            self.counted = updated
 
         def watch(ends: Ends) -> None:
-            nonlocal kept, updated
+            nonlocal updated
             # a process that is killed forgets what it spent since
-            if ends or time.monotonic() - kept > UPDATE_SECONDS:
-                kept = self._keep(kept, ends)
+            if ends or time.monotonic() - self.counted > UPDATE_SECONDS:
+                self._keep(ends)
             if not ends:
                 return
             self.executor.tidy(plan.runs, [r for r in plan.runs if self._is_shown(plan, r)])
@@ -254,7 +271,7 @@ class Decision:
         try:
             self.executor.execute(plan.runs, left, watch)
         finally:
-            self._keep(kept)
+            self._keep()
 
     def _is_shown(self, plan: Plan, run: Run) -> bool:
         """Whether the page shows detections of its checkpoint: of the first seed on most images."""
@@ -273,7 +290,7 @@ class Decision:
             data=[_facts(report) for report in self.reports],
             failed=failed,
             needs_budget=self._needed(plan),
-            **answer.content(plan, results, self.spent / 3600, lost),
+            **answer.content(plan, results, self.spent / 3600, lost, self._kept()['budget'] / 3600),
             runs=[result for of_seeds in results.values() for result in of_seeds],
         )
         _write(self.folder / ANSWER, content)
@@ -281,8 +298,11 @@ class Decision:
 
     def _ended(self, plan: Plan) -> set[str]:
         """Labels of the runs that have a result or failed."""
-        every = in_order(plan.runs)
-        return {run.label for run in every if run.result(self.executor.results)} | set(self.failed)
+        return self._with_results(plan) | set(self.failed)
+
+    def _with_results(self, plan: Plan) -> set[str]:
+        """Labels of the runs that have a result."""
+        return {r.label for r in in_order(plan.runs) if r.result(self.executor.results)}
 
     def _missing(self, plan: Plan) -> bool:
         """Whether a run of the plan has neither a result nor failed."""

@@ -14,7 +14,6 @@ from mmengine.logging import MMLogger
 from numpy.typing import NDArray
 
 from mmscratch.data.transforms import LoadImageFromFile
-from mmscratch.errors import InputError
 from mmscratch.evaluation.inferencer import Inferencer
 from mmscratch.process import whole_file
 from mmscratch.visualization import html_page
@@ -51,7 +50,8 @@ def of(folder: Path, checkpoints: Mapping[str, Path]) -> dict[str, Any]:
     try:
         with _quiet():
             content = dict(checkpoints=names, score=SCORE, **_draw(checkpoints))
-    except (InputError, OSError) as error:
+    # such as a GPU without memory: the answer is worth more than its pictures
+    except Exception as error:
         return dict(missing=str(error))
     whole_file.write(kept, json.dumps(content))
     return content
@@ -73,7 +73,8 @@ def _quiet() -> Iterator[None]:
 def _draw(checkpoints: Mapping[str, Path]) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     for arm, file in checkpoints.items():
-        inferencer = Inferencer(weights=str(file), show_progress=False)
+        # beside runs that have the GPU
+        inferencer = Inferencer(weights=str(file), device='cpu', show_progress=False)
         classes = inferencer.model.dataset_meta['classes']
         if not images:
             # the data without the steps that load it

@@ -177,16 +177,16 @@ class _Page:
         plan = self.plan
         amounts = [plan.images * times for times in (1, 2, answer.FURTHEST_IMAGES)]
         gaps = [comparison['gap'][str(n)] for n in amounts]
+        images = plan.parts[0], amounts[-1]
+        never = comparison['crossing']['middle'] == plan.parts[0]
         return [
             self.arms.index(comparison['arm']),
             *((f'{g["middle"]:+.1f}', f'{g["low"]:+.1f} to {g["high"]:+.1f}') for g in gaps),
             # a share of some hundred samples
             f'{min(max(100 * comparison["sure"], 1), 99):.0f} %',
-            _needed(comparison['iterations'], answer.FURTHEST_ITERATIONS, 1, '×'),
-            *(
-                _needed(comparison[key], answer.FURTHEST_IMAGES * plan.images, 0)
-                for key in ('images', 'crossing')
-            ),
+            _needed(comparison['iterations'], *answer.ITERATIONS, 1, '×'),
+            _needed(comparison['images'], *images, 0),
+            ('no lead', '') if never else _needed(comparison['crossing'], *images, 0),
         ]
 
     def _figures(self) -> dict[str, Markup]:
@@ -338,7 +338,7 @@ class _Page:
             command += ['--init', f'{work}_pretraining/backbone.pth']
         bands = self.found['by_iterations'].get(arm.name, [])
         near = min(bands, key=lambda row: abs(math.log(row[0] / iterations)), default=None)
-        command += [*length, '--cfg-options', *self.plan.recipe(arm)]
+        command += [*length, '--cfg-options', *self.plan.recipe(arm, iterations)]
         lines = ' &&\n'.join(filter(None, [before, shlex.join(command)]))
         return lines, near and near[2]
 
@@ -362,10 +362,18 @@ def _divided(verdict: str) -> tuple[str, str]:
     return first.removesuffix('.') + '.', rest
 
 
-def _needed(interval: dict[str, Any], most: int, digits: int, unit: str = '') -> tuple[str, str]:
-    """An amount and its interval in words; None is more than ``most``."""
-    low, middle, high = (
-        f'over {most:,}{unit}' if interval[end] is None else f'{interval[end]:,.{digits}f}{unit}'
-        for end in ('low', 'middle', 'high')
-    )
+def _needed(
+    interval: dict[str, Any], least: float, most: float, digits: int, unit: str = ''
+) -> tuple[str, str]:
+    """An amount and its interval in words, where it was looked for from ``least`` to ``most``.
+
+    None is more than ``most``; what is reached at ``least`` may be reached with less.
+    """
+
+    def words(amount: float | None) -> str:
+        if amount is None:
+            return f'over {most:,}{unit}'
+        return f'{"at most " * (amount <= least)}{amount:,.{digits}f}{unit}'
+
+    low, middle, high = (words(interval[end]) for end in ('low', 'middle', 'high'))
     return middle, '' if low == high else f'{low} to {high}'

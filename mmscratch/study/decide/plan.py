@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
+from mmscratch.config.batch_plan import progressive_resizes
 from mmscratch.config.sections import type_name
 from mmscratch.errors import InputError
 from mmscratch.study.decide.arm import OWN, Arm
@@ -174,22 +175,23 @@ class Plan:
         """The name of a run, whatever its seed."""
         return f'{part}_{arm}_{length}x'
 
-    def recipe(self, arm: Arm) -> list[str]:
-        """Options of a longer run with this warm-up, and these drops before its end.
+    def recipe(self, arm: Arm, iterations: int) -> list[str]:
+        """Options of a run of so many iterations, with this warm-up and these drops before its end.
 
-        They are ``--cfg-options`` beside ``--iterations``, which moves the drops with the end.
+        They are ``--cfg-options`` beside ``--iterations``, which sets the intervals.
         """
-        config, schedule = Config.fromfile(arm.config), self.schedule
-        end = config.train_cfg.max_iters
-        drops = [end - schedule.first_drop, end - schedule.second_drop]
+        drops = [iterations - self.schedule.first_drop, iterations - self.schedule.second_drop]
         return [
+            f'train_cfg.max_iters={iterations}',
             f'param_scheduler.0.end={_warm_up_of(arm, self.one)}',
+            f'param_scheduler.1.end={iterations}',
             f'param_scheduler.1.milestones={drops}'.replace(' ', ''),
         ]
 
     def arguments(self, arm: Arm) -> tuple[str, ...]:
         """Of tools/train.py, for each run of an arm."""
-        return (*arm.arguments, *(('--scale', f'{self.scale:g}') if self.scale else ()))
+        scale = () if self.scale is None else ('--scale', f'{self.scale:g}')
+        return (*arm.arguments, *scale)
 
     def _pretraining(
         self, arm: Arm, seed: int, iterations: int, options: Options = ()
@@ -255,7 +257,8 @@ def check_config(config: Path) -> Config:
     """Load a config whose schedule can be made shorter.
 
     Raises:
-        InputError: no such file, or a schedule of another kind than warm-up and drops.
+        InputError: no such file, one that begins with weights, or a schedule of another kind than
+            warm-up and drops.
     """
     if not config.is_file():
         raise InputError(f'{config}: no such config file; correct --config')
@@ -265,6 +268,16 @@ def check_config(config: Path) -> Config:
         raise InputError(
             f'{config}: its schedule is {" and ".join(kinds) or "empty"}; decide needs a warm-up '
             '(LinearLR) and drops (MultiStepLR), in iterations: choose another config'
+        )
+    if cfg.get('load_from'):
+        raise InputError(
+            f'{config}: it begins with {cfg.load_from}; give its twin of configs/scratch/'
+        )
+    cascade = cfg.default_hooks.get('start_cascade')
+    if (cascade and cascade.begin) or progressive_resizes(cfg):
+        raise InputError(
+            f'{config}: what it trains changes on the way (a cascade that starts later, or images '
+            'that grow), and decide cannot shorten that: choose another config'
         )
     return cfg
 

@@ -1,6 +1,7 @@
 """A command with a folder of its own, in which it can be stopped and started again."""
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,8 +59,10 @@ class Task:
         return float(file.read_text()) + max(0.0, last)
 
     def fault(self, status: int) -> str:
-        """Why its process failed: the last line that it printed; '' for status 0."""
+        """Why its process failed: the signal or the last line that it printed; '' for status 0."""
         if not status:
             return ''
+        if status == -signal.SIGKILL:
+            return f'killed, probably for lack of memory: give fewer --jobs ({self.folder})'
         lines = self.log.read_text(errors='replace').strip().splitlines()
         return f'{lines[-1] if lines else f"no output, status {status}"} ({self.folder})'

@@ -108,6 +108,9 @@ def test_an_arm_without_runs_does_not_keep_the_others_from_being_compared():
     found = answer.content(plan, two, 1)
     assert [each['arm'] for each in found['comparisons']] == ['imagenet']
     assert found['best'] == ['imagenet']
+    # its shorter schedules failed
+    one = {name: r for name, r in every.items() if 'frozen' not in name or name.endswith('_4x')}
+    assert [each['arm'] for each in answer.content(plan, one, 1)['comparisons']] == ['imagenet']
     # nothing can be compared with the first one without its runs
     others = {name: runs for name, runs in every.items() if 'scratch' not in name}
     assert answer.content(plan, others, 1)['verdict'] == []
@@ -153,7 +156,8 @@ def test_the_verdict_in_plain_words():
         (NEAR, 3, 1000, 0, 'the two are close'),
         # (4 / 3) ** 2 times the seeds
         (Interval(-1.0, 3.0, 7.0), 2, 1000, 0, 'with --budget 9.5h trains 4 seeds in all'),
-        (Interval(-1.0, 3.0, 7.0), 5, 1000, 0, 'longer schedules may decide it'),
+        # the schedules are the longest
+        (Interval(-1.0, 3.0, 7.0), 5, 1000, 0, 'Not decidable with this config'),
         (Interval(-4.0, 0.5, 5.0), 2, 1000, 0, 'longer schedules may decide it'),
     ],
 )
@@ -163,6 +167,14 @@ def test_what_may_decide_it(gap, seeds, trained_on, missing, says):
     text = answer.sentence(plan, found, 4, missing)
     assert f'brings between {-gap.low:.1f} AP less and {gap.high:.1f} AP more' in text
     assert says in text
+
+
+def test_the_budget_for_more_seeds_is_larger_than_the_present_one():
+    """The runs took half of it."""
+    gap = Interval(-1.0, 3.0, 7.0)
+    found = replace(FOUND, word=answer.UNDECIDED, gap={1000: gap})
+    says = answer.sentence(replace(PLAN, seeds=2), found, 2, 0, budget=10)
+    assert 'with --budget 10.1h trains 4 seeds in all' in says
 
 
 def test_runs_that_failed_are_not_missing():

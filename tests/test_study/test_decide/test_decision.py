@@ -159,6 +159,18 @@ def test_a_larger_budget_adds_seeds_and_keeps_the_runs(decide):
     assert not {run.label for run in made.executor.missing(large.runs)} & before
 
 
+def test_the_same_budget_gives_the_same_plan(decide, monkeypatch):
+    made = decide()
+    laid_out = made.plan(HOUR)
+    monkeypatch.setattr(Formula, 'broken', [run.name for run in laid_out.runs])
+    made.train(laid_out, HOUR)
+    assert decide().plan(HOUR) == laid_out, 'all runs failed'
+    more = decide().plan(1.2 * HOUR).seeds
+    monkeypatch.setattr(Formula, 'broken', ())
+    made.train(laid_out, HOUR)
+    assert decide().plan(HOUR).seeds == more <= laid_out.seeds + 1, 'a failed run costs, too'
+
+
 def test_a_larger_budget_first_ends_the_plan_on_a_slow_machine(decide, monkeypatch):
     made = decide()
     small = made.plan(3 * HOUR)
@@ -185,7 +197,7 @@ def test_the_budget_that_may_decide_it_gives_these_seeds(tool, decide, spent):
     file = made.folder / decision.PLAN
     file.write_text(json.dumps(json.loads(file.read_text()) | dict(spent=spent * HOUR)))
     found = SimpleNamespace(gap={64: answer.Interval(-1.0, 6.0, 13.0)}, trained_on=64)
-    text = answer._remedy(small, found, spent, missing=0)
+    text = answer._remedy(small, found, spent, missing=0, budget=3)
     budget, seeds = re.search(r'--budget (\S+) trains (\d) seeds', text).groups()
     assert int(seeds) == math.ceil(small.seeds * (7 / 6) ** 2) > small.seeds
     assert made.plan(tool.seconds(budget)).seeds == int(seeds)
@@ -207,6 +219,20 @@ def test_a_budget_that_was_too_small_can_be_raised(decide, monkeypatch):
         'scratch': 0.5,
         'imagenet': 0.5,
     }
+
+
+def test_what_is_left_of_a_probe_is_probed_anew(decide, monkeypatch):
+    monkeypatch.setattr(Decision, '_probe', PROBE)
+    times = [dict(loss=1.0, time=0.5)] * plan.PROBE_ITERATIONS
+    monkeypatch.setattr(decision, 'read_scalars', lambda folder: times if folder.is_dir() else [])
+    made = decide()
+    made.plan(HOUR)
+    # killed while it removed the folders, and before it wrote the plan
+    (made.folder / decision.PLAN).unlink()
+    probe = plan.probes(Plan(tuple(made.arms), made.data, 64, (16,), (1,), 100, 1), 2)[0]
+    Formula.execute(made.executor, [probe])
+    shutil.rmtree(made.executor.folder(probe))
+    assert decide().plan(HOUR).seeds > 1
 
 
 def test_a_probe_ends_with_the_budget(decide, monkeypatch):
@@ -256,6 +282,11 @@ def test_what_was_spent_counts_in_later_calls(decide, monkeypatch):
         assert made.plan(HOUR) == laid_out
     assert left == [3600, 3000]
     assert made.spent == 1200
+    later = decide()
+    now[0] += 60
+    with pytest.raises(KeyboardInterrupt):
+        later.train(later.plan(HOUR), HOUR)
+    assert later.spent == 1860, 'the check of the data by a later call'
 
 
 def test_a_budget_that_is_spent_is_told(decide, monkeypatch):
@@ -297,7 +328,7 @@ def test_training_goes_on_if_the_page_cannot_be_written(decide, monkeypatch, cap
 
 def test_failed_runs_are_told_until_they_have_a_result(decide, monkeypatch):
     monkeypatch.setattr(decision, 'UPDATE_SECONDS', -1)
-    monkeypatch.setattr(answer, 'content', lambda plan, results, hours, failed: dict(lost=failed))
+    monkeypatch.setattr(answer, 'content', lambda *given: dict(lost=given[3]))
     made = decide()
     laid_out = made.plan(HOUR)
     broken = laid_out.runs[-1]
@@ -313,6 +344,10 @@ def test_failed_runs_are_told_until_they_have_a_result(decide, monkeypatch):
     monkeypatch.setattr(Formula, 'broken', [])
     again.train(laid_out, HOUR)
     assert again.failed == {}
+    # the call was killed before it told of the end
+    kept = json.loads((again.folder / decision.PLAN).read_text())
+    (again.folder / decision.PLAN).write_text(json.dumps(kept | dict(failed=told)))
+    assert again.failed == {}
 
 
 def test_another_question_needs_another_folder(decide, tmp_path):
@@ -321,8 +356,12 @@ def test_another_question_needs_another_folder(decide, tmp_path):
         decide(names=('imagenet', 'scratch')).plan(HOUR)
     with pytest.raises(InputError, match='another scale'):
         decide(scale=0.5).plan(HOUR)
+    with pytest.raises(InputError, match='another images'):
+        decide(upto=32).plan(HOUR)
     with pytest.raises(InputError, match='--images 65: give 16 to 64'):
         decide(upto=65)
+    with pytest.raises(InputError, match='--scale 0: give a number above 0'):
+        decide(scale=0)
 
 
 def test_images_without_objects_are_left_out(decide, data, tmp_path):

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
@@ -168,9 +169,9 @@ def test_the_final_detector_is_trained_from_the_winner(decided):
     assert commands == [
         f"python tools/train.py {CONFIG} --data 'my data' --work-dir "
         f"'work_dirs/{folder.name}_<b>own_{n}i' --init 'my weights.pth' --scale 0.5 "
-        # 1x has 100 iterations here; of the config's 1,200
-        f'--iterations {n} --cfg-options param_scheduler.0.end=21 '
-        "'param_scheduler.1.milestones=[1133,1178]'"
+        # 1x has 100 iterations here
+        f'--iterations {n} --cfg-options train_cfg.max_iters={n} param_scheduler.0.end=21 '
+        f"param_scheduler.1.end={n} 'param_scheduler.1.milestones=[{n - 67},{n - 22}]'"
         for n in (200, 400)
     ]
 
@@ -210,6 +211,16 @@ def test_pictures_are_written_whole(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         examples.of(tmp_path, dict(scratch=checkpoint))
     assert not (tmp_path / examples.FILE).exists()
+
+
+def test_pictures_that_cannot_be_drawn_say_why(tmp_path, monkeypatch):
+    def out_of_memory(checkpoints):
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    monkeypatch.setattr(examples, '_draw', out_of_memory)
+    checkpoint = tmp_path / 'iter_1.pth'
+    checkpoint.touch()
+    assert examples.of(tmp_path, dict(scratch=checkpoint)) == dict(missing='CUDA out of memory')
 
 
 def test_both_are_named_if_neither_wins(decided):
@@ -282,6 +293,17 @@ def test_a_run_that_failed_is_told_and_takes_no_time(decided):
     seen = words(page.write(folder).read_text())
     assert 'out of memory' in seen
     assert 'The others take about' not in seen
+
+
+def test_ends_of_the_search_are_no_measurements(decided):
+    folder = decided()
+    content = json.loads((folder / 'decide.json').read_text())
+    behind = dict(low=16.0, middle=16.0, high=20.0)
+    content['comparisons'][0] |= dict(images=behind, crossing=behind)
+    content['comparisons'][0] |= dict(iterations=dict(low=0.1, middle=0.1, high=0.3))
+    (folder / 'decide.json').write_text(json.dumps(content))
+    seen = words(page.write(folder).read_text())
+    assert 'at most 0.1× at most 0.1× to 0.3× at most 16 at most 16 to 20 no lead' in seen
 
 
 def test_a_folder_without_decision_is_refused(tmp_path):

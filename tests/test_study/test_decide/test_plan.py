@@ -119,13 +119,17 @@ def test_runs_that_wait_for_others_leave_jobs_idle():
     assert plan.wall_seconds(made, late, 2) == pytest.approx(100 + 2 * (whole + branch))
 
 
-def test_the_final_detector_gets_the_drops_that_were_measured():
-    made = laid_out(3)
+@pytest.mark.parametrize('one', [300, 4800])
+def test_the_final_detector_gets_the_drops_that_were_measured(one):
+    """Of schedules that are shorter or longer than the config's 1,200 iterations."""
+    made = replace(laid_out(3), one=one)
+    iterations = made.lengths[-1] * one
     run = made.of(made.arms[0], 1000, 0)[-1].load()
     cfg = Config.fromfile(made.arms[0].config)
-    options = dict(option.split('=') for option in made.recipe(made.arms[0]))
+    options = dict(option.split('=') for option in made.recipe(made.arms[0], iterations))
     cfg.merge_from_dict({key: json.loads(value) for key, value in options.items()})
-    schedule_length.set_iterations(cfg, made.lengths[-1] * made.one)
+    schedule_length.set_iterations(cfg, iterations)
+    assert cfg.train_cfg.max_iters == run.train_cfg.max_iters == iterations
     assert cfg.param_scheduler[0].end == run.param_scheduler[0].end
     drops = cfg.param_scheduler[1].milestones
     # a branch begins one iteration before its first drop
@@ -224,3 +228,15 @@ def test_a_schedule_of_another_kind_is_refused():
         plan.check_config(Path('configs/scratch/mask_rcnn_r18_gn_fast_shapes.py'))
     with pytest.raises(InputError, match='no such config'):
         plan.check_config(Path('configs/scratch/none.py'))
+
+
+@pytest.mark.parametrize(
+    ('config', 'says'),
+    [
+        ('pretrained/faster_rcnn_lite0_bn_1200i_shapes', 'begins with .* its twin of configs/scr'),
+        ('scratch/cascade_mask_rcnn_r18_gn_600i_shapes', 'a cascade that starts later'),
+    ],
+)
+def test_a_config_that_would_be_another_experiment_is_refused(config, says):
+    with pytest.raises(InputError, match=f'{config}.py: .*{says}'):
+        plan.check_config(Path(f'configs/{config}.py'))
