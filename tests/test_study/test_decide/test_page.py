@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
