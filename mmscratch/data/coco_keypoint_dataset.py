@@ -50,6 +50,12 @@ class CocoKeypointDataset(CocoDataset):
 
     Raises :class:`InputError` if these do not fit together, if an annotation has another number
     of keypoints, or if no object has a labelled one.
+
+    Example:
+        >>> train_dataloader = dict(dataset=dict(
+        ...     type='CocoKeypointDataset',
+        ...     metainfo=dict(keypoint_names=('left end', 'right end'), flip_pairs=((0, 1),),
+        ...                   keypoint_sigmas=(0.05, 0.05))))
     """
 
     METAINFO = {

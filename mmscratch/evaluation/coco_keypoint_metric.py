@@ -36,6 +36,11 @@ class CocoKeypointMetric(FullCocoMetric):
         proposal_nums: that of ``FullCocoMetric``; its last number counts for keypoints too. The
             default is COCO's: 1, 10 and 100 for boxes and masks, 20 for keypoints.
         kwargs: those of ``FullCocoMetric``.
+
+    Example:
+        >>> val_evaluator = dict(
+        ...     _delete_=True, type='CocoKeypointMetric', metric=['bbox', 'keypoints'],
+        ...     ann_file='data/coco/annotations/person_keypoints_val2017.json')
     """
 
     known_metrics = (*FullCocoMetric.known_metrics, 'keypoints')

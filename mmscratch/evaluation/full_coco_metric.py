@@ -56,6 +56,11 @@ class FullCocoMetric(CocoMetric):
     Raises:
         InputError: for another metric, or other numbers, or without hotcoco; in evaluation, for a
             class or an image that ``ann_file`` lacks.
+
+    Example:
+        >>> val_evaluator = dict(
+        ...     _delete_=True, type='FullCocoMetric', metric=['bbox', 'segm'],
+        ...     ann_file='data/coco/annotations/instances_val2017.json')
     """
 
     known_metrics: tuple[str, ...] = ('bbox', 'segm')

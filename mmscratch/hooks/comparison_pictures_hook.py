@@ -29,6 +29,10 @@ class ComparisonPicturesHook(Hook):
         score_thr: detections below this score aren't drawn.
         min_side: images with a shorter side below this many pixels are drawn enlarged by a whole
             number, for labels to be legible.
+
+    Example:
+        >>> default_hooks = dict(
+        ...     visualization=dict(_delete_=True, type='ComparisonPicturesHook', num_images=16))
     """
 
     def __init__(self, num_images: int = 16, score_thr: float = 0.5, min_side: int = 320) -> None:

@@ -64,6 +64,9 @@ class DetectronTTAModel(BaseTTAModel):
 
     Raises:
         InputError: another detector; a ``vote_iou`` that is no IoU.
+
+    Example:
+        >>> tta_model = dict(type='DetectronTTAModel', vote_iou=0.9)
     """
 
     def __init__(

@@ -31,6 +31,14 @@ class KeypointRoIHead(StandardRoIHead):
         keypoint_roi_extractor: None to share the box head's.
         keypoint_head: such as :class:`KeypointRCNNHead`.
         kwargs: those of ``StandardRoIHead``.
+
+    Example:
+        >>> model = dict(type='FasterRCNN', roi_head=dict(
+        ...     type='KeypointRoIHead', mask_roi_extractor=None, mask_head=None,
+        ...     keypoint_head=dict(type='KeypointRCNNHead', num_keypoints=17),
+        ...     keypoint_roi_extractor=dict(
+        ...         type='SingleRoIExtractor', out_channels=256, featmap_strides=[4, 8, 16, 32],
+        ...         roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=2))))
     """
 
     def __init__(

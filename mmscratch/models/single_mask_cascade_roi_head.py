@@ -55,6 +55,10 @@ class SingleMaskCascadeRoIHead(CascadeRoIHead):
 
     Raises:
         InputError: ``bbox_head`` is a list; the numbers of thresholds and weights differ.
+
+    Example:
+        >>> model = dict(type='CascadeRCNN', roi_head=dict(type='SingleMaskCascadeRoIHead'))
+        >>> find_unused_parameters = True  # until the cascade starts
     """
 
     active_stages: Tensor

@@ -24,6 +24,9 @@ class VGG(BaseModule):
         in_channels: channels of the images.
         init_cfg: the default is MSRA with fan-out (He et al., ICCV 2015, eq. 14), biases 0, which
             the paper takes for VGG (section 5): without it or norm layers signals die out.
+
+    Example:
+        >>> model = dict(backbone=dict(_delete_=True, type='VGG', depth=16), neck=None)
     """
 
     def __init__(

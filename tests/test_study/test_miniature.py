@@ -9,7 +9,6 @@ import shutil
 import time
 from pathlib import Path
 
-import matplotlib
 import pytest
 import torch
 from mmengine.config import Config
@@ -766,18 +765,3 @@ def test_what_decides_a_result_is_meant(detector, options):
 )
 def test_names_and_pictures_are_not_meant(detector, options):
     assert meaning(spoil(detector, **options)) == meaning(detector)
-
-
-def test_the_committed_page_is_that_of_the_committed_results(tmp_path):
-    committed = ROOT / 'results/miniature'
-    shutil.copytree(committed / 'runs', tmp_path / 'runs')
-    page.write(tmp_path, STUDY)
-    drawn = {file.name for file in tmp_path.iterdir()} - {'runs'}
-    assert drawn == {file.name for file in committed.iterdir()} - {'runs'}
-    cure = 'run python tools/analysis/study.py miniature --report'
-    for name in sorted(drawn):
-        ours, theirs = ((folder / name).read_bytes() for folder in (committed, tmp_path))
-        # another matplotlib may place a line elsewhere
-        if name.endswith('.svg') and matplotlib.__version__.encode() not in ours:
-            continue
-        assert ours == theirs, f'results/miniature/{name} is stale: {cure}'

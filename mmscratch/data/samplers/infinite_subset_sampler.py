@@ -41,6 +41,10 @@ class InfiniteSubsetSampler(InfiniteSampler):
             several times in a pass (:mod:`~mmscratch.data.samplers.repeat_factors`). LVIS has
             0.001, None repeats nothing. Shares are those of the subset.
 
+    Raises:
+        InputError: ``subset`` or ``repeat_threshold`` cannot be fulfilled by this data set; a
+            ``labelled_share`` out of range, or without images of one kind.
+
     Example:
         >>> train_dataloader = dict(
         ...     sampler=dict(type='InfiniteSubsetSampler', subset=10_000, subset_seed=0))
