@@ -14,7 +14,8 @@ STUDY = Study(
     WORDS,
     lambda _: dict(plan=plan, data=data),
     CLAIMS,
-    {kind: partial(figures.draw_predictions, kind=kind) for kind in plan.KINDS},
+    {kind: partial(figures.draw_predictions, kind=kind) for kind in plan.KINDS}
+    | {'decisions': figures.draw_decisions},
     {kind: partial(judges.table, kind=kind) for kind in plan.KINDS}
     | {
         'ways': partial(judges.table_of_ways, kind='drawn'),

@@ -86,9 +86,7 @@ def of_decisions(results: Results) -> list[Prediction]:
     found = []
     for name, each in plan.decided().items():
         truth = each.truth
-        wanted = {run.name: f'{name}_{run.name}' for run in truth.runs}
-        if all(len(results.get(run, ())) >= plan.SEEDS for run in wanted.values()):
-            own = {run: results[named] for run, named in wanted.items()}
+        if measured := measured_of(name, truth, results):
             iterations = truth.lengths[-1] * truth.one
             seen = tuple(
                 Observation(o['arm'], o['images'], o['ap'])
@@ -102,9 +100,15 @@ def of_decisions(results: Results) -> list[Prediction]:
                     gap=Interval(**said[prediction.arm]['gap'][str(truth.images)]),
                     sure=said[prediction.arm]['sure'],
                 )
-                for prediction in _compare(name, truth.images, seen, _measured(truth, own))
+                for prediction in _compare(name, truth.images, seen, measured)
             ]
     return found
+
+
+def measured_of(name: str, truth: Plan, results: Results) -> dict[str, float]:
+    """The mean AP of each arm with all images of a decision; empty if seeds are missing."""
+    own = {run.name: results.get(f'{name}_{run.name}', []) for run in truth.runs}
+    return _measured(truth, own) if min(map(len, own.values())) >= plan.SEEDS else {}
 
 
 def _measured(truth: Plan, results: Results) -> dict[str, float]:

@@ -5,6 +5,7 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -20,15 +21,34 @@ def draw_curves(
     label: str,
     today: int | None = None,
 ) -> Figure:
-    """Fitted curves with their bands, dashed and pale where nothing was measured.
+    """A figure of :func:`plot_curves`.
 
     Args:
-        bands: of each arm, rows of an amount and the low end, the middle and the high end of AP.
-        points: of each arm, its runs. An arm without a curve or runs is left out.
+        bands: as there.
+        points: as there.
         label: what the amounts are.
         today: an amount to mark.
     """
     figure, axes = html_page.new_figure()
+    plot_curves(axes, bands, points)
+    if today:
+        axes.axvline(today, color='k', linewidth=1)
+        place = dict(xycoords=axes.get_xaxis_transform(), textcoords='offset points')
+        axes.annotate('today', (today, 0), (4, 4), **place)
+    _name(axes, label)
+    return figure
+
+
+def plot_curves(
+    axes: Axes, bands: Sequence[Sequence[Sequence[float]]], points: Sequence[Sequence[Point]]
+) -> None:
+    """Fitted curves with their bands, dashed and pale where nothing was measured.
+
+    Args:
+        axes: gets them.
+        bands: of each arm, rows of an amount and the low end, the middle and the high end of AP.
+        points: of each arm, its runs. An arm without a curve or runs is left out.
+    """
     for i, (rows, of_arm) in enumerate(zip(bands, points)):
         if not rows or not of_arm:
             continue
@@ -43,17 +63,11 @@ def draw_curves(
         axes.plot(grid, middle, '--', color=f'C{i}', linewidth=1)
         axes.plot(grid[inside], middle[inside], color=f'C{i}', linewidth=1.8)
         axes.plot(*zip(*of_arm), html_page.MARKERS[i % 8], color=f'C{i}', markersize=4)
-    if today:
-        axes.axvline(today, color='k', linewidth=1)
-        place = dict(xycoords=axes.get_xaxis_transform(), textcoords='offset points')
-        axes.annotate('today', (today, 0), (4, 4), **place)
     axes.set_xscale('log')
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     lowest, highest = axes.get_ylim()
     axes.set_ylim(max(0, lowest), min(100, highest))
-    _name(axes, label)
-    return figure
 
 
 def draw_lengths(
