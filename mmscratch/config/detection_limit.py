@@ -88,6 +88,12 @@ def limits(cfg: Config, split: str) -> tuple[int | None, int | None]:
     return min(kept, default=None), min(counted, default=None)
 
 
+def box_limit(cfg: Config, split: str) -> int:
+    """How many boxes of a class in an image COCO's metrics count for AP; 100 if none says."""
+    counted = (next(_counted(each), None) for each in as_list(cfg.get(f'{split}_evaluator')))
+    return min((limit for limit in counted if limit), default=PROPOSAL_NUMS[-1])
+
+
 def _final_stages(node: Any) -> Iterator[dict]:
     """The dicts with a max_per_img, without those of an RPN."""
     for path, section in walk_paths(node):

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from mmdet.models import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 
+from mmscratch.config import detection_limit
 from mmscratch.config.runner_config import fit_to_runner
 from mmscratch.errors import InputError, describe
 from mmscratch.evaluation.full_coco_metric import hotcoco_module
@@ -31,6 +32,8 @@ ERRORS = {
     'Bkg': 'background',
     'Miss': 'missed',
 }
+# COCO's range of areas, in square pixels
+ALL_SIZES = [0, 1e10]
 MEAN = 'all classes'  # the curve that is the mean of theirs
 
 
@@ -97,10 +100,28 @@ class Detections:
 
         and missed is an object that none of the errors above would find if it were corrected.
         """
-        found = self.evaluation().tide_errors(pos_thr=0.5, bg_thr=0.1)
+        found = self._without_ignored().evaluation().tide_errors(pos_thr=0.5, bg_thr=0.1)
         return {
             word: (found['counts'][kind], found['delta_ap'][kind]) for kind, word in ERRORS.items()
         }
+
+    def _without_ignored(self) -> 'Detections':
+        """Without crowds and the detections that AP50 does not count because of them.
+
+        To TIDE crowds are no objects, and hotcoco measures localization by them, too.
+        """
+        annotations = [each for each in self.truth['annotations'] if not each['iscrowd']]
+        if len(annotations) == len(self.truth['annotations']):
+            return self
+        ignored = {
+            number
+            for image in self.evaluation().eval_imgs
+            if image and image['aRng'] == ALL_SIZES
+            for number, is_ignored in zip(image['dtIds'], image['dtIgnore'][0])
+            if is_ignored
+        }
+        rows = [row for number, row in enumerate(self.rows, 1) if number not in ignored]
+        return replace(self, truth=self.truth | dict(annotations=annotations), rows=rows)
 
     def ranking(self, score: float) -> list[tuple[int, dict[str, float]]]:
         """Images by F1 at IoU 0.5 of the detections with at least this score, the best first.
@@ -153,12 +174,11 @@ def detect(file: Path, device: str | None = None) -> Detections:
         except FileNotFoundError as error:
             text = f'{file}: its validation data are not there ({describe(error)})'
             raise InputError(text) from None
-    evaluators = cfg.get('val_evaluator') or {}
-    limits = [100] if isinstance(evaluators, Sequence) else evaluators.get('proposal_nums', [100])
     classes = list(dataset.metainfo['classes'])
-    return Detections(
-        classes, [info['img_path'] for info in infos], _truth(infos, classes), rows, limits[-1]
-    )
+    # a page may be made in another folder
+    files = [str(Path(info['img_path']).resolve()) for info in infos]
+    limit = detection_limit.box_limit(cfg, 'val')
+    return Detections(classes, files, _truth(infos, classes), rows, limit)
 
 
 def _rows(file: Path, batches: Iterable[Any], ids: list, device: str | None) -> Iterator[list]:
@@ -169,6 +189,8 @@ def _rows(file: Path, batches: Iterable[Any], ids: list, device: str | None) -> 
             samples = inferencer.model.val_step(batch)
         for sample in samples:
             found = sample.pred_instances.cpu()
+            if len(found) and 'masks' in found and not found.bboxes.any():
+                raise InputError(f'{file}: its detector finds masks alone, and no boxes')
             for (x1, y1, x2, y2), score, label in zip(
                 found.bboxes.tolist(), found.scores.tolist(), found.labels.tolist()
             ):
@@ -210,7 +232,7 @@ def cached(file: Path, work_dir: Path) -> Detections:
     with contextlib.suppress(OSError, ValueError, TypeError):  # none, or a broken one
         return Detections(**json.loads(store.read_text()))
     found = detect(file)
-    # a folder of somebody else's is left as it is
-    with contextlib.suppress(PermissionError):
+    # a folder may be somebody else's, and a disk full
+    with contextlib.suppress(OSError):
         whole_file.write(store, json.dumps(asdict(found)))
     return found

@@ -1,5 +1,6 @@
 """What the folder of a run tells, and what is missing in it."""
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -8,9 +9,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmscratch.config.scalars import read_scalars
-from mmscratch.config.work_dir import last_checkpoint
-from mmscratch.errors import InputError
+from mmscratch.config.scalars import read_records, read_scalars
+from mmscratch.config.work_dir import checkpoint_folder, last_checkpoint, saved_checkpoints
+from mmscratch.errors import InputError, describe, is_bug
 from mmscratch.evaluation.detections import Detections, cached
 from mmscratch.weights import checkpoint, checkpoint_config
 
@@ -46,8 +47,18 @@ class RunFolder:
     @property
     def arm(self) -> str:
         """What the run began with: scratch, imagenet, ...; '' if that is not known."""
-        began = self.metrics.get('initialization') or self.proof.get('initialization') or {}
-        return began.get('arm') or self.proof.get('init', '')
+        return self._began.get('arm') or self.proof.get('init', '')
+
+    @property
+    def is_random(self) -> bool | None:
+        """Whether it began with random weights alone; None if that is not known."""
+        if 'weights' in self._began:
+            return self._began['weights'] is None
+        return self.arm in ('scratch', 'random') if self.arm else None
+
+    @property
+    def _began(self) -> dict[str, Any]:
+        return self.metrics.get('initialization') or self.proof.get('initialization') or {}
 
 
 def read(path: Path, best: bool = False, detections: bool = True) -> RunFolder:
@@ -72,7 +83,8 @@ def read(path: Path, best: bool = False, detections: bool = True) -> RunFolder:
             f'{path}: holds no run (no metrics.json, recorded losses or checkpoint); give the '
             'work directory of a training'
         )
-    _prepend_parent(run)
+    _drop_abandoned(run)
+    _prepend_parents(run)
     if run.checkpoint is None:
         kind = 'best' if best else 'last'
         run.missing.append(
@@ -80,15 +92,26 @@ def read(path: Path, best: bool = False, detections: bool = True) -> RunFolder:
             'precision, no errors and no pictures'
         )
         return run
-    try:
-        run.proof = (checkpoint.load(run.checkpoint).get('meta') or {}).get('preflight') or {}
-        if detections:
-            run.detections = cached(run.checkpoint, path)
-    except InputError as error:
-        run.missing.append(f'no detections: {error}')
-    if not run.proof:
-        run.missing.append(f'{run.checkpoint.name} has no proof of its initialization')
+    _read_checkpoint(run, run.checkpoint, detections)
     return run
+
+
+def _read_checkpoint(run: RunFolder, file: Path, detections: bool) -> None:
+    try:
+        content = checkpoint.load(file)
+        run.proof = (content.get('meta') or {}).get('preflight') or {}
+        if not run.proof:
+            run.missing.append(f'{file.name} has no proof of its initialization')
+        if run.config is None:
+            with contextlib.suppress(InputError):
+                run.config = checkpoint_config.config_of(content, str(file))
+        if detections:
+            run.detections = cached(file, run.path)
+    # such as an image that is damaged: the page of the others is worth more
+    except Exception as error:
+        if is_bug(error):
+            raise
+        run.missing.append(f'no detections: {describe(error)}')
 
 
 def _read_numbers(run: RunFolder) -> None:
@@ -114,13 +137,14 @@ def _read_config(run: RunFolder) -> None:
 
 
 def _checkpoint(run: RunFolder, best: bool) -> Path | None:
-    saved = sorted(run.path.glob('best_*.pth'), key=_number)
-    if not best:
-        named = last_checkpoint(run.path)
-        if named is not None and named.is_file():
-            return named
-        saved += sorted(run.path.glob('[ie]*_*.pth'), key=_number)  # iter_N.pth and epoch_N.pth
-    return saved[-1] if saved else None
+    hook = (run.config or {}).get('default_hooks', {}).get('checkpoint') or {}
+    folder = checkpoint_folder(run.path, hook.get('out_dir'))
+    if best:
+        return max(folder.glob('best_*.pth'), key=_number, default=None)
+    named = last_checkpoint(run.path, hook.get('out_dir'))
+    if named is not None and named.is_file():
+        return named
+    return next(iter(saved_checkpoints(folder)), None)
 
 
 def _number(file: Path) -> int:
@@ -128,16 +152,82 @@ def _number(file: Path) -> int:
     return int((re.findall(r'\d+', file.stem) or [0])[-1])
 
 
-def _prepend_parent(run: RunFolder) -> None:
-    """Add the curves of the run from whose checkpoint, in another folder, this one went on."""
-    source = run.config.get('load_from') if run.config and run.config.get('resume') else None
-    if not source:
+def _drop_abandoned(run: RunFolder) -> None:
+    """Drop validations of the way that a resumption from an older checkpoint has left.
+
+    ``metrics.json`` has them until the first validation after the resumption.
+    """
+    source = _source(run.config)
+    files = sorted(run.path.glob('*/vis_data/scalars.json'))
+    if not source or not _is_own(run, source) or not files:
         return
-    folder = Path(source).parent
-    for place in (folder, run.path.parent / folder.name):
-        if place.is_dir() and place.resolve() != run.path.resolve():
-            parent, begin = RunFolder(place), _number(Path(source))
-            _read_numbers(parent)
-            run.records[:0] = [each for each in parent.records if each['step'] <= begin]
-            run.history[:0] = [each for each in parent.history if each['iteration'] <= begin]
+    begin = _number(source)
+    since = {each['step'] for each in read_records(files[-1]) if 'loss' not in each}
+    kept = [
+        each for each in run.history if each['iteration'] <= begin or each['iteration'] in since
+    ]
+    if len(kept) < len(run.history):
+        run.history = kept
+        run.metrics = run.metrics | dict(last=kept[-1] if kept else {})
+        run.missing.append(
+            f'no validation since the run went back to {source.name}: later ones are left out'
+        )
+
+
+def _prepend_parents(run: RunFolder) -> None:
+    """Add the curves of the run from whose checkpoint, in another folder, this one went on.
+
+    That run may have gone on from another one itself.
+    """
+    met, child = {run.path.resolve()}, run
+    while source := _foreign_source(child):
+        folder = source.parent
+        places = [folder, child.path.parent / folder.name]
+        place = next((each for each in places if each.is_dir()), None)
+        if place is None:
+            run.missing.append(f'its beginning: it went on from {source}, which is not there')
             return
+        if place.resolve() in met:
+            return
+        met.add(place.resolve())
+        parent, begin = RunFolder(place), _iteration(place / source.name)
+        _read_numbers(parent)
+        run.records[:0] = [each for each in parent.records if each['step'] <= begin]
+        run.history[:0] = [each for each in parent.history if each['iteration'] <= begin]
+        child = parent
+
+
+def _iteration(file: Path) -> int:
+    """At which a checkpoint was saved; of ``epoch_N.pth`` it says so itself."""
+    if file.stem.startswith('epoch_') and file.is_file():
+        with contextlib.suppress(InputError):
+            return checkpoint.load(file).get('meta', {}).get('iter', _number(file))
+    return _number(file)
+
+
+def _foreign_source(run: RunFolder) -> Path | None:
+    """The checkpoint in another folder from which a run went on, by its oldest config that says so.
+
+    A later resumption's config names the run's own checkpoint.
+    """
+    files = [*sorted(run.path.glob('*/vis_data/config.py')), *run.path.glob('*.py')]
+    for file in files:
+        with contextlib.suppress(InputError):
+            source = _source(checkpoint_config.read(file.read_text(), str(file)))
+            if source and not _is_own(run, source):
+                return source
+    return None
+
+
+def _is_own(run: RunFolder, source: Path) -> bool:
+    """Whether a checkpoint is of this run, whose folder may have been moved."""
+    folder = source.parent
+    return (
+        folder.resolve() == run.path.resolve() if folder.is_dir() else folder.name == run.path.name
+    )
+
+
+def _source(config: Config | None) -> Path | None:
+    """What a run was resumed from."""
+    source = config.get('load_from') if config and config.get('resume') else None
+    return Path(source) if source else None

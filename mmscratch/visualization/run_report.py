@@ -1,5 +1,6 @@
 """One HTML page of any runs: curves, numbers, errors, pictures, facts and configs."""
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from mmengine.structures import InstanceData
 
 from mmscratch.config.config_difference import difference
 from mmscratch.data.transforms.load_image_from_file import LoadImageFromFile, loader_of
+from mmscratch.errors import InputError
 from mmscratch.evaluation.detections import ERRORS, MEAN, Detections
 from mmscratch.evaluation.metric_names import KINDS, QUALITIES, title
 from mmscratch.visualization.html_page import MARKERS, jpeg, new_figure, render, svg
@@ -46,6 +48,7 @@ def page(runs: Runs, score: float = 0.5) -> str:
         runs=runs,
         names=names,
         lead=_lead(runs, names),
+        other_images=_other_images(runs),
         facts=_facts(runs),
         chains=[describe(run.proof) if run.proof else '' for run in runs],
         comparisons=list(_comparisons(runs)),
@@ -79,17 +82,47 @@ def _names(runs: Runs) -> list[str]:
 
 
 def _lead(runs: Runs, names: Sequence[str]) -> str:
-    lasts = [(run.metrics.get('last') or {}, name) for run, name in zip(runs, names)]
-    key = next((key for key in QUALITIES if any(key in last for last, _ in lasts)), None)
-    ends = sorted((last[key], name) for last, name in lasts if key in last)
-    if key is None:
+    """Who is the best, by each kind of number that some have; one of all runs, if there is one."""
+    lasts = [(run.metrics.get('last') or {}, run, name) for run, name in zip(runs, names)]
+    validated = [last for last, _, _ in lasts if any(key in last for key in QUALITIES)]
+    if not validated:
         return f'{len(runs)} run{"s" * (len(runs) > 1)} without a validation.'
-    best = f'{ends[-1][1]} ends at {_percent(ends[-1][0])} {title(key)}'
+    of_all = [key for key in QUALITIES if all(key in last for last in validated)]
+    firsts = {next(key for key in QUALITIES if key in last) for last in validated}
+    return ' '.join(
+        _ends(
+            key, sorted((last[key], _so_far(run), name) for last, run, name in lasts if key in last)
+        )
+        for key in of_all[:1] or [key for key in QUALITIES if key in firsts]
+    )
+
+
+def _ends(key: str, ends: Sequence[tuple[float, str, str]]) -> str:
+    ap, so_far, name = ends[-1]
+    best = f'{name} {"is" if so_far else "ends"} at {_percent(ap)} {title(key)}{so_far}'
     if len(ends) == 1:
         return f'{best}.'
     between = len(ends) - 2
     rest = f', {between} other{"s" * (between > 1)} in between' if between else ''
-    return f'{best}, {ends[0][1]} at {_percent(ends[0][0])}{rest}.'
+    ap, so_far, name = ends[0]
+    return f'{best}, {name} at {_percent(ap)}{so_far}{rest}.'
+
+
+def _so_far(run: RunFolder) -> str:
+    """Of a run that has not ended."""
+    last = run.metrics['last'].get('iteration', 0)
+    most = (run.config or {}).get('train_cfg', {}).get('max_iters') or 0
+    return f' (after {last:,} of {most:,} iterations)' if last < most else ''
+
+
+def _other_images(runs: Runs) -> bool:
+    """Whether runs were validated on different images, by the checksums of their annotations."""
+    files = (
+        [each['sha256'] for each in run.proof.get('annotations', []) if each.get('split') == 'val']
+        for run in runs
+        if run.history
+    )
+    return len({tuple(each) for each in files if each}) > 1
 
 
 def _facts(runs: Runs) -> list[list[Any]]:
@@ -118,9 +151,14 @@ def _facts(runs: Runs) -> list[list[Any]]:
         'seed': number('seed'),
         'hardware': lambda run: run.metrics.get('hardware', '–'),
         'checkpoint': lambda run: run.checkpoint.name if run.checkpoint else '–',
-        'commit': lambda run: str(run.metrics.get('git_commit') or '–')[:12],
+        'commit': lambda run: _commit(run.metrics.get('git_commit')),
     }
     return [[name, *map(fact, runs)] for name, fact in facts.items()]
+
+
+def _commit(commit: str | None) -> str:
+    """Its begin; a + says that code or configs were changed."""
+    return f'{commit[:12]}{"+" * commit.endswith("+")}' if commit else '–'
 
 
 def _comparisons(runs: Runs) -> Figures:
@@ -138,13 +176,14 @@ def _comparisons(runs: Runs) -> Figures:
             continue
         figure, ax = new_figure()
         for i, run in enumerate(runs):
-            entries = [entry for entry in run.history if key in entry]
+            # COCO's -1 says that there is no such object
+            entries = [entry for entry in run.history if entry.get(key, -1) >= 0]
             try:
                 x = [position(run, entry) for entry in entries]
             except (KeyError, TypeError, ZeroDivisionError):
                 continue  # files of earlier versions do not count images
             y = [100 * entry[key] for entry in entries]
-            style = '-' if run.arm in ('scratch', 'random') else '--'
+            style = {True: '-', False: '--', None: ':'}[run.is_random]
             ax.plot(x, y, style, color=f'C{i % 8}', marker=MARKERS[i % 8], markersize=4)
             ax.plot(
                 x[-1:],
@@ -289,19 +328,25 @@ def _error_figure(errors: dict[int, dict]) -> Markup:
 def _pictures(
     found: Detections, loader: LoadImageFromFile, score: float
 ) -> dict[str, list[tuple[str, str]]]:
-    """Best and worst images, each as an address with a caption; those whose file is there."""
-    ranking = [each for each in found.ranking(score) if Path(found.files[each[0]]).is_file()]
+    """Best and worst images, each as an address with a caption; those whose file can be read."""
+    ranking = found.ranking(score)
     return {
-        word: [
-            (
+        word: list(itertools.islice(_drawn(found, part, loader, score), PICTURES))
+        for word, part in (('best', ranking), ('worst', ranking[::-1]))
+    }
+
+
+def _drawn(
+    found: Detections, ranking: Sequence[Any], loader: LoadImageFromFile, score: float
+) -> Iterator[tuple[str, str]]:
+    for index, row in ranking:
+        file = Path(found.files[index])
+        with contextlib.suppress(InputError, OSError, cv2.error):
+            yield (
                 jpeg(_side_by_side(found, index, loader, score)),
-                f'{Path(found.files[index]).name}: F1 {100 * row["f1"]:.0f}, {row["tp"]} right, '
+                f'{file.name}: F1 {100 * row["f1"]:.0f}, {row["tp"]} right, '
                 f'{row["fp"]} wrong, {row["fn"]} missed',
             )
-            for index, row in part
-        ]
-        for word, part in (('best', ranking[:PICTURES]), ('worst', ranking[::-1][:PICTURES]))
-    }
 
 
 def _side_by_side(

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from mmscratch.config.detection_limit import box_limit
 from mmscratch.data.layouts import use_folder
 from mmscratch.data.shapes.drawing import ShapesConfig, generate
 from mmscratch.errors import InputError
@@ -147,6 +148,31 @@ def test_crowds_are_neither_errors_nor_missed():
     found = detections([[1, BOX, 0], [1, FAR, 0, 1]], [[1, BOX, 0, 0.9], [1, FAR, 0, 0.8]])
     assert {count for count, _ in found.errors().values()} == {0}
     assert [row['f1'] for _, row in found.ranking(0.5)] == [1.0]
+
+
+def test_a_detection_near_a_crowd_is_background():
+    """A quarter of it lies in the crowd. Bolya et al.: crowds are no objects; so does tidecv."""
+    near = [25.0, 10.0, 20.0, 20.0]
+    found = detections([[1, FAR, 0], [1, BOX, 0, 1]], [[1, near, 0, 0.9], [1, FAR, 0, 0.8]])
+    errors = {name: count for name, (count, _) in found.errors().items() if count}
+    assert errors == {'background': 1}
+    # inside of it, a detection is no error
+    inside = detections([[1, FAR, 0], [1, BOX, 0, 1]], [[1, BOX, 0, 0.9], [1, FAR, 0, 0.8]])
+    assert not any(count for count, _ in inside.errors().values())
+
+
+@pytest.mark.parametrize(
+    ('evaluators', 'limit'),
+    [
+        (dict(type='CocoMetric', proposal_nums=(100, 1, 10)), 100),
+        (dict(type='FullCocoMetric', proposal_nums=(1, 10, 300)), 300),
+        ([dict(type='FullCocoMetric', proposal_nums=(1, 10, 300)), dict(type='VOCMetric')], 300),
+        (dict(type='CocoKeypointMetric', proposal_nums=None), 100),
+        ({}, 100),
+    ],
+)
+def test_the_limit_of_detections_is_that_of_the_metric_for_boxes(evaluators, limit):
+    assert box_limit(Config(dict(val_evaluator=evaluators)), 'val') == limit
 
 
 def test_images_from_the_best_to_the_worst():

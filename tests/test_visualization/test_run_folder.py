@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmscratch.config.scalars import read_scalars
 from mmscratch.errors import InputError
+from mmscratch.visualization import run_folder
 from mmscratch.visualization.run_folder import read
 
 
@@ -62,9 +64,78 @@ def test_a_run_that_goes_on_from_another_has_its_beginning(tmp_path):
     run = read(write(tmp_path / 'branch', {25: 0.5}, branch))
     assert [each['iteration'] for each in run.history] == [10, 20, 25]
     assert [each['step'] for each in run.records] == [10, 20, 25]
+    # a run that went on from that one, and was resumed itself
+    third = write(
+        tmp_path / 'third', {30: 0.6}, f"load_from = '{tmp_path}/third/iter_30.pth'\nresume = True"
+    )
+    (third / 't/vis_data/config.py').write_text(branch.replace('trunk/iter_20', 'branch/iter_25'))
+    run = read(third)
+    assert [each['iteration'] for each in run.history] == [10, 20, 25, 30]
+    assert [each['step'] for each in run.records] == [10, 20, 25, 30]
+    (third / 't/vis_data/config.py').write_text(branch.replace('trunk', 'gone'))
+    assert 'it went on from moved/gone/iter_20.pth, which is not there' in read(third).missing[0]
     # weights alone are no beginning
     other = read(write(tmp_path / 'other', {25: 0.5}, branch.replace('True', 'False')))
     assert [each['iteration'] for each in other.history] == [25]
+
+
+def test_validations_of_a_way_that_was_left_are_dropped(tmp_path):
+    """The run went back to iteration 10, and has not validated since."""
+    back = f"load_from = '{tmp_path}/run/iter_10.pth'\nresume = True"
+    folder = write(tmp_path / 'run', {10: 0.1, 20: 0.2, 40: 0.9}, back)
+    (folder / 'u/vis_data').mkdir(parents=True)
+    scalars = folder / 'u/vis_data/scalars.json'
+    scalars.write_text('{"step": 12, "loss": 0.5}')
+    run = read(folder)
+    assert [each['iteration'] for each in run.history] == [10]
+    assert run.metrics['last']['bbox_mAP'] == 0.1
+    assert [each['step'] for each in run.records] == [10, 12]
+    assert 'no validation since the run went back to iter_10.pth' in run.missing[0]
+    scalars.write_text('{"step": 12, "loss": 0.5}\n{"step": 40, "coco/bbox_mAP": 0.9}')
+    assert [each['iteration'] for each in read(folder).history] == [10, 40]
+
+
+def test_records_of_a_way_that_was_left_are_dropped(tmp_path):
+    """Resumed at 50, validated at 60 and 80; the first logged step is 100."""
+    old = [(50, 'loss'), (60, 'ap'), (80, 'ap'), (100, 'loss')]
+    new = [(60, 'ap'), (80, 'ap'), (100, 'loss')]
+    for name, lines in (('a', old), ('b', new)):
+        (tmp_path / name / 'vis_data').mkdir(parents=True)
+        rows = [json.dumps({'step': step, key: name}) for step, key in lines]
+        (tmp_path / name / 'vis_data/scalars.json').write_text('\n'.join(rows))
+    found = [(each['step'], each.get('ap') or each['loss']) for each in read_scalars(tmp_path)]
+    assert found == [(50, 'a'), (60, 'b'), (80, 'b'), (100, 'b')]
+
+
+def test_what_a_run_began_with(tmp_path):
+    for began, is_random in (
+        (dict(arm='scratch'), True),
+        (dict(arm='self-training', weights=None), True),
+        (dict(arm='frozen', weights=dict(kind='imagenet')), False),
+        ({}, None),
+    ):
+        folder = write(tmp_path / f'{len(began)}{is_random}', {10: 0.1}, initialization=began)
+        assert read(folder).is_random is is_random
+
+
+def test_the_page_of_others_outlives_a_fault(tmp_path, monkeypatch):
+    def out_of_memory(file, folder):
+        raise torch.OutOfMemoryError('CUDA out of memory')
+
+    monkeypatch.setattr(run_folder, 'cached', out_of_memory)
+    save(write(tmp_path / 'run', {10: 0.1}), 'iter_10.pth', **PROOF)
+    assert read(tmp_path / 'run').missing[-1].startswith('no detections: CUDA out of memory')
+
+
+def test_checkpoints_in_another_folder_and_other_weights(tmp_path):
+    out = tmp_path / 'big'
+    config = f"default_hooks = dict(checkpoint=dict(out_dir='{out}'))"
+    folder = write(tmp_path / 'run', {10: 0.1}, config)
+    save(folder, 'imagenet_r50.pth', **PROOF)
+    assert read(folder, detections=False).checkpoint is None
+    (out / 'run').mkdir(parents=True)
+    save(out / 'run', 'iter_10.pth', **PROOF)
+    assert read(folder, detections=False).checkpoint == out / 'run/iter_10.pth'
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -75,7 +146,6 @@ def test_what_is_missing_is_named(tmp_path):
         'no metrics.json,',
         'no config: ' + str(tmp_path)[:5],
         'no detections: /',
-        'iter_20.pth has ',
     ]
     write(tmp_path / 'run', {10: 0.1})
     (line,) = read(tmp_path / 'run').missing

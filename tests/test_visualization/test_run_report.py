@@ -65,6 +65,34 @@ def test_twins_side_by_side(tmp_path):
     assert not re.search(r'<script|<link|\bsrc="(?!data:)|<config>|<cat>', text)
 
 
+def test_what_cannot_be_compared_is_said(tmp_path):
+    def proof(sha256):
+        return dict(init='random', annotations=[dict(split='val', sha256=sha256)])
+
+    first = run(tmp_path / 'a', {10: 0.1}, proof=proof('1'))
+    same, other = (run(tmp_path / n, {10: 0.3}, proof=proof(sha)) for n, sha in ('b1', 'c2'))
+    assert 'validated on different images' not in page([first, same])
+    assert 'validated on different images' in page([first, other])
+    keypoints = run(tmp_path / 'k', {10: 0.2})
+    keypoints.metrics['last'] = dict(iteration=10, keypoints_mAP=0.2)
+    text = page([first, keypoints, same])
+    assert 'k ends at 20.0 keypoint AP. b ends at 30.0 box AP, a at 10.0.' in text
+
+
+def test_a_run_that_has_not_ended_is_at_a_number(tmp_path):
+    config = Config(dict(train_cfg=dict(max_iters=1000)))
+    text = page([run(tmp_path / 'a', {100: 0.2, 200: -1}, config=config)])
+    assert 'a is at – box AP (after 200 of 1,000 iterations).' in text
+    text = page([run(tmp_path / 'a', {1000: 0.2}, config=config)])
+    assert 'a ends at 20.0 box AP.' in text
+
+
+def test_changed_code_is_told(tmp_path):
+    changed = run(tmp_path / 'a', {10: 0.2})
+    changed.metrics['git_commit'] = 'a' * 40 + '+'
+    assert rows(page([changed]))['commit'] == ['a' * 12 + '+']
+
+
 def test_what_was_detected(tmp_path):
     one = run(tmp_path / 'one', {10: 0.5}, detections=detections(tmp_path / 'one'))
     text = page([run(tmp_path / 'zero', {10: 0.1}), one])
