@@ -850,7 +850,9 @@ def test_the_suite_for_evaluation_tries_itself_out(run_tool, tmp_path):
         assert run['difference'] == 0
         assert run['seconds'] > run['load_seconds'] > 0
     error = run_tool(*suite, '--parts', 'steps', expect=2)
-    assert 'error: --suite evaluation has no part steps' in error
+    assert "invalid choice: 'steps'" in error
+    error = run_tool(suite[0], '--suite', 'loading', '--parts', 'val', '--out', out, expect=2)
+    assert 'error: --parts is of --suite evaluation' in error
 
 
 def test_the_suites_for_a_cpu_try_themselves_out(run_tool, tmp_path):

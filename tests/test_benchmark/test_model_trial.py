@@ -55,7 +55,7 @@ names = runpy.run_path(file)
 MODELS.register_module(module=names['Toy'])
 for how in ('large', 'nan', 'absent', 'dies', 'slow'):
     model = names['ConfigDict'](type='Toy', how=how)
-    print(json.dumps(names['try_model'](model, Path(folder), seconds=2 if how == 'slow' else 60)))
+    print(json.dumps(names['try_model'](model, Path(folder), seconds=6 if how == 'slow' else 60)))
 """
 
 
@@ -70,7 +70,7 @@ def test_outcome_of_a_model(tmp_path):
         dict(build='ok', train='ArithmeticError: loss nan', predict='ok'),
         dict(build='ok', train='operator carafe_forward', predict='ok'),
         dict(build='ok', train='the process ended with status 3'),
-        dict(build='ok', train='more than 2 seconds'),
+        dict(build='ok', train='more than 6 seconds'),
     ]
 
 

@@ -149,6 +149,9 @@ def boards(tmp_path, monkeypatch) -> None:
             for n in (1, 2)
             for seed in (0, 1)
         ],
+        comparisons=[
+            dict(arm='pretrained', gap={'400': dict(low=6.5, middle=8.1, high=9.9)}, sure=0.97)
+        ],
     )
     (tmp_path / 'boards.json').write_text(json.dumps(said))
     monkeypatch.setattr(plan, 'DECISIONS', tmp_path)
@@ -168,7 +171,8 @@ def test_a_whole_decision_is_tested_with_all_images():
     }
     [found] = judges.of_decisions(results)
     assert (found.data, found.images, found.measured) == ('boards', 400, pytest.approx(8))
-    assert found.gap.middle == pytest.approx(8, abs=2), 'of 2x, not of 1x'
+    assert (found.gap.middle, found.sure) == (8.1, 0.97), 'what it said'
+    assert found.fitted[0] == pytest.approx(8, abs=2), 'of 2x, not of 1x'
     assert judges.covers_decisions(results).word == HOLDS
     assert '| boards | 400 | pretrained |' in judges.table_of_decisions(results)
     results['boards_400_scratch_2x'].pop()

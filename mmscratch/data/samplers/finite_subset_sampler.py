@@ -40,7 +40,8 @@ class FiniteSubsetSampler(DefaultSampler):
         super().__init__(dataset, shuffle, seed, round_up)
         self.subset = select_subset(dataset, subset, subset_seed)
         self.size = self.subset_size = len(self.subset.indices)
-        self.factors = None
+        # PreflightHook reads the attribute
+        self.repeat_threshold, self.factors = repeat_threshold, None
         if repeat_threshold is not None:
             self.factors = repeat_factors(dataset, self.subset.indices, repeat_threshold)
             self.size = pass_length(self.factors)
