@@ -110,7 +110,7 @@ class _Page:
             done=done,
             planned=planned,
             needs_budget=self.found['needs_budget'],
-            hours_left=left / 3600,
+            left=_duration(left),
             basis=self._basis(done),
             is_voc=any('voc_mAP' in run['history'][-1] for *_, of in self.groups for run in of),
             gaps=[self._gap(comparison) for comparison in self.found['comparisons']],
@@ -360,6 +360,13 @@ def _divided(verdict: str) -> tuple[str, str]:
     """The sentence that says who is ahead, and the rest."""
     first, _, rest = verdict.partition('. ')
     return first.removesuffix('.') + '.', rest
+
+
+def _duration(seconds: float) -> str:
+    minutes = math.ceil(seconds / 60)
+    return (
+        f'{minutes} minute{"s" * (minutes > 1)}' if minutes < 120 else f'{minutes / 60:.1f} hours'
+    )
 
 
 def _needed(

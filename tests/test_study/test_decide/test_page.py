@@ -280,7 +280,7 @@ def test_a_page_says_that_the_budget_is_spent(decided):
 def test_the_time_left_is_that_of_the_runs_so_far(decided):
     """They took 600 seconds, and are half of the plan."""
     seen = words(page.write(decided(8)).read_text())
-    assert 'The others take about 0.2 hours.' in seen
+    assert 'The others take about 10 minutes.' in seen
 
 
 def test_a_run_that_failed_is_told_and_takes_no_time(decided):
