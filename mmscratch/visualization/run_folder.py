@@ -159,7 +159,8 @@ def _drop_abandoned(run: RunFolder) -> None:
     """
     source = _source(run.config)
     files = sorted(run.path.glob('*/vis_data/scalars.json'))
-    if not source or not _is_own(run, source) or not files:
+    # a run by epochs records them in place of iterations
+    if not source or source.stem.startswith('epoch_') or not _is_own(run, source) or not files:
         return
     begin = _number(source)
     since = {each['step'] for each in read_records(files[-1]) if 'loss' not in each}
