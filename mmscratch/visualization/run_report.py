@@ -64,6 +64,7 @@ def page(runs: Runs, score: float = 0.5) -> str:
             i: _pictures(each, loader_of(runs[i].config or Config()), score)
             for i, each in found.items()
         },
+        gone={i: _gone(each) for i, each in found.items()},
         score=score,
         difference=_difference(runs),
     )
@@ -111,14 +112,15 @@ def _ends(key: str, ends: Sequence[tuple[float, str, str]]) -> str:
 def _so_far(run: RunFolder) -> str:
     """Of a run that has not ended."""
     last = run.metrics['last'].get('iteration', 0)
-    most = (run.config or {}).get('train_cfg', {}).get('max_iters') or 0
+    loop = (run.config or {}).get('train_cfg') or {}
+    most = loop.get('max_iters') or 0
     return f' (after {last:,} of {most:,} iterations)' if last < most else ''
 
 
 def _other_images(runs: Runs) -> bool:
     """Whether runs were validated on different images, by the checksums of their annotations."""
     files = (
-        [each['sha256'] for each in run.proof.get('annotations', []) if each.get('split') == 'val']
+        [e.get('sha256') for e in run.proof.get('annotations', []) if e.get('split') == 'val']
         for run in runs
         if run.history
     )
@@ -334,6 +336,11 @@ def _pictures(
         word: list(itertools.islice(_drawn(found, part, loader, score), PICTURES))
         for word, part in (('best', ranking), ('worst', ranking[::-1]))
     }
+
+
+def _gone(found: Detections) -> str:
+    """The first image that is not there; '' if all are."""
+    return next((file for file in found.files if not Path(file).is_file()), '')
 
 
 def _drawn(

@@ -113,7 +113,19 @@ def test_images_that_are_gone_are_left_out(tmp_path):
     text = page([run(tmp_path / 'one', {10: 0.5}, detections=found)])
     assert 'background' in text
     assert 'image/jpeg' not in text
-    assert 'The images are not there' in text
+    assert f'Images are not there, such as {tmp_path}/one/a.png.' in text
+
+
+def test_images_that_cannot_be_read_are_left_out(tmp_path):
+    found = detections(tmp_path / 'one')
+    (tmp_path / 'one/a.png').write_bytes(b'damaged')
+    text = page([run(tmp_path / 'one', {10: 0.5}, detections=found)])
+    assert 'image/jpeg' not in text
+    assert 'There is no image that can be read' in text
+    none = Detections(
+        ['cat'], [], dict(images=[], annotations=[], categories=found.truth['categories']), []
+    )
+    assert 'There is no image that can be read' in page([run(tmp_path, {10: 0.5}, detections=none)])
 
 
 def test_the_page_says_what_is_missing(tmp_path):

@@ -127,7 +127,7 @@ class Decision:
                 ) from None
             asked = json.loads(json.dumps(self.question))
             if other := [key for key in asked if kept['question'][key] != asked[key]]:
-                names = [dict(upto='images').get(key, key) for key in other]
+                names = ['images' if key == 'upto' else key for key in other]
                 raise InputError(
                     f'{file}: this folder answers a question with another {", ".join(names)}; '
                     'name another folder with --out'

@@ -14,6 +14,7 @@ from mmengine.logging import MMLogger
 from numpy.typing import NDArray
 
 from mmscratch.data.transforms import LoadImageFromFile
+from mmscratch.errors import describe
 from mmscratch.evaluation.inferencer import Inferencer
 from mmscratch.process import whole_file
 from mmscratch.visualization import html_page
@@ -52,7 +53,7 @@ def of(folder: Path, checkpoints: Mapping[str, Path]) -> dict[str, Any]:
             content = dict(checkpoints=names, score=SCORE, **_draw(checkpoints))
     # such as a GPU without memory: the answer is worth more than its pictures
     except Exception as error:
-        return dict(missing=str(error))
+        return dict(missing=describe(error))
     whole_file.write(kept, json.dumps(content))
     return content
 

@@ -257,8 +257,8 @@ def check_config(config: Path) -> Config:
     """Load a config whose schedule can be made shorter.
 
     Raises:
-        InputError: no such file, one that begins with weights, or a schedule of another kind than
-            warm-up and drops.
+        InputError: no such file, one that begins with weights or changes on the way, or a schedule
+            of another kind than warm-up and drops.
     """
     if not config.is_file():
         raise InputError(f'{config}: no such config file; correct --config')
@@ -273,8 +273,8 @@ def check_config(config: Path) -> Config:
         raise InputError(
             f'{config}: it begins with {cfg.load_from}; give its twin of configs/scratch/'
         )
-    cascade = cfg.default_hooks.get('start_cascade')
-    if (cascade and cascade.begin) or progressive_resizes(cfg):
+    cascade = cfg.get('default_hooks', {}).get('start_cascade') or {}
+    if cascade.get('begin') or progressive_resizes(cfg):
         raise InputError(
             f'{config}: what it trains changes on the way (a cascade that starts later, or images '
             'that grow), and decide cannot shorten that: choose another config'
