@@ -227,7 +227,7 @@ def test_what_is_left_of_a_probe_is_probed_anew(decide, monkeypatch):
     made.plan(HOUR)
     # killed while it removed the folders, and before it wrote the plan
     (made.folder / decision.PLAN).unlink()
-    probe = plan.probes(Plan(tuple(made.arms), made.data, 64, (16,), (1,), 100, 1), 2)[0]
+    probe = plan.probes(Plan(tuple(made.arms), made.data, 64, (8,), (1,), 100, 1), 2)[0]
     Formula.execute(made.executor, [probe])
     shutil.rmtree(made.executor.folder(probe))
     assert decide().plan(HOUR).seeds > 1
